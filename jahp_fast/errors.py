@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error that bad input can cause. Catching `JahpError` catches them all; the message says what was wrong and where."""
+
+
+class JahpError(Exception):
+    """Base of all errors raised for bad input of any kind."""
+
+
+class FormatError(JahpError):
+    """A .jahp stream is damaged, truncated, lying or of an unknown version."""
+
+
+class ModelError(JahpError):
+    """A model file or checkpoint does not hold what it should."""
+
+
+class UnknownModel(JahpError):
+    """No model of that name or id is at hand; the message says where it was looked for."""
+
+
+class UnsupportedImage(JahpError):
+    """An image whose mode, type or size cannot be encoded."""
+
+
+class UsageError(JahpError):
+    """An argument or environment variable has a value that means nothing here."""
+
+
+__all__ = ["FormatError", "JahpError", "ModelError", "UnknownModel", "UnsupportedImage", "UsageError"]
