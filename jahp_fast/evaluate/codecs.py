@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The codecs that `jahp eval` and `jahp demo` compare: each a name, a list of settings, encode and decode.
+
+A new one is one more entry in `PILLOW_CODECS`, or an object of the `Coder` protocol where Pillow does not reach.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, features
+from PIL import __version__ as pillow_version
+
+from jahp_fast.errors import UsageError
+
+if TYPE_CHECKING:
+    from jahp_fast import Codec
+
+OUR_QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+
+
+class Coder(Protocol):
+    """What the evaluation needs of a codec. `settings` ascend in quality; every setting is a number that `encode` understands."""
+
+    @property
+    def name(self) -> str:
+        """Short and unique: the `codec` column."""
+
+    @property
+    def description(self) -> str:
+        """One line for the report: options and the library's version. A change of it invalidates kept results."""
+
+    @property
+    def settings(self) -> Sequence[float]: ...
+
+    def label(self, setting: float) -> str:
+        """The `setting` column, such as q=50."""
+
+    def encode(self, image: NDArray[np.uint8], setting: float) -> bytes:
+        """(H, W, 3) uint8 -> the whole file."""
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """The file -> (H, W, 3) uint8."""
+
+
+@dataclass(frozen=True)
+class PillowCodec:
+    """A format that Pillow writes; `options(setting, image)` are the keyword arguments of `Image.save`."""
+
+    name: str
+    group: str
+    format: str
+    parameter: str
+    settings: Sequence[float]
+    options: Callable[[float, NDArray[np.uint8]], dict[str, Any]]
+    words: str
+    library: tuple[str, str]
+
+    @property
+    def description(self) -> str:
+        feature, title = self.library
+        version = features.version(feature)
+        if feature == "jpg" and features.check_feature("libjpeg_turbo"):
+            # version("jpg") is the emulated interface, 6.2 for every libjpeg-turbo.
+            title, version = "libjpeg-turbo", features.version_feature("libjpeg_turbo")
+        return f"{self.words}; {title} {version}, Pillow {pillow_version}"
+
+    def label(self, setting: float) -> str:
+        return f"{self.parameter}={setting:g}"
+
+    def encode(self, image: NDArray[np.uint8], setting: float) -> bytes:
+        out = io.BytesIO()
+        Image.fromarray(image).save(out, format=self.format, **self.options(setting, image))
+        return out.getvalue()
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        with Image.open(io.BytesIO(data), formats=[self.format]) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+def _jpeg(subsampling: int) -> Callable[[float, NDArray[np.uint8]], dict[str, Any]]:
+    return lambda setting, image: {"quality": round(setting), "optimize": True, "subsampling": subsampling}
+
+
+def _webp(setting: float, image: NDArray[np.uint8]) -> dict[str, Any]:
+    return {"quality": round(setting), "method": 6}
+
+
+def _jpeg2000(setting: float, image: NDArray[np.uint8]) -> dict[str, Any]:
+    # OpenJPEG refuses more resolutions than the smaller side has halvings; 6 is its default.
+    resolutions = min(6, int(min(image.shape[:2])).bit_length())
+    # A raw codestream: the .jp2 boxes around it say nothing that the decoder needs.
+    return {"irreversible": True, "mct": 1, "quality_mode": "rates", "quality_layers": [setting], "no_jp2": True,
+            "num_resolutions": resolutions}
+
+
+_JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+
+PILLOW_CODECS: tuple[PillowCodec, ...] = (
+    PillowCodec("jpeg420", "jpeg", "JPEG", "q", _JPEG_QUALITIES, _jpeg(2), "JPEG 4:2:0, optimize=True, subsampling=2",
+                ("jpg", "libjpeg")),
+    PillowCodec("jpeg444", "jpeg", "JPEG", "q", _JPEG_QUALITIES, _jpeg(0), "JPEG 4:4:4, optimize=True, subsampling=0",
+                ("jpg", "libjpeg")),
+    PillowCodec("webp", "webp", "WEBP", "q", (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95), _webp, "WebP lossy 4:2:0, method=6",
+                ("webp", "libwebp")),
+    PillowCodec("jpeg2000", "jpeg2000", "JPEG2000", "ratio", (240, 160, 120, 80, 60, 40, 30, 20, 15, 10, 8, 6), _jpeg2000,
+                "JPEG 2000, irreversible=True, mct=1, quality_mode=rates (compression ratio), raw codestream",
+                ("jpg_2000", "OpenJPEG")),
+)  # fmt: skip
+
+
+def pillow_codec(name: str) -> PillowCodec:
+    """The codec of that exact name."""
+    return next(codec for codec in PILLOW_CODECS if codec.name == name)
+
+
+def select_codecs(names: Sequence[str]) -> list[PillowCodec]:
+    """Codecs by name or by group ("jpeg" is both of its chroma samplings), in the order given, each once.
+
+    Raises UsageError for an unknown name and for a codec that this Pillow was built without.
+    """
+    chosen: dict[str, PillowCodec] = {}
+    for name in names:
+        matching = [codec for codec in PILLOW_CODECS if name in (codec.name, codec.group)]
+        if not matching:
+            known = sorted({codec.group for codec in PILLOW_CODECS} | {codec.name for codec in PILLOW_CODECS})
+            raise UsageError(f"unknown codec {name!r}; known are {', '.join(known)}")
+        for codec in matching:
+            if not features.check(codec.library[0]):
+                raise UsageError(f"codec {codec.name}: this Pillow {pillow_version} was built without {codec.library[1]}")
+            chosen[codec.name] = codec
+    return list(chosen.values())
+
+
+@dataclass
+class JahpCodec:
+    """Our own files, made and read through `jahp_fast.Codec`; one encoder object a quality, made when first asked for."""
+
+    model: str
+    settings: Sequence[float] = OUR_QUALITIES
+    models: Sequence[str] | None = None
+    device: str = "cpu"
+    backend: str = "auto"
+    threads: int | None = None
+    _encoders: dict[float, Codec] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.model
+
+    @property
+    def description(self) -> str:
+        import jahp_fast
+
+        stream = self.encoder(self.settings[0]).encode(np.zeros((16, 16, 3), np.uint8))
+        model_id = jahp_fast.info(stream)["model_id"]
+        return f"jahp_fast {jahp_fast.__version__}, model id {model_id}, device {self.device}, backend {self.backend}"
+
+    def label(self, setting: float) -> str:
+        return f"q={setting:g}"
+
+    def encode(self, image: NDArray[np.uint8], setting: float) -> bytes:
+        return self.encoder(setting).encode(image)
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        # Any object decodes any stream: model and quality come from the stream.
+        return self.encoder(self.settings[0]).decode(data)
+
+    def encoder(self, setting: float) -> Codec:
+        """The codec object for one quality, warmed up, because the first run of a transform also plans and allocates."""
+        import jahp_fast
+
+        if setting not in self._encoders:
+            codec = jahp_fast.Codec(self.model, quality=setting, device=self.device, backend=self.backend, threads=self.threads,
+                                    models=self.models)  # fmt: skip
+            codec.decode(codec.encode(np.zeros((64, 64, 3), np.uint8)))
+            self._encoders[setting] = codec
+        return self._encoders[setting]
