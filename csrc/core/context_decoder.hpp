@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Payload <-> latents of one image: z, the hyperprior, then ŷ step by step along the wavefront.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/entropy_model.hpp"
+
+namespace jahp {
+
+// All arrays are channels last. y is ŷ, in form B times 2^mean_bits.
+struct Latents {
+    int height = 0, width = 0;              // of y
+    int hyper_height = 0, hyper_width = 0;  // of z: a quarter, rounded up; 0 without hyperprior
+    std::vector<std::int32_t> y;            // height x width x M
+    std::vector<std::int32_t> z;            // hyper_height x hyper_width x N
+};
+
+struct StreamLayout {
+    int height = 0, width = 0;   // of y, at least 1
+    int lanes = 8;               // 1, 2, 4 ... 64
+    int skip = 0;                // 0: every symbol is coded; s: those with scale index below s are not
+    std::size_t min_bytes = 0;   // of the payload
+};
+
+struct StageTimes {  // seconds
+    double h_s = 0, context = 0, coder = 0;
+};
+
+// The sum over all symbols of mix(index, value), modulo 2^32; docs/format.md, "Checksum of the symbols".
+std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const std::int32_t> y);
+
+// Throws Error(format) for a damaged payload, Error(usage) for an impossible layout. threads >= 1.
+Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads,
+                       StageTimes* times = nullptr);
+
+// Encodes z and y. Form A: y is ŷ already, all positions are treated in parallel. Form B: y is the wanted value times
+// 2^mean_bits. Where residuals are rounded (form B) or symbols skipped, y is replaced by what the decoder will see, in
+// wavefront order. Throws Error(usage) for a symbol beyond 32767 or arrays that do not fit the layout.
+std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, const StreamLayout& layout, int threads,
+                                         StageTimes* times = nullptr);
+
+}  // namespace jahp

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The entropy path of one model: from decoded z and the decoded part of ŷ to the probability table row of each symbol.
+// Everything in integers, as docs/format.md has it. Immutable after construction and shared between threads and images.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/cdf.hpp"
+#include "core/integer_net.hpp"
+#include "core/wavefront.hpp"
+
+namespace jahp {
+
+enum class Form {
+    a,  // ŷ is the coded integer; the mean chooses the table and shifts it
+    b,  // ŷ = coded residual + mean, with mean_bits fractional bits
+};
+
+// Views of a model file's tensors; read in the constructor only. Layers that an architecture lacks have no elements.
+struct EntropyTensors {
+    int latents = 0;           // M
+    int hyper_latents = 0;     // N; 0: no hyperprior
+    bool conditional = false;  // false: factorised, channel c uses row c
+    bool means = false;        // the parameters are M scales and then M means, else M scales
+    bool context = false;
+    Form form = Form::a;
+    int activation_bits = 8;  // 8: |a| <= 127; 16: |a| <= 4095
+    int mean_bits = 6;        // fractional bits of means, and of ŷ in form B
+    int z_bits = 0;           // fractional bits of z_offset
+    int prob_bits = 15;
+    std::vector<LayerTensors> h_s;         // 2 transposed and a 3x3 convolution
+    std::vector<LayerTensors> context_prediction;  // 1, masked
+    std::vector<LayerTensors> entropy_parameters;  // 3, 1x1
+    std::span<const std::int32_t> context_mul, context_add, context_shift;  // [M]
+    std::span<const std::int32_t> z_offset;                                 // [N]
+    std::span<const std::int32_t> table_low, table_size;
+    std::span<const std::uint16_t> table_starts;
+    std::span<const std::int32_t> scale_thresholds;         // [S - 1], rising
+    std::span<const std::int32_t> scale_row, scale_drop;    // [S]
+};
+
+class EntropyModel {
+  public:
+    static constexpr std::int32_t kParameterLimit = 1 << 23;
+
+    // Throws Error(model) where the tensors contradict each other, a sum could overflow or a row is out of the tables.
+    EntropyModel(const EntropyTensors& tensors, Isa isa);
+
+    int latents() const { return latents_; }
+    int hyper_latents() const { return hyper_latents_; }
+    bool conditional() const { return conditional_; }
+    bool context() const { return context_.has_value(); }
+    Form form() const { return form_; }
+    int mean_bits() const { return mean_bits_; }
+    int slope() const { return slope_; }  // of the wavefront; 0 without context
+    const CdfTables& tables() const { return tables_; }
+
+    // What z alone decides, for height x width positions of y: the features that enter entropy_parameters (with context)
+    // or the input of the last layer of h_s (without). z: hz x wz x N. Empty for models without hyperprior.
+    Plane hyper_features(std::span<const std::int32_t> z, int hz, int wz, int height, int width, ThreadTeam& team) const;
+
+    // clamp((ŷ * mul + add) >> shift) of one position.
+    void context_input(const std::int32_t* y, std::int16_t* out) const;
+
+    // How symbol c of a position is coded: under `row`, with `shift` taken off in form A; `mean` is Q(mean_bits).
+    struct Symbol {
+        std::int32_t row;
+        std::int32_t mean;
+        std::int32_t scale;  // index, for the skip threshold
+    };
+
+    // One thread's memory for symbols().
+    struct Scratch {
+        std::vector<std::int16_t> gathered, features, hidden;
+        std::vector<std::int32_t> sums, parameters;
+    };
+
+    // out[p * M + c] for the given positions; context: the plane of context inputs as far as it is decoded.
+    void symbols(std::span<const Position> positions, const Plane& hyper, const Plane& context, Scratch& scratch, Symbol* out) const;
+
+  private:
+    void parameters(std::span<const Position> positions, const Plane& hyper, const Plane& context, Scratch& scratch) const;
+
+    int latents_, hyper_latents_;
+    bool conditional_, means_;
+    Form form_;
+    std::int32_t activation_limit_;
+    int mean_bits_, z_bits_, slope_ = 0;
+    CdfTables tables_;
+    std::vector<TransposedLayer> h_s_;        // the first two layers
+    std::optional<IntegerLayer> h_s_last_, context_;
+    std::vector<IntegerLayer> entropy_parameters_;
+    std::vector<std::int32_t> context_mul_, context_add_, context_shift_, z_offset_;
+    std::vector<std::int32_t> scale_thresholds_, scale_row_, scale_drop_;
+};
+
+}  // namespace jahp

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/range_coder.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <string>
+
+namespace jahp {
+namespace {
+
+std::uint32_t read_u32(const std::uint8_t* p) {
+    return p[0] | static_cast<std::uint32_t>(p[1]) << 8 | static_cast<std::uint32_t>(p[2]) << 16 |
+           static_cast<std::uint32_t>(p[3]) << 24;
+}
+
+void append(std::vector<std::uint8_t>& out, std::uint32_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) out.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
+}
+
+bool in_support(const CdfTables::Row& row, std::int64_t v) { return v >= row.low && v < std::int64_t{row.low} + row.size; }
+
+}  // namespace
+
+void check_lanes(int lanes) {
+    if (lanes < 1 || lanes > kMaxLanes || !std::has_single_bit(static_cast<unsigned>(lanes)))
+        throw Error(Fault::usage, "lanes must be 1, 2, 4, 8, 16, 32 or 64, not " + std::to_string(lanes));
+}
+
+RangeEncoder::RangeEncoder(const CdfTables& tables, int lanes) : tables_(tables), lanes_(lanes) { check_lanes(lanes); }
+
+void RangeEncoder::put(int lane, std::int32_t row, std::int32_t value, std::int32_t shift) {
+    if (value > kMaxSymbol || value < -kMaxSymbol)
+        throw Error(Fault::usage, "symbol " + std::to_string(value) + " is beyond 32767");
+    const CdfTables::Row& r = tables_.row(row);
+    const std::int64_t v = std::int64_t{value} - shift;
+    std::int32_t k = r.size;
+    if (in_support(r, v))
+        k = static_cast<std::int32_t>(v - r.low);
+    else
+        escapes_.push_back(static_cast<std::uint16_t>(value));
+    entries_.push_back({r.starts[k], static_cast<std::uint16_t>(tables_.end(r, k) - r.starts[k])});
+    lane_of_.push_back(static_cast<std::uint8_t>(lane));
+}
+
+std::vector<std::uint8_t> RangeEncoder::finish(std::size_t min_bytes) {
+    const int prob_bits = tables_.prob_bits();
+    std::uint32_t state[kMaxLanes];
+    std::fill_n(state, lanes_, kLaneStart);
+    std::vector<std::uint16_t> words;  // last to be read first
+    for (std::size_t i = entries_.size(); i-- > 0;) {
+        const std::uint32_t freq = entries_[i].freq;
+        std::uint32_t& x = state[lane_of_[i]];
+        if (x >= freq << (32 - prob_bits)) {
+            words.push_back(static_cast<std::uint16_t>(x));
+            x >>= 16;
+        }
+        x = (x / freq << prob_bits) + x % freq + entries_[i].start;
+    }
+    std::vector<std::uint8_t> out;
+    out.reserve(std::max(min_bytes, 4 + 2 * escapes_.size() + 4 * static_cast<std::size_t>(lanes_) + 2 * words.size()));
+    append(out, static_cast<std::uint32_t>(escapes_.size()), 4);
+    for (const std::uint16_t e : escapes_) append(out, e, 2);
+    for (int lane = 0; lane < lanes_; ++lane) append(out, state[lane], 4);
+    for (std::size_t i = words.size(); i-- > 0;) append(out, words[i], 2);
+    out.resize(std::max(out.size(), min_bytes));
+    entries_.clear();
+    lane_of_.clear();
+    escapes_.clear();
+    return out;
+}
+
+RangeDecoder::RangeDecoder(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload, std::uint64_t max_symbols)
+    : tables_(tables), prob_bits_(tables.prob_bits()), bucket_shift_(prob_bits_ - CdfTables::kBucketBits), lanes_(lanes),
+      mask_((1u << prob_bits_) - 1), bytes_(payload.size()) {
+    check_lanes(lanes);
+    const std::size_t states = 4 * static_cast<std::size_t>(lanes);
+    if (payload.size() < 4 + states)
+        throw Error(Fault::format, "payload of " + std::to_string(payload.size()) + " bytes cannot hold " +
+                                       std::to_string(lanes) + " lanes");
+    const std::uint32_t escapes = read_u32(payload.data());
+    if (escapes > max_symbols) throw Error(Fault::format, "payload claims " + std::to_string(escapes) + " escapes, more than symbols");
+    if (escapes > (payload.size() - 4 - states) / 2)
+        throw Error(Fault::format, "payload is too short for its " + std::to_string(escapes) + " escapes");
+    escape_ = payload.data() + 4;
+    escape_end_ = escape_ + 2 * static_cast<std::size_t>(escapes);
+    for (int lane = 0; lane < lanes; ++lane) {
+        state_[lane] = read_u32(escape_end_ + 4 * lane);
+        if (state_[lane] < kLaneStart) throw Error(Fault::format, "state of lane " + std::to_string(lane) + " is below 2^16");
+    }
+    begin_ = next_ = escape_end_ + states;
+    end_ = begin_ + ((payload.data() + payload.size() - begin_) & ~std::ptrdiff_t{1});
+}
+
+std::int32_t RangeDecoder::get_escape(const CdfTables::Row& row, std::int32_t shift) {
+    if (escape_ == escape_end_) throw Error(Fault::format, "payload has fewer escapes than its symbols need");
+    const auto value = static_cast<std::int16_t>(escape_[0] | escape_[1] << 8);
+    escape_ += 2;
+    if (value < -kMaxSymbol) value_out_of_range(value);
+    if (in_support(row, std::int64_t{value} - shift))
+        throw Error(Fault::format, "escape of " + std::to_string(value) + ", which its table holds");
+    return value;
+}
+
+void RangeDecoder::finish(std::size_t min_bytes) const {
+    for (int lane = 0; lane < lanes_; ++lane)
+        if (state_[lane] != kLaneStart) throw Error(Fault::format, "lane " + std::to_string(lane) + " does not end at 2^16");
+    if (escape_ != escape_end_) throw Error(Fault::format, "payload has more escapes than its symbols need");
+    const std::size_t left = static_cast<std::size_t>(end_ - next_) + (bytes_ & 1);
+    if (left == 0) return;
+    if (bytes_ != min_bytes) throw Error(Fault::format, std::to_string(left) + " bytes of payload are left over");
+    if (std::any_of(next_, next_ + left, [](std::uint8_t b) { return b != 0; }))
+        throw Error(Fault::format, "payload padding is not zero");
+}
+
+void RangeDecoder::out_of_words() { throw Error(Fault::format, "payload ends before its last symbol"); }
+
+void RangeDecoder::value_out_of_range(std::int32_t value) {
+    throw Error(Fault::format, "symbol " + std::to_string(value) + " is beyond 32767");
+}
+
+}  // namespace jahp

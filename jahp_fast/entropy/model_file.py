@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exported models: one safetensors file with the integer entropy path, the float transforms and a manifest (docs/format.md).
+
+Tensor names: `config` (canonical JSON as uint8), `entropy.*` (integers, all that decoding latents needs), `float.*` (transforms and
+gains), `train.*` (what only training needs to go on from the file). The model id is a hash of the manifest, the manifest a list of the
+tensors' names, types, shapes and hashes, so the id names every value in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast.atomic import write_atomically
+from jahp_fast.errors import ModelError
+
+Array = NDArray[Any]
+Form = Literal["A", "B"]
+
+FORMAT_VERSION = 1
+ARCHITECTURES = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018-context", "mbt2018")
+_DTYPES = {"uint8": "U8", "int8": "I8", "uint16": "U16", "int32": "I32", "float16": "F16", "float32": "F32"}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What the tensors of a model file mean.
+
+    Attributes:
+        latents, hyper_latents: M and N; N is 0 without hyperprior.
+        form: "A": ŷ = round(y), the mean chooses the table. "B": ŷ = round(y - mean) + mean.
+        activation_bits: 8 (|a| <= 127) or 16 (|a| <= 4095).
+        mean_bits: fractional bits of means, and of ŷ in form B.
+        z_bits: fractional bits of `z_offset`.
+        prob_bits: 15 or 16, the precision of the tables.
+        qualities: rising; one row of the gains each.
+    """
+
+    architecture: str
+    latents: int
+    hyper_latents: int
+    form: Form
+    activation_bits: int
+    mean_bits: int
+    z_bits: int
+    prob_bits: int
+    qualities: tuple[float, ...]
+
+    @property
+    def conditional(self) -> bool:
+        return self.architecture != "bmshj2018-factorized"
+
+    @property
+    def means(self) -> bool:
+        return self.architecture in ("mbt2018-mean", "mbt2018-context", "mbt2018")
+
+    @property
+    def context(self) -> bool:
+        return self.architecture in ("mbt2018-context", "mbt2018")
+
+    @property
+    def activation_limit(self) -> int:
+        return 127 if self.activation_bits == 8 else 4095
+
+    @property
+    def frac_bits(self) -> int:
+        """Fractional bits of decoded latents."""
+        return self.mean_bits if self.form == "B" else 0
+
+    def as_native(self) -> dict[str, Any]:
+        """The dictionary that `_native.EntropyModel` takes."""
+        names = ("latents", "hyper_latents", "conditional", "means", "context", "form", "activation_bits", "mean_bits", "z_bits", "prob_bits")
+        return {name: getattr(self, name) for name in names}
+
+    def to_json(self) -> bytes:
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields["qualities"] = list(self.qualities)
+        return json.dumps({"version": FORMAT_VERSION, **fields}, sort_keys=True, separators=(",", ":")).encode()
+
+    @staticmethod
+    def from_json(text: bytes) -> ModelConfig:
+        try:
+            fields = json.loads(text)
+        except ValueError as e:
+            raise ModelError(f"model config is not JSON: {e}") from None
+        if not isinstance(fields, dict) or fields.pop("version", None) != FORMAT_VERSION:
+            raise ModelError(f"model config is not of version {FORMAT_VERSION}")
+        if set(fields) != set(ModelConfig.__dataclass_fields__):
+            raise ModelError(f"model config has the fields {sorted(fields)}, not {sorted(ModelConfig.__dataclass_fields__)}")
+        integers = ("latents", "hyper_latents", "activation_bits", "mean_bits", "z_bits", "prob_bits")
+        qualities = fields["qualities"]
+        if any(type(fields[name]) is not int for name in integers) or not isinstance(qualities, list) or not qualities:
+            raise ModelError("model config has a field of the wrong type")
+        if any(type(q) not in (int, float) for q in qualities) or sorted(set(qualities)) != qualities:
+            raise ModelError("model config: qualities must rise")
+        if qualities[0] < 1 or qualities[-1] > 8:
+            raise ModelError("model config: qualities must lie in 1 to 8")
+        if fields["architecture"] not in ARCHITECTURES:
+            raise ModelError(f"model config: unknown architecture {fields['architecture']!r}")
+        if fields["form"] not in ("A", "B"):
+            raise ModelError(f"model config: form must be A or B, not {fields['form']!r}")
+        fields["qualities"] = tuple(float(q) for q in qualities)
+        return ModelConfig(**fields)
+
+
+def tensor_line(name: str, array: Array) -> str:
+    """One line of the manifest: name, dtype, shape and SHA-256 of the little-endian bytes, separated by single spaces."""
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    shape = ",".join(str(n) for n in array.shape)
+    return f"{name} {_DTYPES[array.dtype.name]} [{shape}] {hashlib.sha256(little.tobytes()).hexdigest()}"
+
+
+def model_id(manifest: str) -> bytes:
+    """The first 8 bytes of the manifest's SHA-256."""
+    return hashlib.sha256(manifest.encode()).digest()[:8]
+
+
+class ModelFile:
+    """An exported model. The config and the `entropy.*` tensors are read and verified at once, float tensors when asked for.
+
+    Attributes:
+        path: where it came from.
+        config: a ModelConfig.
+        manifest: the manifest's text.
+        id: the 8 bytes by which streams name the model.
+        entropy: the integer tensors, without their prefix.
+
+    Raises:
+        ModelError: the file is no model file, a tensor is missing, has the wrong type or does not match its hash.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        tensors, metadata = self._read(lambda name: name == "config" or name.startswith("entropy."))
+        if metadata.get("jahp") != str(FORMAT_VERSION):
+            raise ModelError(f"{self.path}: is a safetensors file, but not an exported jahp model of version {FORMAT_VERSION}")
+        self.manifest = metadata.get("manifest", "")
+        self.id = model_id(self.manifest)
+        self._verify(tensors)
+        config = tensors.pop("config", None)
+        if config is None or config.dtype != np.uint8 or config.ndim != 1:
+            raise ModelError(f"{self.path}: has no config")
+        self.config = ModelConfig.from_json(config.tobytes())
+        self.entropy = {name.removeprefix("entropy."): array for name, array in tensors.items()}
+
+    def _read(self, wanted: Any) -> tuple[dict[str, Array], dict[str, str]]:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="numpy") as f:
+                self.names: tuple[str, ...] = tuple(sorted(f.keys()))
+                return {name: f.get_tensor(name) for name in self.names if wanted(name)}, f.metadata() or {}
+        except OSError as e:
+            raise ModelError(f"cannot read the model file {self.path}: {e.strerror or e}") from None
+        except (SafetensorError, KeyError, TypeError, AttributeError) as e:
+            raise ModelError(f"{self.path}: is not a safetensors file that NumPy can read: {e}") from None
+
+    def _verify(self, tensors: Mapping[str, Array]) -> None:
+        lines = {line.split(" ", 1)[0]: line for line in self.manifest.splitlines()}
+        if tuple(sorted(lines)) != self.names or self.manifest != "".join(f"{lines[n]}\n" for n in sorted(lines)):
+            raise ModelError(f"{self.path}: the manifest does not list the tensors of the file")
+        for name, array in tensors.items():
+            if array.dtype.name not in _DTYPES or tensor_line(name, array) != lines[name]:
+                raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
+
+    @cached_property
+    def floats(self) -> dict[str, Array]:
+        """Transforms and gains, float32, without their prefix. Not verified (see verify)."""
+        tensors, _ = self._read(lambda name: name.startswith("float."))
+        return {name.removeprefix("float."): array.astype(np.float32) for name, array in tensors.items()}
+
+    @property
+    def train(self) -> dict[str, Array]:
+        """What only training needs, float32, without prefix."""
+        tensors, _ = self._read(lambda name: name.startswith("train."))
+        return {name.removeprefix("train."): array.astype(np.float32) for name, array in tensors.items()}
+
+    def verify(self) -> None:
+        """Checks every tensor, the float ones too, against the manifest; raises ModelError naming the first that differs."""
+        self._verify(self._read(lambda _: True)[0])
+
+
+def save_model(path: str | os.PathLike[str], config: ModelConfig, entropy: Mapping[str, Array], floats: Mapping[str, Array],
+               train: Mapping[str, Array]) -> bytes:
+    """Writes a model file atomically and returns its id. Floats are stored as they come (float16 or float32)."""
+    from safetensors.numpy import save
+
+    tensors: dict[str, Array] = {"config": np.frombuffer(config.to_json(), np.uint8)}
+    for prefix, group in (("entropy.", entropy), ("float.", floats), ("train.", train)):
+        tensors |= {prefix + name: np.ascontiguousarray(array) for name, array in group.items()}
+    manifest = "".join(tensor_line(name, tensors[name]) + "\n" for name in sorted(tensors))
+    write_atomically(path, save(tensors, {"jahp": str(FORMAT_VERSION), "manifest": manifest}))
+    return model_id(manifest)
