@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: a budget in minutes, a checkpoint every quarter of an hour and at the end, and nothing lost in between."""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import nn
+
+from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.models.registry import build, model_info
+from jahp_fast.train import checkpoint, report
+from jahp_fast.train.checkpoint import Start, Training
+from jahp_fast.train.data import Crops, Photos, find_photos, held_out_crops
+from jahp_fast.train.loss import Loss, RateDistortion, evaluate, ladder
+from jahp_fast.train.optimizer import make_optimizer, make_quantile_optimizer, reorder, trained_names
+from jahp_fast.train.settings import DEFAULT_LR, Settings
+
+WARM_UP = 300
+CLIP_NORM = 2.0
+AVERAGE_KEEP = 0.999
+LOG_EVERY = 100
+MAX_SKIPPED = 50
+"""Steps without finite gradients, one after the other, before the run gives up."""
+
+
+class Diverged(JahpError):
+    """Gradients stay infinite: the learning rate is too large for where the model stands."""
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (Linux on x86: avx512_bf16 or amx_bf16)."""
+    info = Path("/proc/cpuinfo")
+    return info.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(info.read_text().split())
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """What `precision` means on this machine."""
+    if precision == "auto":
+        return cpu_has_bf16() if device.type == "cpu" else torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"
+
+
+@contextmanager
+def stopping() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT in the list it gives; a second signal acts as it did before."""
+    received: list[int] = []
+    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    def handle(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for s in before:
+        signal.signal(s, handle)
+    try:
+        yield received
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+@contextmanager
+def sole_user(work: Path) -> Iterator[None]:
+    """Holds WORK/pid, locked, with this process's number in it. Raises UsageError if another trainer holds it."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        f = (work / "pid").open("a+", encoding="ascii")
+    except OSError as e:
+        raise UsageError(f"--work {work} cannot be used: {e.strerror}") from None
+    with f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            f.seek(0)
+            raise UsageError(f"process {f.read().strip() or 'unknown'} is training in {work} already") from None
+        f.truncate(0)
+        f.write(f"{os.getpid()}\n")
+        f.flush()
+        yield
+
+
+def load_start(settings: Settings, screen: report.Screen) -> Start:
+    """WORK/last.pt if there is one, else --resume, else a new model; checked against what the settings say of it."""
+    last = settings.work / checkpoint.LAST
+    path = last if last.exists() else settings.resume
+    if path is None:
+        rows = 1 if settings.lambda_ is not None else 8
+        model = build(settings.architecture or "mbt2018", settings.width or 64, settings.latents or 192, rows)
+        return Start(model, copy.deepcopy(model), Training(), "a new model")
+    if not path.exists():
+        raise UsageError(f"--resume {path}: no such file")
+    start = checkpoint.load(path)
+    if path == last and settings.resume is not None:
+        screen.say(f"{last} exists and is gone on from; --resume is for a new working folder")
+    for option, asked, has in (
+        ("--architecture", settings.architecture, start.model.architecture),
+        ("--width", settings.width, start.model.N),
+        ("--latents", settings.latents, start.model.M),
+    ):
+        if asked is not None and asked != has:
+            raise UsageError(f"{option} {asked} does not agree with {path}, which has {has}")
+    start.what += f" ({path})"
+    return start
+
+
+class Trainer:
+    """One run. `train` does it all; `step` is one step, for benchmarks."""
+
+    def __init__(self, settings: Settings, screen: report.Screen) -> None:
+        self.settings, self.screen = settings, screen
+        self.started = time.monotonic()
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self.device = torch.device(settings.device)
+        if self.device.type not in ("cpu", "cuda") or (self.device.type == "cuda" and not torch.cuda.is_available()):
+            raise UsageError(f"--device {settings.device}: not here; cpu always is, cuda where torch finds a GPU")
+        seed = settings.seed or 0
+        torch.manual_seed(seed)
+        start = load_start(settings, screen)
+        self.training = start.training
+        metric = settings.metric or self.training.metric or "mse"
+        lambdas = self._lambdas(metric, start.model.rows)
+        if metric == self.training.metric and lambdas.tolist() != self.training.lambdas:
+            screen.say("note: the trade-offs differ from the checkpoint's")
+        self.training.metric, self.training.lambdas = metric, lambdas.tolist()
+        self.loss = RateDistortion(metric, lambdas.to(self.device))
+        row = settings.lambda_row
+        if row is not None and not 1 <= row <= start.model.rows:
+            raise UsageError(f"--lambda-row {row} is outside 1 to {start.model.rows}, the rows of this model")
+        self.rows = range(start.model.rows) if row is None else range(row - 1, row)
+
+        files = find_photos(settings.photos, settings.held_out)
+        photos = Photos(files.train, settings.crop, round(settings.memory_gib * 2**30))
+        self.held_out = held_out_crops(files.held_out)
+        self.crops = Crops(photos, settings.batch, settings.crop, seed + 1 + self.training.steps)
+        if self.training.crops_state is not None:
+            self.crops.state = self.training.crops_state
+
+        self.model = start.model.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.average = start.average.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.model.bf16 = use_bf16(settings.precision, self.device)
+        self._make_optimizers()
+        self.weights = [p for n, p in self.model.named_parameters() if not n.endswith("quantiles")]
+        if self.training.noise_state is not None:
+            torch.set_rng_state(self.training.noise_state)
+        self.skipped = 0
+        info = model_info(self.model)
+        screen.say(
+            f"{info.architecture}, N = {info.N}, M = {info.M}, {info.rows} rows, {info.parameters / 1e6:.2f} M parameters; "
+            f"from {start.what}, {self.training.steps} steps so far"
+        )
+        precision = "bf16" if self.model.bf16 else "float32"
+        screen.say(
+            f"{len(photos)} photos to train on ({photos.too_small} smaller than a crop), {len(self.held_out)} held out; "
+            f"{metric}, {self.training.optimizer_kind}, {precision}, {torch.get_num_threads()} threads"
+        )
+
+    def _lambdas(self, metric: str, rows: int) -> torch.Tensor:
+        asked, saved = self.settings.lambda_, self.training
+        if asked is not None:
+            if rows != 1:
+                raise UsageError(f"--lambda is for a model of one row, and this one has {rows}: use --lambda-row 1 to {rows}")
+            return torch.tensor([asked])
+        if saved.lambdas is not None and saved.metric == metric and len(saved.lambdas) == rows:
+            return torch.tensor(saved.lambdas)
+        if rows == 1:
+            raise UsageError("this model has one row of gains, and nothing says which trade-off it is for: give --lambda")
+        return ladder(metric, rows)
+
+    def _make_optimizers(self) -> None:
+        saved = self.training
+        kind = self.settings.optimizer or saved.optimizer_kind
+        self.lr = self.settings.lr or DEFAULT_LR[kind]
+        self.optimizer = make_optimizer(kind, self.model, self.lr)
+        self.quantile_optimizer = make_quantile_optimizer(self.model)
+        if saved.optimizer is not None and kind == saved.optimizer_kind:
+            self.optimizer.load_state_dict(reorder(saved.optimizer, saved.optimizer_names or [], trained_names(self.model)))
+        elif saved.optimizer is not None:
+            self.screen.say(f"the checkpoint was trained with {saved.optimizer_kind}: {kind} starts afresh and is warmed up")
+            saved.warm_steps = 0
+        if saved.quantile_optimizer is not None and self.quantile_optimizer is not None:
+            self.quantile_optimizer.load_state_dict(saved.quantile_optimizer)
+        saved.optimizer_kind = kind
+        saved.optimizer = saved.quantile_optimizer = None  # the optimisers hold it now
+
+    def step(self, done: float = 0.0) -> Loss | None:
+        """One step; None where its gradients were not finite and nothing changed.
+
+        done: the part of the run that is behind, 0 to 1, for the decay.
+        """
+        training = self.training
+        lr = self.lr * min(1.0, (training.warm_steps + 1) / WARM_UP) * (max(0.02, 1 - done) if self.settings.decay else 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        x = self.crops.draw().to(self.device)
+        q = torch.randint(self.rows.start, self.rows.stop, (x.shape[0],)).to(self.device)
+        loss = self.loss(self.model, x, q)
+        self.optimizer.zero_grad()
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        if not bool(torch.isfinite(nn.utils.clip_grad_norm_(self.weights, CLIP_NORM))):
+            self.skipped += 1
+            if self.skipped > MAX_SKIPPED:
+                raise Diverged(f"{MAX_SKIPPED} steps without finite gradients: go on from the checkpoint with a smaller --lr")
+            return None
+        self.skipped = 0
+        self.optimizer.step()
+        if self.quantile_optimizer is not None:
+            self.quantile_optimizer.zero_grad()
+            self.model.quantile_loss().backward()
+            self.quantile_optimizer.step()
+        training.steps += 1
+        training.warm_steps += 1
+        training.crops += x.shape[0]
+        keep = min(AVERAGE_KEEP, (1 + training.steps) / (10 + training.steps))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(value, 1 - keep)
+        return loss
+
+    def save(self) -> None:
+        """Both files of the working folder."""
+        state = self.training
+        state.noise_state, state.crops_state = torch.get_rng_state(), self.crops.state
+        content = Training(**vars(state))
+        content.optimizer, content.optimizer_names = self.optimizer.state_dict(), trained_names(self.model)
+        if self.quantile_optimizer is not None:
+            content.quantile_optimizer = self.quantile_optimizer.state_dict()
+        checkpoint.save(self.settings.work, self.model, self.average, content)
+
+    def measure(self, rows: range) -> None:
+        """The averaged model on the held-out photos, to the screen and to held_out.csv."""
+        if not self.held_out:
+            return
+        results = evaluate(self.average, self.held_out, rows, self.device)
+        t = self.training
+        lines = report.held_out_rows(t.steps, t.crops, t.minutes, results)
+        report.append_rows(self.settings.work / report.HELD_OUT_LOG, report.HELD_OUT_COLUMNS, lines)
+        self.screen.say(report.describe(results))
+
+    def train(self) -> bool:
+        """Trains until the minutes or the steps are over or a signal comes, and saves. Returns whether it ran to its end."""
+        settings, training = self.settings, self.training
+        first, before, saved = training.steps, training.minutes, time.monotonic()
+        sums, counted, mark = torch.zeros(3), 0, time.monotonic()
+        with stopping() as received:
+            while not received:
+                elapsed = time.monotonic() - self.started
+                done = elapsed / 60 / settings.minutes
+                if settings.steps is not None:
+                    done = max(done, (training.steps - first) / settings.steps)
+                if done >= 1:
+                    break
+                loss = self.step(done)
+                now = time.monotonic()
+                training.minutes = before + (now - self.started) / 60
+                if loss is None:
+                    continue
+                sums += torch.stack((loss.total.detach(), loss.bpp, loss.mse)).cpu()
+                counted += 1
+                rate = counted * settings.batch / (now - mark)
+                mean = (sums / counted).tolist()
+                self.screen.progress(self._line(mean, rate, (now - self.started) / max(done, 1e-9) * (1 - done)))
+                if counted == LOG_EVERY:
+                    self._log(mean, rate)
+                    sums, counted, mark = torch.zeros(3), 0, now
+                if now - saved > settings.checkpoint_minutes * 60:
+                    self.save()
+                    self.measure(self.rows[::2])
+                    saved = time.monotonic()
+                    mark += saved - now  # not training time
+            if counted:
+                self._log((sums / counted).tolist(), counted * settings.batch / (time.monotonic() - mark))
+            self.save()
+            if received:
+                name = signal.Signals(received[0]).name
+                self.screen.say(f"{name}: saved {settings.work / checkpoint.LAST} at step {training.steps}")
+                return False
+            self.measure(self.rows)
+            if self.held_out:
+                self.screen.say(report.draw(settings.work))
+            self.screen.say(f"saved {settings.work / checkpoint.AVERAGE} at step {training.steps}")
+            return True
+
+    def _line(self, mean: list[float], rate: float, remaining: float) -> str:
+        loss, bpp, mse = mean
+        psnr = 10 * math.log10(255**2 / max(mse, 1e-6))
+        left = report.clock(remaining)
+        return f"step {self.training.steps}, loss {loss:.3f}, {bpp:.3f} bpp, {psnr:.2f} dB, {rate:.1f} crops/s, {left} left"
+
+    def _log(self, mean: list[float], rate: float) -> None:
+        t = self.training
+        row: list[float | int] = [t.steps, t.crops, t.minutes, *mean, self.optimizer.param_groups[0]["lr"], rate]
+        report.append_rows(self.settings.work / report.LOG, report.LOG_COLUMNS, [row])
+
+
+def train(settings: Settings, screen: report.Screen | None = None) -> bool:
+    """Runs `settings` in its working folder; True if it ran to its end, False if a signal ended it. Raises JahpError."""
+    with sole_user(settings.work):
+        return Trainer(settings, screen or report.Screen()).train()

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The optimisers and the names of what they train, by which their state survives a change of parameter order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from jahp_fast.errors import ModelError, UsageError
+
+QUANTILE_LR = 1e-3
+PRECONDITION_EVERY = 10
+"""Steps between SOAP's updates of its eigenbases."""
+
+
+def trained_names(model: nn.Module) -> list[str]:
+    """Names of the parameters that the main optimiser trains, in its order: all but the quantiles of the factorised prior."""
+    return [name for name, _ in model.named_parameters() if not name.endswith("quantiles")]
+
+
+def make_optimizer(kind: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """SOAP (Vyas et al., 2024: Adam in the eigenbases of Shampoo's preconditioners) or Adam, over `trained_names`."""
+    parameters = dict(model.named_parameters())
+    weights = [parameters[name] for name in trained_names(model)]
+    if kind == "adam":
+        return torch.optim.Adam(weights, lr=lr)
+    try:
+        from pytorch_optimizer import SOAP
+    except ImportError:
+        raise UsageError("SOAP needs the package pytorch_optimizer: pip install 'jahp_fast[train]', or use adam") from None
+    optimizer: torch.optim.Optimizer = SOAP(weights, lr=lr, weight_decay=0.0, precondition_frequency=PRECONDITION_EVERY)
+    return optimizer
+
+
+def make_quantile_optimizer(model: nn.Module) -> torch.optim.Optimizer | None:
+    """Adam over the quantiles, for the auxiliary loss; None where a model has no factorised prior."""
+    quantiles = [p for name, p in model.named_parameters() if name.endswith("quantiles")]
+    return torch.optim.Adam(quantiles, lr=QUANTILE_LR) if quantiles else None
+
+
+def reorder(state: Mapping[str, Any], saved: Sequence[str], wanted: Sequence[str]) -> dict[str, Any]:
+    """An optimiser's state dict, saved over parameters in the order `saved`, for the same parameters in the order `wanted`.
+
+    Raises ModelError if the parameters are not the same or the state has more than one group.
+    """
+    groups = state["param_groups"]
+    if len(groups) != 1 or sorted(saved) != sorted(wanted) or len(groups[0]["params"]) != len(saved):
+        raise ModelError("the checkpoint's optimiser was not made for this model's parameters")
+    ids = dict(zip(saved, groups[0]["params"], strict=True))
+    entries = {i: state["state"][ids[name]] for i, name in enumerate(wanted) if ids[name] in state["state"]}
+    return {"state": entries, "param_groups": [{**groups[0], "params": list(range(len(wanted)))}]}
