@@ -1,4 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""jahp_fast: a learned image codec that is fast to decode and decodes to the same latents everywhere."""
+"""jahp_fast: a learned image codec that is fast to decode and decodes to the same latents everywhere.
+
+    data = jahp_fast.encode(image, quality=4.0)
+    image = jahp_fast.decode(data)
+
+Importing this loads neither torch nor a model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jahp_fast.errors import FormatError, JahpError, ModelError, UnknownModel, UnsupportedImage, UsageError
+
+if TYPE_CHECKING:
+    from jahp_fast.codec import Codec, Info, Latents, decode, encode, info
 
 __version__ = "0.1.0"
+__all__ = [
+    "Codec", "FormatError", "Info", "JahpError", "Latents", "ModelError", "UnknownModel", "UnsupportedImage", "UsageError",
+    "decode", "encode", "info",
+]  # fmt: skip
+_LAZY = {"Codec", "Info", "Latents", "decode", "encode", "info"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from jahp_fast import codec
+
+        return getattr(codec, name)
+    raise AttributeError(f"module 'jahp_fast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

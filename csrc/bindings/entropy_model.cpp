@@ -124,7 +124,7 @@ void register_entropy_model(py::module_& m) {
                 latents.hyper_width = static_cast<int>(za.shape(1));
                 if (ya.shape(2) != model.latents() || za.shape(2) != model.hyper_latents())
                     throw Error(Fault::usage, "latents have the wrong number of channels");
-                const StreamLayout layout = layout_of(latents.height, latents.width, lanes, skip, min_bytes);
+                StreamLayout layout = layout_of(latents.height, latents.width, lanes, skip, min_bytes);
                 StageTimes times;
                 std::vector<std::uint8_t> payload;
                 {
@@ -134,7 +134,7 @@ void register_entropy_model(py::module_& m) {
                     payload = encode_latents(model, latents, layout, threads, &times);
                 }
                 const py::tuple arrays = to_tuple(model, std::move(latents));
-                return py::make_tuple(to_bytes(payload), arrays[1], to_dict(times));
+                return py::make_tuple(to_bytes(payload), arrays[1], layout.lanes, to_dict(times));
             },
             py::arg("z"), py::arg("y"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"));
 }

@@ -56,9 +56,9 @@ void register_range_coder(py::module_& m) {
                 if (oracle) {
                     payload = range_encode_ref(tables, lanes, coded(c, values), min_bytes);
                 } else {
-                    RangeEncoder encoder(tables, lanes);
+                    RangeEncoder encoder(tables);
                     for (std::size_t i = 0; i < values.size(); ++i) encoder.put(c.lane[i], c.row[i], values[i], c.shift[i]);
-                    payload = encoder.finish(min_bytes);
+                    payload = encoder.finish(lanes, min_bytes);
                 }
             }
             return to_bytes(payload);

@@ -92,7 +92,6 @@ class Pass {
 };
 
 void check_layout(const StreamLayout& layout, int threads) {
-    check_lanes(layout.lanes);
     if (layout.height < 1 || layout.width < 1 || layout.height > kMaxLatentSide || layout.width > kMaxLatentSide)
         throw Error(Fault::usage, "latents of " + std::to_string(layout.width) + "x" + std::to_string(layout.height) + " are impossible");
     if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
@@ -122,6 +121,7 @@ std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const s
 Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads,
                        StageTimes* times) {
     check_layout(layout, threads);
+    check_lanes(layout.lanes);
     const int m = model.latents(), n = model.hyper_latents(), lane_mask = layout.lanes - 1;
     Latents out;
     out.height = layout.height;
@@ -173,18 +173,19 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
     return out;
 }
 
-std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, const StreamLayout& layout, int threads,
+std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, StreamLayout& layout, int threads,
                                          StageTimes* times) {
     check_layout(layout, threads);
-    const int m = model.latents(), n = model.hyper_latents(), lane_mask = layout.lanes - 1;
+    if (layout.lanes != 0) check_lanes(layout.lanes);
+    const int m = model.latents(), n = model.hyper_latents();
     const int hz = n > 0 ? (layout.height + 3) / 4 : 0, wz = n > 0 ? (layout.width + 3) / 4 : 0;
     const auto count = [](int h, int w, int c) { return static_cast<std::size_t>(h) * static_cast<std::size_t>(w) * static_cast<std::size_t>(c); };
     if (latents.height != layout.height || latents.width != layout.width || latents.hyper_height != hz || latents.hyper_width != wz ||
         latents.y.size() != count(layout.height, layout.width, m) || latents.z.size() != count(hz, wz, n))
         throw Error(Fault::usage, "latents do not have the shape that the image size demands");
-    RangeEncoder coder(model.tables(), layout.lanes);
+    RangeEncoder coder(model.tables());
     for (std::size_t i = 0; i < latents.z.size();)
-        for (int c = 0; c < n; ++c, ++i) coder.put(c & lane_mask, c, latents.z[i]);
+        for (int c = 0; c < n; ++c, ++i) coder.put(c, c, latents.z[i]);
 
     Pass pass(model, layout, threads, times);
     pass.start(latents);
@@ -212,12 +213,12 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
                     y[c] = pass.skipped(*symbol);
                     check_value(y[c], limit, Fault::usage);
                 } else if (form_a) {
-                    coder.put(c & lane_mask, symbol->row, y[c], symbol->mean >> mean_bits);
+                    coder.put(c, symbol->row, y[c], symbol->mean >> mean_bits);
                 } else {
                     const std::int64_t half = std::int64_t{1} << mean_bits >> 1;
                     const std::int64_t residual = (std::int64_t{y[c]} - symbol->mean + half) >> mean_bits;
                     check_value(residual, kMaxSymbol, Fault::usage);
-                    coder.put(c & lane_mask, symbol->row, static_cast<std::int32_t>(residual));
+                    coder.put(c, symbol->row, static_cast<std::int32_t>(residual));
                     const std::int64_t value = (residual << mean_bits) + symbol->mean;
                     check_value(value, limit, Fault::usage);
                     y[c] = static_cast<std::int32_t>(value);
@@ -227,7 +228,8 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
         }
     }
     const Stopwatch watch(field(times, &StageTimes::coder));
-    return coder.finish(layout.min_bytes);
+    if (layout.lanes == 0) layout.lanes = coder.choose_lanes();
+    return coder.finish(layout.lanes, layout.min_bytes);
 }
 
 }  // namespace jahp

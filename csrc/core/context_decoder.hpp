@@ -20,7 +20,7 @@ struct Latents {
 
 struct StreamLayout {
     int height = 0, width = 0;   // of y, at least 1
-    int lanes = 8;               // 1, 2, 4 ... 64
+    int lanes = 8;               // 1, 2, 4 ... 64; the encoder takes 0 for RangeEncoder::choose_lanes()
     int skip = 0;                // 0: every symbol is coded; s: those with scale index below s are not
     std::size_t min_bytes = 0;   // of the payload
 };
@@ -38,8 +38,9 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
 
 // Encodes z and y. Form A: y is ŷ already, all positions are treated in parallel. Form B: y is the wanted value times
 // 2^mean_bits. Where residuals are rounded (form B) or symbols skipped, y is replaced by what the decoder will see, in
-// wavefront order. Throws Error(usage) for a symbol beyond 32767 or arrays that do not fit the layout.
-std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, const StreamLayout& layout, int threads,
+// wavefront order. layout.lanes is replaced by the number chosen if it was 0.
+// Throws Error(usage) for a symbol beyond 32767 or arrays that do not fit the layout.
+std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, StreamLayout& layout, int threads,
                                          StageTimes* times = nullptr);
 
 }  // namespace jahp

@@ -26,9 +26,7 @@ void check_lanes(int lanes) {
         throw Error(Fault::usage, "lanes must be 1, 2, 4, 8, 16, 32 or 64, not " + std::to_string(lanes));
 }
 
-RangeEncoder::RangeEncoder(const CdfTables& tables, int lanes) : tables_(tables), lanes_(lanes) { check_lanes(lanes); }
-
-void RangeEncoder::put(int lane, std::int32_t row, std::int32_t value, std::int32_t shift) {
+void RangeEncoder::put(int channel, std::int32_t row, std::int32_t value, std::int32_t shift) {
     if (value > kMaxSymbol || value < -kMaxSymbol)
         throw Error(Fault::usage, "symbol " + std::to_string(value) + " is beyond 32767");
     const CdfTables::Row& r = tables_.row(row);
@@ -39,17 +37,32 @@ void RangeEncoder::put(int lane, std::int32_t row, std::int32_t value, std::int3
     else
         escapes_.push_back(static_cast<std::uint16_t>(value));
     entries_.push_back({r.starts[k], static_cast<std::uint16_t>(tables_.end(r, k) - r.starts[k])});
-    lane_of_.push_back(static_cast<std::uint8_t>(lane));
+    lane_of_.push_back(static_cast<std::uint8_t>(channel & (kMaxLanes - 1)));
 }
 
-std::vector<std::uint8_t> RangeEncoder::finish(std::size_t min_bytes) {
+int RangeEncoder::choose_lanes() const {
+    // In 1/64 bits: log2 f is floor(log2 f) plus the mantissa, linear in between (at most 0.09 bits too little).
+    const std::int64_t whole = 64 * tables_.prob_bits();
+    std::int64_t cost = static_cast<std::int64_t>(escapes_.size()) * 16 * 64;
+    for (const Entry& e : entries_) {
+        const int log2 = std::bit_width(e.freq) - 1;
+        cost += whole - 64 * log2 - ((std::int64_t{e.freq} << 6 >> log2) - 64);
+    }
+    const std::int64_t bytes = cost / (64 * 8);
+    int lanes = 1;
+    while (lanes < kMaxLanes && std::int64_t{lanes} * 2 * 4 * 200 <= bytes) lanes *= 2;
+    return lanes;
+}
+
+std::vector<std::uint8_t> RangeEncoder::finish(int lanes, std::size_t min_bytes) {
+    check_lanes(lanes);
     const int prob_bits = tables_.prob_bits();
     std::uint32_t state[kMaxLanes];
-    std::fill_n(state, lanes_, kLaneStart);
+    std::fill_n(state, lanes, kLaneStart);
     std::vector<std::uint16_t> words;  // last to be read first
     for (std::size_t i = entries_.size(); i-- > 0;) {
         const std::uint32_t freq = entries_[i].freq;
-        std::uint32_t& x = state[lane_of_[i]];
+        std::uint32_t& x = state[lane_of_[i] & (lanes - 1)];
         if (x >= freq << (32 - prob_bits)) {
             words.push_back(static_cast<std::uint16_t>(x));
             x >>= 16;
@@ -57,10 +70,10 @@ std::vector<std::uint8_t> RangeEncoder::finish(std::size_t min_bytes) {
         x = (x / freq << prob_bits) + x % freq + entries_[i].start;
     }
     std::vector<std::uint8_t> out;
-    out.reserve(std::max(min_bytes, 4 + 2 * escapes_.size() + 4 * static_cast<std::size_t>(lanes_) + 2 * words.size()));
+    out.reserve(std::max(min_bytes, 4 + 2 * escapes_.size() + 4 * static_cast<std::size_t>(lanes) + 2 * words.size()));
     append(out, static_cast<std::uint32_t>(escapes_.size()), 4);
     for (const std::uint16_t e : escapes_) append(out, e, 2);
-    for (int lane = 0; lane < lanes_; ++lane) append(out, state[lane], 4);
+    for (int lane = 0; lane < lanes; ++lane) append(out, state[lane], 4);
     for (std::size_t i = words.size(); i-- > 0;) append(out, words[i], 2);
     out.resize(std::max(out.size(), min_bytes));
     entries_.clear();

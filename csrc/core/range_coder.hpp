@@ -39,14 +39,17 @@ void check_lanes(int lanes);
 
 class RangeEncoder {
   public:
-    RangeEncoder(const CdfTables& tables, int lanes);
+    explicit RangeEncoder(const CdfTables& tables) : tables_(tables) {}
 
-    // Appends `value` under `row` for `lane`. The table is consulted at value - shift, an escape holds the value itself.
-    // Throws Error(usage) if |value| > 32767.
-    void put(int lane, std::int32_t row, std::int32_t value, std::int32_t shift = 0);
+    // Appends `value` under `row` for lane `channel` mod lanes. The table is consulted at value - shift, an escape holds the
+    // value itself. Throws Error(usage) if |value| > 32767.
+    void put(int channel, std::int32_t row, std::int32_t value, std::int32_t shift = 0);
+
+    // The most lanes whose states (4 bytes each) take at most 1/200 of the payload, or 1. Integer arithmetic: the same everywhere.
+    int choose_lanes() const;
 
     // The whole payload, zero-padded to at least min_bytes. The encoder is empty afterwards.
-    std::vector<std::uint8_t> finish(std::size_t min_bytes = 0);
+    std::vector<std::uint8_t> finish(int lanes, std::size_t min_bytes = 0);
 
   private:
     struct Entry {
@@ -54,9 +57,8 @@ class RangeEncoder {
         std::uint16_t freq;
     };
     const CdfTables& tables_;
-    int lanes_;
     std::vector<Entry> entries_;
-    std::vector<std::uint8_t> lane_of_;
+    std::vector<std::uint8_t> lane_of_;  // among kMaxLanes
     std::vector<std::uint16_t> escapes_;
 };
 

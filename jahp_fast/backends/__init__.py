@@ -34,8 +34,8 @@ class Backend(Protocol):
         Raises FormatError for a damaged payload.
         """
 
-    def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, dict[str, float]]:
-        """z and y -> payload, y as the decoder will see it, and seconds by stage.
+    def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
+        """z and y -> payload, y as the decoder will see it, the lanes (chosen by size if layout.lanes is 0), and seconds by stage.
 
         Raises UsageError for a symbol beyond 32767.
         """

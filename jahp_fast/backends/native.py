@@ -22,6 +22,6 @@ class NativeBackend:
     def decode(self, payload: bytes, layout: StreamLayout, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         return self._model.decode(payload, layout.height, layout.width, layout.lanes, layout.skip, layout.min_bytes, threads)
 
-    def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, dict[str, float]]:
+    def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         z, y = np.ascontiguousarray(z), np.ascontiguousarray(y)
         return self._model.encode(z, y, layout.lanes, layout.skip, layout.min_bytes, threads)

@@ -21,7 +21,7 @@ class ReferenceBackend:
         z, y = reference.decode(self._model, payload, layout)
         return z, y, {"all": time.perf_counter() - start}
 
-    def encode(self, z: Ints, y: Ints, layout: reference.StreamLayout, threads: int) -> tuple[bytes, Ints, dict[str, float]]:
+    def encode(self, z: Ints, y: Ints, layout: reference.StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         start = time.perf_counter()
-        payload, seen = reference.encode(self._model, z, y, layout)
-        return payload, seen, {"all": time.perf_counter() - start}
+        payload, seen, lanes = reference.encode(self._model, z, y, layout)
+        return payload, seen, lanes, {"all": time.perf_counter() - start}

@@ -35,7 +35,7 @@ SCALE_BITS = 12
 """Fractional bits of the scales that meet the thresholds: 0.11 is 451, the thresholds are 6 % of that apart or more."""
 LEAKY_SLOPE = 0.01
 _QUANTILE = 0.9999  # of |activation|, per channel, over all calibration positions: what lies beyond is clamped
-_BALANCE = 0.75  # 1: every channel of an activation uses its whole range; 0: all channels have one scale
+_BALANCE = 1.0  # 1: every channel of an activation uses its whole range; 0: all channels have one scale
 
 
 @dataclass

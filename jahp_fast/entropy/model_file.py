@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,6 +124,25 @@ def model_id(manifest: str) -> bytes:
     return hashlib.sha256(manifest.encode()).digest()[:8]
 
 
+def read_id(path: str | os.PathLike[str]) -> bytes:
+    """The id that a model file claims, from its header alone, without reading or verifying tensors."""
+    return model_id(_open(path, lambda _: False)[2].get("manifest", ""))
+
+
+def _open(path: str | os.PathLike[str], wanted: Callable[[str], bool]) -> tuple[dict[str, Array], tuple[str, ...], dict[str, str]]:
+    """Tensors whose name is wanted, all names in order, and the metadata."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as f:
+            names = tuple(sorted(f.keys()))
+            return {name: f.get_tensor(name) for name in names if wanted(name)}, names, f.metadata() or {}
+    except OSError as e:
+        raise ModelError(f"cannot read the model file {path}: {e.strerror or e}") from None
+    except (SafetensorError, KeyError, TypeError, AttributeError) as e:
+        raise ModelError(f"{path}: is not a safetensors file that NumPy can read: {e}") from None
+
+
 class ModelFile:
     """An exported model. The config and the `entropy.*` tensors are read and verified at once, float tensors when asked for.
 
@@ -140,7 +159,7 @@ class ModelFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        tensors, metadata = self._read(lambda name: name == "config" or name.startswith("entropy."))
+        tensors, self.names, metadata = _open(path, lambda name: name == "config" or name.startswith("entropy."))
         if metadata.get("jahp") != str(FORMAT_VERSION):
             raise ModelError(f"{self.path}: is a safetensors file, but not an exported jahp model of version {FORMAT_VERSION}")
         self.manifest = metadata.get("manifest", "")
@@ -151,18 +170,6 @@ class ModelFile:
             raise ModelError(f"{self.path}: has no config")
         self.config = ModelConfig.from_json(config.tobytes())
         self.entropy = {name.removeprefix("entropy."): array for name, array in tensors.items()}
-
-    def _read(self, wanted: Any) -> tuple[dict[str, Array], dict[str, str]]:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.path, framework="numpy") as f:
-                self.names: tuple[str, ...] = tuple(sorted(f.keys()))
-                return {name: f.get_tensor(name) for name in self.names if wanted(name)}, f.metadata() or {}
-        except OSError as e:
-            raise ModelError(f"cannot read the model file {self.path}: {e.strerror or e}") from None
-        except (SafetensorError, KeyError, TypeError, AttributeError) as e:
-            raise ModelError(f"{self.path}: is not a safetensors file that NumPy can read: {e}") from None
 
     def _verify(self, tensors: Mapping[str, Array]) -> None:
         lines = {line.split(" ", 1)[0]: line for line in self.manifest.splitlines()}
@@ -175,18 +182,18 @@ class ModelFile:
     @cached_property
     def floats(self) -> dict[str, Array]:
         """Transforms and gains, float32, without their prefix. Not verified (see verify)."""
-        tensors, _ = self._read(lambda name: name.startswith("float."))
+        tensors, _, _ = _open(self.path, lambda name: name.startswith("float."))
         return {name.removeprefix("float."): array.astype(np.float32) for name, array in tensors.items()}
 
     @property
     def train(self) -> dict[str, Array]:
         """What only training needs, float32, without prefix."""
-        tensors, _ = self._read(lambda name: name.startswith("train."))
+        tensors, _, _ = _open(self.path, lambda name: name.startswith("train."))
         return {name.removeprefix("train."): array.astype(np.float32) for name, array in tensors.items()}
 
     def verify(self) -> None:
         """Checks every tensor, the float ones too, against the manifest; raises ModelError naming the first that differs."""
-        self._verify(self._read(lambda _: True)[0])
+        self._verify(_open(self.path, lambda _: True)[0])
 
 
 def save_model(path: str | os.PathLike[str], config: ModelConfig, entropy: Mapping[str, Array], floats: Mapping[str, Array],

@@ -25,7 +25,10 @@ LANE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class StreamLayout:
-    """What a header says of its payload: size of y, lanes, skip threshold (0: none) and the least length of the payload."""
+    """What a header says of its payload: size of y, lanes, skip threshold (0: none) and the least length of the payload.
+
+    An encoder takes lanes = 0 for "as many as the payload's length bears".
+    """
 
     height: int
     width: int
@@ -97,14 +100,12 @@ class RangeDecoder:
 
 
 class RangeEncoder:
-    def __init__(self, prob_bits: int, lanes: int) -> None:
-        if lanes not in LANE_COUNTS:
-            raise UsageError(f"lanes must be one of {LANE_COUNTS}, not {lanes}")
-        self._bits, self._lanes = prob_bits, lanes
-        self._symbols: list[tuple[int, int, int]] = []  # lane, start, frequency
+    def __init__(self, prob_bits: int) -> None:
+        self._bits = prob_bits
+        self._symbols: list[tuple[int, int, int]] = []  # channel, start, frequency
         self._escapes: list[int] = []
 
-    def put(self, lane: int, row: TableRow, value: int, shift: int = 0) -> None:
+    def put(self, channel: int, row: TableRow, value: int, shift: int = 0) -> None:
         if abs(value) > MAX_SYMBOL:
             raise UsageError(f"symbol {value} is beyond {MAX_SYMBOL}")
         k = value - shift - row.low
@@ -112,18 +113,29 @@ class RangeEncoder:
             k = row.size
             self._escapes.append(value)
         start = row.ends[k - 1] if k else 0
-        self._symbols.append((lane, start, row.ends[k] - start))
+        self._symbols.append((channel, start, row.ends[k] - start))
 
-    def finish(self, min_bytes: int) -> bytes:
-        states, words = [LANE_START] * self._lanes, []
-        for lane, start, frequency in reversed(self._symbols):
+    def choose_lanes(self) -> int:
+        """The most lanes whose states take at most 1/200 of the payload, or 1; estimated in integers of 1/64 bit."""
+        cost = len(self._escapes) * 16 * 64
+        for _, _, frequency in self._symbols:
+            log2 = frequency.bit_length() - 1
+            cost += 64 * self._bits - 64 * log2 - ((frequency << 6 >> log2) - 64)
+        return max([1] + [n for n in LANE_COUNTS if n * 4 * 200 <= cost // (64 * 8)])
+
+    def finish(self, lanes: int, min_bytes: int) -> bytes:
+        if lanes not in LANE_COUNTS:
+            raise UsageError(f"lanes must be one of {LANE_COUNTS}, not {lanes}")
+        states, words = [LANE_START] * lanes, []
+        for channel, start, frequency in reversed(self._symbols):
+            lane = channel % lanes
             x = states[lane]
             if x >= frequency << (32 - self._bits):
                 words.append(x & 0xFFFF)
                 x >>= 16
             states[lane] = (x // frequency << self._bits) + x % frequency + start
         data = struct.pack(f"<I{len(self._escapes)}h", len(self._escapes), *self._escapes)
-        data += struct.pack(f"<{self._lanes}I", *states) + struct.pack(f"<{len(words)}H", *reversed(words))
+        data += struct.pack(f"<{lanes}I", *states) + struct.pack(f"<{len(words)}H", *reversed(words))
         return data.ljust(min_bytes, b"\0")
 
 
@@ -283,8 +295,8 @@ def decode(model: ReferenceModel, payload: bytes, layout: StreamLayout) -> tuple
     return z.astype(np.int32), y.astype(np.int32)
 
 
-def encode(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32], layout: StreamLayout) -> tuple[bytes, NDArray[np.int32]]:
-    """z (hz, wz, N) and y (height, width, M) -> payload, and y as the decoder will see it.
+def encode(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32], layout: StreamLayout) -> tuple[bytes, NDArray[np.int32], int]:
+    """z (hz, wz, N) and y (height, width, M) -> payload, y as the decoder will see it, and the lanes (chosen here if layout has 0).
 
     Form A: y is ŷ. Form B: y is the wanted value times 2^mean_bits. Skipped symbols and form B change y.
 
@@ -292,10 +304,10 @@ def encode(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32], la
         UsageError: a symbol beyond 32767.
     """
     c = model.config
-    coder = RangeEncoder(c.prob_bits, layout.lanes)
+    coder = RangeEncoder(c.prob_bits)
     for values in z.reshape(-1, max(c.hyper_latents, 1)).tolist():
         for n, value in enumerate(values):
-            coder.put(n % layout.lanes, model.rows[n], value)
+            coder.put(n, model.rows[n], value)
     out = y.astype(np.int64)
     steps = _Steps(model, z.astype(np.int64), layout)
     half = 1 << c.mean_bits >> 1
@@ -306,14 +318,15 @@ def encode(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32], la
                 if c.conditional and scale < layout.skip:
                     values[m] = steps.check(steps.skipped(mean), UsageError)
                 elif c.form == "A":
-                    coder.put(m % layout.lanes, model.rows[row], values[m], mean >> c.mean_bits)
+                    coder.put(m, model.rows[row], values[m], mean >> c.mean_bits)
                 else:
                     residual = (values[m] - mean + half) >> c.mean_bits
-                    coder.put(m % layout.lanes, model.rows[row], residual)
+                    coder.put(m, model.rows[row], residual)
                     values[m] = steps.check((residual << c.mean_bits) + mean, UsageError)
             out[position] = values
             steps.reveal(position, out[position])
-    return coder.finish(layout.min_bytes), out.astype(np.int32)
+    lanes = layout.lanes or coder.choose_lanes()
+    return coder.finish(lanes, layout.min_bytes), out.astype(np.int32), lanes
 
 
 def symbol_checksum(z: NDArray[np.int32], y: NDArray[np.int32]) -> int:

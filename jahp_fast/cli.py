@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `jahp` command. Exit status 0, or 1 with one line on standard error that says what to do."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from jahp_fast import __version__
+from jahp_fast.atomic import write_atomically
+from jahp_fast.errors import JahpError, UnsupportedImage
+
+
+class _Command(Protocol):
+    def configure(self, parser: argparse.ArgumentParser) -> None: ...
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+# Commands of their own module, imported only when called.
+_MODULES = {
+    "demo": ("jahp_fast.evaluate.demo", "encode a photo at three qualities and write a page that compares"),
+    "eval": ("jahp_fast.evaluate.command", "rate and distortion on a folder of images, beside other codecs"),
+    "train": ("jahp_fast.train.command", "train a model on folders of photos"),
+    "export": ("jahp_fast.entropy.command", "turn a float checkpoint into a model file"),
+}
+
+
+def _read(path: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as e:
+        raise JahpError(f"cannot read {path}: {e.strerror}") from None
+
+
+def _write(path: str, data: bytes) -> None:
+    if path == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_atomically(path, data)
+
+
+def _codec(args: argparse.Namespace, **kwargs: Any) -> Any:
+    from jahp_fast.codec import Codec
+
+    name, models = args.model or "mbt2018", []
+    if args.model and Path(args.model).suffix == ".safetensors":
+        name, models = Path(args.model).stem, [args.model]
+    return Codec(name, device=args.device, backend=args.backend, threads=args.threads, models=models, **kwargs)
+
+
+def _codec_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="NAME|FILE", help="a model's name or its .safetensors file (default: mbt2018)")
+    parser.add_argument("--device", default="cpu", help="cpu")
+    parser.add_argument("--backend", default="auto", help="auto, native or reference")
+    parser.add_argument("--threads", type=int, help="threads of the entropy path (default: all cores, at most 16)")
+
+
+def _encode(args: argparse.Namespace) -> int:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(_read(args.input)))
+        image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError) as e:
+        raise UnsupportedImage(f"{args.input} is not an image that Pillow can read: {e}") from None
+    _write(args.output, _codec(args, quality=args.quality).encode(image))
+    return 0
+
+
+def _decode(args: argparse.Namespace) -> int:
+    from PIL import Image
+
+    suffix = Path(args.output).suffix.lower() if args.output != "-" else ".png"
+    kind = Image.registered_extensions().get(suffix)
+    if kind is None or kind not in Image.SAVE:
+        raise JahpError(f"cannot write {args.output}: Pillow knows no format for the ending {suffix!r}; .png always works")
+    image = _codec(args).decode_pil(_read(args.input))
+    info = {k: v for k, v in image.info.items() if k in ("icc_profile", "exif", "xmp")}
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, kind, **info)
+    except (OSError, ValueError) as e:
+        raise JahpError(f"cannot write {args.output} as {kind}: {e}; .png always works") from None
+    _write(args.output, buffer.getvalue())
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from jahp_fast.codec import info
+
+    fields = dataclasses.asdict(info(_read(args.file)))
+    if args.json:
+        print(json.dumps(fields, sort_keys=True))
+    else:
+        fields["bits per pixel"] = f"{8 * fields['bytes'] / (fields['width'] * fields['height']):.4f}"
+        for name, value in fields.items():
+            print(f"{name.replace('_', ' '):>14}  {value if value != {} else 'none'}")
+    return 0
+
+
+def _models(args: argparse.Namespace) -> int:
+    from jahp_fast import library
+
+    rows = []
+    for path in library.installed():
+        model = library.load(path)
+        if args.verify:
+            model.verify()
+        c = model.config
+        rows.append({"name": path.stem, "architecture": c.architecture, "id": model.id.hex(), "latents": c.latents,
+                     "qualities": list(c.qualities), "form": c.form, "activation_bits": c.activation_bits,
+                     "bytes": path.stat().st_size, "path": str(path)})  # fmt: skip
+    if args.json:
+        print(json.dumps(rows, sort_keys=True))
+    for row in [] if args.json else rows:
+        qualities = cast(list[float], row["qualities"])
+        print(f"{row['name']}  id {row['id']}  {row['architecture']}, M = {row['latents']}, q {qualities[0]:g} to {qualities[-1]:g}, "
+              f"form {row['form']}, {row['activation_bits']}-bit activations, {cast(int, row['bytes']) / 1e6:.1f} MB"
+              + ("  verified" if args.verify else "") + f"\n  {row['path']}")  # fmt: skip
+    return 0
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jahp", description="Learned image codec with exact-integer entropy coding.")
+    parser.add_argument("--version", action="version", version=f"jahp_fast {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    p = commands.add_parser("encode", help="image to .jahp")
+    p.add_argument("input", metavar="IN", help="any image that Pillow reads, or - for standard input")
+    p.add_argument("output", metavar="OUT.jahp", help="or - for standard output")
+    p.add_argument("-q", "--quality", type=float, default=4.0, help="1 to 8, fractions allowed (default 4)")
+    _codec_options(p)
+    p.set_defaults(run=_encode)
+
+    p = commands.add_parser("decode", help=".jahp to image")
+    p.add_argument("input", metavar="IN.jahp")
+    p.add_argument("output", metavar="OUT.png")
+    _codec_options(p)
+    p.set_defaults(run=_decode)
+
+    p = commands.add_parser("info", help="what a .jahp file says of itself")
+    p.add_argument("file", metavar="FILE")
+    p.add_argument("--json", action="store_true")
+    p.set_defaults(run=_info)
+
+    p = commands.add_parser("models", help="the models at hand")
+    p.add_argument("--json", action="store_true")
+    p.add_argument("--verify", action="store_true", help="check every tensor against the manifest")
+    p.set_defaults(run=_models)
+
+    for name, (module, text) in _MODULES.items():
+        p = commands.add_parser(name, help=text)
+        if name == command:
+            loaded = cast(_Command, importlib.import_module(module))
+            loaded.configure(p)
+            p.set_defaults(run=loaded.run)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns its exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        args = _parser(next((a for a in argv if not a.startswith("-")), None)).parse_args(argv)
+        return cast(int, args.run(args))
+    except JahpError as e:
+        print(f"jahp: {e}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("jahp: interrupted", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
