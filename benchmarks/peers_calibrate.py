@@ -15,6 +15,7 @@ Runs in the peers' environment on CompressAI's model and in the tests on ours: b
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,8 @@ def calibrate(model: Any, x: Tensor, bpp: float, seed: int = 1, tolerance: float
             if parameter.ndim == 4:
                 bound = 1 / math.sqrt(parameter[0].numel())
                 parameter.copy_((torch.rand(parameter.shape, generator=_generator(seed, name)) * 2 - 1) * bound)
+            elif name.endswith(".bias"):
+                parameter.zero_()  # set by what follows, in which a bias left over would change the roundings
         _mask_context(model)
         m = model.g_a[6].bias.numel()
         rank = torch.randperm(m, generator=_generator(seed, "rank")) / max(m - 1, 1)
@@ -73,6 +76,7 @@ def calibrate(model: Any, x: Tensor, bpp: float, seed: int = 1, tolerance: float
             model.g_a[6].bias.copy_(bias * deviations)
             reached = _fit_entropy_model(model, unit * deviations.view(1, -1, 1, 1), seed, decay, x.shape[2] * x.shape[3])
             if abs(reached.bpp / bpp - 1) <= tolerance:
+                _round_to_half(model)
                 return reached
             low, high = (decay, high) if reached.bpp > bpp else (low, decay)
     raise RuntimeError(f"no decay of the channels gives {bpp} bpp on this photo; the last try gave {reached.bpp:.3f}")
@@ -80,12 +84,19 @@ def calibrate(model: Any, x: Tensor, bpp: float, seed: int = 1, tolerance: float
 
 def _generator(seed: int, name: str) -> torch.Generator:
     """A random stream of its own for each use, so that adding one does not move the others."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + sum(ord(letter) * 257**i for i, letter in enumerate(name)) % 1_000_000_007)
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))  # it heeds 32 bits
 
 
 def _mask_context(model: Any) -> None:
     # CompressAI's decoder uses the weight as it stands, without the mask.
     model.context_prediction.weight.mul_(model.context_prediction.mask)
+
+
+def _round_to_half(model: Any) -> None:
+    """Let g_a, h_a and g_s hold what a float16 model file can: then every codec codes the same latents."""
+    for net in (model.g_a, model.h_a, model.g_s):
+        for parameter in net.parameters():
+            parameter.copy_(parameter.half().float())
 
 
 def _normalise(layer: nn.Module, x: Tensor, deviation: float | Tensor = 1.0, mean: float = 0.0) -> Tensor:
@@ -119,19 +130,27 @@ def _z_deviations(model: Any, seed: int) -> Tensor:
     return Z_DEVIATIONS[0] * (Z_DEVIATIONS[1] / Z_DEVIATIONS[0]) ** rank
 
 
-def _fit_prior(model: Any, seed: int) -> None:
-    """Make the factorised prior a logistic density of z's deviation, median 0: its cumulative's logit is then x/s exactly,
-    which needs no training. Layer k maps f_k to f_(k+1) copies; a matrix of softplus 1/f_k averages its inputs."""
-    prior = model.entropy_bottleneck
+def _logistic_prior(model: Any, seed: int) -> tuple[Tensor, Tensor]:
+    """(N, 1, 1) each: the scale s and the offset t of z's logistic density, whose cumulative's logit is x/s + t."""
     # The floor leaves ±1 a probability of exp(−0.5/0.06), 12 bits, in the channels that are nearly always 0.
-    s = (_z_deviations(model, seed) * math.sqrt(3) / math.pi).clamp_min(0.06)
-    for k, matrix in enumerate(prior.matrices):
-        gain = (1 / s).view(-1, 1, 1) if k == 0 else torch.ones(1, 1, 1)
+    s = (_z_deviations(model, seed) * math.sqrt(3) / math.pi).clamp_min(0.06).view(-1, 1, 1)
+    # As in a trained model, no channel's density is symmetric about its most likely integer to the last bit.
+    t = 0.1 * (torch.rand(s.shape, generator=_generator(seed, "z offset")) - 0.5)
+    return s, t
+
+
+def _fit_prior(model: Any, seed: int) -> None:
+    """Write the logistic density into the factorised prior, which needs no training: a matrix of softplus 1/f averages its f
+    inputs, so that every layer but the first hands on what it gets. z is rounded as it is: the medians stay at 0."""
+    prior = model.entropy_bottleneck
+    s, t = _logistic_prior(model, seed)
+    for k, (matrix, bias) in enumerate(zip(prior.matrices, prior.biases, strict=True)):
+        gain = 1 / s if k == 0 else torch.ones(1, 1, 1)
         matrix.copy_(_inverse_softplus(gain / matrix.shape[2]).expand_as(matrix))
-        prior.biases[k].zero_()
-        if k < len(prior.factors):
-            prior.factors[k].zero_()
-    prior.quantiles.copy_(s.view(-1, 1, 1) * torch.tensor([-QUANTILE_LOGIT, 0.0, QUANTILE_LOGIT]))
+        bias.copy_((t if k == 0 else torch.zeros(1, 1, 1)).expand_as(bias))
+    for factor in prior.factors:
+        factor.zero_()
+    prior.quantiles.copy_(s * torch.tensor([-QUANTILE_LOGIT, 0.0, QUANTILE_LOGIT]))
 
 
 def _inverse_softplus(y: Tensor) -> Tensor:
@@ -169,7 +188,7 @@ def _fit_entropy_model(model: Any, y: Tensor, seed: int, decay: float, pixels: i
     head = model.entropy_parameters[4]
     head.weight.copy_(torch.cat((scale_weight, mean_weight)).view_as(head.weight))
     head.bias.copy_(torch.cat((scale_bias, mean_bias)))
-    return _rate(model, y, z, hyper, decay, pixels)
+    return _rate(model, y, z, hyper=hyper, prior=_logistic_prior(model, seed), decay=decay, pixels=pixels)
 
 
 def _rows(t: Tensor) -> Tensor:
@@ -187,17 +206,18 @@ def _ridge(features: Tensor, target: Tensor, noise: float) -> tuple[Tensor, Tens
     return weight.float(), (level - weight @ centre).float()
 
 
-def _rate(model: Any, y: Tensor, z: Tensor, hyper: Tensor, decay: float, pixels: int) -> Calibration:
+def _rate(model: Any, y: Tensor, z: Tensor, *, hyper: Tensor, prior: tuple[Tensor, Tensor], decay: float,
+          pixels: int) -> Calibration:
     """Bits of the photo in form A under the model as it now stands."""
     y_hat = torch.round(y)
     parameters = model.entropy_parameters(torch.cat((hyper, model.context_prediction(y_hat)), dim=1))
     scales, means = parameters.double().chunk(2, 1)
     y_bits = _gaussian_bits(y_hat.double() - means, scales.clamp_min(SCALE_BOUND))
-    _, likelihood = model.entropy_bottleneck(z, training=False)
-    z_bits = -torch.log2(likelihood.double()).sum()
+    s, t = (part.view(1, -1, 1, 1).double() for part in prior)
+    z_bits = -torch.log2(torch.sigmoid((z + 0.5) / s + t) - torch.sigmoid((z - 0.5) / s + t)).sum()
     nonzero = (torch.round(y.double() - means) != 0).double().mean()
-    return Calibration(decay=decay, y_bits=float(y_bits), z_bits=float(z_bits), y_peak=float(y.abs().max()), nonzero=float(nonzero),
-                       bpp=float(y_bits + z_bits) / pixels)
+    return Calibration(decay=decay, y_bits=float(y_bits), z_bits=float(z_bits), y_peak=float(y.abs().max()),
+                       nonzero=float(nonzero), bpp=float(y_bits + z_bits) / pixels)
 
 
 def _gaussian_bits(offset: Tensor, scale: Tensor) -> Tensor:

@@ -76,11 +76,11 @@ def make_env(folder: Path = DEFAULT_ENV) -> Path:
     if not python.exists():
         _step(f"creating {folder}", [sys.executable, "-m", "venv", str(folder)])
     pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    _step(f"installing {torch_requirement()} and {len(WITH_DEPENDENCIES)} packages", [*pip, torch_requirement(), *WITH_DEPENDENCIES])
+    torch = torch_requirement()
+    _step(f"installing {torch} and {len(WITH_DEPENDENCIES)} packages", [*pip, torch, *WITH_DEPENDENCIES])
     _step(f"installing {WITHOUT_DEPENDENCIES[0]}", [*pip, "--no-deps", *WITHOUT_DEPENDENCIES])
-    environment = worker_environment(threads=1)
-    check = subprocess.run([str(python), "-c", "import compressai, compressai.models"], env=environment, capture_output=True, text=True,
-                           check=False)
+    check = subprocess.run([str(python), "-c", "import compressai.models"], env=worker_environment(threads=1),
+                           capture_output=True, text=True, check=False)
     if check.returncode != 0:
         raise PeersError(f"peers' environment: compressai does not import:\n{check.stderr.strip()[-2000:]}")
     partial = folder / (STAMP + ".part")

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ours beside CompressAI 1.2.8, alternately in one run: `python benchmarks/peers.py [--only latent] [--json FILE]`.
+
+`latent` times everything from bytes to ŷ, for mbt2018 at N/M = 192/192 and 192/320, on one 768x512 photo and the same random
+calibrated weights (peers_calibrate.py). CompressAI runs in a worker process of an environment of its own (peers_env.py), made if
+missing or by `--make-env`. Each side may use `--threads` threads; CompressAI's loop over positions is often slower with two than
+with one, so it is timed with both and its faster median counts.
+
+The run fails, with a message, unless CompressAI's own round trip is exact, our decoded ŷ is round(y) of the same y, and our
+stream, header and all, is within 5 % of CompressAI's two strings. `--json` writes one flat object of numbers: times in seconds,
+sizes in bytes, `*_ratio_*` CompressAI's time over ours.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peers_env import DEFAULT_ENV, PeersError, make_env, worker_environment
+
+from jahp_fast.atomic import write_atomically
+from jahp_fast.errors import JahpError, UsageError
+
+HERE = Path(__file__).resolve().parent
+PHOTO = HERE.parent / "examples" / "photo.png"
+PAYLOAD_TOLERANCE = 0.05
+DECODES_A_ROUND = 5  # of ours: one is over too soon for a median of few rounds
+
+
+@dataclass(frozen=True)
+class Load:
+    """One network size and the rate its random weights are calibrated to, as trained models of that size have."""
+
+    n: int
+    m: int
+    bpp: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.n}_{self.m}"
+
+
+LOADS = (Load(192, 192, 0.46), Load(192, 320, 0.90))
+
+
+@dataclass(frozen=True)
+class Times:
+    """Wall seconds of one way to decode, a sample each; `cpu` the CPU seconds of all threads."""
+
+    wall: list[float]
+    cpu: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.wall)
+
+    def line(self, who: str) -> str:
+        spread = f"{min(self.wall):.3f} to {max(self.wall):.3f}"
+        return f"  {who:<24} {self.median:>9.3f} {spread:>20} {statistics.median(self.cpu):>9.3f} {len(self.wall):>4}"
+
+
+class Worker:
+    """The process that runs peers_worker.py; a context manager that ends it."""
+
+    def __init__(self, python: Path, threads: int) -> None:
+        command = [str(python), "-W", "ignore", str(HERE / "peers_worker.py")]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                         env=worker_environment(threads))
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Closing its input ends a worker between requests; one in the middle of a decode is not waited for.
+        try:
+            self._process.communicate(timeout=5)
+        except (subprocess.TimeoutExpired, BrokenPipeError):
+            self._process.kill()
+            self._process.wait()
+
+    def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """Send one request and wait for its answer. Raises PeersError for a refusal or a worker that died."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            stdin.write(json.dumps({"op": op, **arguments}) + "\n")
+            stdin.flush()
+            line = stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            status = self._process.wait()
+            raise PeersError(f"CompressAI's worker ended during {op!r} with status {status}; its last words are above")
+        answer: dict[str, Any] = json.loads(line)
+        if not answer.pop("ok"):
+            raise PeersError(f"CompressAI's worker: {answer['error']}")
+        return answer
+
+
+def check_payload(ours: int, theirs: int) -> None:
+    """Raises PeersError unless our bytes are within PAYLOAD_TOLERANCE of theirs: only then is decoding them the same work."""
+    if theirs <= 0 or abs(ours - theirs) > PAYLOAD_TOLERANCE * theirs:
+        raise PeersError(f"no fair load: our {ours} bytes are not within {PAYLOAD_TOLERANCE:.0%} of CompressAI's {theirs}")
+
+
+def check_latents(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Raises PeersError unless ŷ is round(y) of CompressAI's y, but for the roundings that two builds of torch may tip over."""
+    if ours.shape != theirs.shape:
+        raise PeersError(f"our ŷ is {ours.shape}, CompressAI's y {theirs.shape}")
+    difference = np.abs(ours.astype(np.int64) - theirs)
+    if difference.max() > 1 or (difference != 0).mean() > 1e-3:
+        raise PeersError(f"our ŷ is not round(y): {(difference != 0).mean():.2%} of it differs, by up to {difference.max()}")
+
+
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds of one call."""
+    cpu, start = time.process_time(), time.perf_counter()
+    call()
+    return time.perf_counter() - start, time.process_time() - cpu
+
+
+def say(text: str) -> None:
+    """Progress, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def our_stream(folder: Path, photo: np.ndarray, threads: int) -> tuple[Any, bytes]:
+    """Export the worker's weights (form A, W8A8), encode the photo without skipping; (codec, stream)."""
+    from safetensors.torch import load_file
+
+    from jahp_fast import Codec
+    from jahp_fast.entropy.export import export_state
+
+    model = folder / "mbt2018.jahpm"
+    # The calibration photo is the one timed, as for the float weights: this is a load, and no picture quality is read off it.
+    export_state(load_file(folder / "state.safetensors"), model, photos=[photo], form="A", activation_bits=8, qualities=[4.0])
+    codec = Codec("mbt2018", quality=4.0, backend="native", threads=threads, models=[str(model)])
+    return codec, codec.encode(photo)
+
+
+def measure_latent(worker: Worker, load: Load, photo_path: Path, threads: int, rounds: int) -> dict[str, float]:
+    """Time one load; prints its table and returns its part of the JSON object."""
+    from PIL import Image
+
+    with Image.open(photo_path) as image:
+        photo = np.array(image.convert("RGB"))
+    with tempfile.TemporaryDirectory(prefix="jahp-peers-") as name:
+        folder = Path(name)
+        say(f"{load.name}: calibrating random weights to {load.bpp} bpp, CompressAI's compress and a first decompress ...")
+        theirs = worker.ask("prepare", n=load.n, m=load.m, bpp=load.bpp, seed=1, photo=str(photo_path), folder=name)
+        say(f"{load.name}: exporting and encoding ours ...")
+        codec, stream = our_stream(folder, photo, threads)
+        check_payload(len(stream), theirs["payload_bytes"])
+        check_latents(codec.decode_latents(stream).y, np.load(folder / "latents.npy"))
+
+    ours = Times([], [])
+    compressai = {t: Times([], []) for t in sorted({1, threads})}
+    for i in range(rounds):
+        for peer_threads, times in compressai.items():
+            say(f"{load.name}: round {i + 1} of {rounds}, CompressAI with {peer_threads} thread{'s' * (peer_threads > 1)} ...")
+            answer = worker.ask("decode_latents", threads=peer_threads)
+            times.wall.append(answer["wall_s"])
+            times.cpu.append(answer["cpu_s"])
+        for _ in range(DECODES_A_ROUND):
+            wall, cpu = timed(lambda: codec.decode_latents(stream))
+            ours.wall.append(wall)
+            ours.cpu.append(cpu)
+
+    best = min(times.median for times in compressai.values())
+    print(f"\nLatent decode, mbt2018 {load.n}/{load.m}, {photo_path.name} {theirs['width']}x{theirs['height']}, "
+          f"{theirs['symbols']} symbols, {theirs['nonzero']:.0%} not 0")
+    print(f"  {'':<24} {'median s':>9} {'min to max':>20} {'CPU s':>9} {'n':>4}")
+    for peer_threads, times in compressai.items():
+        print(times.line(f"CompressAI, {peer_threads} thread{'s' * (peer_threads > 1)}"))
+    print(ours.line(f"jahp_fast, {threads} thread{'s' * (threads > 1)}"))
+    print(f"  ratio {best / ours.median:.1f}")
+    print(f"  bytes: CompressAI's strings {theirs['payload_bytes']}, our whole stream {len(stream)}", flush=True)
+
+    result = {f"latent_decode_ratio_{load.name}": best / ours.median, f"latent_decode_s_{load.name}_ours": ours.median,
+              f"latent_decode_s_{load.name}_compressai": best, f"latent_payload_bytes_{load.name}_ours": len(stream),
+              f"latent_payload_bytes_{load.name}_compressai": theirs["payload_bytes"]}
+    for peer_threads, times in compressai.items():
+        result[f"latent_decode_s_{load.name}_compressai_{peer_threads}_threads"] = times.median
+    return result
+
+
+def measurements(text: str) -> list[str]:
+    """The argument of --only: names out of MEASUREMENTS by comma, each once."""
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in MEASUREMENTS]
+    if unknown:
+        raise UsageError(f"--only knows {', '.join(MEASUREMENTS)}, not {', '.join(repr(name) for name in unknown)}")
+    return list(dict.fromkeys(names))
+
+
+def positive(text: str) -> int:
+    """An argument that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def check_photo(path: Path) -> None:
+    """Raises UsageError unless `path` is a picture whose sides CompressAI can code: multiples of 64."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+    except (OSError, UnidentifiedImageError) as error:
+        raise UsageError(f"--photo {path}: {error}") from error
+    if width % 64 or height % 64:
+        raise UsageError(f"--photo {path} is {width}x{height}; CompressAI codes only multiples of 64")
+
+
+def measure_latents(args: argparse.Namespace, worker: Worker) -> dict[str, float]:
+    """`latent`: both network sizes."""
+    result: dict[str, float] = {}
+    for load in LOADS:
+        result |= measure_latent(worker, load, args.photo, args.threads, args.rounds)
+    return result
+
+
+MEASUREMENTS: dict[str, Callable[[argparse.Namespace, Worker], dict[str, float]]] = {"latent": measure_latents}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = argparse.ArgumentParser(prog="peers.py", description="jahp_fast beside CompressAI 1.2.8, alternately in one run.")
+    everything = ",".join(MEASUREMENTS)
+    p.add_argument("--only", default=everything, metavar="LIST", help=f"out of {everything} (default: all)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the figures as one flat JSON object")
+    p.add_argument("--threads", type=positive, default=2, metavar="N", help="threads each side may use (default 2)")
+    p.add_argument("--rounds", type=positive, default=3, metavar="K", help="alternations (default 3), 20 to 80 s each")
+    p.add_argument("--photo", type=Path, default=PHOTO, help="an RGB photo, sides multiples of 64 (default examples/photo.png)")
+    p.add_argument("--env", type=Path, default=DEFAULT_ENV, metavar="DIR", help="the peers' environment (default .venv-peers)")
+    p.add_argument("--make-env", action="store_true", help="only make the environment")
+    return p
+
+
+def run(argv: Sequence[str]) -> None:
+    """The command. Raises JahpError."""
+    args = parser().parse_args(argv)
+    chosen = measurements(args.only)
+    if args.make_env:
+        print(make_env(args.env))
+        return
+    check_photo(args.photo)
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        raise UsageError(f"--json {args.json}: no such folder")
+    result: dict[str, float] = {}
+    with Worker(make_env(args.env), args.threads) as worker:
+        peer = worker.ask("hello")
+        print(f"CompressAI {peer['compressai']} (torch {peer['torch']}), {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+        for name in chosen:
+            result |= MEASUREMENTS[name](args, worker)
+    if args.json is not None:
+        write_atomically(args.json, (json.dumps(result, indent=2) + "\n").encode())
+
+
+def main() -> int:
+    try:
+        run(sys.argv[1:])
+    except JahpError as error:
+        print(f"peers.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
