@@ -122,9 +122,9 @@ class Trainer:
         self.started = time.monotonic()
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        self.device = torch.device(settings.device)
-        if self.device.type not in ("cpu", "cuda") or (self.device.type == "cuda" and not torch.cuda.is_available()):
+        if settings.device != "cpu" and not (settings.device == "cuda" and torch.cuda.is_available()):
             raise UsageError(f"--device {settings.device}: not here; cpu always is, cuda where torch finds a GPU")
+        self.device = torch.device(settings.device)
         seed = settings.seed or 0
         torch.manual_seed(seed)
         start = load_start(settings, screen)
