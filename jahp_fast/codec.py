@@ -107,8 +107,16 @@ class Codec:
         UnknownModel: no such model. UsageError: an argument that is not one of the above.
     """
 
-    def __init__(self, model: str = "mbt2018", quality: float = 4.0, device: str = "cpu", backend: str = "auto", threads: int | None = None,
-                 models: Sequence[str | os.PathLike[str]] | None = None, max_pixels: int = 2**28) -> None:
+    def __init__(
+        self,
+        model: str = "mbt2018",
+        quality: float = 4.0,
+        device: str = "cpu",
+        backend: str = "auto",
+        threads: int | None = None,
+        models: Sequence[str | os.PathLike[str]] | None = None,
+        max_pixels: int = 2**28,
+    ) -> None:
         if device != "cpu":
             raise UsageError(f"device {device!r} is not supported; there is 'cpu'")
         if threads is not None and not 1 <= threads <= 1024:
@@ -176,7 +184,9 @@ class Codec:
         clock.lap("entropy")
         return data, clock.laps
 
-    def _decode_integers(self, stream: _container.Stream, loaded: _Loaded) -> tuple[NDArray[np.int32], NDArray[np.int32], dict[str, float]]:
+    def _decode_integers(
+        self, stream: _container.Stream, loaded: _Loaded
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], dict[str, float]]:
         quality = stream.quality
         if not loaded.file.config.qualities[0] <= quality <= loaded.file.config.qualities[-1]:
             raise FormatError(f"stream of quality {quality:g}, which its model does not have")

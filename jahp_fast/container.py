@@ -127,7 +127,18 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
         raise FormatError(f"{width} x {height} pixels are more than max_pixels = {max_pixels}")
     body = HEADER_BYTES + payload_bytes
     chunks = _parse_chunks(data[body:])
-    return Stream(width, height, _MODES[mode], quality / QUALITY_STEPS, model, 1 << log_lanes, skip, checksum, data[HEADER_BYTES:body], chunks)
+    return Stream(
+        width,
+        height,
+        _MODES[mode],
+        quality / QUALITY_STEPS,
+        model,
+        1 << log_lanes,
+        skip,
+        checksum,
+        data[HEADER_BYTES:body],
+        chunks,
+    )
 
 
 def _parse_chunks(data: bytes) -> dict[bytes, bytes]:

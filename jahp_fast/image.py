@@ -71,10 +71,18 @@ def _split_pil(image: Any) -> ImageParts:
     elif mode in ("L", "RGB") and transparent:
         image = image.convert("LA" if mode == "L" else "RGBA")
     elif mode not in ("L", "LA", "RGB", "RGBA"):
-        hint = "; 16-bit and float images must be scaled to 8 bits first" if mode[0] in "IF" else "; convert it with image.convert('RGB')"
+        hint = (
+            "; 16-bit and float images must be scaled to 8 bits first"
+            if mode[0] in "IF"
+            else "; convert it with image.convert('RGB')"
+        )
         raise UnsupportedImage(f"PIL mode {mode} cannot be encoded{hint}")
     exif = image.getexif()
-    metadata = {b"iccp": image.info.get("icc_profile"), b"exif": exif.tobytes() if len(exif) else None, b"xmp_": image.info.get("xmp")}
+    metadata = {
+        b"iccp": image.info.get("icc_profile"),
+        b"exif": exif.tobytes() if len(exif) else None,
+        b"xmp_": image.info.get("xmp"),
+    }
     chunks = {kind: data if isinstance(data, bytes) else str(data).encode() for kind, data in metadata.items() if data}
     a = np.asarray(image)
     if image.mode == "LA":
@@ -106,7 +114,8 @@ def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
         raise FormatError(f"alpha is damaged: {e}") from None
     if not complete or len(raw) != height * width or decoder.unused_data:
         raise FormatError(f"alpha does not have {width} x {height} values")
-    return np.cumsum(np.frombuffer(raw, np.uint8).reshape(height, width), axis=0, dtype=np.uint8)
+    alpha: NDArray[np.uint8] = np.cumsum(np.frombuffer(raw, np.uint8).reshape(height, width), axis=0, dtype=np.uint8)
+    return alpha
 
 
 def join(rgb: NDArray[np.uint8], mode: Literal["RGB", "L"], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast.entropy.chain import Node, nodes_of, run
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer
 from jahp_fast.entropy.model_file import Form, ModelConfig, ModelFile, save_model
 from jahp_fast.entropy.tables import Row, make_row, pack_rows, scale_table
@@ -23,7 +24,6 @@ from jahp_fast.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from jahp_fast.models.priors import CompressionModel
 
@@ -33,9 +33,6 @@ Floats = NDArray[np.float64]
 MEAN_BITS = 6
 SCALE_BITS = 12
 """Fractional bits of the scales that meet the thresholds: 0.11 is 451, the thresholds are 6 % of that apart or more."""
-LEAKY_SLOPE = 0.01
-_QUANTILE = 0.9999  # of |activation|, per channel, over all calibration positions: what lies beyond is clamped
-_BALANCE = 1.0  # 1: every channel of an activation uses its whole range; 0: all channels have one scale
 
 
 @dataclass
@@ -79,38 +76,27 @@ def quantise_layer(layer: _Layer, in_scale: Floats, in_limit: int, out_scale: Fl
     return integer, unit
 
 
-def _float_layer(module: nn.Module, name: str, slope: float) -> _Layer:
-    from torch import nn
-
-    weight = module.weight.detach().double().numpy()  # type: ignore[union-attr]
-    if isinstance(module, nn.ConvTranspose2d):
-        weight = weight.transpose(1, 0, 2, 3)
-    bias = module.bias.detach().double().numpy()  # type: ignore[union-attr]
-    return _Layer(name, weight, bias, slope)
-
-
-def _quantile(x: torch.Tensor) -> Floats:
-    """(B, C, h, w) or (n, C) -> (C,) the `_QUANTILE` of |x| per channel."""
-    flat = (x.transpose(0, 1).reshape(x.shape[1], -1) if x.ndim == 4 else x.T).abs()
-    k = max(1, round(flat.shape[1] * _QUANTILE))
-    values = flat.kthvalue(k, dim=1).values.double().numpy()
-    return values
+def _float_layer(model: CompressionModel, node: Node) -> _Layer:
+    module: Any = model.get_submodule(node.name)
+    weight = module.weight.detach().double()
+    if node.kind == "masked":
+        weight = weight * module.mask
+    weight = weight.transpose(0, 1) if node.kind == "transposed" else weight
+    return _Layer(node.name, weight.numpy(), module.bias.detach().double().numpy(), node.slope)
 
 
-def _activation_scale(x: list[torch.Tensor], limit: int) -> Floats:
-    top = np.max([_quantile(t) for t in x], axis=0)
-    top = np.maximum(top, max(float(top.max()), 1e-6) * 1e-3)  # silent channels: the next layer's weights must not vanish
-    scale: Floats = top**_BALANCE * float(top.max()) ** (1 - _BALANCE) / limit
-    return scale
+def _largest(x: torch.Tensor) -> Floats:
+    """(B, C, h, w) -> (C,) max |x|."""
+    largest: Floats = x.abs().amax((0, 2, 3)).double().numpy()
+    return largest
 
 
 def _context_input(top: Floats, form: Form, limit: int) -> tuple[dict[str, Array], Floats]:
     """Powers of two by which ŷ enters the context model: ((ŷ + rounding) >> shift), and the real value of a unit."""
     bits = MEAN_BITS if form == "B" else 0
-    # As many fractional bits as ŷ has, but no more than leave room for the largest value; negative: integers are halved.
-    kept = np.minimum(bits, np.floor(np.log2(limit / np.maximum(top, 1.0)))).astype(np.int64)
-    if form == "A":
-        kept = np.zeros_like(kept)  # integers as they are; rare values beyond the limit are clamped
+    # Form A: integers as they are, rare values beyond the limit are clamped. Form B: as many fractional bits as leave room for the
+    # largest value.
+    kept = np.minimum(bits, np.floor(np.log2(limit / np.clip(top, 1.0, limit)))).astype(np.int64)
     shift = bits - kept
     tensors = {
         "context_input.mul": np.ones(len(top), np.int32),
@@ -133,7 +119,7 @@ def calibrate(model: CompressionModel, photos: Sequence[NDArray[np.uint8]]) -> C
     import torch
 
     out = Calibration([], [])
-    with torch.inference_mode():
+    with torch.no_grad():
         for photo in photos:
             h, w = (n // 16 * 16 for n in photo.shape[:2])
             if h == 0 or w == 0:
@@ -147,104 +133,60 @@ def calibrate(model: CompressionModel, photos: Sequence[NDArray[np.uint8]]) -> C
     return out
 
 
-class _Exporter:
-    def __init__(self, model: CompressionModel, form: Form, activation_bits: int, calibration: Calibration) -> None:
-        self.model, self.form, self.calibration = model, form, calibration
-        self.limit = 127 if activation_bits == 8 else 4095
-        self.entropy: dict[str, Array] = {}
-        self.train: dict[str, Array] = {}
+Scales = dict[str, Floats]
+"""Real value of a unit of each activation, per channel, by the name of the node that makes it; also of "z" and "y"."""
 
-    def layer(self, module: nn.Module, name: str, slope: float, in_scale: Floats, out_scale: Floats, out_limit: int,
-              shift_bias: Floats | None = None) -> None:
-        layer = _float_layer(module, name, slope)
-        if shift_bias is not None:
-            layer.bias = layer.bias + shift_bias
-        integer, unit = quantise_layer(layer, in_scale, self.limit, out_scale, out_limit)
+
+def activation_scales(model: CompressionModel, calibration: Calibration, form: Form, limit: int) -> Scales:
+    """Scales with which each channel of each activation just fills `limit` on the calibration latents."""
+    import torch
+
+    top: dict[str, Floats] = {}
+
+    def see(node: Node, x: torch.Tensor) -> torch.Tensor:
+        top[node.name] = np.maximum(top.get(node.name, 0.0), _largest(x))
+        return x
+
+    y_top = np.zeros(model.M)
+    with torch.no_grad():
+        for y, z in zip(calibration.y, calibration.z, strict=True):
+            run(model, z, y.round(), activation=see)
+            y_top = np.maximum(y_top, _largest(y.round()))
+    scales: Scales = {"z": np.ones(model.N), "y": _context_input(y_top, form, limit)[1]}
+    for node in nodes_of(model.architecture):
+        # Silent channels: their scale must not vanish, or the next layer's weights would.
+        scales[node.name] = np.maximum(top[node.name], max(float(top[node.name].max()), 1e-6) * 1e-3) / limit
+    return scales
+
+
+def _parameter_scale(model: CompressionModel, form: Form) -> tuple[Floats, Floats]:
+    """Real value of a unit of the last layer's outputs, and what to add to its bias."""
+    scale = np.full(model.M, 2.0**-SCALE_BITS)
+    if model.architecture == "bmshj2018-hyperprior":
+        return scale, np.zeros(model.M)
+    # Form A takes the floor of the mean, so that a fraction's cell starts at the fraction; a unit's rounding adds a half.
+    floor = -0.5 * 2.0**-MEAN_BITS if form == "A" else 0.0
+    return np.concatenate([scale, np.full(model.M, 2.0**-MEAN_BITS)]), np.concatenate([np.zeros(model.M), np.full(model.M, floor)])
+
+
+def _integer_nets(model: CompressionModel, form: Form, limit: int, scales: Scales) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The tensors `entropy.*` of all layers, and the scales in `train.*` by which they become floats again."""
+    entropy: dict[str, Array] = {}
+    train: dict[str, Array] = {}
+    for node in nodes_of(model.architecture):
+        layer = _float_layer(model, node)
+        in_scale, out_scale, out_limit = np.concatenate([scales[name] for name in node.inputs]), scales.get(node.name), limit
+        if node.parameters:
+            out_scale, add = _parameter_scale(model, form)
+            layer.bias = layer.bias + add
+            out_limit = PARAMETER_LIMIT
+        assert out_scale is not None
+        integer, unit = quantise_layer(layer, in_scale, limit, out_scale, out_limit)
         for part in ("weight", "bias", "mul_pos", "mul_neg", "shift"):
-            self.entropy[f"{name}.{part}"] = getattr(integer, part)
-        self.train[f"{name}.unit"] = unit.astype(np.float32)
-        self.train[f"{name}.in_scale"] = in_scale.astype(np.float32)
-
-    def parameter_scale(self) -> tuple[Floats, Floats]:
-        """Real value of a unit of the last layer's outputs, and what to add to its bias."""
-        m = self.model.M
-        scale = np.full(m, 2.0**-SCALE_BITS)
-        if self.model.architecture == "bmshj2018-hyperprior":
-            return scale, np.zeros(m)
-        # Form A takes the floor of the mean, so that a fraction's cell starts at the fraction; a unit's rounding adds a half.
-        floor = -0.5 * 2.0**-MEAN_BITS if self.form == "A" else 0.0
-        return np.concatenate([scale, np.full(m, 2.0**-MEAN_BITS)]), np.concatenate([np.zeros(m), np.full(m, floor)])
-
-    def hyper_synthesis(self) -> tuple[list[torch.Tensor], Floats]:
-        """Quantises h_s; returns its float outputs and their scale (with context; else it has given the parameters)."""
-        from torch.nn import functional as F
-
-        model: Any = self.model
-        joint = hasattr(model, "context_prediction")
-        slope = 0.0 if model.architecture == "bmshj2018-hyperprior" else LEAKY_SLOPE
-        x = [z for z in self.calibration.z if z is not None]
-        in_scale = np.ones(model.N)
-        for i in (0, 2, 4):
-            x = [model.h_s[i](t) for t in x]
-            last = i == 4
-            if last and not joint:
-                out_scale, shift = self.parameter_scale()
-                self.layer(model.h_s[i], f"h_s.{i}", 0.0 if slope == 0.0 else 1.0, in_scale, out_scale, PARAMETER_LIMIT, shift)
-                return [], out_scale
-            x = x if last else [F.leaky_relu(t, slope) for t in x]
-            out_scale = _activation_scale(x, self.limit)
-            self.layer(model.h_s[i], f"h_s.{i}", 1.0 if last else slope, in_scale, out_scale, self.limit)
-            in_scale = out_scale
-        return [t[:, :, : y.shape[2], : y.shape[3]] for t, y in zip(x, self.calibration.y, strict=True)], in_scale
-
-    def context_model(self, hyper: list[torch.Tensor], hyper_scale: Floats) -> None:
-        import torch
-        from torch.nn import functional as F
-
-        model: Any = self.model
-        y_hat = [y.round() for y in self.calibration.y]
-        tensors, y_scale = _context_input(np.max([_quantile(y) for y in y_hat], axis=0), self.form, self.limit)
-        self.entropy |= tensors
-        x = [model.context_prediction(y) for y in y_hat]
-        scale = _activation_scale(x, self.limit)
-        self.layer(model.context_prediction, "context_prediction", 1.0, y_scale, scale, self.limit)
-        if hyper:
-            x = [torch.cat(pair, 1) for pair in zip(hyper, x, strict=True)]
-            scale = np.concatenate([hyper_scale, scale])
-        for i in (0, 2):
-            x = [F.leaky_relu(model.entropy_parameters[i](t), LEAKY_SLOPE) for t in x]
-            out_scale = _activation_scale(x, self.limit)
-            self.layer(model.entropy_parameters[i], f"entropy_parameters.{i}", LEAKY_SLOPE, scale, out_scale, self.limit)
-            scale = out_scale
-        out_scale, shift = self.parameter_scale()
-        self.layer(model.entropy_parameters[4], "entropy_parameters.4", 1.0, scale, out_scale, PARAMETER_LIMIT, shift)
-
-    def run(self, prob_bits: int) -> None:
-        import torch
-
-        model: Any = self.model
-        rows: list[Row] = []
-        with torch.inference_mode():
-            if hasattr(model, "entropy_bottleneck"):
-                rows = factorised_rows(model.entropy_bottleneck, prob_bits)
-                self.train |= {f"entropy_bottleneck.{k}": v.numpy() for k, v in model.entropy_bottleneck.state_dict().items()}
-            if hasattr(model, "h_s"):
-                self.entropy["z_offset"] = np.zeros(model.N, np.int32)
-                hyper, scale = self.hyper_synthesis()
-            else:
-                hyper, scale = [], np.zeros(0)
-            if hasattr(model, "context_prediction"):
-                self.context_model(hyper, scale)
-        if model.architecture != "bmshj2018-factorized":
-            fractions = self.form == "A" and model.architecture != "bmshj2018-hyperprior"
-            table = scale_table(MEAN_BITS, prob_bits, fractions=fractions)
-            self.entropy |= {
-                "scale.thresholds": np.rint(table.boundaries * 2**SCALE_BITS).astype(np.int32),
-                "scale.row": table.row + np.int32(len(rows)),
-                "scale.drop": table.drop,
-            }
-            rows += table.rows
-        self.entropy |= pack_rows(rows)
+            entropy[f"{node.name}.{part}"] = getattr(integer, part)
+        train[f"{node.name}.unit"] = unit.astype(np.float32)
+        train[f"{node.name}.in_scale"] = in_scale.astype(np.float32)
+    return entropy, train
 
 
 def factorised_rows(bottleneck: Any, prob_bits: int, reach: int = 1024) -> list[Row]:
@@ -252,7 +194,7 @@ def factorised_rows(bottleneck: Any, prob_bits: int, reach: int = 1024) -> list[
     import torch
 
     values = np.arange(-reach, reach + 1)
-    with torch.inference_mode():
+    with torch.no_grad():
         edges = torch.arange(-reach, reach + 2, dtype=torch.float64) - 0.5
         double = _in_double(bottleneck)
         logits = double.logits(edges.expand(double.quantiles.shape[0], 1, -1))[:, 0]
@@ -268,8 +210,24 @@ def _in_double(module: Any) -> Any:
     return copy.deepcopy(module).double()
 
 
-def export_state(state: dict[str, Any], out: str | os.PathLike[str], *, photos: Sequence[NDArray[np.uint8]], form: Form = "A",
-                 activation_bits: int = 8, prob_bits: int = 15, qualities: Sequence[float] | None = None) -> bytes:
+def checked_form(model: CompressionModel, form: Form, activation_bits: int, prob_bits: int) -> None:
+    """Raises UsageError where these cannot go together."""
+    if form not in ("A", "B") or activation_bits not in (8, 16) or prob_bits not in (15, 16):
+        raise UsageError("form must be A or B, activation_bits 8 or 16, prob_bits 15 or 16")
+    if form == "B" and model.architecture in ("bmshj2018-factorized", "bmshj2018-hyperprior"):
+        raise UsageError(f"{model.architecture} predicts no means: it has only form A")
+
+
+def export_state(
+    state: dict[str, Any],
+    out: str | os.PathLike[str],
+    *,
+    photos: Sequence[NDArray[np.uint8]],
+    form: Form = "A",
+    activation_bits: int = 8,
+    prob_bits: int = 15,
+    qualities: Sequence[float] | None = None,
+) -> bytes:
     """Turns a float state dict (CompressAI's keys, and gains where a model has them) into a model file.
 
     Args:
@@ -287,28 +245,53 @@ def export_state(state: dict[str, Any], out: str | os.PathLike[str], *, photos: 
     """
     from jahp_fast.models.registry import from_state_dict
 
-    if form not in ("A", "B") or activation_bits not in (8, 16) or prob_bits not in (15, 16):
-        raise UsageError("form must be A or B, activation_bits 8 or 16, prob_bits 15 or 16")
-    if not photos:
-        raise UsageError("calibration needs at least one photo")
     model = from_state_dict(state).eval()
-    if form == "B" and model.architecture in ("bmshj2018-factorized", "bmshj2018-hyperprior"):
-        raise UsageError(f"{model.architecture} predicts no means: it has only form A")
-    return export_model(model, out, calibrate(model, photos), form=form, activation_bits=activation_bits, prob_bits=prob_bits,
-                        qualities=qualities)
+    checked_form(model, form, activation_bits, prob_bits)
+    calibration = calibrate(model, photos)
+    scales = activation_scales(model, calibration, form, 127 if activation_bits == 8 else 4095)
+    return export_model(model, out, scales, form=form, activation_bits=activation_bits, prob_bits=prob_bits, qualities=qualities)
 
 
-def export_model(model: CompressionModel, out: str | os.PathLike[str], calibration: Calibration, *, form: Form = "A",
-                 activation_bits: int = 8, prob_bits: int = 15, qualities: Sequence[float] | None = None) -> bytes:
-    """As export_state, for a module and calibration latents at hand."""
-    rows = model.gain.shape[0]
+def export_model(
+    model: CompressionModel,
+    out: str | os.PathLike[str],
+    scales: Scales,
+    *,
+    form: Form = "A",
+    activation_bits: int = 8,
+    prob_bits: int = 15,
+    qualities: Sequence[float] | None = None,
+) -> bytes:
+    """As export_state, for a module and the scales of its activations."""
+    checked_form(model, form, activation_bits, prob_bits)
+    rows_of_gains = model.gain.shape[0]
     if qualities is None:
-        qualities = [4.0] if rows == 1 else [float(q) for q in range(1, rows + 1)]
-    if len(qualities) != rows:
-        raise UsageError(f"the model has {rows} rows of gains, but {len(qualities)} qualities are named")
-    exporter = _Exporter(model, form, activation_bits, calibration)
-    exporter.run(prob_bits)
-    hyper = model.N if hasattr(model, "h_s") else 0
+        qualities = [4.0] if rows_of_gains == 1 else [float(q) for q in range(1, rows_of_gains + 1)]
+    if len(qualities) != rows_of_gains:
+        raise UsageError(f"the model has {rows_of_gains} rows of gains, but {len(qualities)} qualities are named")
+    limit = 127 if activation_bits == 8 else 4095
+    entropy, train = _integer_nets(model, form, limit, scales)
+    bottleneck: Any = getattr(model, "entropy_bottleneck", None)
+    rows: list[Row] = []
+    hyper = 0
+    if bottleneck is not None:
+        rows = factorised_rows(bottleneck, prob_bits)
+        train |= {f"entropy_bottleneck.{k}": v.numpy() for k, v in bottleneck.state_dict().items()}
+    if hasattr(model, "h_s"):
+        hyper = model.N
+        entropy["z_offset"] = np.zeros(model.N, np.int32)
+    if hasattr(model, "context_prediction"):
+        entropy |= _context_input(limit * scales["y"], form, limit)[0]
+    if model.architecture != "bmshj2018-factorized":
+        fractions = form == "A" and model.architecture != "bmshj2018-hyperprior"
+        table = scale_table(MEAN_BITS, prob_bits, fractions=fractions)
+        entropy |= {
+            "scale.thresholds": np.rint(table.boundaries * 2**SCALE_BITS).astype(np.int32),
+            "scale.row": table.row + np.int32(len(rows)),
+            "scale.drop": table.drop,
+        }
+        rows += table.rows
+    entropy |= pack_rows(rows)
     config = ModelConfig(model.architecture, model.M, hyper, form, activation_bits, MEAN_BITS, 0, prob_bits, tuple(qualities))
     floats: dict[str, Array] = {}
     for name, tensor in model.state_dict().items():
@@ -316,7 +299,7 @@ def export_model(model: CompressionModel, out: str | os.PathLike[str], calibrati
             floats[name] = tensor.half().numpy()
         elif name in ("gain", "inv_gain"):
             floats[name] = tensor.float().numpy()
-    return save_model(out, config, exporter.entropy, floats, exporter.train)
+    return save_model(out, config, entropy, floats, train)
 
 
 def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tensor]]:

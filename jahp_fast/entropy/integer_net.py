@@ -40,7 +40,8 @@ class IntegerLayer:
             parts = [tensors[f"{name}.{part}"] for part in ("weight", "bias", "mul_pos", "mul_neg", "shift")]
         except KeyError as e:
             raise ModelError(f"tensor {e.args[0]} is missing") from None
-        return IntegerLayer(*parts, out_limit)
+        weight, bias, mul_pos, mul_neg, shift = parts
+        return IntegerLayer(weight, bias, mul_pos, mul_neg, shift, out_limit)
 
     def check_range(self, name: str, in_limit: int) -> None:
         """Raises ModelError if some sum of products could reach 2^31."""
@@ -54,7 +55,8 @@ class IntegerLayer:
         scaled = total * np.where(total < 0, self.mul_neg, self.mul_pos).astype(np.int64)
         shift = self.shift.astype(np.int64)
         rounded = (scaled + (np.int64(1) << (shift - 1))) >> shift
-        return np.clip(rounded, -self.out_limit, self.out_limit)
+        clamped: Ints = np.clip(rounded, -self.out_limit, self.out_limit)
+        return clamped
 
     def dense(self, x: Ints) -> Ints:
         """1x1: (n, inputs) -> (n, outputs)."""

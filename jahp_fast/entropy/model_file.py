@@ -78,7 +78,18 @@ class ModelConfig:
 
     def as_native(self) -> dict[str, Any]:
         """The dictionary that `_native.EntropyModel` takes."""
-        names = ("latents", "hyper_latents", "conditional", "means", "context", "form", "activation_bits", "mean_bits", "z_bits", "prob_bits")
+        names = (
+            "latents",
+            "hyper_latents",
+            "conditional",
+            "means",
+            "context",
+            "form",
+            "activation_bits",
+            "mean_bits",
+            "z_bits",
+            "prob_bits",
+        )
         return {name: getattr(self, name) for name in names}
 
     def to_json(self) -> bytes:
@@ -196,8 +207,13 @@ class ModelFile:
         self._verify(_open(self.path, lambda _: True)[0])
 
 
-def save_model(path: str | os.PathLike[str], config: ModelConfig, entropy: Mapping[str, Array], floats: Mapping[str, Array],
-               train: Mapping[str, Array]) -> bytes:
+def save_model(
+    path: str | os.PathLike[str],
+    config: ModelConfig,
+    entropy: Mapping[str, Array],
+    floats: Mapping[str, Array],
+    train: Mapping[str, Array],
+) -> bytes:
     """Writes a model file atomically and returns its id. Floats are stored as they come (float16 or float32)."""
     from safetensors.numpy import save
 

@@ -54,8 +54,8 @@ def payload_table(model: CompressionModel, file: ModelFile, photos: Sequence[NDA
                 z = model.hyper_analysis(y).round() if file.config.hyper_latents else y.new_zeros(1, 0, 0, 0)
             float_bits += float(coded.y_bits + coded.z_bits)
             wanted = (y * 2**file.config.frac_bits).round()
-            arrays = [np.ascontiguousarray(t[0].permute(1, 2, 0).numpy().astype(np.int32)) for t in (z, wanted)]
-            payload_bytes += len(native.encode(*arrays, lanes=lanes, skip=0, min_bytes=0, threads=1)[0])
+            z_hat, y_hat = (np.ascontiguousarray(t[0].permute(1, 2, 0).numpy().astype(np.int32)) for t in (z, wanted))
+            payload_bytes += len(native.encode(z_hat, y_hat, lanes=lanes, skip=0, min_bytes=0, threads=1)[0])
         rows.append(PayloadRow(quality, float_bits / 8, payload_bytes))
     return rows
 

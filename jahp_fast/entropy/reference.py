@@ -150,7 +150,10 @@ class ReferenceModel:
         self.config = c = model.config
         t = model.entropy
         limit = c.activation_limit
-        names = {"h_s": ("h_s.0", "h_s.2", "h_s.4"), "parameters": ("entropy_parameters.0", "entropy_parameters.2", "entropy_parameters.4")}
+        names = {
+            "h_s": ("h_s.0", "h_s.2", "h_s.4"),
+            "parameters": ("entropy_parameters.0", "entropy_parameters.2", "entropy_parameters.4"),
+        }
         self.h_s: list[IntegerLayer] = []
         if c.hyper_latents:
             last = limit if c.context else PARAMETER_LIMIT
@@ -189,7 +192,8 @@ class ReferenceModel:
     def context_input(self, y: Ints) -> Ints:
         mul, add, shift = self.input
         limit = self.config.activation_limit
-        return np.clip((y * mul + add) >> shift, -limit, limit)
+        clamped: Ints = np.clip((y * mul + add) >> shift, -limit, limit)
+        return clamped
 
     def symbols(self, features: Ints) -> tuple[Ints, Ints, Ints]:
         """(n, 2M or M) scales and means in fixed point -> (n, M) table row, mean and scale index of each symbol."""
@@ -242,7 +246,9 @@ class _Steps:
             assert hyper is not None
             return self.model.symbols(hyper)
         k = 2 * self.half + 1
-        patches = np.stack([self.padded[r : r + self.half + 1, q : q + k].reshape(-1, c.latents)[: k * k // 2].ravel() for r, q in positions])
+        patches = np.stack(
+            [self.padded[r : r + self.half + 1, q : q + k].reshape(-1, c.latents)[: k * k // 2].ravel() for r, q in positions]
+        )
         x = self.model.context.requantise(patches.astype(np.float64) @ self.matrix)
         if hyper is not None:
             x = np.concatenate([hyper, x], axis=1)

@@ -39,7 +39,7 @@ def quantise_frequencies(p: Floats, prob_bits: int) -> NDArray[np.int64]:
     """
     total = 1 << prob_bits
     ideal = p / p.sum() * total
-    counts = np.maximum(1, np.floor(ideal).astype(np.int64))
+    counts: NDArray[np.int64] = np.maximum(1, np.floor(ideal).astype(np.int64))
     while (missing := total - int(counts.sum())) != 0:
         # The gain of one more count, or the price of one fewer, per entry; all of the best are served in one round.
         if missing > 0:
@@ -114,7 +114,9 @@ def scale_table(mean_bits: int, prob_bits: int, *, fractions: bool, count: int =
     ratio = (SCALE_MAX / SCALE_MIN) ** (1 / (count - 1))
     scales = SCALE_MIN * ratio ** np.arange(count)
     boundaries = np.sqrt(scales[1:] * scales[:-1])
-    first, drop, rows = [], [], []
+    first: list[int] = []
+    drop: list[int] = []
+    rows: list[Row] = []
     for scale in scales:
         width = max(scale, 0.25) * 4 / cells
         bits = min(mean_bits, max(0, math.ceil(-math.log2(width)))) if fractions else 0
