@@ -157,8 +157,7 @@ class JahpCodec:
     def description(self) -> str:
         import jahp_fast
 
-        stream = self.encoder(self.settings[0]).encode(np.zeros((16, 16, 3), np.uint8))
-        model_id = jahp_fast.info(stream)["model_id"]
+        model_id = self.encoder(self.settings[0]).model_id
         return f"jahp_fast {jahp_fast.__version__}, model id {model_id}, device {self.device}, backend {self.backend}"
 
     def label(self, setting: float) -> str:

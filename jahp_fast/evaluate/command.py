@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--qualities", default=",".join(f"{q:g}" for q in OUR_QUALITIES), help="ours, by comma (default 1 to 8)")
     parser.add_argument("--device", default="cpu", help="for our transforms (default cpu)")
     parser.add_argument("--backend", default="auto", help="for our entropy path (default auto)")
-    parser.add_argument("--threads", type=int, default=None, help="for our codec (default: all cores)")
+    parser.add_argument("--threads", type=int, default=None, help="of our entropy path (default: all cores)")
 
 
 def run(args: argparse.Namespace) -> int:
