@@ -199,6 +199,20 @@ def test_starts_from_bare_weights(photos, tmp_path):
         assert t.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 / loop.WARM_UP)
 
 
+def test_starts_from_an_exported_model(photos, tmp_path):
+    from jahp_fast.entropy.export import export_state
+
+    model = build("mbt2018", 4, 6)
+    picture = np.asarray(Image.open(photos / "shard0" / "photo0.png"))[:64, :64]
+    export_state(model.state_dict(), tmp_path / "m.safetensors", photos=[picture])
+    t = trainer(tiny(photos, tmp_path / "work", resume=tmp_path / "m.safetensors"))
+    assert "from an exported model" in t.screen.text
+    assert torch.allclose(t.model.g_a[2].weight, model.g_a[2].weight, atol=1e-3)
+    dequantised, original = t.model.entropy_parameters[2].weight, model.entropy_parameters[2].weight
+    assert float((dequantised - original).abs().mean().detach()) < 0.02 * float(original.abs().mean().detach())
+    run_steps(t, 1)
+
+
 def test_another_optimizer_starts_afresh(photos, tmp_path):
     t = trainer(tiny(photos, tmp_path))
     run_steps(t, 2)

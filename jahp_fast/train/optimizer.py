@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from jahp_fast.errors import ModelError, UsageError
+from jahp_fast.errors import ModelError
+from jahp_fast.train.soap import SOAP
 
 QUANTILE_LR = 1e-3
-PRECONDITION_EVERY = 10
-"""Steps between SOAP's updates of its eigenbases."""
 
 
 def trained_names(model: nn.Module) -> list[str]:
@@ -22,17 +21,10 @@ def trained_names(model: nn.Module) -> list[str]:
 
 
 def make_optimizer(kind: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """SOAP (Vyas et al., 2024: Adam in the eigenbases of Shampoo's preconditioners) or Adam, over `trained_names`."""
+    """SOAP or Adam, over `trained_names`."""
     parameters = dict(model.named_parameters())
     weights = [parameters[name] for name in trained_names(model)]
-    if kind == "adam":
-        return torch.optim.Adam(weights, lr=lr)
-    try:
-        from pytorch_optimizer import SOAP
-    except ImportError:
-        raise UsageError("SOAP needs the package pytorch_optimizer: pip install 'jahp_fast[train]', or use adam") from None
-    optimizer: torch.optim.Optimizer = SOAP(weights, lr=lr, weight_decay=0.0, precondition_frequency=PRECONDITION_EVERY)
-    return optimizer
+    return torch.optim.Adam(weights, lr=lr) if kind == "adam" else SOAP(weights, lr=lr)
 
 
 def make_quantile_optimizer(model: nn.Module) -> torch.optim.Optimizer | None:

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our SOAP against pytorch_optimizer's, step by step, and its pieces against loops."""
+
+import copy
+
+import pytest
+import torch
+from pytorch_optimizer import SOAP as Original
+
+from jahp_fast.train.soap import SOAP, gram_matrices, rotate
+
+
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 5, 2, 2),
+        torch.nn.Tanh(),
+        torch.nn.ConvTranspose2d(6, 4, 3, 2, 1, 1),
+        torch.nn.Tanh(),
+        torch.nn.Conv2d(4, 3, 1),
+        torch.nn.Flatten(2),
+        torch.nn.Linear(16, 5),
+    ).double()
+
+
+def descend(model, optimizer, first, last):
+    for k in range(first, last):
+        x = torch.randn(16, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(k))
+        optimizer.zero_grad()
+        (model(x) - x.flatten(2)[:, :, :5]).square().mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_walks_with_the_original(channels_last, monkeypatch):
+    """35 steps in float64, three changes of basis among them. The original's QR decompositions are in float32; ours are made so here."""
+    qr = torch.linalg.qr
+    monkeypatch.setattr(torch.linalg, "qr", lambda x: tuple(v.double() for v in qr(x.float())))
+    ours = network()
+    if channels_last:
+        ours = ours.to(memory_format=torch.channels_last)
+    theirs = copy.deepcopy(ours)
+    mine = SOAP(ours.parameters(), lr=1e-2)
+    other = Original(theirs.parameters(), lr=1e-2, weight_decay=0.0, precondition_frequency=10)
+    start = [p.detach().clone() for p in ours.parameters()]
+    descend(ours, mine, 0, 35)
+    descend(theirs, other, 0, 35)
+    for s, a, b in zip(start, ours.parameters(), theirs.parameters(), strict=True):
+        moved = float((b - s).detach().abs().max())
+        assert moved > 0.01
+        assert float((a - b).detach().abs().max()) < 1e-9 * moved
+
+
+def test_goes_on_from_the_originals_state():
+    whole = network()
+    descend(whole, Original(whole.parameters(), lr=1e-2, weight_decay=0.0), 0, 25)
+    part = network()
+    first = Original(part.parameters(), lr=1e-2, weight_decay=0.0)
+    descend(part, first, 0, 13)
+    second = SOAP(part.parameters(), lr=1.0)
+    second.load_state_dict(first.state_dict())
+    descend(part, second, 13, 25)
+    for a, b in zip(whole.parameters(), part.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_first_step_only_measures():
+    model = network()
+    before = [p.detach().clone() for p in model.parameters()]
+    descend(model, SOAP(model.parameters(), lr=1.0), 0, 1)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2), (4, 3, 5, 5), (2, 3, 3, 5), (4, 3, 1, 1)])
+def test_rotation_and_gram_matrices(shape):
+    torch.manual_seed(1)
+    x = torch.randn(shape, dtype=torch.float64)
+    bases = [torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))[0] for n in shape]
+    want = x
+    for dimension, q in enumerate(bases):
+        want = torch.tensordot(want, q, dims=([dimension], [0])).movedim(-1, dimension)
+    assert torch.allclose(rotate(x, bases), want)
+    assert torch.allclose(rotate(rotate(x, bases), bases, back=True), x)
+    for dimension, gram in enumerate(gram_matrices(x)):
+        slices = x.movedim(dimension, 0).flatten(1)
+        assert torch.allclose(gram, slices @ slices.T)
+
+
+def test_refuses_other_weights():
+    p = torch.nn.Parameter(torch.zeros(2, 2, 2, 2, 2))
+    p.grad = torch.ones_like(p)
+    with pytest.raises(ValueError, match="1 to 4 dimensions"):
+        SOAP([p], lr=1.0).step()
