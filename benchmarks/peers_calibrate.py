@@ -99,9 +99,9 @@ def _round_to_half(model: Any) -> None:
             parameter.copy_(parameter.half().float())
 
 
-def _normalise(layer: nn.Module, x: Tensor, deviation: float | Tensor = 1.0, mean: float = 0.0) -> Tensor:
+def _normalise(layer: Any, x: Tensor, deviation: float | Tensor = 1.0, mean: float = 0.0) -> Tensor:
     """Rescale a convolution so that each output channel has the given mean and deviation for input `x`; returns the output."""
-    out = layer(x)
+    out: Tensor = layer(x)
     channels = out.shape[1]
     # A channel that hardly varies is left small instead of being blown up into rounding noise.
     spread = out.std(dim=(0, 2, 3)).clamp_min(1e-6)
@@ -110,10 +110,11 @@ def _normalise(layer: nn.Module, x: Tensor, deviation: float | Tensor = 1.0, mea
     transposed = isinstance(layer, nn.ConvTranspose2d)
     layer.weight.mul_(factor.view(1, -1, 1, 1) if transposed else factor.view(-1, 1, 1, 1))
     layer.bias.copy_((layer.bias - middle) * factor + mean)
-    return (out - middle.view(1, channels, 1, 1)) * factor.view(1, channels, 1, 1) + mean
+    scaled: Tensor = (out - middle.view(1, channels, 1, 1)) * factor.view(1, channels, 1, 1) + mean
+    return scaled
 
 
-def _normalised(net: Sequence[nn.Module], x: Tensor, last: float | Tensor = 1.0, mean: float = 0.0) -> Tensor:
+def _normalised(net: Sequence[Any], x: Tensor, last: float | Tensor = 1.0, mean: float = 0.0) -> Tensor:
     """Run `x` through `net`, normalising every convolution to deviation 1 and the last one to `last` and `mean`."""
     for i, layer in enumerate(net):
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
