@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that several test files share: tiny exported models, a photo, an environment without the user's settings."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # test modules are imported by path; their helpers (support.py) by name
+if not Path("/dev/nvidiactl").exists():
+    os.environ["TRITON_INTERPRET"] = "1"  # read by triton when it is first imported
+
+from support import TINY, photo  # noqa: E402  (needs the path above)
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch):
+    for name in ("JAHP_FAST_BACKEND", "JAHP_FAST_ISA", "JAHP_FAST_MODELS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def photo_crop():
+    """(96, 128, 3) uint8 out of the photo that comes with the package."""
+    return photo()[200:296, 300:428].copy()
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory, photo_crop):
+    """Name -> model file with random weights (N = 8, M = 12), exported like a real one; see support.TINY."""
+    import torch
+
+    from jahp_fast.entropy.export import export_state
+    from jahp_fast.models import registry
+
+    folder = tmp_path_factory.mktemp("models")
+    paths = {}
+    for seed, (name, case) in enumerate(TINY.items()):
+        torch.manual_seed(seed)
+        model = registry.build(case.architecture, 8, 12, rows=8)
+        with torch.no_grad():
+            model.gain.copy_(torch.linspace(0, 3, 8)[:, None].expand(8, 12))
+            model.inv_gain.copy_(-model.gain)
+        paths[name] = folder / f"{name}.safetensors"
+        export_state(model.state_dict(), paths[name], photos=[photo_crop], form=case.form,
+                     activation_bits=case.activation_bits, prob_bits=case.prob_bits)  # fmt: skip
+    return paths
+
+
+@pytest.fixture(scope="session")
+def rng():
+    return np.random.default_rng(20260)
