@@ -118,6 +118,8 @@ def calibrate(model: CompressionModel, photos: Sequence[NDArray[np.uint8]]) -> C
     """Runs g_a and h_a on (H, W, 3) photos, each cropped to multiples of 16, at every row of the gains."""
     import torch
 
+    if not photos:
+        raise UsageError("calibration needs at least one photo")
     out = Calibration([], [])
     with torch.no_grad():
         for photo in photos:
@@ -150,7 +152,8 @@ def activation_scales(model: CompressionModel, calibration: Calibration, form: F
     y_top = np.zeros(model.M)
     with torch.no_grad():
         for y, z in zip(calibration.y, calibration.z, strict=True):
-            run(model, z, y.round(), activation=see)
+            if nodes_of(model.architecture):
+                run(model, z, y.round(), activation=see)
             y_top = np.maximum(y_top, _largest(y.round()))
     scales: Scales = {"z": np.ones(model.N), "y": _context_input(y_top, form, limit)[1]}
     for node in nodes_of(model.architecture):
