@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def photo() -> np.ndarray:
 def small_rows(mean_bits: int, prob_bits: int, fractions: bool) -> tuple[list[Row], list[int], list[int], list[int]]:
     """rows, first row, drop and threshold of six scales: every code path of tables.scale_table in a tenth of its size."""
     scales = (0.15, 0.4, 1.0, 2.5, 6.0, 15.0)
-    thresholds = [round((a * b) ** 0.5 * 2**SCALE_BITS) for a, b in zip(scales[:-1], scales[1:], strict=True)]
+    thresholds = [round((a * b) ** 0.5 * 2**SCALE_BITS) for a, b in pairwise(scales)]
     rows: list[Row] = []
     first, drop = [], []
     for i, scale in enumerate(scales):
