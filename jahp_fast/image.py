@@ -43,6 +43,8 @@ def split(image: Any) -> ImageParts:
     if hasattr(image, "permute") and hasattr(image, "detach"):
         if image.ndim != 3 or image.shape[0] != 3:
             raise UnsupportedImage(f"a tensor must be (3, H, W), not {tuple(image.shape)}")
+        if str(image.dtype) != "torch.uint8":
+            raise UnsupportedImage(f"pixels must be uint8, not {image.dtype}: scale to 0..255 and convert first")
         image = image.detach().cpu().permute(1, 2, 0).numpy()
     if not isinstance(image, np.ndarray):
         raise UnsupportedImage(f"an image must be a PIL image, a uint8 array or a uint8 tensor, not {type(image).__name__}")
@@ -77,10 +79,11 @@ def _split_pil(image: Any) -> ImageParts:
             else "; convert it with image.convert('RGB')"
         )
         raise UnsupportedImage(f"PIL mode {mode} cannot be encoded{hint}")
-    exif = image.getexif()
+    raw = image.info.get("exif")  # as it stands in the file, damaged or not; without it Pillow may have tags from elsewhere
+    exif = None if raw else image.getexif()
     metadata = {
         b"iccp": image.info.get("icc_profile"),
-        b"exif": exif.tobytes() if len(exif) else None,
+        b"exif": raw or (exif.tobytes() if exif else None),
         b"xmp_": image.info.get("xmp"),
     }
     chunks = {kind: data if isinstance(data, bytes) else str(data).encode() for kind, data in metadata.items() if data}
