@@ -3,8 +3,8 @@
 
 `latent` times everything from bytes to ŷ, for mbt2018 at N/M = 192/192 and 192/320, on one 768x512 photo and the same random
 calibrated weights (peers_calibrate.py). CompressAI runs in a worker process of an environment of its own (peers_env.py), made if
-missing or by `--make-env`. Each side may use `--threads` threads; CompressAI's loop over positions is often slower with two than
-with one, so it is timed with both and its faster median counts.
+missing or by `--make-env`. Each side may use `--threads` threads; CompressAI's loop over positions does not gain from two
+and on a busy machine loses, so it is timed with one thread too and its faster median counts.
 
 The run fails, with a message, unless CompressAI's own round trip is exact, our decoded ŷ is round(y) of the same y, and our
 stream, header and all, is within 5 % of CompressAI's two strings. `--json` writes one flat object of numbers: times in seconds,
@@ -249,7 +249,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--only", default=everything, metavar="LIST", help=f"out of {everything} (default: all)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the figures as one flat JSON object")
     p.add_argument("--threads", type=positive, default=2, metavar="N", help="threads each side may use (default 2)")
-    p.add_argument("--rounds", type=positive, default=3, metavar="K", help="alternations (default 3), 20 to 80 s each")
+    p.add_argument("--rounds", type=positive, default=3, metavar="K", help="alternations (default 3), 10 to 40 s each")
     p.add_argument("--photo", type=Path, default=PHOTO, help="an RGB photo, sides multiples of 64 (default examples/photo.png)")
     p.add_argument("--env", type=Path, default=DEFAULT_ENV, metavar="DIR", help="the peers' environment (default .venv-peers)")
     p.add_argument("--make-env", action="store_true", help="only make the environment")

@@ -126,9 +126,9 @@ def _normalised(net: Sequence[Any], x: Tensor, last: float | Tensor = 1.0, mean:
 
 
 def _z_deviations(model: Any, seed: int) -> Tensor:
-    n = model.h_a[4].bias.numel()
+    n = int(model.h_a[4].bias.numel())
     rank = torch.randperm(n, generator=_generator(seed, "z rank")) / max(n - 1, 1)
-    return Z_DEVIATIONS[0] * (Z_DEVIATIONS[1] / Z_DEVIATIONS[0]) ** rank
+    return torch.exp(math.log(Z_DEVIATIONS[0]) + rank * math.log(Z_DEVIATIONS[1] / Z_DEVIATIONS[0]))
 
 
 def _logistic_prior(model: Any, seed: int) -> tuple[Tensor, Tensor]:
