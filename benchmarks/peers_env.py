@@ -94,8 +94,8 @@ def worker_environment(threads: int) -> dict[str, str]:
     environment = dict(os.environ)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         environment[name] = str(threads)
-    # CompressAI's loop is thousands of tiny parallel regions: where other programs run, OpenMP's spinning barriers make two threads
-    # 6 times slower than one (35 s instead of 5 s at 192/192). Parked threads are the kinder setting.
+    # CompressAI's loop is thousands of tiny parallel regions: beside other programs OpenMP's spinning barriers made two threads 4 to
+    # 7 times slower than one (35 s, not 8.6, at 192/192 and a load of 7). With parked threads they are equal.
     environment.setdefault("OMP_WAIT_POLICY", "passive")
     environment["PYTHONPATH"] = str(STUBS)
     environment.pop("PYTHONHOME", None)
