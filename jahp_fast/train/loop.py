@@ -270,7 +270,7 @@ class Trainer:
                 counted += 1
                 rate = counted * settings.batch / (now - mark)
                 mean = (sums / counted).tolist()
-                self.screen.progress(self._line(mean, rate, (now - self.started) / max(done, 1e-9) * (1 - done)))
+                self.screen.progress(self._line(mean, rate, self._remaining(now - self.started, training.steps - first, rate)))
                 if counted == LOG_EVERY:
                     self._log(mean, rate)
                     sums, counted, mark = torch.zeros(3), 0, now
@@ -291,6 +291,13 @@ class Trainer:
                 self.screen.say(report.draw(settings.work))
             self.screen.say(f"saved {settings.work / checkpoint.AVERAGE} at step {training.steps}")
             return True
+
+    def _remaining(self, elapsed: float, steps: int, rate: float) -> float:
+        """Seconds until the minutes are over, or the steps at this rate."""
+        seconds = self.settings.minutes * 60 - elapsed
+        if self.settings.steps is None:
+            return seconds
+        return min(seconds, (self.settings.steps - steps) * self.settings.batch / rate)
 
     def _line(self, mean: list[float], rate: float, remaining: float) -> str:
         loss, bpp, mse = mean
