@@ -124,8 +124,8 @@ def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
 def join(rgb: NDArray[np.uint8], mode: Literal["RGB", "L"], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """(H, W, 3), (H, W, 4) with alpha, or (H, W) for grey. Grey with alpha is (H, W, 4)."""
     if mode == "L":
-        grey = ((rgb.astype(np.uint16).sum(axis=2) + 1) // 3).astype(np.uint8)
+        grey: NDArray[np.uint8] = ((rgb.astype(np.uint16).sum(axis=2) + 1) // 3).astype(np.uint8)
         if alpha is None:
             return grey
         rgb = np.repeat(grey[:, :, None], 3, axis=2)
-    return rgb if alpha is None else np.dstack([rgb, alpha])
+    return rgb if alpha is None else np.concatenate([rgb, alpha[:, :, None]], axis=2)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.errors import ModelError
 from jahp_fast.models import registry
 
 STRIDE = 16
@@ -26,8 +27,16 @@ class Transforms:
         c = model.config
         floats = {name: torch.from_numpy(np.array(array)) for name, array in model.floats.items()}
         self._qualities = torch.tensor(c.qualities, dtype=torch.float64)
+        if "g_a.0.weight" not in floats:
+            raise ModelError(f"{model.path}: tensor float.g_a.0.weight is missing")
         with torch.device("meta"):  # the entropy nets of this module stay without memory: integers do their work
             net = registry.build(c.architecture, floats["g_a.0.weight"].shape[0], c.latents, rows=len(c.qualities))
+        for name, wanted in net.state_dict().items():
+            if name.split(".")[0] not in ("g_a", "g_s", "h_a", "gain", "inv_gain"):
+                continue
+            if name not in floats or floats[name].shape != wanted.shape:
+                has = "is missing" if name not in floats else f"has the shape {tuple(floats[name].shape)}"
+                raise ModelError(f"{model.path}: tensor float.{name} {has}; {tuple(wanted.shape)} is needed")
         net.load_state_dict(floats, strict=False, assign=True)
         for name in ("g_a", "g_s", "h_a"):
             if hasattr(net, name):
@@ -48,7 +57,9 @@ class Transforms:
         padded = np.pad(image, ((0, -h % STRIDE), (0, -w % STRIDE), (0, 0)), "edge")
         x = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
-            return _to_numpy(self._net.analysis(x.contiguous(memory_format=torch.channels_last), self._log_gain(self._net.gain, quality)))
+            return _to_numpy(
+                self._net.analysis(x.contiguous(memory_format=torch.channels_last), self._log_gain(self._net.gain, quality))
+            )
 
     def hyper_analysis(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
         """y (h, w, M), as analysis gives it -> z (ceil(h/4), ceil(w/4), N), not rounded."""

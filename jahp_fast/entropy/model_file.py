@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class ModelConfig:
     def from_json(text: bytes) -> ModelConfig:
         try:
             fields = json.loads(text)
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
             raise ModelError(f"model config is not JSON: {e}") from None
         if not isinstance(fields, dict) or fields.pop("version", None) != FORMAT_VERSION:
             raise ModelError(f"model config is not of version {FORMAT_VERSION}")
@@ -111,7 +112,7 @@ class ModelConfig:
         qualities = fields["qualities"]
         if any(type(fields[name]) is not int for name in integers) or not isinstance(qualities, list) or not qualities:
             raise ModelError("model config has a field of the wrong type")
-        if any(type(q) not in (int, float) for q in qualities) or sorted(set(qualities)) != qualities:
+        if any(type(q) not in (int, float) or math.isnan(q) for q in qualities) or sorted(set(qualities)) != qualities:
             raise ModelError("model config: qualities must rise")
         if qualities[0] < 1 or qualities[-1] > 8:
             raise ModelError("model config: qualities must lie in 1 to 8")
@@ -119,6 +120,19 @@ class ModelConfig:
             raise ModelError(f"model config: unknown architecture {fields['architecture']!r}")
         if fields["form"] not in ("A", "B"):
             raise ModelError(f"model config: form must be A or B, not {fields['form']!r}")
+        hyper = fields["architecture"] not in ("bmshj2018-factorized", "mbt2018-context")
+        for name, allowed in {
+            "latents": range(1, 4097),
+            "hyper_latents": range(1, 4097) if hyper else (0,),
+            "activation_bits": (8, 16),
+            "mean_bits": range(9),
+            "z_bits": range(9),
+            "prob_bits": (15, 16),
+        }.items():
+            if fields[name] not in allowed:
+                raise ModelError(f"model config: {name} cannot be {fields[name]} in {fields['architecture']}")
+        if fields["form"] == "B" and fields["architecture"] in ("bmshj2018-factorized", "bmshj2018-hyperprior"):
+            raise ModelError(f"model config: {fields['architecture']} predicts no means, so its form must be A")
         fields["qualities"] = tuple(float(q) for q in qualities)
         return ModelConfig(**fields)
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast.entropy.check import check_entropy
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer, Ints
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.errors import FormatError, ModelError, UsageError
+from jahp_fast.errors import FormatError, UsageError
 
 LANE_START = 1 << 16
 MAX_SYMBOL = 32767
@@ -143,12 +144,13 @@ class ReferenceModel:
     """The integer entropy path of a model file.
 
     Raises:
-        ModelError: a tensor is missing, or a sum could overflow 32 bits.
+        ModelError: a tensor is missing or holds what it must not (see check_entropy).
     """
 
     def __init__(self, model: ModelFile) -> None:
         self.config = c = model.config
         t = model.entropy
+        check_entropy(c, t)
         limit = c.activation_limit
         names = {
             "h_s": ("h_s.0", "h_s.2", "h_s.4"),
@@ -163,24 +165,19 @@ class ReferenceModel:
             self.context = IntegerLayer.from_tensors(t, "context_prediction", limit)
             limits = (limit, limit, PARAMETER_LIMIT)
             self.parameters = [IntegerLayer.from_tensors(t, n, m) for n, m in zip(names["parameters"], limits, strict=True)]
-            for layer in (self.context, *self.parameters):
-                layer.check_range("context model", limit)
-        for layer in self.h_s:
-            layer.check_range("h_s", limit)
-        try:
-            starts, ends = t["tables.starts"].astype(int).tolist(), 0
-            self.rows = []
-            for low, size in zip(t["tables.low"].tolist(), t["tables.size"].tolist(), strict=True):
-                self.rows.append(TableRow(low, [*starts[ends + 1 : ends + size + 1], 1 << c.prob_bits]))
-                ends += size + 1
-            if c.conditional:
-                self.thresholds, self.scale_row, self.scale_drop = (t[f"scale.{n}"].astype(np.int64) for n in ("thresholds", "row", "drop"))
-            if c.context:
-                self.input = tuple(t[f"context_input.{n}"].astype(np.int64) for n in ("mul", "add", "shift"))
-            if c.hyper_latents:
-                self.z_offset = t["z_offset"].astype(np.int64)
-        except KeyError as e:
-            raise ModelError(f"tensor entropy.{e.args[0]} is missing") from None
+        starts, at = t["tables.starts"].astype(int).tolist(), 0
+        self.rows = []
+        for low, size in zip(t["tables.low"].tolist(), t["tables.size"].tolist(), strict=True):
+            self.rows.append(TableRow(low, [*starts[at + 1 : at + size + 1], 1 << c.prob_bits]))
+            at += size + 1
+        if c.conditional:
+            self.thresholds, self.scale_row, self.scale_drop = (
+                t[f"scale.{n}"].astype(np.int64) for n in ("thresholds", "row", "drop")
+            )
+        if c.context:
+            self.input = tuple(t[f"context_input.{n}"].astype(np.int64) for n in ("mul", "add", "shift"))
+        if c.hyper_latents:
+            self.z_offset = t["z_offset"].astype(np.int64)
 
     def hyper_features(self, z: Ints, height: int, width: int) -> Ints:
         """z (hz, wz, N) -> what h_s gives at each position of y, cropped to (height, width, features)."""
