@@ -81,7 +81,7 @@ def random_layer(rng, name, outputs, inputs, kernel, in_limit, out_limit, out_rm
     """Tensors of one integer layer whose outputs, for inputs spread over their range, have about `out_rms`.
 
     mode "saturated": fifty times as much, so that most outputs are clamped. mode "edge": weights of ±127, biases that take the
-    sums to the very limit of 31 bits, multipliers of 0 and 2^31 - 1, shifts of 1 and 62, on some of the outputs.
+    sums to the very limit of 31 bits, multipliers of 0 and 2^31 - 1, shifts of 1 and 62, on some of the outputs; zero points of ±4095.
     """
     taps = kernel * kernel if taps is None else taps
     weight = rng.integers(-127, 128, (outputs, inputs, kernel, kernel)).astype(np.int8)
@@ -98,7 +98,9 @@ def random_layer(rng, name, outputs, inputs, kernel, in_limit, out_limit, out_rm
         mul = np.where(some, rng.choice([0, 1, 2**31 - 1], outputs), mul).astype(np.int32)
         mul_neg = np.where(some, rng.choice([0, 1, 2**31 - 1], outputs), mul_neg).astype(np.int32)
         shift = np.where(some, rng.choice([1, 31, 62], outputs), shift).astype(np.int32)
-    values = {"weight": weight, "bias": bias.astype(np.int32), "mul_pos": mul, "mul_neg": mul_neg, "shift": shift}
+    zero = rng.integers(-in_limit // 3, in_limit // 3 + 1, outputs) if mode != "edge" else rng.choice([-4095, 0, 4095], outputs)
+    values = {"weight": weight, "bias": bias.astype(np.int32), "mul_pos": mul, "mul_neg": mul_neg, "shift": shift,
+              "zero": zero.astype(np.int32)}  # fmt: skip
     return {f"{name}.{part}": array for part, array in values.items()}
 
 
