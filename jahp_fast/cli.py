@@ -27,7 +27,7 @@ _MODULES = {
     "demo": ("jahp_fast.evaluate.demo", "encode a photo at three qualities and write a page that compares"),
     "eval": ("jahp_fast.evaluate.command", "rate and distortion on a folder of images, beside other codecs"),
     "train": ("jahp_fast.train.command", "train a model on folders of photos"),
-    "export": ("jahp_fast.entropy.command", "turn a float checkpoint into a model file"),
+    "export": ("jahp_fast.train.export", "turn a float checkpoint into a model file"),
 }
 
 

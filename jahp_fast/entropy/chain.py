@@ -23,6 +23,7 @@ class Node:
         slope: of the activation behind it, for negative values; 1: none.
         kind: "transposed" (5x5, stride 2), "conv", "masked" or "dense" (1x1).
         parameters: its outputs are scales and means, not activations.
+        padded: its outputs are read by a convolution that pads with zeros.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Node:
     slope: float
     kind: str
     parameters: bool = False
+    padded: bool = False
 
 
 def nodes_of(architecture: str) -> list[Node]:
@@ -40,8 +42,8 @@ def nodes_of(architecture: str) -> list[Node]:
         slope = 0.0 if architecture == "bmshj2018-hyperprior" else LEAKY_SLOPE
         last = 0.0 if architecture == "bmshj2018-hyperprior" else 1.0
         nodes += [
-            Node("h_s.0", ("z",), slope, "transposed"),
-            Node("h_s.2", ("h_s.0",), slope, "transposed"),
+            Node("h_s.0", ("z",), slope, "transposed", padded=True),
+            Node("h_s.2", ("h_s.0",), slope, "transposed", padded=True),
             Node("h_s.4", ("h_s.2",), last, "conv", parameters=not context),
         ]
     if context:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a float checkpoint to an exported model, and back for training.
 
-Post-training quantisation: activations get a scale per channel, from calibration photos at all qualities; it is folded into the next
-layer's weights, which are rounded to int8 with a scale per output. Both scales and the next layer's activation scale end up in one
+Post-training quantisation: activations get a range per channel, from calibration photos at all qualities; its scale is folded into the
+next layer's weights, which are rounded to int8 with a scale per output. Both scales and the next layer's activation scale end up in one
 31-bit multiplier and a shift per output. Nothing of this is needed to decode: the file holds its integers.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,32 @@ class _Layer:
     slope: float  # of the activation behind it, for negative values; 1: none
 
 
+@dataclass(frozen=True)
+class Activation:
+    """How integers stand for real activations, per channel: real = (integer - zero) * scale."""
+
+    scale: Floats
+    zero: NDArray[np.int64]
+
+    @staticmethod
+    def of_scale(scale: Floats) -> Activation:
+        return Activation(scale, np.zeros(len(scale), np.int64))
+
+    @staticmethod
+    def of_range(low: Floats, high: Floats, limit: int) -> Activation:
+        """[low, high] just fills [-limit, limit]."""
+        scale = (high - low) / (2 * limit)
+        return Activation(scale, np.rint(-(high + low) / 2 / scale).astype(np.int64))
+
+    @staticmethod
+    def joined(parts: Sequence[Activation]) -> Activation:
+        return Activation(np.concatenate([p.scale for p in parts]), np.concatenate([p.zero for p in parts]))
+
+
+Activations = dict[str, Activation]
+"""By the name of the node that makes them; also "z" and "y"."""
+
+
 def multiplier(factor: Floats) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """factor > 0 -> (mul, shift) with mul / 2^shift = factor to 31 bits, 1 <= shift <= 62; a factor below 2^-32 becomes 0."""
     mantissa, exponent = np.frexp(factor)  # factor = mantissa * 2^exponent, mantissa in [0.5, 1)
@@ -58,22 +84,27 @@ def multiplier(factor: Floats) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return (mul >> np.minimum(down, 31)).astype(np.int32), (shift - down).astype(np.int32)
 
 
-def quantise_layer(layer: _Layer, in_scale: Floats, in_limit: int, out_scale: Floats, out_limit: int) -> tuple[IntegerLayer, Floats]:
-    """Rounds one layer. Real input = integer * in_scale (per input), real output = integer * out_scale (per output).
+def quantise_layer(
+    layer: _Layer, source: Activation, in_limit: int, target: Activation, out_limit: int
+) -> tuple[IntegerLayer, Floats, NDArray[np.int64]]:
+    """Rounds one layer that reads integers of `source` and writes integers of `target`.
 
-    Returns the integer layer and the real value of one unit of its sums, per output.
+    Returns the integer layer, the real value of one unit of its sums, per output, and what of its bias only undoes source's zero points.
     """
-    folded = layer.weight * in_scale[None, :, None, None]
+    folded = layer.weight * source.scale[None, :, None, None]
     unit = np.maximum(np.abs(folded).max(axis=(1, 2, 3)), 1e-12) / 127
     # A bias that dwarfs its weights must still fit beside them in 31 bits.
     unit = np.maximum(unit, np.abs(layer.bias) / (1 << 29))
     weight = np.rint(folded / unit[:, None, None, None]).astype(np.int8)
-    bias = np.rint(layer.bias / unit).astype(np.int32)
-    mul, shift = multiplier(unit / out_scale)
+    undo = -(weight.astype(np.int64).sum(axis=(2, 3)) @ source.zero)
+    bias = np.rint(layer.bias / unit).astype(np.int64) + undo
+    if np.abs(bias).max() >= 1 << 31:
+        raise ModelError(f"{layer.name}: a bias does not fit 32 bits")
+    mul, shift = multiplier(unit / target.scale)
     mul_neg = np.rint(mul * layer.slope).astype(np.int32)
-    integer = IntegerLayer(weight, bias, mul, mul_neg, shift, out_limit)
+    integer = IntegerLayer(weight, bias.astype(np.int32), mul, mul_neg, shift, target.zero.astype(np.int32), out_limit)
     integer.check_range(layer.name, in_limit)
-    return integer, unit
+    return integer, unit, undo
 
 
 def _float_layer(model: CompressionModel, node: Node) -> _Layer:
@@ -83,12 +114,6 @@ def _float_layer(model: CompressionModel, node: Node) -> _Layer:
         weight = weight * module.mask
     weight = weight.transpose(0, 1) if node.kind == "transposed" else weight
     return _Layer(node.name, weight.numpy(), module.bias.detach().double().numpy(), node.slope)
-
-
-def _largest(x: torch.Tensor) -> Floats:
-    """(B, C, h, w) -> (C,) max |x|."""
-    largest: Floats = x.abs().amax((0, 2, 3)).double().numpy()
-    return largest
 
 
 def _context_input(top: Floats, form: Form, limit: int) -> tuple[dict[str, Array], Floats]:
@@ -135,18 +160,42 @@ def calibrate(model: CompressionModel, photos: Sequence[NDArray[np.uint8]]) -> C
     return out
 
 
-Scales = dict[str, Floats]
-"""Real value of a unit of each activation, per channel, by the name of the node that makes it; also of "z" and "y"."""
+@dataclass
+class Ranges:
+    """Least and largest activation of each node on the calibration latents, per channel; and max |ŷ|."""
+
+    low: dict[str, Floats]
+    high: dict[str, Floats]
+    y: Floats
+
+    def activations(self, model: CompressionModel, form: Form, limit: int, factors: Mapping[str, float] | None = None) -> Activations:
+        """Activations whose integers fill the ranges, each range first shrunk by its node's factor (1 by default)."""
+        n = model.N if hasattr(model, "h_s") else 0
+        out = {"z": Activation.of_scale(np.ones(n)), "y": Activation.of_scale(_context_input(self.y, form, limit)[1])}
+        for node in nodes_of(model.architecture):
+            if node.parameters:
+                continue
+            factor = 1.0 if factors is None else factors.get(node.name, 1.0)
+            # Zero is always inside, and silent channels keep some width, or the next layer's weights would vanish.
+            least = max(float(self.high[node.name].max()), float(-self.low[node.name].min()), 1e-6) * 1e-3
+            low, high = np.minimum(self.low[node.name], 0.0) * factor, np.maximum(self.high[node.name], least) * factor
+            if node.padded:
+                high = np.maximum(-low, high)
+                low = -high
+            out[node.name] = Activation.of_range(low, high, limit)
+        return out
 
 
-def activation_scales(model: CompressionModel, calibration: Calibration, form: Form, limit: int) -> Scales:
-    """Scales with which each channel of each activation just fills `limit` on the calibration latents."""
+def activation_ranges(model: CompressionModel, calibration: Calibration) -> Ranges:
+    """Runs the float nets over the calibration latents."""
     import torch
 
-    top: dict[str, Floats] = {}
+    low: dict[str, Floats] = {}
+    high: dict[str, Floats] = {}
 
     def see(node: Node, x: torch.Tensor) -> torch.Tensor:
-        top[node.name] = np.maximum(top.get(node.name, 0.0), _largest(x))
+        low[node.name] = np.minimum(low.get(node.name, np.inf), x.amin((0, 2, 3)).double().numpy())
+        high[node.name] = np.maximum(high.get(node.name, -np.inf), x.amax((0, 2, 3)).double().numpy())
         return x
 
     y_top = np.zeros(model.M)
@@ -154,12 +203,8 @@ def activation_scales(model: CompressionModel, calibration: Calibration, form: F
         for y, z in zip(calibration.y, calibration.z, strict=True):
             if nodes_of(model.architecture):
                 run(model, z, y.round(), activation=see)
-            y_top = np.maximum(y_top, _largest(y.round()))
-    scales: Scales = {"z": np.ones(model.N), "y": _context_input(y_top, form, limit)[1]}
-    for node in nodes_of(model.architecture):
-        # Silent channels: their scale must not vanish, or the next layer's weights would.
-        scales[node.name] = np.maximum(top[node.name], max(float(top[node.name].max()), 1e-6) * 1e-3) / limit
-    return scales
+            y_top = np.maximum(y_top, y.round().abs().amax((0, 2, 3)).double().numpy())
+    return Ranges(low, high, y_top)
 
 
 def _parameter_scale(model: CompressionModel, form: Form) -> tuple[Floats, Floats]:
@@ -172,23 +217,24 @@ def _parameter_scale(model: CompressionModel, form: Form) -> tuple[Floats, Float
     return np.concatenate([scale, np.full(model.M, 2.0**-MEAN_BITS)]), np.concatenate([np.zeros(model.M), np.full(model.M, floor)])
 
 
-def _integer_nets(model: CompressionModel, form: Form, limit: int, scales: Scales) -> tuple[dict[str, Array], dict[str, Array]]:
+def _integer_nets(model: CompressionModel, form: Form, limit: int, activations: Activations) -> tuple[dict[str, Array], dict[str, Array]]:
     """The tensors `entropy.*` of all layers, and the scales in `train.*` by which they become floats again."""
     entropy: dict[str, Array] = {}
     train: dict[str, Array] = {}
     for node in nodes_of(model.architecture):
         layer = _float_layer(model, node)
-        in_scale, out_scale, out_limit = np.concatenate([scales[name] for name in node.inputs]), scales.get(node.name), limit
+        source = Activation.joined([activations[name] for name in node.inputs])
         if node.parameters:
-            out_scale, add = _parameter_scale(model, form)
+            scale, add = _parameter_scale(model, form)
             layer.bias = layer.bias + add
-            out_limit = PARAMETER_LIMIT
-        assert out_scale is not None
-        integer, unit = quantise_layer(layer, in_scale, limit, out_scale, out_limit)
-        for part in ("weight", "bias", "mul_pos", "mul_neg", "shift"):
+            integer, unit, undo = quantise_layer(layer, source, limit, Activation.of_scale(scale), PARAMETER_LIMIT)
+        else:
+            integer, unit, undo = quantise_layer(layer, source, limit, activations[node.name], limit)
+        for part in ("weight", "bias", "mul_pos", "mul_neg", "shift", "zero"):
             entropy[f"{node.name}.{part}"] = getattr(integer, part)
         train[f"{node.name}.unit"] = unit.astype(np.float32)
-        train[f"{node.name}.in_scale"] = in_scale.astype(np.float32)
+        train[f"{node.name}.in_scale"] = source.scale.astype(np.float32)
+        train[f"{node.name}.bias"] = ((integer.bias - undo) * unit).astype(np.float32)
     return entropy, train
 
 
@@ -202,7 +248,7 @@ def factorised_rows(bottleneck: Any, prob_bits: int, reach: int = 1024) -> list[
         double = _in_double(bottleneck)
         logits = double.logits(edges.expand(double.quantiles.shape[0], 1, -1))[:, 0]
         low, high = logits[:, :-1], logits[:, 1:]
-        sign = -torch.sign(low + high)
+        sign = torch.where(low + high > 0, -1.0, 1.0)  # never 0: a density symmetric about an integer has its peak there
         p = (torch.sigmoid(sign * high) - torch.sigmoid(sign * low)).abs().numpy()
     return [make_row(values, row, prob_bits) for row in p]
 
@@ -251,21 +297,21 @@ def export_state(
     model = from_state_dict(state).eval()
     checked_form(model, form, activation_bits, prob_bits)
     calibration = calibrate(model, photos)
-    scales = activation_scales(model, calibration, form, 127 if activation_bits == 8 else 4095)
-    return export_model(model, out, scales, form=form, activation_bits=activation_bits, prob_bits=prob_bits, qualities=qualities)
+    activations = activation_ranges(model, calibration).activations(model, form, 127 if activation_bits == 8 else 4095)
+    return export_model(model, out, activations, form=form, activation_bits=activation_bits, prob_bits=prob_bits, qualities=qualities)
 
 
 def export_model(
     model: CompressionModel,
     out: str | os.PathLike[str],
-    scales: Scales,
+    activations: Activations,
     *,
     form: Form = "A",
     activation_bits: int = 8,
     prob_bits: int = 15,
     qualities: Sequence[float] | None = None,
 ) -> bytes:
-    """As export_state, for a module and the scales of its activations."""
+    """As export_state, for a module and how its activations are to be rounded."""
     checked_form(model, form, activation_bits, prob_bits)
     rows_of_gains = model.gain.shape[0]
     if qualities is None:
@@ -273,7 +319,7 @@ def export_model(
     if len(qualities) != rows_of_gains:
         raise UsageError(f"the model has {rows_of_gains} rows of gains, but {len(qualities)} qualities are named")
     limit = 127 if activation_bits == 8 else 4095
-    entropy, train = _integer_nets(model, form, limit, scales)
+    entropy, train = _integer_nets(model, form, limit, activations)
     bottleneck: Any = getattr(model, "entropy_bottleneck", None)
     rows: list[Row] = []
     hyper = 0
@@ -284,7 +330,7 @@ def export_model(
         hyper = model.N
         entropy["z_offset"] = np.zeros(model.N, np.int32)
     if hasattr(model, "context_prediction"):
-        entropy |= _context_input(limit * scales["y"], form, limit)[0]
+        entropy |= _context_input(limit * activations["y"].scale, form, limit)[0]
     if model.architecture != "bmshj2018-factorized":
         fractions = form == "A" and model.architecture != "bmshj2018-hyperprior"
         table = scale_table(MEAN_BITS, prob_bits, fractions=fractions)
@@ -315,7 +361,7 @@ def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tenso
         unit = model.train[f"{name}.unit"]
         in_scale = model.train[f"{name}.in_scale"]
         weight = model.entropy[f"{name}.weight"] * unit[:, None, None, None] / in_scale[None, :, None, None]
-        bias = model.entropy[f"{name}.bias"] * unit
+        bias = model.train[f"{name}.bias"]
         last = "entropy_parameters.4" if model.config.context else "h_s.4"
         if name == last and model.config.means and model.config.form == "A":
             bias[model.config.latents :] += 0.5 * 2.0**-model.config.mean_bits  # undo the floor, see parameter_scale

@@ -25,23 +25,24 @@ PARAMETER_LIMIT = 1 << 23
 
 @dataclass(frozen=True)
 class IntegerLayer:
-    """One layer: weight (outputs, inputs, k, k) int8, and per output bias, mul_pos, mul_neg, shift (docs/format.md)."""
+    """One layer: weight (outputs, inputs, k, k) int8, and per output bias, mul_pos, mul_neg, shift, zero (docs/format.md)."""
 
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]
     mul_pos: NDArray[np.int32]
     mul_neg: NDArray[np.int32]
     shift: NDArray[np.int32]
+    zero: NDArray[np.int32]
     out_limit: int
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, Array], name: str, out_limit: int) -> IntegerLayer:
         try:
-            parts = [tensors[f"{name}.{part}"] for part in ("weight", "bias", "mul_pos", "mul_neg", "shift")]
+            parts = [tensors[f"{name}.{part}"] for part in ("weight", "bias", "mul_pos", "mul_neg", "shift", "zero")]
         except KeyError as e:
             raise ModelError(f"tensor {e.args[0]} is missing") from None
-        weight, bias, mul_pos, mul_neg, shift = parts
-        return IntegerLayer(weight, bias, mul_pos, mul_neg, shift, out_limit)
+        weight, bias, mul_pos, mul_neg, shift, zero = parts
+        return IntegerLayer(weight, bias, mul_pos, mul_neg, shift, zero, out_limit)
 
     def check_range(self, name: str, in_limit: int) -> None:
         """Raises ModelError if some sum of products could reach 2^31."""
@@ -50,11 +51,11 @@ class IntegerLayer:
             raise ModelError(f"{name}: output {int(reach.argmax())} could overflow 32 bits")
 
     def requantise(self, products: NDArray[np.float64]) -> Ints:
-        """(..., outputs) sums of products -> clamp((sum * mul + 2^(shift-1)) >> shift)."""
+        """(..., outputs) sums of products -> clamp(((sum * mul + 2^(shift-1)) >> shift) + zero)."""
         total = products.astype(np.int64) + self.bias
         scaled = total * np.where(total < 0, self.mul_neg, self.mul_pos).astype(np.int64)
         shift = self.shift.astype(np.int64)
-        rounded = (scaled + (np.int64(1) << (shift - 1))) >> shift
+        rounded = ((scaled + (np.int64(1) << (shift - 1))) >> shift) + self.zero
         clamped: Ints = np.clip(rounded, -self.out_limit, self.out_limit)
         return clamped
 

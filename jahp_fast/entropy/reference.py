@@ -171,9 +171,7 @@ class ReferenceModel:
             self.rows.append(TableRow(low, [*starts[at + 1 : at + size + 1], 1 << c.prob_bits]))
             at += size + 1
         if c.conditional:
-            self.thresholds, self.scale_row, self.scale_drop = (
-                t[f"scale.{n}"].astype(np.int64) for n in ("thresholds", "row", "drop")
-            )
+            self.thresholds, self.scale_row, self.scale_drop = (t[f"scale.{n}"].astype(np.int64) for n in ("thresholds", "row", "drop"))
         if c.context:
             self.input = tuple(t[f"context_input.{n}"].astype(np.int64) for n in ("mul", "add", "shift"))
         if c.hyper_latents:

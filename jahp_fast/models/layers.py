@@ -174,7 +174,8 @@ class EntropyBottleneck(nn.Module):
         """P(z - 1/2 < Z < z + 1/2), elementwise, for z (B, channels, h, w), at least `LIKELIHOOD_BOUND`."""
         v = z.transpose(0, 1).reshape(z.shape[1], 1, -1)
         low, high = self.logits(v - 0.5), self.logits(v + 0.5)
-        sign = -torch.sign(low + high).detach()  # both sigmoids on the side where they are small and their difference is exact
+        # Never 0, where a density is symmetric about z.
+        sign = torch.where(low + high > 0, -1.0, 1.0)  # both sigmoids on the side where they are small and their difference is exact
         p = lower_bound((torch.sigmoid(sign * high) - torch.sigmoid(sign * low)).abs(), LIKELIHOOD_BOUND)
         return p.reshape(z.shape[1], z.shape[0], *z.shape[2:]).transpose(0, 1)
 

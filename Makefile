@@ -1,0 +1,64 @@
+# Two commands from an empty clone: `make demo` and `make test`. Everything is installed into .venv in this folder.
+# TORCH names the wheel to install: where no CPU wheel is at hand, torch==2.13.0 from the package index brings several GB of CUDA.
+SHELL := /bin/bash
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' 2>/dev/null)
+
+.PHONY: demo test lint bench check-all build wheel sdist cpp-test peers clean
+
+demo: $(VENV)/.built
+	$(BIN)/jahp demo --out demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy.stubtest jahp_fast._native
+
+bench: $(VENV)/.test
+	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-group-by=group
+
+# The whole suite, the C++ tests, and the packages in environments of their own.
+check-all: $(VENV)/.test lint cpp-test
+	$(BIN)/python -m pytest -q
+	$(BIN)/python tests/check_packages.py
+
+cpp-test: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset test
+
+peers: $(VENV)/.built
+	$(BIN)/python benchmarks/peers.py --make-env
+
+build: $(VENV)/.base
+	$(BIN)/pip install -q --no-build-isolation --no-deps -e .
+
+wheel sdist: $(VENV)/.base
+	$(BIN)/pip install -q build
+	$(BIN)/python -m build --no-isolation --$@
+
+clean:
+	rm -rf build dist $(VENV) demo
+
+$(VENV)/.base: requirements.txt
+	@echo "Installing into $(VENV): about two minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q "$(TORCH)"
+	$(BIN)/pip install -q -r requirements.txt
+	touch $@
+
+$(VENV)/.built: $(VENV)/.base $(SOURCES)
+	$(BIN)/pip install -q --no-build-isolation --no-deps -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.built requirements-dev.txt
+	$(BIN)/pip install -q -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(BIN)/pip install -q ruff==0.17.6 mypy==2.4.1
+	touch $@

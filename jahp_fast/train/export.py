@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`jahp export CKPT OUT`: a float checkpoint becomes a model file, and what its integers cost is measured."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import random
+from pathlib import Path
+
+from jahp_fast.errors import ModelError
+from jahp_fast.train.checkpoint import load
+from jahp_fast.train.data import Photo, find_photos, load_photo
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Rounds the entropy path of a checkpoint to integers, calibrated on photos, and writes a model file. "
+        "Prints real payloads beside the rate that the float model estimates, on photos that were not used for calibration."
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CKPT", help="a state dict (.safetensors, .pt, .pth.tar), a trainer's last.pt, or an exported model"
+    )
+    parser.add_argument("out", metavar="OUT.safetensors")
+    parser.add_argument("--photos", required=True, nargs="+", metavar="DIR", help="folders of training photos, searched in depth")
+    parser.add_argument(
+        "--held-out", metavar="FILE", help="names of photos to measure on and not to calibrate on (default: DIR/held_out.txt)"
+    )
+    parser.add_argument("--calibrate", type=int, default=32, metavar="N", help="photos to calibrate on (default 32)")
+    parser.add_argument("--measure", type=int, default=12, metavar="N", help="photos to measure on, the largest (default 12)")
+    parser.add_argument("--form", choices=("A", "B"), default="A", help="A: integer latents (default). B: latents are residuals plus means")
+    parser.add_argument("--activation-bits", type=int, choices=(8, 16), default=8)
+    parser.add_argument("--prob-bits", type=int, choices=(15, 16), default=15)
+    parser.add_argument("--search-clipping", action="store_true", help="search how far to clip each activation (minutes)")
+    parser.add_argument(
+        "--finetune", type=float, default=0.0, metavar="MINUTES", help="train the entropy nets with their rounding in the loop"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")
+
+
+def _choose(args: argparse.Namespace) -> tuple[list[Photo], list[Photo]]:
+    """Photos to calibrate on, and the largest held-out photos to measure on."""
+    files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)
+    shuffled = list(files.train)
+    random.Random(args.seed).shuffle(shuffled)
+    largest = sorted(files.held_out, key=lambda p: (-p.stat().st_size, p.name))
+    return [load_photo(p) for p in shuffled[: args.calibrate]], [load_photo(p) for p in largest[: args.measure]]
+
+
+def run(args: argparse.Namespace) -> int:
+    from jahp_fast.entropy.export import activation_ranges, calibrate, checked_form, export_model
+    from jahp_fast.entropy.finetune import finetune, search_clipping
+    from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.entropy.payload import format_payload_table, payload_table
+
+    calibration_photos, measured_photos = _choose(args)
+    start = load(Path(args.checkpoint))
+    model = start.average.eval()
+    checked_form(model, args.form, args.activation_bits, args.prob_bits)
+    if not Path(args.out).absolute().parent.is_dir():
+        raise ModelError(f"cannot write {args.out}: its folder does not exist")
+    float_model = copy.deepcopy(model)
+    print(f"{model.architecture}, N = {model.N}, M = {model.M}: calibrating on {len(calibration_photos)} photos", flush=True)
+    calibration = calibrate(model, calibration_photos)
+    ranges = activation_ranges(model, calibration)
+    limit = 127 if args.activation_bits == 8 else 4095
+    if args.search_clipping:
+        activations = search_clipping(model, ranges, calibration, form=args.form, activation_bits=args.activation_bits)
+    else:
+        activations = ranges.activations(model, args.form, limit)
+    activations = finetune(model, activations, calibration, activation_bits=args.activation_bits, minutes=args.finetune, seed=args.seed)
+    identity = export_model(model, args.out, activations, form=args.form, activation_bits=args.activation_bits, prob_bits=args.prob_bits)
+    print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
+    if measured_photos:
+        print(f"payload beside the float model's estimate, {len(measured_photos)} held-out photos:", flush=True)
+        print(format_payload_table(payload_table(float_model, ModelFile(args.out), measured_photos)))
+    return 0
