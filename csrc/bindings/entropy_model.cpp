@@ -24,7 +24,7 @@ class TensorDict {
         if (array.shape(2) != array.shape(3)) throw Error(Fault::model, name + ".weight is not square");
         return {name, static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)), static_cast<int>(array.shape(2)), weight,
                 get<std::int32_t>(name + ".bias"), get<std::int32_t>(name + ".mul_pos"), get<std::int32_t>(name + ".mul_neg"),
-                get<std::int32_t>(name + ".shift")};
+                get<std::int32_t>(name + ".shift"), get<std::int32_t>(name + ".zero")};
     }
 
   private:

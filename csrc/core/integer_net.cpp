@@ -19,11 +19,12 @@ void check_tensors(const LayerTensors& t) {
     const auto n = static_cast<std::size_t>(t.outputs);
     if (t.weight.size() != n * static_cast<std::size_t>(t.inputs) * static_cast<std::size_t>(t.kernel * t.kernel))
         bad(t, "weight has the wrong number of elements");
-    if (t.bias.size() != n || t.mul_pos.size() != n || t.mul_neg.size() != n || t.shift.size() != n)
-        bad(t, "bias, mul_pos, mul_neg and shift must have one element an output");
+    if (t.bias.size() != n || t.mul_pos.size() != n || t.mul_neg.size() != n || t.shift.size() != n || t.zero.size() != n)
+        bad(t, "bias, mul_pos, mul_neg, shift and zero must have one element an output");
     for (std::size_t o = 0; o < n; ++o) {
         if (t.shift[o] < 1 || t.shift[o] > 62) bad(t, "shift is not in 1..62");
         if (t.mul_pos[o] < 0 || t.mul_neg[o] < 0) bad(t, "multiplier is negative");
+        if (t.zero[o] < -4095 || t.zero[o] > 4095) bad(t, "zero is not in -4095..4095");
     }
     if (std::any_of(t.weight.begin(), t.weight.end(), [](std::int8_t w) { return w == -128; })) bad(t, "weight of -128");
 }
@@ -58,6 +59,7 @@ IntegerLayer::IntegerLayer(const LayerTensors& t, std::vector<Tap> taps, std::sp
     mul_pos_.assign(t.mul_pos.begin(), t.mul_pos.end());
     mul_neg_.assign(t.mul_neg.begin(), t.mul_neg.end());
     shift_.assign(t.shift.begin(), t.shift.end());
+    zero_.assign(t.zero.begin(), t.zero.end());
 }
 
 void IntegerLayer::gather(const Plane& plane, int row, int column, std::int16_t* out) const {
@@ -84,7 +86,7 @@ void IntegerLayer::apply(const std::int16_t* in, int in_stride, int positions, s
             const auto i = static_cast<std::size_t>(o);
             const std::int32_t sum = s[o] + bias_[i];
             const std::int64_t scaled = std::int64_t{sum} * (sum < 0 ? mul_neg_[i] : mul_pos_[i]);
-            const std::int64_t rounded = (scaled + (std::int64_t{1} << (shift_[i] - 1))) >> shift_[i];
+            const std::int64_t rounded = ((scaled + (std::int64_t{1} << (shift_[i] - 1))) >> shift_[i]) + zero_[i];
             to[o] = static_cast<Out>(std::clamp<std::int64_t>(rounded, -out_limit_, out_limit_));
         }
     }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Integer layers (docs/format.md, "Integer arithmetic"): int8 weights, activations of 8 or 13 bits, 32-bit sums, and
 //
-//     out = clamp((sum * (sum < 0 ? mul_neg : mul_pos) + 2^(shift-1)) >> shift, -limit, limit),   sum = bias + products
+//     out = clamp(((sum * (sum < 0 ? mul_neg : mul_pos) + 2^(shift-1)) >> shift) + zero, -limit, limit),  sum = bias + products
 //
-// in 64 bits with an arithmetic shift. Leaky ReLU is the choice of the multiplier, so it costs no rounding of its own.
+// in 64 bits with an arithmetic shift. Leaky ReLU is the choice of the multiplier, so it costs no rounding of its own. The
+// zero point lets an activation that is hardly ever negative use the whole range; convolutions pad with integer 0, so
+// what they read has zero points of 0.
 // Activations are int16 whatever their width: one kernel serves both.
 #pragma once
 
@@ -26,7 +28,7 @@ struct LayerTensors {
     std::string name;                     // for messages
     int outputs, inputs, kernel;          // kernel x kernel taps
     std::span<const std::int8_t> weight;  // [outputs][inputs][kernel][kernel]
-    std::span<const std::int32_t> bias, mul_pos, mul_neg, shift;  // [outputs]
+    std::span<const std::int32_t> bias, mul_pos, mul_neg, shift, zero;  // [outputs]
 };
 
 // A height x width x channels image of activations, channels last.
@@ -72,7 +74,7 @@ class IntegerLayer {
     std::int32_t out_limit_;
     std::vector<Tap> taps_;
     std::vector<std::int16_t> weight_;  // [outputs][depth]
-    std::vector<std::int32_t> bias_, mul_pos_, mul_neg_, shift_;
+    std::vector<std::int32_t> bias_, mul_pos_, mul_neg_, shift_, zero_;
     DotI16 dot_;
 };
 
