@@ -10,11 +10,11 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 from jahp_fast import __version__
 from jahp_fast.atomic import write_atomically
-from jahp_fast.errors import JahpError, UnsupportedImage
+from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
 
 
 class _Command(Protocol):
@@ -127,8 +127,15 @@ def _models(args: argparse.Namespace) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Wrong arguments are errors like all others: one line, exit status 1."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
 def _parser(command: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jahp", description="Learned image codec with exact-integer entropy coding.")
+    parser = _Parser(prog="jahp", description="Learned image codec with exact-integer entropy coding.")
     parser.add_argument("--version", action="version", version=f"jahp_fast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
