@@ -43,7 +43,7 @@ def tiny_models(tmp_path_factory, photo_crop):
         torch.manual_seed(seed)
         model = registry.build(case.architecture, 8, 12, rows=8)
         with torch.no_grad():
-            model.gain.copy_(torch.linspace(0, 3, 8)[:, None].expand(8, 12))
+            model.gain.copy_(torch.linspace(3, 6, 8)[:, None].expand(8, 12))  # latents of 0.5 to 10
             model.inv_gain.copy_(-model.gain)
         paths[name] = folder / f"{name}.safetensors"
         export_state(model.state_dict(), paths[name], photos=[photo_crop], form=case.form,

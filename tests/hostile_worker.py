@@ -219,6 +219,8 @@ def main(folder: str, seed: int, start: int, stop: int, progress: str) -> None:
 
     torch.set_num_threads(1)
     codec, slow, valid = valid_streams(Path(folder))
+    faulthandler.dump_traceback_later(SECONDS, exit=True)  # once before the count: its thread needs address space
+    faulthandler.cancel_dump_traceback_later()
     before, slowest = peak_megabytes(), 0.0
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEGABYTES * 2**20, resource.RLIM_INFINITY))
