@@ -128,6 +128,6 @@ def test_the_grid_of_means_costs_what_its_docstring_says():
     table = scale_table(6, 15, fractions=True)
     means = (np.arange(32) + 0.5) / 32
     costs = np.array([[grid_cost(table, 15, s, float(m)) for m in means] for s in range(0, 42, 3)])
-    assert 0.0005 < costs.mean() < 0.0030
-    assert costs.mean(axis=1).max() < 0.0068
-    assert costs.max() < 0.022
+    assert 0.0003 < costs.mean() < 0.0008
+    assert costs.mean(axis=1).max() < 0.0018
+    assert costs.max() < 0.0048
