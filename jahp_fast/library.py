@@ -76,11 +76,21 @@ def by_id(identity: bytes, models: Sequence[PathLike] = ()) -> ModelFile:
     """The model that a stream names by its 8-byte id.
 
     Raises:
-        UnknownModel: it is not at hand; the message has the id.
+        UnknownModel: it is not at hand; the message has the id. ModelError: one of `models` cannot be read.
     """
-    for path in (*models, *_in_folders()):
+    for path in models:
         if read_id(path) == identity:
             return load(path)
+    unreadable = []  # a broken file in a folder must not hide the others
+    for path in _in_folders():
+        try:
+            found = read_id(path) == identity
+        except ModelError:
+            unreadable.append(str(path))
+            continue
+        if found:
+            return load(path)
     places = ", ".join(str(p) for p in [*models, *folders()])
-    raise UnknownModel(f"the stream was written by model {identity.hex()}, which is not in {places}; "
+    broken = f" ({', '.join(unreadable)} cannot be read)" if unreadable else ""
+    raise UnknownModel(f"the stream was written by model {identity.hex()}, which is not in {places}{broken}; "
                        "name its file with models= or --model")  # fmt: skip
