@@ -8,6 +8,7 @@
 
 #include "core/error.hpp"
 #include "core/range_coder.hpp"
+#include "core/symbol_mix.hpp"
 
 namespace jahp {
 namespace {
@@ -102,19 +103,12 @@ void check_value(std::int64_t value, std::int64_t limit, Fault fault) {
     if (value > limit || value < -limit) throw Error(fault, "latent " + std::to_string(value) + " is beyond " + std::to_string(limit));
 }
 
-std::uint32_t mix(std::uint32_t index, std::uint32_t value) {
-    std::uint32_t h = index * 0x9E3779B1u + value * 0x85EBCA77u;
-    h = (h ^ h >> 15) * 0x2C1B3C6Du;
-    h = (h ^ h >> 12) * 0x297A2D39u;
-    return h ^ h >> 15;
-}
-
 }  // namespace
 
 std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const std::int32_t> y) {
     std::uint32_t sum = 0, index = 0;
-    for (const std::int32_t v : z) sum += mix(index++, static_cast<std::uint32_t>(v));
-    for (const std::int32_t v : y) sum += mix(index++, static_cast<std::uint32_t>(v));
+    for (const std::int32_t v : z) sum += symbol_mix(index++, static_cast<std::uint32_t>(v));
+    for (const std::int32_t v : y) sum += symbol_mix(index++, static_cast<std::uint32_t>(v));
     return sum;
 }
 

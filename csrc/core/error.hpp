@@ -11,6 +11,7 @@ enum class Fault {
     format,  // a stream is damaged, truncated or lying
     model,   // a model's tensors contradict each other or could overflow
     usage,   // an argument is out of its stated range
+    device,  // an accelerator is missing or failed
 };
 
 class Error : public std::runtime_error {
