@@ -30,7 +30,8 @@ def test_hostile_streams(tiny_models, tmp_path):
     for check, least in {
         "FormatError: CRC": 300, "FormatError: file ": 300, "FormatError: not a": 100, "FormatError: version": 50, "FormatError: image": 50,
         "FormatError: quality code": 50, "FormatError: a reserved": 20, "FormatError: chunk": 50, "FormatError: critical chunk": 20,
-        "FormatError: alpha": 5, "FormatError: payload of": 20, "FormatError: payload ends before": 300, "FormatError: escape of": 300, "FormatError: payload has": 50,
+        "FormatError: alpha": 5, "FormatError: payload of": 20, "FormatError: payload ends before": 300,
+        "FormatError: escape of": 300, "FormatError: payload has": 50,
         "FormatError: payload claims": 100, "FormatError: the checksum of the decoded symbols": 50, "FormatError: lane # does not end": 500,
         "FormatError: state of lane": 50, "FormatError: #^# lanes": 20, "UnknownModel": 5,
         "same pixels": 100, "same latents, forged header": 20, "other pixels, all forged": 100,

@@ -72,7 +72,7 @@ Activations = dict[str, Activation]
 
 
 def multiplier(factor: Floats) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """factor > 0 -> (mul, shift) with mul / 2^shift = factor to 31 bits, 1 <= shift <= 62; a factor below 2^-32 becomes 0."""
+    """factor > 0 -> (mul, shift) with mul / 2^shift = factor to 30 bits, 1 <= shift <= 62; fewer bits below 2^-32, 0 below 2^-62."""
     mantissa, exponent = np.frexp(factor)  # factor = mantissa * 2^exponent, mantissa in [0.5, 1)
     mul = np.rint(mantissa * 2.0**31).astype(np.int64)
     shift = 31 - exponent.astype(np.int64)
