@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,6 +90,12 @@ class _Loaded:
             return self._transforms
 
 
+@lru_cache(maxsize=4)
+def _shared(file: ModelFile, backend: str, isa: str) -> _Loaded:
+    """One for all codecs of a process: making a codec anew for each image costs next to nothing."""
+    return _Loaded(file, backend)
+
+
 class Codec:
     """Encodes with one model at one quality; decodes whatever model and quality a stream names. Safe to share between threads.
 
@@ -136,8 +143,9 @@ class Codec:
         return self._encoder.file.id.hex()
 
     def _adopt(self, file: ModelFile) -> _Loaded:
+        loaded = _shared(file, self._backend_name, os.environ.get("JAHP_FAST_ISA", ""))
         with self._lock:
-            return self._loaded.setdefault(file.id, _Loaded(file, self._backend_name))
+            return self._loaded.setdefault(file.id, loaded)
 
     def _for_stream(self, stream: _container.Stream) -> _Loaded:
         loaded = self._loaded.get(stream.model)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The five models: one analysis and synthesis transform, five priors over the latents.
 
-Sources: `bmshj2018-*`: Ballé et al. (ICLR 2018). `mbt2018*`: Minnen, Ballé, Toderici (NeurIPS 2018), tables 1 and 2 of the
-supplement. Attribute names and state-dict keys are CompressAI's. Two tensors are added: `gain` and `inv_gain` (rows, M),
+Sources: `bmshj2018-*`: Ballé et al. (ICLR 2018). `mbt2018*`: Minnen, Ballé, Toderici (NeurIPS 2018), with the layer sizes of
+CompressAI. Attribute names and state-dict keys are CompressAI's. Two tensors are added: `gain` and `inv_gain` (rows, M),
 natural logarithms, one row a quality (as in Cui et al., "Asymmetric gained deep image compression with continuous rate
 adaptation", CVPR 2021).
 
