@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
@@ -49,8 +48,3 @@ def tiny_models(tmp_path_factory, photo_crop):
         export_state(model.state_dict(), paths[name], photos=[photo_crop], form=case.form,
                      activation_bits=case.activation_bits, prob_bits=case.prob_bits)  # fmt: skip
     return paths
-
-
-@pytest.fixture(scope="session")
-def rng():
-    return np.random.default_rng(20260)
