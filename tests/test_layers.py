@@ -18,15 +18,6 @@ from jahp_fast.models.layers import (
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Two threads on tensors this small mostly wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_lower_bound_gradient():
     x = torch.tensor([-1.0, 0.5, 1.0, 2.0], requires_grad=True)
     y = lower_bound(x, 1.0)

@@ -14,15 +14,6 @@ from jahp_fast.models.registry import ARCHITECTURES, build, from_state_dict, mod
 HYPER = [n for n in ARCHITECTURES if n not in ("bmshj2018-factorized", "mbt2018-context")]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Two threads on tensors this small mostly wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def seeded(name: str, N: int = 6, M: int = 9, rows: int = 3):
     torch.manual_seed(7)
     model = build(name, N, M, rows).double().eval()

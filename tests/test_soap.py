@@ -10,15 +10,6 @@ from pytorch_optimizer import SOAP as Original
 from jahp_fast.train.soap import SOAP, gram_matrices, rotate
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Two threads on tensors this small mostly wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def network() -> torch.nn.Module:
     torch.manual_seed(0)
     return torch.nn.Sequential(

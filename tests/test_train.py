@@ -26,15 +26,6 @@ from jahp_fast.train.report import Screen, clock, draw
 from jahp_fast.train.settings import Settings
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Two threads on tensors this small mostly wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class Quiet(Screen):
     def __init__(self):
         super().__init__(io.StringIO())
