@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
@@ -40,8 +41,12 @@ def _read(path: str) -> bytes:
 
 def _write(path: str, data: bytes) -> None:
     if path == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except OSError as e:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter fails to flush once more at its end
+            raise JahpError(f"cannot write standard output: {e.strerror}") from None
     else:
         write_atomically(path, data)
 
@@ -68,7 +73,7 @@ def _encode(args: argparse.Namespace) -> int:
     try:
         image = Image.open(io.BytesIO(_read(args.input)))
         image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError) as e:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
         raise UnsupportedImage(f"{args.input} is not an image that Pillow can read: {e}") from None
     _write(args.output, _codec(args, quality=args.quality).encode(image))
     return 0

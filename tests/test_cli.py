@@ -5,8 +5,10 @@ import io
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +112,9 @@ def test_bad_input_is_refused_in_one_line(work, tiny, capsys, photo_crop):
     Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:300])
     Image.fromarray(photo_crop[:8, :8]).convert("CMYK").save("cmyk.jpg")
     Image.fromarray(np.zeros((4, 4), np.uint16)).save("deep.png")
+    png = Path("photo.png").read_bytes()
+    size = struct.pack(">II", 30_000, 30_000) + png[24:29]
+    Path("bomb.png").write_bytes(png[:16] + size + struct.pack(">I", zlib.crc32(b"IHDR" + size)) + png[33:])
     Path("model.safetensors").write_bytes(Path(tiny).read_bytes()[:500])
     Path("old.jahp").write_bytes(b"old")
     Path("folder").mkdir()
@@ -122,6 +127,7 @@ def test_bad_input_is_refused_in_one_line(work, tiny, capsys, photo_crop):
         "cannot write none/old.png": ("decode", "good.jahp", "none/old.png"),
         "text.png is not an image": ("encode", "text.png", "old.jahp"),
         "cut.png is not an image": ("encode", "cut.png", "old.jahp"),
+        "bomb.png is not an image that Pillow can read.*900000000 pixels": ("encode", "bomb.png", "old.jahp"),
         "PIL mode CMYK": ("encode", "cmyk.jpg", "old.jahp"),
         "PIL mode I;16.*16-bit": ("encode", "deep.png", "old.jahp"),
         "cannot read none.png": ("encode", "none.png", "old.jahp"),
@@ -248,3 +254,15 @@ def test_as_a_program(work, tiny):
     done = subprocess.run([sys.executable, "-m", "jahp_fast.cli", "encode"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_goes_away(work, tiny, photo_crop):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 4), dtype=np.uint8)
+    Image.fromarray(noise).save("noise.png")
+    assert main(["encode", "noise.png", "noise.jahp", "--model", tiny]) == 0
+    command = [sys.executable, "-m", "jahp_fast.cli", "decode", "noise.jahp", "-", "--model", tiny]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b"jahp: cannot write standard output: Broken pipe\n"
+        assert process.wait() == 1
