@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/format.md says what the code does: its header table, its constants and every number of its worked example."""
 
+import dataclasses
 import json
 import re
 import struct
 
+import format_decoder
 import format_example as example
 import numpy as np
 import pytest
+import support
 
 from jahp_fast import _native, container
 from jahp_fast.entropy import reference
@@ -161,3 +164,73 @@ def test_arithmetic_of_the_one_symbol(model):
         assert ((int(total) * int(multiplier or 1) + int(half)) >> int(shift)) + plus == int(out)
     assert example.parameters(model)[0, 1].tolist() == [9, 29, 1, 0]
     assert "scales 9 and 29" in text
+
+
+def second_decoder(path, data, shape_y):
+    """z and y of the decoder that knows the page alone, as lists in order of rows and columns."""
+    z, y = format_decoder.Decoder(path).decode(data)
+    assert len(y) == shape_y[0] * shape_y[1]
+    return [z[at] for at in sorted(z)], [y[at] for at in sorted(y)]
+
+
+def test_second_decoder_reads_the_example(model):
+    z, y = second_decoder(model.path, SHOWN_BYTES, (2, 3))
+    assert z == [example.Z]
+    assert y == [pair for row in example.Y for pair in row]
+
+
+# In edge models means go beyond 32767, which form B cannot code and a skipped symbol cannot be.
+ENCODABLE = [
+    pytest.param(number, case, mode, 0 if mode == "edge" else number // 2 % 2 * 2, id=f"{case}-{mode}")
+    for number, case in enumerate(support.CASES)
+    for mode in ("typical", "saturated", "edge")
+    if (case.form, mode) != ("B", "edge")
+]
+
+
+@pytest.mark.parametrize(("number", "case", "mode", "skip"), ENCODABLE)
+def test_second_decoder_reads_what_the_encoder_writes(tmp_path, number, case, mode, skip):
+    """The page is complete: a decoder written from it agrees for all architectures, forms and widths, lanes, skips and sizes."""
+    seed = 10 * number + len(mode)
+    model = support.random_model(tmp_path / "model.safetensors", case, seed=seed, N=3, M=4, mode=mode, kernel=(3, 5)[number % 2],
+                                 mean_bits=(6, 0, 8)[number % 3], z_bits=number % 3)  # fmt: skip
+    width, height = [(70, 40), (16, 90), (1, 1), (100, 17)][number % 4]
+    h, w = -(-height // 16), -(-width // 16)
+    z, y = support.random_latents(model, h, w, seed)
+    layout = reference.StreamLayout(h, w, (1, 2, 8, 64)[seed % 4], skip, container.min_payload_bytes(width, height))
+    payload, seen, lanes = reference.encode(reference.ReferenceModel(model), z, y, layout)
+    checksum = reference.symbol_checksum(z, seen)
+    stream = container.Stream(width, height, "RGB", 4.0, model.id, lanes, layout.skip, checksum, payload, {})
+    z_read, y_read = second_decoder(model.path, container.pack(stream), (h, w))
+    assert z_read == [cell for row in z.tolist() for cell in row]
+    assert y_read == [cell for row in seen.tolist() for cell in row]
+
+
+def test_second_decoder_and_the_package_refuse_the_same_payloads(model):
+    """Payloads with one byte changed and the checksums of the file repaired: both read the same, or both refuse."""
+    from jahp_fast import backends
+    from jahp_fast.errors import FormatError
+
+    decoder, native = format_decoder.Decoder(model.path), backends.load("native", model)
+    stream = container.unpack(SHOWN_BYTES)
+    layout = reference.StreamLayout(2, 3, 2, 0, container.min_payload_bytes(stream.width, stream.height))
+    read = refused = 0
+    for at, bit in np.ndindex(len(stream.payload), 8):
+        payload = bytearray(stream.payload)
+        payload[at] ^= 1 << bit
+        try:
+            z, y, _ = native.decode(bytes(payload), layout, 1)
+            checksum = reference.symbol_checksum(z, y)
+        except FormatError:
+            z, y, checksum = None, None, 0
+        data = container.pack(dataclasses.replace(stream, payload=bytes(payload), checksum=checksum))
+        if y is None:
+            refused += 1
+            with pytest.raises(format_decoder.Refused):
+                decoder.decode(data)
+        else:
+            read += 1
+            _, decoded = decoder.decode(data)
+            assert [decoded[position] for position in sorted(decoded)] == y.reshape(6, 2).tolist()
+    assert read > 0
+    assert refused > 100
