@@ -167,6 +167,8 @@ class Codec:
         height, width, _ = parts.rgb.shape
         if height * width > self._max_pixels:
             raise UnsupportedImage(f"{width} x {height} pixels are more than max_pixels = {self._max_pixels}")
+        if max(height, width) > _container.MAX_SIDE:
+            raise UnsupportedImage(f"{width} x {height} pixels: a side may have {_container.MAX_SIDE}")
         loaded, clock = self._encoder, _Clock()
         config, transforms, backend = loaded.file.config, loaded.transforms, loaded.backend
         clock.lap("load")

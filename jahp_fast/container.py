@@ -36,6 +36,8 @@ VERSION = 1
 HEADER_BYTES = 44
 PIXELS_PER_BYTE = 16384
 """A stream may claim at most so many pixels a payload byte: decoders can bound their memory by the file's length."""
+MAX_SIDE = 1 << 24
+"""Pixels a side."""
 QUALITY_STEPS = 20
 """Quality is coded in steps of 1 / 20."""
 KNOWN_CHUNKS = {b"ALPH": "alpha", b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp"}
@@ -119,8 +121,8 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
         raise FormatError("a reserved field is not zero")
     if not QUALITY_STEPS <= quality <= 8 * QUALITY_STEPS:
         raise FormatError(f"quality code {quality} is not in {QUALITY_STEPS}..{8 * QUALITY_STEPS}")
-    if width == 0 or height == 0:
-        raise FormatError(f"image of {width} x {height} pixels")
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise FormatError(f"image of {width} x {height} pixels: sides must be 1 to {MAX_SIDE}")
     if width * height > PIXELS_PER_BYTE * payload_bytes:
         raise FormatError(f"{width} x {height} pixels are too many for {payload_bytes} bytes of payload")
     if max_pixels is not None and width * height > max_pixels:
