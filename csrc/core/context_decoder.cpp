@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
 #include <string>
 
 #include "core/error.hpp"
@@ -16,6 +15,7 @@ namespace {
 using Symbol = EntropyModel::Symbol;
 
 constexpr int kBatch = 128;          // positions that the parallel encoder treats together
+constexpr std::size_t kChunk = 16;   // most positions of one item of work
 constexpr int kMaxLatentSide = 1 << 20;
 
 class Stopwatch {
@@ -52,17 +52,15 @@ class Pass {
         const Stopwatch watch(field(times_, &StageTimes::context));
         const std::size_t m = static_cast<std::size_t>(model_.latents());
         if (symbols_.size() < positions.size() * m) symbols_.resize(positions.size() * m);
-        const std::size_t parts = static_cast<std::size_t>(team_.size());
-        const std::function<void(int)> job = [&](int thread) {
-            const auto t = static_cast<std::size_t>(thread);
-            const std::size_t end = positions.size() * (t + 1) / parts;
-            for (std::size_t p = positions.size() * t / parts; p < end;) {
-                const std::size_t n = std::min<std::size_t>(16, end - p);
-                model_.symbols(positions.subspan(p, n), hyper_, context_, scratch_[t], symbols_.data() + p * m);
-                p += n;
-            }
+        // Small steps make small chunks, so that every thread has one; larger ones read each weight for more positions.
+        const std::size_t share = (positions.size() + scratch_.size() - 1) / scratch_.size();
+        const std::size_t chunk = std::clamp<std::size_t>((share + 3) / 4 * 4, 4, kChunk);
+        const ThreadTeam::Job job = [&](int item, int thread) {
+            const std::size_t p = static_cast<std::size_t>(item) * chunk;
+            const std::size_t n = std::min(chunk, positions.size() - p);
+            model_.symbols(positions.subspan(p, n), hyper_, context_, scratch_[static_cast<std::size_t>(thread)], symbols_.data() + p * m);
         };
-        team_.run(job);
+        team_.run(static_cast<int>((positions.size() + chunk - 1) / chunk), job);
         return {symbols_.data(), positions.size() * m};
     }
 

@@ -2,7 +2,6 @@
 #include "core/entropy_model.hpp"
 
 #include <algorithm>
-#include <functional>
 #include <string>
 
 #include "core/error.hpp"
@@ -39,7 +38,7 @@ EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
     require(conditional_ || (!t.context && hyper_latents_ == 0), "a factorised model has neither context nor hyperprior");
     require(!conditional_ || t.context || hyper_latents_ > 0, "a conditional model needs a context or a hyperprior");
     require(form_ == Form::a || (conditional_ && means_), "form B needs means");
-    for (const std::int32_t offset : z_offset_) require(std::abs(offset) < 1 << 20, "z_offset is out of range");
+    for (const std::int32_t offset : z_offset_) require(offset > -(1 << 20) && offset < 1 << 20, "z_offset is out of range");
 
     const int parameter_count = means_ ? 2 * latents_ : latents_;
     int hyper_features = 0;
@@ -90,19 +89,18 @@ Plane EntropyModel::hyper_features(std::span<const std::int32_t> z, int hz, int 
     const Plane wide = h_s_[1].apply(h_s_[0].apply(in, 2 * hz, 2 * wz, team), 4 * hz, 4 * wz, team);
     if (!context_) return wide;
     Plane out(height, width, h_s_last_->outputs());
-    const std::function<void(int)> job = [&](int thread) {
-        constexpr int block = 16;
-        const int depth = h_s_last_->depth();
+    constexpr int block = 16;
+    const int depth = h_s_last_->depth();
+    const ThreadTeam::Job job = [&](int r, int) {
         std::vector<std::int16_t> gathered(static_cast<std::size_t>(block * depth));
         std::vector<std::int32_t> sums(static_cast<std::size_t>(block * h_s_last_->outputs()));
-        for (int r = thread; r < height; r += team.size())
-            for (int c = 0; c < width; c += block) {
-                const int n = std::min(block, width - c);
-                for (int p = 0; p < n; ++p) h_s_last_->gather(wide, r, c + p, gathered.data() + static_cast<std::ptrdiff_t>(p) * depth);
-                h_s_last_->apply(gathered.data(), depth, n, sums.data(), out.at(r, c), out.channels);
-            }
+        for (int c = 0; c < width; c += block) {
+            const int n = std::min(block, width - c);
+            for (int p = 0; p < n; ++p) h_s_last_->gather(wide, r, c + p, gathered.data() + static_cast<std::ptrdiff_t>(p) * depth);
+            h_s_last_->apply(gathered.data(), depth, n, sums.data(), out.at(r, c), out.channels);
+        }
     };
-    team.run(job);
+    team.run(height, job);
     return out;
 }
 

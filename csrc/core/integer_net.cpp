@@ -140,21 +140,20 @@ TransposedLayer::TransposedLayer(const LayerTensors& t, std::int32_t in_limit, s
 
 Plane TransposedLayer::apply(const Plane& in, int height, int width, ThreadTeam& team) const {
     Plane out(height, width, outputs());
-    const std::function<void(int)> job = [&](int thread) {
+    const ThreadTeam::Job job = [&](int y, int) {
         std::vector<std::int16_t> gathered(static_cast<std::size_t>(kBlock * phases_[0].depth()));
         std::vector<std::int32_t> sums(static_cast<std::size_t>(kBlock * outputs()));
-        for (int y = thread; y < height; y += team.size())
-            for (int b = 0; b < 2; ++b) {
-                const IntegerLayer& phase = phases_[static_cast<std::size_t>(y % 2 * 2 + b)];
-                for (int x = b; x < width; x += 2 * kBlock) {
-                    const int n = std::min(kBlock, (width - x + 1) / 2);
-                    for (int p = 0; p < n; ++p)
-                        phase.gather(in, y / 2, x / 2 + p, gathered.data() + static_cast<std::ptrdiff_t>(p) * phase.depth());
-                    phase.apply(gathered.data(), phase.depth(), n, sums.data(), out.at(y, x), 2 * outputs());
-                }
+        for (int b = 0; b < 2; ++b) {
+            const IntegerLayer& phase = phases_[static_cast<std::size_t>(y % 2 * 2 + b)];
+            for (int x = b; x < width; x += 2 * kBlock) {
+                const int n = std::min(kBlock, (width - x + 1) / 2);
+                for (int p = 0; p < n; ++p)
+                    phase.gather(in, y / 2, x / 2 + p, gathered.data() + static_cast<std::ptrdiff_t>(p) * phase.depth());
+                phase.apply(gathered.data(), phase.depth(), n, sums.data(), out.at(y, x), 2 * outputs());
             }
+        }
     };
-    team.run(job);
+    team.run(height, job);
     return out;
 }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/thread_team.hpp"
 
+#include <algorithm>
+#include <new>
 #include <system_error>
 
 namespace jahp {
 namespace {
 
-constexpr int kSpins = 1000;  // tens of microseconds: longer than the gap between two wavefront steps on a quiet machine
+constexpr int kSpins = 1000;  // tens of microseconds: about the gap between two wavefront steps on a quiet machine
 
 void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -32,47 +34,62 @@ ThreadTeam::ThreadTeam(int threads) : failures_(static_cast<std::size_t>(threads
         for (int t = 1; t < threads; ++t) helpers_.emplace_back(&ThreadTeam::help, this, t);
     } catch (const std::system_error&) {
         // The system has no more threads to give: the team is as large as it got.
+    } catch (const std::bad_alloc&) {
+        // Nor memory for another.
     }
 }
 
 ThreadTeam::~ThreadTeam() {
-    stop_ = true;
+    stop_.store(true, std::memory_order_relaxed);
     round_.fetch_add(1, std::memory_order_release);
     round_.notify_all();
     for (std::thread& helper : helpers_) helper.join();
 }
 
-void ThreadTeam::guarded(int thread) {
-    try {
-        (*job_)(thread);
-    } catch (...) {  // carried over to the caller, whatever it is
-        failures_[static_cast<std::size_t>(thread)] = std::current_exception();
+void ThreadTeam::work(int thread) {
+    std::uint64_t claims = claims_.load(std::memory_order_acquire);
+    for (;;) {
+        const auto item = static_cast<std::uint32_t>(claims);
+        if (item >= claims >> 32) return;
+        // Success means that `item` was unclaimed at this moment, so its job lives until left_ is counted down below: there is
+        // no harm in `claims` being of an older job that looked the same.
+        if (!claims_.compare_exchange_weak(claims, claims + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+        try {
+            (*job_)(static_cast<int>(item), thread);
+        } catch (...) {  // carried over to the caller, whatever it is
+            std::exception_ptr& failure = failures_[static_cast<std::size_t>(thread)];
+            if (!failure) failure = std::current_exception();
+        }
+        if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1 && thread != 0) left_.notify_one();
+        claims = claims_.load(std::memory_order_acquire);
     }
 }
 
 void ThreadTeam::help(int thread) {
-    for (std::uint32_t seen = 0;; ++seen) {
+    for (std::uint32_t seen = 0;;) {
         wait_while(round_, seen);
-        if (stop_) return;
-        guarded(thread);
-        if (working_.fetch_sub(1, std::memory_order_acq_rel) == 1) working_.notify_one();
+        seen = round_.load(std::memory_order_acquire);  // rounds slept through are over
+        if (stop_.load(std::memory_order_relaxed)) return;
+        work(thread);
     }
 }
 
-void ThreadTeam::run(const std::function<void(int)>& job) {
-    if (helpers_.empty()) return job(0);
+void ThreadTeam::run(int items, const Job& job) {
+    if (items <= 0) return;
     job_ = &job;
-    working_.store(static_cast<std::uint32_t>(helpers_.size()), std::memory_order_relaxed);
-    round_.fetch_add(1, std::memory_order_release);
-    round_.notify_all();
-    guarded(0);
-    for (std::uint32_t left; (left = working_.load(std::memory_order_acquire)) != 0;) wait_while(working_, left);
-    for (std::exception_ptr& failure : failures_)
-        if (failure) {
-            const std::exception_ptr first = failure;
-            for (std::exception_ptr& f : failures_) f = nullptr;
-            std::rethrow_exception(first);
-        }
+    left_.store(static_cast<std::uint32_t>(items), std::memory_order_relaxed);
+    claims_.store(static_cast<std::uint64_t>(items) << 32, std::memory_order_release);
+    if (!helpers_.empty() && items > 1) {
+        round_.fetch_add(1, std::memory_order_release);
+        round_.notify_all();
+    }
+    work(0);
+    for (std::uint32_t left; (left = left_.load(std::memory_order_acquire)) != 0;) wait_while(left_, left);
+    const auto failed = std::find_if(failures_.begin(), failures_.end(), [](const std::exception_ptr& f) { return f != nullptr; });
+    if (failed == failures_.end()) return;
+    const std::exception_ptr first = *failed;
+    std::fill(failures_.begin(), failures_.end(), nullptr);
+    std::rethrow_exception(first);
 }
 
 }  // namespace jahp

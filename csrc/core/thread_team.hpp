@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A few threads that do the same short job many times: one job a wavefront step.
+// A few threads that share the items of a short job, many jobs in a row: one job a wavefront step.
 //
-// Helpers spin briefly for the next job and then park in the kernel (std::atomic::wait), so that a busy machine is not
-// made busier. A team belongs to one decode or encode; it is not shared, and run() is called by its owner alone.
+// Items are claimed, not dealt out: a helper that the system runs late, or not at all, finds nothing left and holds nobody
+// up, so that on a busy machine a team is hardly slower than its caller alone. Helpers spin briefly for the next job and then
+// park in the kernel (std::atomic::wait). A team belongs to one decode or encode; run() is called by its owner alone.
 #pragma once
 
 #include <atomic>
@@ -24,20 +25,23 @@ class ThreadTeam {
 
     int size() const { return static_cast<int>(helpers_.size()) + 1; }
 
-    // job(thread) for thread = 0 .. size() - 1, thread 0 on the caller; returns when all are done.
-    // An exception in any of them is thrown here, after all are done.
-    void run(const std::function<void(int)>& job);
+    // job(item, thread) once for each item = 0 .. items - 1, on any thread = 0 .. size() - 1 (0 is the caller, and no thread
+    // runs two at a time); returns when all are done. What an item throws is thrown here, after all are done; if several
+    // throw, that of the lowest thread.
+    using Job = std::function<void(int item, int thread)>;
+    void run(int items, const Job& job);
 
   private:
     void help(int thread);
-    void guarded(int thread);
+    void work(int thread);
 
     std::vector<std::thread> helpers_;
     std::vector<std::exception_ptr> failures_;
-    const std::function<void(int)>* job_ = nullptr;
-    std::atomic<std::uint32_t> round_{0};    // grows by one a job; helpers wait on it
-    std::atomic<std::uint32_t> working_{0};  // helpers that have not finished the job
-    bool stop_ = false;
+    const Job* job_ = nullptr;
+    std::atomic<std::uint64_t> claims_{0};  // items of the job << 32 | items claimed
+    std::atomic<std::uint32_t> left_{0};    // items not finished
+    std::atomic<std::uint32_t> round_{0};   // grows by one a job; helpers wait on it
+    std::atomic<bool> stop_{false};
 };
 
 }  // namespace jahp
