@@ -33,21 +33,23 @@ void tile(const int16_t* in, long in_stride, const int16_t* w, int depth, int32_
         for (int o = 0; o < O; ++o) sums[p * outputs + o] = sum8(acc[p][o]);
 }
 
-template <int P>
-void columns(const int16_t* in, int in_stride, const int16_t* weight, int outputs, int depth, int32_t* sums) {
-    int o = 0;
-    for (; o + 4 <= outputs; o += 4) tile<P, 4>(in, in_stride, weight + static_cast<long>(o) * depth, depth, sums + o, outputs);
-    for (; o < outputs; ++o) tile<P, 1>(in, in_stride, weight + static_cast<long>(o) * depth, depth, sums + o, outputs);
+// O rows of weights against all positions: the rows stay in the first-level cache meanwhile, and a layer's weights, more than
+// the second level holds, are read once a call.
+template <int O>
+void rows(const int16_t* in, int in_stride, int positions, const int16_t* weight, int outputs, int depth, int32_t* sums) {
+    int p = 0;
+    for (; p + 2 <= positions; p += 2)
+        tile<2, O>(in + static_cast<long>(p) * in_stride, in_stride, weight, depth, sums + static_cast<long>(p) * outputs, outputs);
+    for (; p < positions; ++p)
+        tile<1, O>(in + static_cast<long>(p) * in_stride, in_stride, weight, depth, sums + static_cast<long>(p) * outputs, outputs);
 }
 
 }  // namespace
 
 void dot_i16_avx2(const int16_t* in, int in_stride, int positions, const int16_t* weight, int outputs, int depth, int32_t* sums) {
-    int p = 0;
-    for (; p + 2 <= positions; p += 2)
-        columns<2>(in + static_cast<long>(p) * in_stride, in_stride, weight, outputs, depth, sums + static_cast<long>(p) * outputs);
-    if (p < positions)
-        columns<1>(in + static_cast<long>(p) * in_stride, in_stride, weight, outputs, depth, sums + static_cast<long>(p) * outputs);
+    int o = 0;
+    for (; o + 4 <= outputs; o += 4) rows<4>(in, in_stride, positions, weight + static_cast<long>(o) * depth, outputs, depth, sums + o);
+    for (; o < outputs; ++o) rows<1>(in, in_stride, positions, weight + static_cast<long>(o) * depth, outputs, depth, sums + o);
 }
 
 }  // namespace jahp
