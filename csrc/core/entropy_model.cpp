@@ -25,7 +25,6 @@ EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
       tables_(t.prob_bits, t.table_low, t.table_size, t.table_starts), context_mul_(copy(t.context_mul)),
       context_add_(copy(t.context_add)), context_shift_(copy(t.context_shift)), z_offset_(copy(t.z_offset)),
       scale_thresholds_(copy(t.scale_thresholds)), scale_row_(copy(t.scale_row)), scale_drop_(copy(t.scale_drop)) {
-    const DotI16 dot = dot_i16_for(isa);
     const auto m = static_cast<std::size_t>(latents_);
     require(latents_ >= 1 && latents_ <= 4096 && hyper_latents_ >= 0 && hyper_latents_ <= 4096, "channel count is not in 1..4096");
     require(t.activation_bits == 8 || t.activation_bits == 16, "activation_bits must be 8 or 16");
@@ -43,9 +42,9 @@ EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
     const int parameter_count = means_ ? 2 * latents_ : latents_;
     int hyper_features = 0;
     if (hyper_latents_ > 0) {
-        h_s_.emplace_back(t.h_s[0], activation_limit_, activation_limit_, dot);
-        h_s_.emplace_back(t.h_s[1], activation_limit_, activation_limit_, dot);
-        h_s_last_ = conv_layer(t.h_s[2], activation_limit_, t.context ? activation_limit_ : kParameterLimit, dot);
+        h_s_.emplace_back(t.h_s[0], activation_limit_, activation_limit_, isa);
+        h_s_.emplace_back(t.h_s[1], activation_limit_, activation_limit_, isa);
+        h_s_last_ = conv_layer(t.h_s[2], activation_limit_, t.context ? activation_limit_ : kParameterLimit, isa);
         require(h_s_[0].inputs() == hyper_latents_ && h_s_[1].inputs() == h_s_[0].outputs() &&
                     h_s_last_->inputs() == h_s_[1].outputs(), "layers of h_s do not fit each other");
         hyper_features = h_s_last_->outputs();
@@ -57,11 +56,11 @@ EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
         for (std::size_t c = 0; c < m; ++c)
             require(std::abs(std::int64_t{context_mul_[c]}) <= kMaxContextMul && context_shift_[c] >= 0 && context_shift_[c] <= 31,
                     "context_input is out of range");
-        context_ = masked_layer(t.context_prediction[0], activation_limit_, activation_limit_, dot);
+        context_ = masked_layer(t.context_prediction[0], activation_limit_, activation_limit_, isa);
         require(context_->inputs() == latents_, "the context layer does not read the latents");
         slope_ = t.context_prediction[0].kernel / 2 + 1;
         for (std::size_t i = 0; i < 3; ++i)
-            entropy_parameters_.push_back(dense_layer(t.entropy_parameters[i], activation_limit_, i == 2 ? kParameterLimit : activation_limit_, dot));
+            entropy_parameters_.push_back(dense_layer(t.entropy_parameters[i], activation_limit_, i == 2 ? kParameterLimit : activation_limit_, isa));
         require(entropy_parameters_[0].inputs() == hyper_features + context_->outputs() &&
                     entropy_parameters_[1].inputs() == entropy_parameters_[0].outputs() &&
                     entropy_parameters_[2].inputs() == entropy_parameters_[1].outputs() &&
@@ -91,13 +90,14 @@ Plane EntropyModel::hyper_features(std::span<const std::int32_t> z, int hz, int 
     Plane out(height, width, h_s_last_->outputs());
     constexpr int block = 16;
     const int depth = h_s_last_->depth();
-    const ThreadTeam::Job job = [&](int r, int) {
-        std::vector<std::int16_t> gathered(static_cast<std::size_t>(block * depth));
-        std::vector<std::int32_t> sums(static_cast<std::size_t>(block * h_s_last_->outputs()));
+    std::vector<LayerScratch> scratches(static_cast<std::size_t>(team.size()));
+    const ThreadTeam::Job job = [&](int r, int thread) {
+        LayerScratch& scratch = scratches[static_cast<std::size_t>(thread)];
+        scratch.gathered.resize(static_cast<std::size_t>(block * depth));
         for (int c = 0; c < width; c += block) {
             const int n = std::min(block, width - c);
-            for (int p = 0; p < n; ++p) h_s_last_->gather(wide, r, c + p, gathered.data() + static_cast<std::ptrdiff_t>(p) * depth);
-            h_s_last_->apply(gathered.data(), depth, n, sums.data(), out.at(r, c), out.channels);
+            for (int p = 0; p < n; ++p) h_s_last_->gather(wide, r, c + p, scratch.gathered.data() + static_cast<std::ptrdiff_t>(p) * depth);
+            h_s_last_->apply(scratch.gathered.data(), depth, n, scratch, out.at(r, c), out.channels);
         }
     };
     team.run(height, job);
@@ -122,31 +122,29 @@ void EntropyModel::parameters(std::span<const Position> positions, const Plane& 
             const Position at = positions[static_cast<std::size_t>(p)];
             layer.gather(plane, at.row, at.column, s.gathered.data() + static_cast<std::ptrdiff_t>(p) * layer.depth());
         }
-        fit(s.sums, layer.outputs());
     };
     if (!context_) {
         gather(*h_s_last_, hyper);
         fit(s.parameters, h_s_last_->outputs());
-        h_s_last_->apply(s.gathered.data(), h_s_last_->depth(), n, s.sums.data(), s.parameters.data(), h_s_last_->outputs());
+        h_s_last_->apply(s.gathered.data(), h_s_last_->depth(), n, s.layer, s.parameters.data(), h_s_last_->outputs());
         return;
     }
     gather(*context_, context);
     const IntegerLayer &first = entropy_parameters_[0], &second = entropy_parameters_[1], &third = entropy_parameters_[2];
     fit(s.features, std::max(first.depth(), third.depth()));
     fit(s.hidden, second.depth());
-    fit(s.sums, std::max({first.outputs(), second.outputs(), third.outputs()}));
     fit(s.parameters, third.outputs());
     // Input of the first layer: hyperprior's features, then the context's; the padding beyond meets weights of zero.
     const int own = hyper.channels;
-    context_->apply(s.gathered.data(), context_->depth(), n, s.sums.data(), s.features.data() + own, first.depth());
+    context_->apply(s.gathered.data(), context_->depth(), n, s.layer, s.features.data() + own, first.depth());
     for (int p = 0; p < n; ++p) {
         const Position at = positions[static_cast<std::size_t>(p)];
         std::int16_t* to = s.features.data() + static_cast<std::ptrdiff_t>(p) * first.depth();
         if (own > 0) std::copy_n(hyper.at(at.row, at.column), own, to);
     }
-    first.apply(s.features.data(), first.depth(), n, s.sums.data(), s.hidden.data(), second.depth());
-    second.apply(s.hidden.data(), second.depth(), n, s.sums.data(), s.features.data(), third.depth());
-    third.apply(s.features.data(), third.depth(), n, s.sums.data(), s.parameters.data(), third.outputs());
+    first.apply(s.features.data(), first.depth(), n, s.layer, s.hidden.data(), second.depth());
+    second.apply(s.hidden.data(), second.depth(), n, s.layer, s.features.data(), third.depth());
+    third.apply(s.features.data(), third.depth(), n, s.layer, s.parameters.data(), third.outputs());
 }
 
 void EntropyModel::symbols(std::span<const Position> positions, const Plane& hyper, const Plane& context, Scratch& scratch,

@@ -75,7 +75,8 @@ class EntropyModel {
     // One thread's memory for symbols().
     struct Scratch {
         std::vector<std::int16_t> gathered, features, hidden;
-        std::vector<std::int32_t> sums, parameters;
+        std::vector<std::int32_t> parameters;
+        LayerScratch layer;
     };
 
     // out[p * M + c] for the given positions; context: the plane of context inputs as far as it is decoded.

@@ -42,8 +42,9 @@ void check_layer(const RandomLayer& l, const IntegerLayer& layer, const Plane& i
     for (int r = 0; r < in.height; ++r)
         for (int c = 0; c < in.width; ++c) layer.gather(in, r, c, gathered.data() + static_cast<std::size_t>(r * in.width + c) * depth);
     const int n = in.height * in.width;
-    std::vector<std::int32_t> sums(static_cast<std::size_t>(n * l.outputs)), out(sums.size());
-    layer.apply(gathered.data(), layer.depth(), n, sums.data(), out.data(), l.outputs);
+    std::vector<std::int32_t> out(static_cast<std::size_t>(n * l.outputs));
+    LayerScratch scratch;
+    layer.apply(gathered.data(), layer.depth(), n, scratch, out.data(), l.outputs);
     for (int r = 0; r < in.height; ++r)
         for (int c = 0; c < in.width; ++c)
             for (int o = 0; o < l.outputs; ++o) {
@@ -70,9 +71,9 @@ TEST(convolutions_against_the_textbook) {
                     for (const auto& size : kSizes) {
                         const RandomLayer l(random, "conv", 5, inputs, kernel, kernel * kernel, limit, limit);
                         const Plane in = random_plane(random, size[0], size[1], inputs, limit);
-                        check_layer(l, conv_layer(l.tensors(), limit, limit, dot_i16_for(isa)), in, kernel * kernel, limit);
-                        if (kernel == 1) check_layer(l, dense_layer(l.tensors(), limit, limit, dot_i16_for(isa)), in, 1, limit);
-                        if (kernel > 1) check_layer(l, masked_layer(l.tensors(), limit, limit, dot_i16_for(isa)), in, kernel * kernel / 2, limit);
+                        check_layer(l, conv_layer(l.tensors(), limit, limit, isa), in, kernel * kernel, limit);
+                        if (kernel == 1) check_layer(l, dense_layer(l.tensors(), limit, limit, isa), in, 1, limit);
+                        if (kernel > 1) check_layer(l, masked_layer(l.tensors(), limit, limit, isa), in, kernel * kernel / 2, limit);
                     }
 }
 
@@ -95,7 +96,7 @@ TEST(transposed_convolution_against_the_scatter_formula) {
                                     for (int i = 0; i < 3; ++i) sums.at(y, x, o) += weight_of(l, o, i, ky, kx) * in.at(r, c)[i];
                             }
                 ThreadTeam team(threads);
-                const TransposedLayer layer(l.tensors(), 127, 127, dot_i16_for(isa));
+                const TransposedLayer layer(l.tensors(), 127, 127, isa);
                 for (const int cut : {0, 1}) {
                     const Plane out = layer.apply(in, 2 * h - cut, 2 * w - cut, team);
                     for (int y = 0; y < out.height; ++y)
@@ -114,11 +115,12 @@ TEST(rounding_by_hand) {
     l.mul_neg = {1};
     l.shift = {1};
     const auto at = [&](std::int32_t input, std::int32_t limit = 100) {
-        const IntegerLayer layer = dense_layer(l.tensors(), 127, limit, dot_i16_scalar);
+        const IntegerLayer layer = dense_layer(l.tensors(), 127, limit, Isa::scalar);
         std::vector<std::int16_t> in(static_cast<std::size_t>(layer.depth()));
         in[0] = static_cast<std::int16_t>(input);
-        std::int32_t sum = 0, out = 0;
-        layer.apply(in.data(), layer.depth(), 1, &sum, &out, 1);
+        LayerScratch scratch;
+        std::int32_t out = 0;
+        layer.apply(in.data(), layer.depth(), 1, scratch, &out, 1);
         return out;
     };
     CHECK_EQ(at(1), 1);    // a half rounds up,
@@ -140,7 +142,7 @@ TEST(rounding_by_hand) {
 TEST(tensors_that_do_not_fit) {
     Random random(4);
     const RandomLayer good(random, "layer", 3, 4, 3, 9, 127, 127);
-    const auto build = [](const RandomLayer& l) { return conv_layer(l.tensors(), 127, 127, dot_i16_scalar); };
+    const auto build = [](const RandomLayer& l) { return conv_layer(l.tensors(), 127, 127, Isa::scalar); };
     const auto changed = [&](auto change) {
         RandomLayer l = good;
         change(l);
@@ -159,9 +161,9 @@ TEST(tensors_that_do_not_fit) {
     CHECK_FAULT(model, "impossible shape", build(changed([](auto& l) { l.outputs = 0; })));
     const RandomLayer even(random, "even", 3, 4, 4, 16, 127, 127);
     CHECK_FAULT(model, "even kernel", build(even));
-    CHECK_FAULT(model, "even kernel", masked_layer(even.tensors(), 127, 127, dot_i16_scalar));
-    CHECK_FAULT(model, "not 1x1", dense_layer(good.tensors(), 127, 127, dot_i16_scalar));
-    CHECK_FAULT(model, "not 5x5", TransposedLayer(good.tensors(), 127, 127, dot_i16_scalar));
+    CHECK_FAULT(model, "even kernel", masked_layer(even.tensors(), 127, 127, Isa::scalar));
+    CHECK_FAULT(model, "not 1x1", dense_layer(good.tensors(), 127, 127, Isa::scalar));
+    CHECK_FAULT(model, "not 5x5", TransposedLayer(good.tensors(), 127, 127, Isa::scalar));
 }
 
 TEST(sums_at_the_limit_of_31_bits) {
@@ -169,12 +171,12 @@ TEST(sums_at_the_limit_of_31_bits) {
     l.weight = {-100};
     for (const std::int32_t sign : {1, -1}) {
         l.bias = {sign * (2147483647 - 12700)};
-        dense_layer(l.tensors(), 127, 127, dot_i16_scalar);
+        dense_layer(l.tensors(), 127, 127, Isa::scalar);
         l.bias = {sign * (2147483647 - 12699)};
-        CHECK_FAULT(model, "output 0 could overflow", dense_layer(l.tensors(), 127, 127, dot_i16_scalar));
+        CHECK_FAULT(model, "output 0 could overflow", dense_layer(l.tensors(), 127, 127, Isa::scalar));
     }
     l.bias = {-2147483647 - 1};
-    CHECK_FAULT(model, "could overflow", dense_layer(l.tensors(), 127, 127, dot_i16_scalar));
+    CHECK_FAULT(model, "could overflow", dense_layer(l.tensors(), 127, 127, Isa::scalar));
 }
 
 }  // namespace jahp::test
