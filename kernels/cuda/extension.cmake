@@ -17,7 +17,7 @@ pybind11_add_module(_cuda NO_EXTRAS kernels/cuda/bindings.cpp kernels/cuda/symbo
 target_include_directories(_cuda PRIVATE csrc kernels/cuda)
 target_link_libraries(_cuda PRIVATE CUDA::cudart_static)
 target_compile_options(_cuda PRIVATE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow>
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wconversion>
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wshadow>)
 if(JAHP_WERROR)
   target_compile_options(_cuda PRIVATE
