@@ -101,7 +101,9 @@ def search_clipping(
     samples: int = 48,
     report: Callable[[str], None] = print,
 ) -> Activations:
-    """Shrinks each node's ranges by one factor, node after node, as long as that lowers the rate: few outliers lose, the rest gains precision.
+    """Shrinks each node's ranges by one factor, node after node, as long as that lowers the rate.
+
+    The few activations beyond are clamped; all others gain precision.
 
     Args:
         samples: how many latents the rate is measured on, spread over photos and qualities.
