@@ -13,7 +13,7 @@ demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" --benchmark-disable
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -26,7 +26,9 @@ bench: $(VENV)/.test
 
 # The whole suite, the C++ tests, and the packages in environments of their own.
 check-all: $(VENV)/.test lint cpp-test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --benchmark-disable
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
 	$(BIN)/python tests/check_packages.py
 
 cpp-test: $(VENV)/.base

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From sums to activations or parameters (docs/format.md, "Requantisation").
+// From sums to activations or parameters (docs/format.md, "Integer arithmetic").
 #pragma once
 
 #include <cstdint>
