@@ -5,9 +5,10 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' 2>/dev/null)
 
-.PHONY: demo test lint bench check-all build wheel sdist cpp-test peers clean
+.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize peers clean
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -25,20 +26,23 @@ bench: $(VENV)/.test
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-group-by=group
 
 # The whole suite, the C++ tests, and the packages in environments of their own.
-check-all: $(VENV)/.test lint cpp-test
+check-all: $(VENV)/.test lint cpp-test sanitize
 	$(BIN)/python -m pytest -q --benchmark-disable
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
 	$(BIN)/python tests/check_packages.py
 
 cpp-test: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset test
 
+# The same under the address and undefined-behaviour sanitizers.
+sanitize: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize
+
 peers: $(VENV)/.built
 	$(BIN)/python benchmarks/peers.py --make-env
 
 build: $(VENV)/.base
-	$(BIN)/pip install -q --no-build-isolation --no-deps -e .
+	$(INSTALL)
 
 wheel sdist: $(VENV)/.base
 	$(BIN)/pip install -q build
@@ -55,7 +59,7 @@ $(VENV)/.base: requirements.txt
 	touch $@
 
 $(VENV)/.built: $(VENV)/.base $(SOURCES)
-	$(BIN)/pip install -q --no-build-isolation --no-deps -e .
+	$(INSTALL)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.built requirements-dev.txt
