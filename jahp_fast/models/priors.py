@@ -17,6 +17,7 @@ quality's row.
 
 from __future__ import annotations
 
+import abc
 import itertools
 import math
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def log_gain_at(rows: Tensor, quality: float) -> Tensor:
     return rows_at(rows, torch.tensor([float(quality) - 1], dtype=torch.float64))[0]
 
 
-class CompressionModel(nn.Module):
+class CompressionModel(nn.Module, abc.ABC):
     """g_a, g_s and the gains; a subclass adds its prior over y_hat as `_prior`.
 
     bf16: run all layers but each net's last in bfloat16 autocast (GDN, likelihoods and last layers stay in float32). For
@@ -140,9 +141,9 @@ class CompressionModel(nn.Module):
         """y (B, M, h, w), as `analysis` gives it -> z (B, N, ceil(h/4), ceil(w/4)), not rounded."""
         raise UsageError(f"{self.architecture} has no hyperprior")
 
+    @abc.abstractmethod
     def _prior(self, y: Tensor, y_seen: Tensor) -> tuple[Tensor, Tensor | None]:
         """Likelihoods of y_seen, and of z_hat or None. y: before rounding; y_seen: rounded, or with noise in training."""
-        raise NotImplementedError
 
     def quantile_loss(self) -> Tensor:
         """The auxiliary loss of the factorised prior, for an optimiser of its own over `quantiles`; 0 where a model has none."""
@@ -195,12 +196,12 @@ class _Hyperprior(CompressionModel):
         """z_hat (B, N, ceil(h/4), ceil(w/4)) -> what the hyperprior says of each latent, (B, channels, h, w)."""
         return self._run(self.h_s, z_hat)[:, :, :h, :w]
 
+    @abc.abstractmethod
     def distribution(self, y_hat: Tensor, z_hat: Tensor) -> tuple[Tensor, Tensor | None]:
         """(scale, mean), each (B, M, h, w), mean None for 0; scale as the net gives it, before its lower bound.
 
         Position (r, c) depends on z_hat and on causal positions of y_hat alone.
         """
-        raise NotImplementedError
 
     def _prior(self, y: Tensor, y_seen: Tensor) -> tuple[Tensor, Tensor]:
         z_hat, p_z = self.entropy_bottleneck(self.hyper_analysis(y))
