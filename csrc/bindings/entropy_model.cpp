@@ -72,6 +72,7 @@ StreamLayout layout_of(int height, int width, int lanes, int skip, std::size_t m
 py::dict to_dict(const StageTimes& times) {
     py::dict d;
     d["h_s"] = times.h_s;
+    d["ahead"] = times.ahead;
     d["context"] = times.context;
     d["coder"] = times.coder;
     return d;
@@ -86,14 +87,6 @@ py::tuple to_tuple(const EntropyModel& model, Latents&& l) {
 
 void register_entropy_model(py::module_& m);
 void register_entropy_model(py::module_& m) {
-    m.def("isa_names", [] {
-        std::vector<std::string> names;
-        for (const Isa isa : {Isa::scalar, Isa::neon, Isa::avx2, Isa::avx512vnni})
-            if (cpu_has(isa)) names.emplace_back(isa_name(isa));
-        py::list out;
-        for (const auto& name : names) out.append(name);
-        return out;
-    });
     py::class_<EntropyModel>(m, "EntropyModel")
         .def(py::init(&make_model), py::arg("config"), py::arg("tensors"), py::arg("isa") = "")
         .def(

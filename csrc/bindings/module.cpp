@@ -6,6 +6,7 @@
 
 namespace jahp::bind {
 void register_checksums(pybind11::module_& m);
+void register_cpu(pybind11::module_& m);
 void register_range_coder(pybind11::module_& m);
 void register_entropy_model(pybind11::module_& m);
 }  // namespace jahp::bind
@@ -14,6 +15,7 @@ PYBIND11_MODULE(_native, m) {
     m.doc() = "C++ core of jahp_fast; not public, see jahp_fast.Codec.";
     jahp::bind::register_errors();
     jahp::bind::register_checksums(m);
+    jahp::bind::register_cpu(m);
     jahp::bind::register_range_coder(m);
     jahp::bind::register_entropy_model(m);
 }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <string>
 
+#include "core/context_net.hpp"
 #include "core/error.hpp"
 #include "core/range_coder.hpp"
 #include "core/symbol_mix.hpp"
@@ -12,10 +13,7 @@
 namespace jahp {
 namespace {
 
-using Symbol = EntropyModel::Symbol;
-
-constexpr int kBatch = 128;          // positions that the parallel encoder treats together
-constexpr std::size_t kChunk = 16;   // most positions of one item of work
+constexpr int kBatch = 128;  // positions that are treated together where none waits for another
 constexpr int kMaxLatentSide = 1 << 20;
 
 class Stopwatch {
@@ -35,60 +33,78 @@ class Stopwatch {
 
 double* field(StageTimes* times, double StageTimes::*member) { return times == nullptr ? nullptr : &(times->*member); }
 
-// What decoder and encoder share: the geometry, and the symbols of a batch of positions computed by all threads.
-class Pass {
+// The steps of an image in batches: one, where a step waits for the values of the one before, else as many as kBatch
+// positions need. While the caller of walk() treats a batch, the team works ahead on the next.
+class Steps {
   public:
-    Pass(const EntropyModel& model, const StreamLayout& layout, int threads, StageTimes* times)
-        : model_(model), layout_(layout), team_(threads), times_(times), scratch_(static_cast<std::size_t>(team_.size())) {}
+    Steps(const EntropyModel& model, const StreamLayout& layout, bool known, int threads, StageTimes* times)
+        : times_(times), single_(model.context() && !known), net_(model, layout.height, layout.width, layout.skip, threads, most(model, layout, single_)) {}
 
-    void start(const Latents& latents) {
-        const Stopwatch watch(field(times_, &StageTimes::h_s));
-        hyper_ = model_.hyper_features(latents.z, latents.hyper_height, latents.hyper_width, layout_.height, layout_.width, team_);
-        if (model_.context()) context_ = Plane(layout_.height, layout_.width, model_.latents());
+    // treat(positions, symbols), for each batch in order. Before it returns, values that later steps need must be revealed.
+    template <typename Treat>
+    void walk(const Latents& latents, const Treat& treat) {
+        {
+            const Stopwatch watch(field(times_, &StageTimes::h_s));
+            net_.start(latents.z, latents.hyper_height, latents.hyper_width);
+        }
+        const int steps = net_.order().steps();
+        int t = prepare(0);
+        {
+            const Stopwatch watch(field(times_, &StageTimes::ahead));
+            net_.begin_ahead();
+            net_.finish_ahead();
+        }
+        for (bool last = false; !last;) {
+            std::span<const Symbol> symbols;
+            {
+                const Stopwatch watch(field(times_, &StageTimes::context));
+                symbols = net_.symbols();
+            }
+            {
+                const Stopwatch watch(field(times_, &StageTimes::coder));
+                last = t == steps;
+                if (!last) {
+                    t = prepare(t);
+                    net_.begin_ahead();
+                }
+                treat(net_.positions(), symbols);
+            }
+            const Stopwatch watch(field(times_, &StageTimes::ahead));
+            net_.finish_ahead();
+        }
     }
 
-    // symbols[p * M + c] of every position, split over the threads.
-    std::span<const Symbol> symbols(std::span<const Position> positions) {
-        const Stopwatch watch(field(times_, &StageTimes::context));
-        const std::size_t m = static_cast<std::size_t>(model_.latents());
-        if (symbols_.size() < positions.size() * m) symbols_.resize(positions.size() * m);
-        // Small steps make small chunks, so that every thread has one; larger ones read each weight for more positions.
-        const std::size_t share = (positions.size() + scratch_.size() - 1) / scratch_.size();
-        const std::size_t chunk = std::clamp<std::size_t>((share + 3) / 4 * 4, 4, kChunk);
-        const ThreadTeam::Job job = [&](int item, int thread) {
-            const std::size_t p = static_cast<std::size_t>(item) * chunk;
-            const std::size_t n = std::min(chunk, positions.size() - p);
-            model_.symbols(positions.subspan(p, n), hyper_, context_, scratch_[static_cast<std::size_t>(thread)], symbols_.data() + p * m);
-        };
-        team_.run(static_cast<int>((positions.size() + chunk - 1) / chunk), job);
-        return {symbols_.data(), positions.size() * m};
-    }
-
-    // Makes position `at` of y known to the context model.
-    void reveal(Position at, const std::int32_t* y) {
-        if (model_.context()) model_.context_input(y, context_.at(at.row, at.column));
-    }
-
-    // ŷ of a symbol that is not coded: the mean, in form A rounded to an integer.
-    std::int32_t skipped(const Symbol& symbol) const {
-        const std::int32_t half = 1 << model_.mean_bits() >> 1;
-        return model_.form() == Form::a ? (symbol.mean + half) >> model_.mean_bits() : symbol.mean;
-    }
-
-    std::size_t offset(Position at) const {
-        return (static_cast<std::size_t>(at.row) * static_cast<std::size_t>(layout_.width) + static_cast<std::size_t>(at.column)) *
-               static_cast<std::size_t>(model_.latents());
-    }
+    ContextNet& net() { return net_; }
 
   private:
-    const EntropyModel& model_;
-    const StreamLayout& layout_;
-    ThreadTeam team_;
+    static int most(const EntropyModel& model, const StreamLayout& layout, bool single) {
+        const int slope = model.slope(), step = slope == 0 ? layout.width : std::min(layout.height, (layout.width + slope - 1) / slope);
+        return single ? step : step + kBatch;
+    }
+
+    int prepare(int t) {
+        const Wavefront& order = net_.order();
+        int end = t + 1;
+        for (int n = order.count(t); !single_ && n < kBatch && end < order.steps(); ++end) n += order.count(end);
+        net_.prepare(t, end);
+        return end;
+    }
+
     StageTimes* times_;
-    std::vector<EntropyModel::Scratch> scratch_;
-    std::vector<Symbol> symbols_;
-    Plane hyper_, context_;
+    bool single_;
+    ContextNet net_;
 };
+
+// ŷ of a symbol that is not coded: the mean, in form A rounded to an integer.
+std::int32_t skipped(const EntropyModel& model, const Symbol& symbol) {
+    const std::int32_t half = 1 << model.mean_bits() >> 1;
+    return model.form() == Form::a ? (symbol.mean + half) >> model.mean_bits() : symbol.mean;
+}
+
+std::size_t offset(const EntropyModel& model, const StreamLayout& layout, Position at) {
+    return (static_cast<std::size_t>(at.row) * static_cast<std::size_t>(layout.width) + static_cast<std::size_t>(at.column)) *
+           static_cast<std::size_t>(model.latents());
+}
 
 void check_layout(const StreamLayout& layout, int threads) {
     if (layout.height < 1 || layout.width < 1 || layout.height > kMaxLatentSide || layout.width > kMaxLatentSide)
@@ -132,23 +148,17 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
             for (int c = 0; c < n; ++c, ++i) out.z[i] = coder.get(c & lane_mask, c);
     }
     out.y.resize(y_count);
-    Pass pass(model, layout, threads, times);
-    pass.start(out);
+    Steps steps(model, layout, false, threads, times);
     const bool form_a = model.form() == Form::a;
     const int mean_bits = model.mean_bits();
     const std::int64_t limit = form_a ? kMaxSymbol : std::int64_t{kMaxSymbol} << mean_bits;
-    const Wavefront order(layout.height, layout.width, model.slope());
-    std::vector<Position> positions;
-    for (int t = 0; t < order.steps(); ++t) {
-        order.step(t, positions);
-        const std::span<const Symbol> symbols = pass.symbols(positions);
-        const Stopwatch watch(field(times, &StageTimes::coder));
+    steps.walk(out, [&](std::span<const Position> positions, std::span<const Symbol> symbols) {
         const Symbol* symbol = symbols.data();
         for (const Position at : positions) {
-            std::int32_t* y = out.y.data() + pass.offset(at);
+            std::int32_t* y = out.y.data() + offset(model, layout, at);
             for (int c = 0; c < m; ++c, ++symbol) {
-                if (symbol->scale < layout.skip && model.conditional()) {
-                    y[c] = pass.skipped(*symbol);
+                if (symbol->row < 0) {
+                    y[c] = skipped(model, *symbol);
                     check_value(y[c], limit, Fault::format);
                 } else if (form_a) {
                     y[c] = coder.get(c & lane_mask, symbol->row, symbol->mean >> mean_bits);
@@ -158,9 +168,9 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
                     y[c] = static_cast<std::int32_t>(value);
                 }
             }
-            pass.reveal(at, y);
+            steps.net().reveal(at, y);
         }
-    }
+    });
     coder.finish(layout.min_bytes);
     return out;
 }
@@ -179,30 +189,21 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
     for (std::size_t i = 0; i < latents.z.size();)
         for (int c = 0; c < n; ++c, ++i) coder.put(c, c, latents.z[i]);
 
-    Pass pass(model, layout, threads, times);
-    pass.start(latents);
     const bool form_a = model.form() == Form::a;
     const int mean_bits = model.mean_bits();
     const std::int64_t limit = form_a ? kMaxSymbol : std::int64_t{kMaxSymbol} << mean_bits;
     const bool known = form_a && (layout.skip == 0 || !model.conditional());  // ŷ does not depend on the context
-    if (known && model.context())
+    Steps steps(model, layout, known, threads, times);
+    if (known)
         for (int r = 0; r < layout.height; ++r)
-            for (int c = 0; c < layout.width; ++c) pass.reveal({r, c}, latents.y.data() + pass.offset({r, c}));
-
-    const Wavefront order(layout.height, layout.width, model.slope());
-    std::vector<Position> positions;
-    for (int t = 0; t < order.steps();) {
-        positions.clear();
-        do order.append(t++, positions);
-        while (known && t < order.steps() && positions.size() < kBatch);
-        const std::span<const Symbol> symbols = pass.symbols(positions);
-        const Stopwatch watch(field(times, &StageTimes::coder));
+            for (int c = 0; c < layout.width; ++c) steps.net().reveal({r, c}, latents.y.data() + offset(model, layout, {r, c}));
+    steps.walk(latents, [&](std::span<const Position> positions, std::span<const Symbol> symbols) {
         const Symbol* symbol = symbols.data();
         for (const Position at : positions) {
-            std::int32_t* y = latents.y.data() + pass.offset(at);
+            std::int32_t* y = latents.y.data() + offset(model, layout, at);
             for (int c = 0; c < m; ++c, ++symbol) {
-                if (symbol->scale < layout.skip && model.conditional()) {
-                    y[c] = pass.skipped(*symbol);
+                if (symbol->row < 0) {
+                    y[c] = skipped(model, *symbol);
                     check_value(y[c], limit, Fault::usage);
                 } else if (form_a) {
                     coder.put(c, symbol->row, y[c], symbol->mean >> mean_bits);
@@ -216,9 +217,9 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
                     y[c] = static_cast<std::int32_t>(value);
                 }
             }
-            if (!known) pass.reveal(at, y);
+            if (!known) steps.net().reveal(at, y);
         }
-    }
+    });
     const Stopwatch watch(field(times, &StageTimes::coder));
     if (layout.lanes == 0) layout.lanes = coder.choose_lanes();
     return coder.finish(layout.lanes, layout.min_bytes);

@@ -25,8 +25,11 @@ struct StreamLayout {
     std::size_t min_bytes = 0;   // of the payload
 };
 
-struct StageTimes {  // seconds
-    double h_s = 0, context = 0, coder = 0;
+struct StageTimes {     // wall seconds of the calling thread
+    double h_s = 0;      // the hyperprior's features
+    double ahead = 0;    // joining in what was left of the older taps and the hyperprior's half when the coder was done
+    double context = 0;  // the layers that wait for the step before
+    double coder = 0;    // range coding, and making its symbols known
 };
 
 // The sum over all symbols of mix(index, value), modulo 2^32; docs/format.md, "Checksum of the symbols".

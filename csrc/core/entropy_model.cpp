@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <string>
+#include <type_traits>
 
 #include "core/error.hpp"
 
@@ -22,7 +23,7 @@ std::vector<std::int32_t> copy(std::span<const std::int32_t> v) { return {v.begi
 EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
     : latents_(t.latents), hyper_latents_(t.hyper_latents), conditional_(t.conditional), means_(t.means), form_(t.form),
       activation_limit_(t.activation_bits == 8 ? 127 : 4095), mean_bits_(t.mean_bits), z_bits_(t.z_bits),
-      tables_(t.prob_bits, t.table_low, t.table_size, t.table_starts), context_mul_(copy(t.context_mul)),
+      kernel_(dot_kernel_for(isa, activation_limit_)), tables_(t.prob_bits, t.table_low, t.table_size, t.table_starts), context_mul_(copy(t.context_mul)),
       context_add_(copy(t.context_add)), context_shift_(copy(t.context_shift)), z_offset_(copy(t.z_offset)),
       scale_thresholds_(copy(t.scale_thresholds)), scale_row_(copy(t.scale_row)), scale_drop_(copy(t.scale_drop)) {
     const auto m = static_cast<std::size_t>(latents_);
@@ -42,11 +43,12 @@ EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
     const int parameter_count = means_ ? 2 * latents_ : latents_;
     int hyper_features = 0;
     if (hyper_latents_ > 0) {
-        h_s_.emplace_back(t.h_s[0], activation_limit_, activation_limit_, isa);
-        h_s_.emplace_back(t.h_s[1], activation_limit_, activation_limit_, isa);
-        h_s_last_ = conv_layer(t.h_s[2], activation_limit_, t.context ? activation_limit_ : kParameterLimit, isa);
-        require(h_s_[0].inputs() == hyper_latents_ && h_s_[1].inputs() == h_s_[0].outputs() &&
-                    h_s_last_->inputs() == h_s_[1].outputs(), "layers of h_s do not fit each other");
+        const BlockOrder order = !t.context && means_ ? BlockOrder::halves : BlockOrder::plain;
+        for (std::size_t i = 0; i < 2; ++i) h_s_.push_back(transposed_layers(t.h_s[i], activation_limit_, activation_limit_, isa));
+        h_s_last_ = conv_layer(t.h_s[2], activation_limit_, t.context ? activation_limit_ : kParameterLimit, isa, order);
+        require(t.h_s[2].kernel == 3, "the last layer of h_s is not 3x3");
+        require(h_s_[0][0].inputs() == hyper_latents_ && h_s_[1][0].inputs() == h_s_[0][0].outputs() &&
+                    h_s_last_->inputs() == h_s_[1][0].outputs(), "layers of h_s do not fit each other");
         hyper_features = h_s_last_->outputs();
         require(t.context || hyper_features == parameter_count, "h_s does not give the parameters of each latent");
     }
@@ -59,10 +61,17 @@ EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
         context_ = masked_layer(t.context_prediction[0], activation_limit_, activation_limit_, isa);
         require(context_->inputs() == latents_, "the context layer does not read the latents");
         slope_ = t.context_prediction[0].kernel / 2 + 1;
-        for (std::size_t i = 0; i < 3; ++i)
-            entropy_parameters_.push_back(dense_layer(t.entropy_parameters[i], activation_limit_, i == 2 ? kParameterLimit : activation_limit_, isa));
-        require(entropy_parameters_[0].inputs() == hyper_features + context_->outputs() &&
-                    entropy_parameters_[1].inputs() == entropy_parameters_[0].outputs() &&
+        require(t.entropy_parameters[0].inputs == hyper_features + context_->outputs() && t.entropy_parameters[0].kernel == 1,
+                "entropy_parameters.0 does not read h_s and the context");
+        const std::vector<Tap> here{{0, 0, 0}};
+        std::vector<LayerPart> halves;
+        if (hyper_features > 0) halves.push_back({here, 0, hyper_features});
+        halves.push_back({here, hyper_features, context_->outputs()});
+        entropy_parameters_.emplace_back(t.entropy_parameters[0], std::move(halves), activation_limit_, activation_limit_, isa);
+        entropy_parameters_.push_back(dense_layer(t.entropy_parameters[1], activation_limit_, activation_limit_, isa));
+        entropy_parameters_.push_back(dense_layer(t.entropy_parameters[2], activation_limit_, kParameterLimit, isa,
+                                                  means_ ? BlockOrder::halves : BlockOrder::plain));
+        require(entropy_parameters_[1].inputs() == entropy_parameters_[0].outputs() &&
                     entropy_parameters_[2].inputs() == entropy_parameters_[1].outputs() &&
                     entropy_parameters_[2].outputs() == parameter_count, "layers of entropy_parameters do not fit each other");
     }
@@ -79,92 +88,53 @@ EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
 }
 
 Plane EntropyModel::hyper_features(std::span<const std::int32_t> z, int hz, int wz, int height, int width, ThreadTeam& team) const {
-    if (hyper_latents_ == 0) return {};
-    Plane in(hz, wz, hyper_latents_);
-    for (std::size_t i = 0; i < z.size(); ++i) {
-        const std::int64_t value = std::int64_t{z[i]} * (1 << z_bits_) + z_offset_[i % static_cast<std::size_t>(hyper_latents_)];
-        in.data[i] = static_cast<std::int16_t>(std::clamp<std::int64_t>(value, -activation_limit_, activation_limit_));
-    }
-    const Plane wide = h_s_[1].apply(h_s_[0].apply(in, 2 * hz, 2 * wz, team), 4 * hz, 4 * wz, team);
-    if (!context_) return wide;
-    Plane out(height, width, h_s_last_->outputs());
-    constexpr int block = 16;
-    const int depth = h_s_last_->depth();
-    std::vector<LayerScratch> scratches(static_cast<std::size_t>(team.size()));
-    const ThreadTeam::Job job = [&](int r, int thread) {
-        LayerScratch& scratch = scratches[static_cast<std::size_t>(thread)];
-        scratch.gathered.resize(static_cast<std::size_t>(block * depth));
-        for (int c = 0; c < width; c += block) {
-            const int n = std::min(block, width - c);
-            for (int p = 0; p < n; ++p) h_s_last_->gather(wide, r, c + p, scratch.gathered.data() + static_cast<std::ptrdiff_t>(p) * depth);
-            h_s_last_->apply(scratch.gathered.data(), depth, n, scratch, out.at(r, c), out.channels);
+    Plane in(hz, wz, hyper_latents_, 1, kernel_);
+    const auto put = [&](auto* to, const std::int32_t* from) {
+        for (int c = 0; c < hyper_latents_; ++c) {
+            const std::int64_t value = std::int64_t{from[c]} * (1 << z_bits_) + z_offset_[static_cast<std::size_t>(c)];
+            to[c] = static_cast<std::remove_pointer_t<decltype(to)>>(std::clamp<std::int64_t>(value, -activation_limit_, activation_limit_));
         }
     };
-    team.run(height, job);
+    const std::int32_t* from = z.data();
+    for (int r = 0; r < hz; ++r) {
+        for (int c = 0; c < wz; ++c, from += hyper_latents_)
+            if (kernel_.bytes)
+                put(in.at<std::int8_t>(r, c), from);
+            else
+                put(in.at<std::int16_t>(r, c), from);
+        in.summarise(r, 0, 1, wz, kernel_);
+    }
+    Plane middle(2 * hz, 2 * wz, h_s_[0][0].outputs(), 1, kernel_);
+    convolve_transposed(h_s_[0], in, middle, team);
+    Plane wide(4 * hz, 4 * wz, h_s_[1][0].outputs(), 1, kernel_);
+    convolve_transposed(h_s_[1], middle, wide, team);
+    if (!context_) return wide;
+    Plane out(height, width, h_s_last_->outputs(), 0, kernel_);
+    convolve(*h_s_last_, wide, out, team);
     return out;
 }
 
-void EntropyModel::context_input(const std::int32_t* y, std::int16_t* out) const {
-    for (std::size_t c = 0; c < context_mul_.size(); ++c) {
-        const std::int64_t v = (std::int64_t{y[c]} * context_mul_[c] + context_add_[c]) >> context_shift_[c];
-        out[c] = static_cast<std::int16_t>(std::clamp<std::int64_t>(v, -activation_limit_, activation_limit_));
-    }
-}
-
-void EntropyModel::parameters(std::span<const Position> positions, const Plane& hyper, const Plane& context, Scratch& s) const {
-    const int n = static_cast<int>(positions.size());
-    const auto fit = [n](auto& v, int width) {
-        if (v.size() < static_cast<std::size_t>(n * width)) v.resize(static_cast<std::size_t>(n * width));
-    };
-    const auto gather = [&](const IntegerLayer& layer, const Plane& plane) {
-        fit(s.gathered, layer.depth());
-        for (int p = 0; p < n; ++p) {
-            const Position at = positions[static_cast<std::size_t>(p)];
-            layer.gather(plane, at.row, at.column, s.gathered.data() + static_cast<std::ptrdiff_t>(p) * layer.depth());
+void EntropyModel::context_input(const std::int32_t* y, void* out) const {
+    const auto put = [&](auto* to) {
+        for (std::size_t c = 0; c < context_mul_.size(); ++c) {
+            const std::int64_t v = (std::int64_t{y[c]} * context_mul_[c] + context_add_[c]) >> context_shift_[c];
+            to[c] = static_cast<std::remove_pointer_t<decltype(to)>>(std::clamp<std::int64_t>(v, -activation_limit_, activation_limit_));
         }
     };
-    if (!context_) {
-        gather(*h_s_last_, hyper);
-        fit(s.parameters, h_s_last_->outputs());
-        h_s_last_->apply(s.gathered.data(), h_s_last_->depth(), n, s.layer, s.parameters.data(), h_s_last_->outputs());
-        return;
-    }
-    gather(*context_, context);
-    const IntegerLayer &first = entropy_parameters_[0], &second = entropy_parameters_[1], &third = entropy_parameters_[2];
-    fit(s.features, std::max(first.depth(), third.depth()));
-    fit(s.hidden, second.depth());
-    fit(s.parameters, third.outputs());
-    // Input of the first layer: hyperprior's features, then the context's; the padding beyond meets weights of zero.
-    const int own = hyper.channels;
-    context_->apply(s.gathered.data(), context_->depth(), n, s.layer, s.features.data() + own, first.depth());
-    for (int p = 0; p < n; ++p) {
-        const Position at = positions[static_cast<std::size_t>(p)];
-        std::int16_t* to = s.features.data() + static_cast<std::ptrdiff_t>(p) * first.depth();
-        if (own > 0) std::copy_n(hyper.at(at.row, at.column), own, to);
-    }
-    first.apply(s.features.data(), first.depth(), n, s.layer, s.hidden.data(), second.depth());
-    second.apply(s.hidden.data(), second.depth(), n, s.layer, s.features.data(), third.depth());
-    third.apply(s.features.data(), third.depth(), n, s.layer, s.parameters.data(), third.outputs());
+    if (kernel_.bytes)
+        put(static_cast<std::int8_t*>(out));
+    else
+        put(static_cast<std::int16_t*>(out));
 }
 
-void EntropyModel::symbols(std::span<const Position> positions, const Plane& hyper, const Plane& context, Scratch& scratch,
-                           Symbol* out) const {
-    const std::size_t n = positions.size(), m = static_cast<std::size_t>(latents_);
-    if (!conditional_) {
-        for (std::size_t i = 0; i < n * m; ++i) out[i] = {hyper_latents_ + static_cast<std::int32_t>(i % m), 0, 0};
-        return;
+void EntropyModel::symbols(const std::int32_t* scales, const std::int32_t* means, int n, int skip, Symbol* out) const {
+    const std::int32_t mask = form_ == Form::a && means_ ? (1 << mean_bits_) - 1 : 0;
+    for (int c = 0; c < n; ++c) {
+        const auto scale = std::upper_bound(scale_thresholds_.begin(), scale_thresholds_.end(), scales[c]) - scale_thresholds_.begin();
+        const std::int32_t mean = means == nullptr ? 0 : means[c];
+        const std::int32_t row = scale_row_[static_cast<std::size_t>(scale)] + ((mean & mask) >> scale_drop_[static_cast<std::size_t>(scale)]);
+        out[c] = {scale < skip ? -1 : row, mean};
     }
-    parameters(positions, hyper, context, scratch);
-    const std::size_t stride = means_ ? 2 * m : m;
-    const std::int32_t mask = (1 << mean_bits_) - 1;
-    for (std::size_t p = 0; p < n; ++p)
-        for (std::size_t c = 0; c < m; ++c) {
-            const std::int32_t* q = scratch.parameters.data() + p * stride;
-            const auto scale = std::upper_bound(scale_thresholds_.begin(), scale_thresholds_.end(), q[c]) - scale_thresholds_.begin();
-            const std::int32_t mean = means_ ? q[m + c] : 0;
-            const std::int32_t fraction = form_ == Form::a && means_ ? (mean & mask) >> scale_drop_[static_cast<std::size_t>(scale)] : 0;
-            out[p * m + c] = {scale_row_[static_cast<std::size_t>(scale)] + fraction, mean, static_cast<std::int32_t>(scale)};
-        }
 }
 
 }  // namespace jahp

@@ -11,6 +11,7 @@
 #include "core/cdf.hpp"
 #include "core/integer_net.hpp"
 #include "core/wavefront.hpp"
+#include "simd/symbol.hpp"
 
 namespace jahp {
 
@@ -58,40 +59,37 @@ class EntropyModel {
     int slope() const { return slope_; }  // of the wavefront; 0 without context
     const CdfTables& tables() const { return tables_; }
 
+    bool means() const { return means_; }
+
+    // The layers, in the order of use. h_s: two transposed layers of four phases, then the last; with a context the first of
+    // entropy_parameters reads the features of h_s (part kHyperHalf, if there are any) and those of the context (the last part).
+    enum { kHyperHalf = 0 };
+    std::span<const IntegerLayer> h_s(int i) const { return h_s_[static_cast<std::size_t>(i)]; }
+    const IntegerLayer& h_s_last() const { return *h_s_last_; }
+    const IntegerLayer& context_layer() const { return *context_; }
+    const IntegerLayer& parameters(int i) const { return entropy_parameters_[static_cast<std::size_t>(i)]; }
+    const DotKernel& kernel() const { return kernel_; }  // of all layers
+
     // What z alone decides, for height x width positions of y: the features that enter entropy_parameters (with context)
-    // or the input of the last layer of h_s (without). z: hz x wz x N. Empty for models without hyperprior.
+    // or the input of the last layer of h_s (without). z: hz x wz x N. Only for models with a hyperprior.
     Plane hyper_features(std::span<const std::int32_t> z, int hz, int wz, int height, int width, ThreadTeam& team) const;
 
-    // clamp((ŷ * mul + add) >> shift) of one position.
-    void context_input(const std::int32_t* y, std::int16_t* out) const;
+    // clamp((ŷ * mul + add) >> shift) of one position, as activations of the kernel's type.
+    void context_input(const std::int32_t* y, void* out) const;
 
-    // How symbol c of a position is coded: under `row`, with `shift` taken off in form A; `mean` is Q(mean_bits).
-    struct Symbol {
-        std::int32_t row;
-        std::int32_t mean;
-        std::int32_t scale;  // index, for the skip threshold
-    };
-
-    // One thread's memory for symbols().
-    struct Scratch {
-        std::vector<std::int16_t> gathered, features, hidden;
-        std::vector<std::int32_t> parameters;
-        LayerScratch layer;
-    };
-
-    // out[p * M + c] for the given positions; context: the plane of context inputs as far as it is decoded.
-    void symbols(std::span<const Position> positions, const Plane& hyper, const Plane& context, Scratch& scratch, Symbol* out) const;
+    // `n` symbols of a conditional model from their parameters; means is null in a model without. Symbols with a scale index
+    // below `skip` are not coded.
+    void symbols(const std::int32_t* scales, const std::int32_t* means, int n, int skip, Symbol* out) const;
 
   private:
-    void parameters(std::span<const Position> positions, const Plane& hyper, const Plane& context, Scratch& scratch) const;
-
     int latents_, hyper_latents_;
     bool conditional_, means_;
     Form form_;
     std::int32_t activation_limit_;
     int mean_bits_, z_bits_, slope_ = 0;
+    DotKernel kernel_;
     CdfTables tables_;
-    std::vector<TransposedLayer> h_s_;        // the first two layers
+    std::vector<std::vector<IntegerLayer>> h_s_;  // the phases of the first two layers
     std::optional<IntegerLayer> h_s_last_, context_;
     std::vector<IntegerLayer> entropy_parameters_;
     std::vector<std::int32_t> context_mul_, context_add_, context_shift_, z_offset_;

@@ -3,14 +3,15 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 
 #include "core/error.hpp"
 
 namespace jahp {
 namespace {
 
-constexpr int kBlock = 16;  // positions handled together: their gathered inputs stay in the cache
+constexpr int kBlocksAtOnce = 4;  // of outputs: what a kernel's tile may hold
+constexpr int kPositions = 48;    // sums of so many positions stay in the first-level cache
+constexpr int kStripRows = 4;     // rows that see a layer's weights pass once
 
 [[noreturn]] void bad(const LayerTensors& t, const std::string& what) { throw Error(Fault::model, t.name + ": " + what); }
 
@@ -31,171 +32,235 @@ void check_tensors(const LayerTensors& t) {
     if (std::any_of(t.weight.begin(), t.weight.end(), [](std::int8_t w) { return w == -128; })) bad(t, "weight of -128");
 }
 
+std::size_t weight_index(const LayerTensors& t, int output, int input, int cell) {
+    return static_cast<std::size_t>(output * t.inputs + input) * static_cast<std::size_t>(t.kernel * t.kernel) + static_cast<std::size_t>(cell);
+}
+
+// The largest |sum| that inputs up to in_limit can give output o, over the taps in use.
+std::int64_t reach(const LayerTensors& t, const std::vector<LayerPart>& parts, int o, std::int32_t in_limit) {
+    std::int64_t sum = std::abs(std::int64_t{t.bias[static_cast<std::size_t>(o)]});
+    for (const LayerPart& part : parts)
+        for (const Tap& tap : part.taps)
+            for (int i = part.first_input; i < part.first_input + part.inputs; ++i)
+                sum += std::int64_t{std::abs(t.weight[weight_index(t, o, i, tap.cell)])} * in_limit;
+    return sum;
+}
+
+std::vector<Tap> kernel_taps(const LayerTensors& t, int cells) {
+    std::vector<Tap> taps;
+    for (int cell = 0; cell < cells; ++cell) taps.push_back({cell / t.kernel - t.kernel / 2, cell % t.kernel - t.kernel / 2, cell});
+    return taps;
+}
+
 }  // namespace
 
-Plane::Plane(int h, int w, int c)
-    : height(h), width(w), channels(c),
-      data(static_cast<std::size_t>(h) * static_cast<std::size_t>(w) * static_cast<std::size_t>(c)) {}
-
-IntegerLayer::IntegerLayer(const LayerTensors& t, std::vector<Tap> taps, std::span<const int> cells, std::int32_t in_limit,
-                           std::int32_t out_limit, Isa isa)
-    : inputs_(t.inputs), outputs_(t.outputs), out_limit_(out_limit), taps_(std::move(taps)), dot_i16_(dot_i16_for(isa)),
-      dot_i8_(in_limit <= 127 ? dot_i8_for(isa) : nullptr), requantise_(requantise_for(isa)) {
+IntegerLayer::IntegerLayer(const LayerTensors& t, std::vector<LayerPart> parts, std::int32_t in_limit, std::int32_t out_limit, Isa isa,
+                           BlockOrder order)
+    : inputs_(t.inputs), outputs_(t.outputs), out_limit_(out_limit), order_(order), kernel_(dot_kernel_for(isa, in_limit)) {
     check_tensors(t);
-    depth_ = round_up(static_cast<int>(taps_.size()) * inputs_, kDotDepthMultiple);
-    padded_outputs_ = round_up(outputs_, kDotI8Outputs);
-    const auto fill = [this](std::vector<std::int32_t>& to, std::span<const std::int32_t> from, std::int32_t rest) {
-        to.assign(from.begin(), from.end());
-        to.resize(static_cast<std::size_t>(padded_outputs_), rest);
+    if (order == BlockOrder::halves && outputs_ % 2 != 0) bad(t, "has an odd number of outputs");
+    blocks_ = order == BlockOrder::plain ? round_up(outputs_, kDotOutputs) / kDotOutputs : 2 * (round_up(outputs_ / 2, kDotOutputs) / kDotOutputs);
+    bool narrow = true;
+    for (int o = 0; o < outputs_; ++o) {
+        const auto i = static_cast<std::size_t>(o);
+        const std::int64_t most = reach(t, parts, o, in_limit);
+        if (most >= std::int64_t{1} << 31) bad(t, "output " + std::to_string(o) + " could overflow 32 bits");
+        const std::int64_t scaled = most * std::max(t.mul_pos[i], t.mul_neg[i]) + (std::int64_t{1} << (t.shift[i] - 1));
+        narrow = narrow && (scaled >> t.shift[i]) + 4096 < std::int64_t{1} << 31;
+    }
+    requantise_ = requantise_for(isa, narrow);
+    const auto fill = [&](std::vector<std::int32_t>& to, std::span<const std::int32_t> from, std::int32_t rest) {
+        to.assign(static_cast<std::size_t>(pitch()), rest);
+        for (int o = 0; o < outputs_; ++o) to[static_cast<std::size_t>(slot(o))] = from[static_cast<std::size_t>(o)];
     };
     fill(bias_, t.bias, 0);
     fill(mul_pos_, t.mul_pos, 0);
     fill(mul_neg_, t.mul_neg, 0);
-    fill(shift_, t.shift, 1);
+    fill(shift_, t.shift, 1);  // so that what pads comes out as 0
     fill(zero_, t.zero, 0);
-    pack(t, cells, in_limit);
+    for (LayerPart& part : parts) {
+        const int wide = kDotGroupBytes / (kernel_.bytes ? 1 : 2);
+        Packed packed{std::move(part.taps), part.first_input, part.inputs, (part.inputs + wide - 1) / wide, 0, {}};
+        pack(t, packed);
+        parts_.push_back(std::move(packed));
+    }
 }
 
-void IntegerLayer::pack(const LayerTensors& t, std::span<const int> cells, std::int32_t in_limit) {
-    if (dot_i8_ != nullptr)
-        weight_i8_.resize(static_cast<std::size_t>(padded_outputs_) * static_cast<std::size_t>(depth_));
-    else
-        weight_i16_.resize(static_cast<std::size_t>(outputs_) * static_cast<std::size_t>(depth_));
-    const auto area = static_cast<std::size_t>(t.kernel * t.kernel);
+int IntegerLayer::slot(int output) const {
+    const int half = order_ == BlockOrder::halves ? outputs_ / 2 : outputs_;
+    const int block = output % half / kDotOutputs, inside = output % half % kDotOutputs;
+    return (order_ == BlockOrder::halves ? 2 * block + output / half : block) * kDotOutputs + inside;
+}
+
+void IntegerLayer::pack(const LayerTensors& t, Packed& part) const {
+    const int wide = kDotGroupBytes / (kernel_.bytes ? 1 : 2);
+    const auto group_bytes = static_cast<std::size_t>(kDotOutputs * wide), groups = part.taps.size() * static_cast<std::size_t>(part.groups_per_tap);
+    part.block_stride = static_cast<std::ptrdiff_t>(groups * group_bytes);
+    const int bias = kernel_.biased ? 128 : 0;
+    part.weight.assign(static_cast<std::size_t>(blocks_) * groups * group_bytes, static_cast<std::uint8_t>(bias));
     for (int o = 0; o < outputs_; ++o) {
-        std::int64_t reach = std::abs(std::int64_t{t.bias[static_cast<std::size_t>(o)]}), total = 0;
-        for (std::size_t tap = 0; tap < taps_.size(); ++tap)
-            for (int i = 0; i < inputs_; ++i) {
-                const std::size_t from = static_cast<std::size_t>(o * inputs_ + i) * area;
-                const std::int8_t w = t.weight[from + static_cast<std::size_t>(cells[tap])];
-                const int k = static_cast<int>(tap) * inputs_ + i;
-                if (dot_i8_ != nullptr)
-                    weight_i8_[dot_i8_offset(o, k, depth_)] = w;
-                else
-                    weight_i16_[static_cast<std::size_t>(o) * static_cast<std::size_t>(depth_) + static_cast<std::size_t>(k)] = w;
-                reach += std::int64_t{std::abs(w)} * in_limit;
-                total += w;
+        const int at = slot(o);
+        for (std::size_t tap = 0; tap < part.taps.size(); ++tap)
+            for (int i = 0; i < part.inputs; ++i) {
+                const std::size_t group = tap * static_cast<std::size_t>(part.groups_per_tap) + static_cast<std::size_t>(i / wide);
+                const std::size_t to = (static_cast<std::size_t>(at / kDotOutputs) * groups + group) * group_bytes +
+                                       static_cast<std::size_t>(at % kDotOutputs * wide + i % wide);
+                part.weight[to] = static_cast<std::uint8_t>(t.weight[weight_index(t, o, part.first_input + i, part.taps[tap].cell)] + bias);
             }
-        if (reach >= std::int64_t{1} << 31) bad(t, "output " + std::to_string(o) + " could overflow 32 bits");
-        // dot_i8 reads activations plus 128. The sum with that offset and this bias are each only right modulo 2^32, and
-        // so is their addition; the total is in range.
-        if (dot_i8_ != nullptr) {
-            std::int32_t& bias = bias_[static_cast<std::size_t>(o)];
-            bias = static_cast<std::int32_t>(static_cast<std::uint32_t>(bias) - static_cast<std::uint32_t>(128 * total));
-        }
     }
 }
 
-void IntegerLayer::gather(const Plane& plane, int row, int column, std::int16_t* out) const {
-    const std::size_t bytes = static_cast<std::size_t>(inputs_) * sizeof *out;
-    for (const Tap& tap : taps_) {
-        const int r = row + tap.row, c = column + tap.column;
-        if (r < 0 || r >= plane.height || c < 0 || c >= plane.width)
-            std::memset(out, 0, bytes);
-        else
-            std::memcpy(out, plane.at(r, c), bytes);
-        out += inputs_;
-    }
-    const int used = static_cast<int>(taps_.size()) * inputs_;
-    std::memset(out, 0, static_cast<std::size_t>(depth_ - used) * sizeof *out);
+std::vector<DotGroup> IntegerLayer::groups(int part, int row_pitch, int pitch) const {
+    const Packed& p = parts_[static_cast<std::size_t>(part)];
+    const int wide = kDotGroupBytes / (kernel_.bytes ? 1 : 2);
+    std::vector<DotGroup> out;
+    out.reserve(p.taps.size() * static_cast<std::size_t>(p.groups_per_tap));
+    for (const Tap& tap : p.taps)
+        for (int g = 0; g < p.groups_per_tap; ++g)
+            out.push_back({tap.row * row_pitch + tap.column * pitch + g * wide, static_cast<std::int32_t>(out.size())});
+    return out;
 }
 
-void IntegerLayer::products(const std::int16_t* in, int in_stride, int positions, LayerScratch& scratch) const {
-    const std::size_t sums = static_cast<std::size_t>((positions + 1) * padded_outputs_);  // requantisation reads a little further
-    if (scratch.sums.size() < sums) scratch.sums.resize(sums);
-    if (dot_i8_ == nullptr) {
-        dot_i16_(in, in_stride, positions, weight_i16_.data(), outputs_, depth_, scratch.sums.data());
-        return;
-    }
-    const std::size_t bytes = static_cast<std::size_t>(positions) * static_cast<std::size_t>(depth_);
-    if (scratch.bytes.size() < bytes) scratch.bytes.resize(bytes);
-    std::uint8_t* to = scratch.bytes.data();
-    for (int p = 0; p < positions; ++p, to += depth_) {
-        const std::int16_t* from = in + static_cast<std::ptrdiff_t>(p) * in_stride;
-        for (int k = 0; k < depth_; ++k) to[k] = static_cast<std::uint8_t>(from[k] + 128);
-    }
-    dot_i8_(scratch.bytes.data(), positions, weight_i8_.data(), padded_outputs_ / kDotI8Outputs, depth_, scratch.sums.data(), padded_outputs_);
+void IntegerLayer::products(int part, DotArguments arguments, int first, int blocks) const {
+    const Packed& p = parts_[static_cast<std::size_t>(part)];
+    arguments.weight = p.weight.data() + first * p.block_stride;
+    arguments.block_stride = p.block_stride;
+    arguments.blocks = blocks;
+    kernel_.dot(arguments);
 }
 
 template <typename Out>
-void IntegerLayer::apply(const std::int16_t* in, int in_stride, int positions, LayerScratch& scratch, Out* out, int out_stride) const {
-    products(in, in_stride, positions, scratch);
-    const int stride = dot_i8_ == nullptr ? outputs_ : padded_outputs_;
+void IntegerLayer::requantise(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, int first, int blocks, Out* out,
+                              std::ptrdiff_t out_stride) const {
     const RequantTable table{bias_.data(), mul_pos_.data(), mul_neg_.data(), shift_.data(), zero_.data(), out_limit_};
-    for (int p = 0; p < positions; ++p) {
-        const std::int32_t* sums = scratch.sums.data() + static_cast<std::ptrdiff_t>(p) * stride;
-        Out* to = out + static_cast<std::ptrdiff_t>(p) * out_stride;
-        if constexpr (sizeof(Out) == 2)
-            requantise_.to_i16(sums, table, outputs_, to);
-        else
-            requantise_.to_i32(sums, table, outputs_, to);
-    }
+    const int from = first * kDotOutputs;
+    if constexpr (sizeof(Out) == 1)
+        requantise_.to_i8(sums, sums_stride, positions, table, from, blocks, out, out_stride);
+    else if constexpr (sizeof(Out) == 2)
+        requantise_.to_i16(sums, sums_stride, positions, table, from, blocks, out, out_stride);
+    else
+        requantise_.to_i32(sums, sums_stride, positions, table, from, blocks, out, out_stride);
 }
 
-template void IntegerLayer::apply(const std::int16_t*, int, int, LayerScratch&, std::int16_t*, int) const;
-template void IntegerLayer::apply(const std::int16_t*, int, int, LayerScratch&, std::int32_t*, int) const;
+template void IntegerLayer::requantise(const std::int32_t*, std::ptrdiff_t, int, int, int, std::int32_t*, std::ptrdiff_t) const;
 
-IntegerLayer dense_layer(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa) {
+void IntegerLayer::activate(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, int first, int blocks, void* out,
+                            std::ptrdiff_t out_stride) const {
+    if (kernel_.bytes)
+        requantise(sums, sums_stride, positions, first, blocks, static_cast<std::int8_t*>(out), out_stride);
+    else
+        requantise(sums, sums_stride, positions, first, blocks, static_cast<std::int16_t*>(out), out_stride);
+}
+
+IntegerLayer dense_layer(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa, BlockOrder order) {
     if (t.kernel != 1) bad(t, "is not 1x1");
-    return conv_layer(t, in_limit, out_limit, isa);
+    return conv_layer(t, in_limit, out_limit, isa, order);
 }
 
-IntegerLayer conv_layer(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa) {
-    std::vector<Tap> taps;
-    std::vector<int> cells;
+IntegerLayer conv_layer(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa, BlockOrder order) {
     if (t.kernel % 2 == 0) bad(t, "has an even kernel");
-    for (int cell = 0; cell < t.kernel * t.kernel; ++cell) {
-        taps.push_back({cell / t.kernel - t.kernel / 2, cell % t.kernel - t.kernel / 2});
-        cells.push_back(cell);
-    }
-    return {t, std::move(taps), cells, in_limit, out_limit, isa};
+    return {t, {{kernel_taps(t, t.kernel * t.kernel), 0, t.inputs}}, in_limit, out_limit, isa, order};
 }
 
 IntegerLayer masked_layer(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa) {
-    std::vector<Tap> taps;
-    std::vector<int> cells;
     if (t.kernel % 2 == 0 || t.kernel < 3) bad(t, "has an even kernel or one below 3");
-    for (int cell = 0; cell < t.kernel * t.kernel / 2; ++cell) {
-        taps.push_back({cell / t.kernel - t.kernel / 2, cell % t.kernel - t.kernel / 2});
-        cells.push_back(cell);
-    }
-    return {t, std::move(taps), cells, in_limit, out_limit, isa};
+    std::vector<Tap> taps[2];
+    const int slope = t.kernel / 2 + 1;
+    for (const Tap& tap : kernel_taps(t, t.kernel * t.kernel / 2)) taps[-tap.column - slope * tap.row == 1 ? kNewTaps : kOldTaps].push_back(tap);
+    return {t, {{std::move(taps[kOldTaps]), 0, t.inputs}, {std::move(taps[kNewTaps]), 0, t.inputs}}, in_limit, out_limit, isa};
 }
 
-TransposedLayer::TransposedLayer(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa) {
+std::vector<IntegerLayer> transposed_layers(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa) {
     if (t.kernel != 5) bad(t, "is not 5x5");
     // Output row y takes input row i through kernel row k = y + 2 - 2i: even y = 2r takes i = r+1, r, r-1 through
     // k = 0, 2, 4, odd y = 2r+1 takes i = r+1, r through k = 1, 3. Columns alike.
+    std::vector<IntegerLayer> phases;
     for (int phase = 0; phase < 4; ++phase) {
         std::vector<Tap> taps;
-        std::vector<int> cells;
         for (int ky = phase / 2; ky < 5; ky += 2)
-            for (int kx = phase % 2; kx < 5; kx += 2) {
-                taps.push_back({1 - ky / 2, 1 - kx / 2});
-                cells.push_back(ky * 5 + kx);
-            }
-        phases_.emplace_back(t, std::move(taps), cells, in_limit, out_limit, isa);
+            for (int kx = phase % 2; kx < 5; kx += 2) taps.push_back({1 - ky / 2, 1 - kx / 2, ky * 5 + kx});
+        phases.push_back({t, {{std::move(taps), 0, t.inputs}}, in_limit, out_limit, isa});
     }
+    return phases;
 }
 
-Plane TransposedLayer::apply(const Plane& in, int height, int width, ThreadTeam& team) const {
-    Plane out(height, width, outputs());
-    std::vector<LayerScratch> scratches(static_cast<std::size_t>(team.size()));
-    const ThreadTeam::Job job = [&](int y, int thread) {
-        LayerScratch& scratch = scratches[static_cast<std::size_t>(thread)];
-        scratch.gathered.resize(static_cast<std::size_t>(kBlock * phases_[0].depth()));
-        for (int b = 0; b < 2; ++b) {
-            const IntegerLayer& phase = phases_[static_cast<std::size_t>(y % 2 * 2 + b)];
-            for (int x = b; x < width; x += 2 * kBlock) {
-                const int n = std::min(kBlock, (width - x + 1) / 2);
-                for (int p = 0; p < n; ++p)
-                    phase.gather(in, y / 2, x / 2 + p, scratch.gathered.data() + static_cast<std::ptrdiff_t>(p) * phase.depth());
-                phase.apply(scratch.gathered.data(), phase.depth(), n, scratch, out.at(y, x), 2 * outputs());
-            }
-        }
+namespace {
+
+// One layer over the positions of `in` that map to (step * r + a, step * c + b) in `out`, in strips of rows.
+class Sweep {
+  public:
+    Sweep(const IntegerLayer& layer, const Plane& in, Plane& out, int step, int a, int b)
+        : layer_(layer), in_(in), out_(out), step_(step), a_(a), b_(b), rows_((out.height() - a + step - 1) / step),
+          columns_((out.width() - b + step - 1) / step), groups_(layer.groups(0, in.row_pitch(), in.pitch())) {}
+
+    int strips() const { return rows_ < 1 || columns_ < 1 ? 0 : (rows_ + kStripRows - 1) / kStripRows; }
+
+    struct Scratch {
+        AlignedVector<std::int32_t> sums, start;
     };
-    team.run(height, job);
-    return out;
+
+    void strip(int index, Scratch& s) const {
+        const int first = index * kStripRows, last = std::min(rows_, first + kStripRows);
+        s.sums.resize(static_cast<std::size_t>(kPositions * kBlocksAtOnce * kDotOutputs));
+        if (layer_.kernel().biased) starts(first, last, s);
+        for (int block = 0; block < layer_.blocks(); block += kBlocksAtOnce) {
+            const int blocks = std::min(kBlocksAtOnce, layer_.blocks() - block);
+            for (int r = first; r < last; ++r)
+                for (int c = 0; c < columns_; c += kPositions) {
+                    const int n = std::min(kPositions, columns_ - c);
+                    DotArguments arguments{in_.raw(r, c), in_.pitch(), n, groups_.data(), static_cast<int>(groups_.size()), nullptr, 0, 0, nullptr,
+                                           s.sums.data(), kBlocksAtOnce * kDotOutputs, false};
+                    if (layer_.kernel().biased) arguments.start = s.start.data() + (r - first) * columns_ + c;
+                    layer_.products(0, arguments, block, blocks);
+                    const std::ptrdiff_t inside = block * kDotOutputs * (layer_.kernel().bytes ? 1 : 2);
+                    layer_.activate(s.sums.data(), kBlocksAtOnce * kDotOutputs, n, block, blocks,
+                                    static_cast<std::uint8_t*>(out_.raw(step_ * r + a_, step_ * c + b_)) + inside, std::ptrdiff_t{step_} * out_.pitch());
+                }
+        }
+        for (int r = first; r < last; ++r) out_.summarise(step_ * r + a_, b_, step_, columns_, layer_.kernel());
+    }
+
+  private:
+    void starts(int first, int last, Scratch& s) const {
+        s.start.assign(static_cast<std::size_t>((last - first) * columns_), 0);
+        for (int r = first; r < last; ++r)
+            for (const Tap& tap : layer_.taps(0)) {
+                std::int32_t* start = s.start.data() + (r - first) * columns_;
+                const std::int32_t* sum = &in_.sum(r + tap.row, tap.column);
+                for (int c = 0; c < columns_; ++c) start[c] += sum[c];
+            }
+    }
+
+    const IntegerLayer& layer_;
+    const Plane& in_;
+    Plane& out_;
+    int step_, a_, b_, rows_, columns_;
+    std::vector<DotGroup> groups_;
+};
+
+void sweep_all(std::span<const Sweep> sweeps, ThreadTeam& team) {
+    std::vector<Sweep::Scratch> scratch(static_cast<std::size_t>(team.size()));
+    int items = 0;
+    for (const Sweep& s : sweeps) items += s.strips();
+    const ThreadTeam::Job job = [&](int item, int thread) {
+        const Sweep* s = sweeps.data();
+        for (; item >= s->strips(); ++s) item -= s->strips();
+        s->strip(item, scratch[static_cast<std::size_t>(thread)]);
+    };
+    team.run(items, job);
+}
+
+}  // namespace
+
+void convolve(const IntegerLayer& layer, const Plane& in, Plane& out, ThreadTeam& team) {
+    const Sweep sweep(layer, in, out, 1, 0, 0);
+    sweep_all({&sweep, 1}, team);
+}
+
+void convolve_transposed(std::span<const IntegerLayer> phases, const Plane& in, Plane& out, ThreadTeam& team) {
+    std::vector<Sweep> sweeps;
+    for (int phase = 0; phase < 4; ++phase) sweeps.emplace_back(phases[static_cast<std::size_t>(phase)], in, out, 2, phase / 2, phase % 2);
+    sweep_all(sweeps, team);
 }
 
 }  // namespace jahp

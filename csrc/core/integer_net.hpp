@@ -6,8 +6,9 @@
 // in 64 bits with an arithmetic shift. Leaky ReLU is the choice of the multiplier, so it costs no rounding of its own. The
 // zero point lets an activation that is hardly ever negative use the whole range; convolutions pad with integer 0, so
 // what they read has zero points of 0.
-// Activations are int16 in memory whatever their width. Where an instruction set multiplies bytes, layers with 8-bit inputs
-// narrow them on the way in; otherwise one kernel serves both widths.
+//
+// Outputs come in blocks of 16, weights are packed by block once, when the model is loaded. A layer's products may be taken in
+// parts (the taps that are known early, one half of the inputs) whose sums add up.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +16,17 @@
 #include <string>
 #include <vector>
 
+#include "core/aligned.hpp"
+#include "core/plane.hpp"
 #include "core/thread_team.hpp"
-#include "simd/dot_i16.hpp"
-#include "simd/dot_i8.hpp"
+#include "simd/dot.hpp"
 #include "simd/requantise.hpp"
 
 namespace jahp {
 
 struct Tap {
     int row, column;  // relative to the output position, in input pixels
+    int cell;         // of the kernel, row * kernel + column
 };
 
 // Views of one layer's tensors in a model file; read in constructors only.
@@ -34,85 +37,77 @@ struct LayerTensors {
     std::span<const std::int32_t> bias, mul_pos, mul_neg, shift, zero;  // [outputs]
 };
 
-// A height x width x channels image of activations, channels last.
-struct Plane {
-    Plane() = default;
-    Plane(int h, int w, int c);
-    int height = 0, width = 0, channels = 0;
-    std::vector<std::int16_t> data;
-    std::int16_t* at(int row, int column) { return data.data() + offset(row, column); }
-    const std::int16_t* at(int row, int column) const { return data.data() + offset(row, column); }
-
-  private:
-    std::size_t offset(int row, int column) const {
-        return (static_cast<std::size_t>(row) * static_cast<std::size_t>(width) + static_cast<std::size_t>(column)) *
-               static_cast<std::size_t>(channels);
-    }
+// Products that are taken together: these taps, of `inputs` input channels from `first_input` on.
+struct LayerPart {
+    std::vector<Tap> taps;
+    int first_input, inputs;
 };
 
-// One thread's memory for IntegerLayer::apply; grows to what is needed and stays.
-struct LayerScratch {
-    std::vector<std::int32_t> sums;
-    std::vector<std::uint8_t> bytes;
-    std::vector<std::int16_t> gathered;  // for callers: what apply reads
-};
+// Blocks of outputs as they stand, or in turn one of the first half (scales) and one of the second (means), each half padded.
+enum class BlockOrder { plain, halves };
 
-// A layer that sees `taps` of its input around each position: a 1x1 layer, a convolution, one phase of a transposed
-// convolution or the causal half of a masked one. Immutable after construction, shared between threads.
+// Immutable after construction, shared between threads.
 class IntegerLayer {
   public:
-    // taps[i] is kernel cell cells[i] (row * kernel + column). in_limit bounds |input|, out_limit is the clamp.
-    // Throws Error(model) if a tensor has the wrong length, a multiplier or shift is out of range, or a sum of products
-    // could reach 2^31.
-    IntegerLayer(const LayerTensors& tensors, std::vector<Tap> taps, std::span<const int> cells, std::int32_t in_limit,
-                 std::int32_t out_limit, Isa isa);
+    // in_limit bounds |input|, out_limit is the clamp. Throws Error(model) if a tensor has the wrong length, a multiplier or
+    // shift is out of range, or a sum of products could reach 2^31.
+    IntegerLayer(const LayerTensors& tensors, std::vector<LayerPart> parts, std::int32_t in_limit, std::int32_t out_limit, Isa isa,
+                 BlockOrder order = BlockOrder::plain);
 
-    int inputs() const { return inputs_; }
+    int inputs() const { return inputs_; }    // of the whole layer
     int outputs() const { return outputs_; }
-    int depth() const { return depth_; }  // of a gathered input: taps x inputs, rounded up to kDotDepthMultiple
+    int blocks() const { return blocks_; }
+    int pitch() const { return blocks_ * kDotOutputs; }
+    const DotKernel& kernel() const { return kernel_; }
+    const std::vector<Tap>& taps(int part) const { return parts_[static_cast<std::size_t>(part)].taps; }
+    int groups_per_tap(int part) const { return parts_[static_cast<std::size_t>(part)].groups_per_tap; }
 
-    // The input of one position, zeros where a tap falls outside of the plane and in the padding. out: depth() values.
-    void gather(const Plane& plane, int row, int column, std::int16_t* out) const;
+    // The groups of all taps of a part, for inputs that lie in a plane of this geometry (0, 0 for a layer of one tap at 0, 0).
+    std::vector<DotGroup> groups(int part, int row_pitch, int pitch) const;
 
-    // positions x depth() inputs, `in_stride` apart -> positions x outputs() results, out_stride apart. Inputs beyond the
-    // taps are read but do not matter.
+    // Fills in weights and blocks and multiplies; `blocks` of them from `first` on. The rest of `arguments` is the caller's.
+    void products(int part, DotArguments arguments, int first, int blocks) const;
+
+    // Bias, rounding and clamp for those blocks. Out is the kernel's type of activations, or int32.
     template <typename Out>
-    void apply(const std::int16_t* in, int in_stride, int positions, LayerScratch& scratch, Out* out, int out_stride) const;
+    void requantise(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, int first, int blocks, Out* out, std::ptrdiff_t out_stride) const;
+    // The same into activations of the kernel's type.
+    void activate(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, int first, int blocks, void* out, std::ptrdiff_t out_stride) const;
 
   private:
-    void pack(const LayerTensors& tensors, std::span<const int> cells, std::int32_t in_limit);
-    void products(const std::int16_t* in, int in_stride, int positions, LayerScratch& scratch) const;
+    struct Packed {
+        std::vector<Tap> taps;
+        int first_input, inputs, groups_per_tap;
+        std::ptrdiff_t block_stride;  // bytes
+        AlignedVector<std::uint8_t> weight;
+    };
+    int slot(int output) const;  // where an output stands among blocks() * 16
+    void pack(const LayerTensors& tensors, Packed& part) const;
 
-    int inputs_, outputs_, depth_;
-    int padded_outputs_;  // to a multiple of 16
+    int inputs_, outputs_, blocks_;
     std::int32_t out_limit_;
-    std::vector<Tap> taps_;
-    DotI16 dot_i16_;
-    DotI8 dot_i8_;                         // null: not for these inputs or this instruction set
-    std::vector<std::int16_t> weight_i16_;  // [outputs][depth], or empty
-    std::vector<std::int8_t> weight_i8_;    // as dot_i8 wants them, or empty
+    BlockOrder order_;
+    DotKernel kernel_;
     Requantise requantise_;
-    std::vector<std::int32_t> bias_, mul_pos_, mul_neg_, shift_, zero_;  // padded_outputs_ each
+    std::vector<Packed> parts_;
+    std::vector<std::int32_t> bias_, mul_pos_, mul_neg_, shift_, zero_;  // pitch() each
 };
 
-// A 1x1 layer, a convolution with stride 1 and zero padding, and the causal part of a masked convolution (raster order).
-IntegerLayer dense_layer(const LayerTensors& tensors, std::int32_t in_limit, std::int32_t out_limit, Isa isa);
-IntegerLayer conv_layer(const LayerTensors& tensors, std::int32_t in_limit, std::int32_t out_limit, Isa isa);
+// A 1x1 layer, a convolution with stride 1, and the causal part of a masked convolution (raster order), in one part.
+IntegerLayer dense_layer(const LayerTensors& tensors, std::int32_t in_limit, std::int32_t out_limit, Isa isa, BlockOrder order = BlockOrder::plain);
+IntegerLayer conv_layer(const LayerTensors& tensors, std::int32_t in_limit, std::int32_t out_limit, Isa isa, BlockOrder order = BlockOrder::plain);
+
+// The masked convolution in two parts: taps that lie two wavefront steps back or more, and those of the last step. The second
+// part is never empty, the first is for kernels of 3 and more.
+enum MaskedPart { kOldTaps, kNewTaps };
 IntegerLayer masked_layer(const LayerTensors& tensors, std::int32_t in_limit, std::int32_t out_limit, Isa isa);
 
 // The transposed convolution 5x5, stride 2, padding 2, output padding 1, as its four phases: out(2r+a, 2c+b) is phase
 // 2a + b at (r, c).
-class TransposedLayer {
-  public:
-    TransposedLayer(const LayerTensors& tensors, std::int32_t in_limit, std::int32_t out_limit, Isa isa);
-    int outputs() const { return phases_[0].outputs(); }
-    int inputs() const { return phases_[0].inputs(); }
+std::vector<IntegerLayer> transposed_layers(const LayerTensors& tensors, std::int32_t in_limit, std::int32_t out_limit, Isa isa);
 
-    // in: h x w -> the upper left height x width of the 2h x 2w output.
-    Plane apply(const Plane& in, int height, int width, ThreadTeam& team) const;
-
-  private:
-    std::vector<IntegerLayer> phases_;
-};
+// A stride-1 convolution of one part over the upper left of `in`, into `out`; and a transposed one. in's border is at least 1.
+void convolve(const IntegerLayer& layer, const Plane& in, Plane& out, ThreadTeam& team);
+void convolve_transposed(std::span<const IntegerLayer> phases, const Plane& in, Plane& out, ThreadTeam& team);
 
 }  // namespace jahp

@@ -28,7 +28,8 @@ void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
 
 }  // namespace
 
-ThreadTeam::ThreadTeam(int threads) : failures_(static_cast<std::size_t>(threads)) {
+ThreadTeam::ThreadTeam(int threads)
+    : queues_(std::make_unique<Queue[]>(static_cast<std::size_t>(threads))), failures_(static_cast<std::size_t>(threads)) {
     helpers_.reserve(static_cast<std::size_t>(threads) - 1);
     try {
         for (int t = 1; t < threads; ++t) helpers_.emplace_back(&ThreadTeam::help, this, t);
@@ -37,6 +38,7 @@ ThreadTeam::ThreadTeam(int threads) : failures_(static_cast<std::size_t>(threads
     } catch (const std::bad_alloc&) {
         // Nor memory for another.
     }
+    queue_count_.store(static_cast<std::uint32_t>(size()), std::memory_order_release);
 }
 
 ThreadTeam::~ThreadTeam() {
@@ -46,14 +48,14 @@ ThreadTeam::~ThreadTeam() {
     for (std::thread& helper : helpers_) helper.join();
 }
 
-void ThreadTeam::work(int thread) {
-    std::uint64_t claims = claims_.load(std::memory_order_acquire);
+void ThreadTeam::drain(Queue& queue, int thread) {
+    std::uint64_t claims = queue.claims.load(std::memory_order_acquire);
     for (;;) {
         const auto item = static_cast<std::uint32_t>(claims);
         if (item >= claims >> 32) return;
         // Success means that `item` was unclaimed at this moment, so its job lives until left_ is counted down below: there is
         // no harm in `claims` being of an older job that looked the same.
-        if (!claims_.compare_exchange_weak(claims, claims + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+        if (!queue.claims.compare_exchange_weak(claims, claims + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
         try {
             (*job_)(static_cast<int>(item), thread);
         } catch (...) {  // carried over to the caller, whatever it is
@@ -61,8 +63,13 @@ void ThreadTeam::work(int thread) {
             if (!failure) failure = std::current_exception();
         }
         if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1 && thread != 0) left_.notify_one();
-        claims = claims_.load(std::memory_order_acquire);
+        claims = queue.claims.load(std::memory_order_acquire);
     }
+}
+
+void ThreadTeam::work(int thread) {
+    const std::uint32_t count = queue_count_.load(std::memory_order_acquire);
+    for (std::uint32_t i = 0; i < count; ++i) drain(queues_[(static_cast<std::uint32_t>(thread) + i) % count], thread);
 }
 
 void ThreadTeam::help(int thread) {
@@ -74,15 +81,20 @@ void ThreadTeam::help(int thread) {
     }
 }
 
-void ThreadTeam::run(int items, const Job& job) {
+void ThreadTeam::begin(int items, const Job& job) {
     if (items <= 0) return;
     job_ = &job;
     left_.store(static_cast<std::uint32_t>(items), std::memory_order_relaxed);
-    claims_.store(static_cast<std::uint64_t>(items) << 32, std::memory_order_release);
-    if (!helpers_.empty() && items > 1) {
+    const auto count = static_cast<std::uint64_t>(size()), all = static_cast<std::uint64_t>(items);
+    for (std::uint64_t q = 0; q < count; ++q)
+        queues_[q].claims.store(all * (q + 1) / count << 32 | all * q / count, std::memory_order_release);
+    if (!helpers_.empty()) {
         round_.fetch_add(1, std::memory_order_release);
         round_.notify_all();
     }
+}
+
+void ThreadTeam::finish() {
     work(0);
     for (std::uint32_t left; (left = left_.load(std::memory_order_acquire)) != 0;) wait_while(left_, left);
     const auto failed = std::find_if(failures_.begin(), failures_.end(), [](const std::exception_ptr& f) { return f != nullptr; });

@@ -20,6 +20,7 @@ class Wavefront {
     // slope 0: no context.
     Wavefront(int height, int width, int slope) : height_(height), width_(width), slope_(slope) {}
 
+    int slope() const { return slope_; }
     int steps() const { return slope_ == 0 ? height_ : width_ + slope_ * (height_ - 1); }
 
     // Replaces `out` by the positions of step t, 0 <= t < steps(). A step may be empty when width < slope.
@@ -28,17 +29,21 @@ class Wavefront {
         append(t, out);
     }
 
+    // Positions of step t.
+    int count(int t) const { return slope_ == 0 ? width_ : std::max(0, last(t) - first(t) + 1); }
+
     void append(int t, std::vector<Position>& out) const {
         if (slope_ == 0) {
             for (int c = 0; c < width_; ++c) out.push_back({t, c});
             return;
         }
-        const int first = std::max(0, (t - width_ + slope_) / slope_);  // the least row with column < width
-        const int last = std::min(height_ - 1, t / slope_);
-        for (int r = first; r <= last; ++r) out.push_back({r, t - slope_ * r});
+        for (int r = first(t); r <= last(t); ++r) out.push_back({r, t - slope_ * r});
     }
 
   private:
+    int first(int t) const { return std::max(0, (t - width_ + slope_) / slope_); }  // the least row with column < width
+    int last(int t) const { return std::min(height_ - 1, t / slope_); }
+
     int height_, width_, slope_;
 };
 

@@ -1,55 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -mavx2: includes intrinsics and C headers only, so that no AVX2 copy of an inline function can leak out.
+// Compiled with -mavx2: includes intrinsics, C headers and plain structs only, so that no AVX2 copy of an inline function can
+// leak out.
 #include <immintrin.h>
-#include <stdint.h>
+#include <string.h>
+
+#include "simd/dot.hpp"
+#include "simd/unroll.hpp"
 
 namespace jahp {
 namespace {
 
-int32_t sum8(__m256i v) {
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-    return _mm_cvtsi128_si32(s);
+__m256i broadcast2(const int16_t* p) {
+    int32_t two;
+    memcpy(&two, p, 4);
+    return _mm256_set1_epi32(two);
 }
 
-__m256i load(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+__m256i widen(const uint8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 
-// A tile of P positions by O outputs: each weight is loaded once for all positions, each input once for all outputs.
-template <int P, int O>
-void tile(const int16_t* in, long in_stride, const int16_t* w, int depth, int32_t* sums, long outputs) {
-    __m256i acc[P][O];
-    for (int p = 0; p < P; ++p)
-        for (int o = 0; o < O; ++o) acc[p][o] = _mm256_setzero_si256();
-    for (int k = 0; k < depth; k += 16) {
-        __m256i wk[O];
-        for (int o = 0; o < O; ++o) wk[o] = load(w + static_cast<long>(o) * depth + k);
-        for (int p = 0; p < P; ++p) {
-            const __m256i a = load(in + p * in_stride + k);
-            for (int o = 0; o < O; ++o) acc[p][o] = _mm256_add_epi32(acc[p][o], _mm256_madd_epi16(a, wk[o]));
+// P positions by one block of 16 outputs: with P = 6, 12 accumulators, two weights and one input fill the 16 registers.
+template <int P>
+void tile(const DotArguments& a, int p0, int b0) {
+    __m256i acc[P][2];
+    const ptrdiff_t stride = a.in_stride;
+    int32_t* sums = a.sums + p0 * a.sums_stride + b0 * kDotOutputs;
+    JAHP_UNROLL
+    for (int p = 0; p < P; ++p) {
+        const __m256i start = a.start == nullptr ? _mm256_setzero_si256() : _mm256_set1_epi32(a.start[p0 + p]);
+        JAHP_UNROLL
+        for (int h = 0; h < 2; ++h) {
+            acc[p][h] = start;
+            if (a.add) acc[p][h] = _mm256_add_epi32(start, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums + p * a.sums_stride + h * 8)));
         }
     }
+    const int16_t* in = static_cast<const int16_t*>(a.in) + p0 * stride;
+    const uint8_t* weight = a.weight + b0 * a.block_stride;
+    for (const DotGroup *g = a.groups, *end = g + a.group_count; g != end; ++g) {
+        const uint8_t* w = weight + static_cast<ptrdiff_t>(g->weight) * 32;
+        const int16_t* x = in + g->input;
+        const __m256i low = widen(w), high = widen(w + 16);
+        JAHP_UNROLL
+        for (int p = 0; p < P; ++p) {
+            const __m256i v = broadcast2(x + p * stride);
+            acc[p][0] = _mm256_add_epi32(acc[p][0], _mm256_madd_epi16(low, v));
+            acc[p][1] = _mm256_add_epi32(acc[p][1], _mm256_madd_epi16(high, v));
+        }
+    }
+    JAHP_UNROLL
     for (int p = 0; p < P; ++p)
-        for (int o = 0; o < O; ++o) sums[p * outputs + o] = sum8(acc[p][o]);
+        JAHP_UNROLL
+        for (int h = 0; h < 2; ++h) _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + p * a.sums_stride + h * 8), acc[p][h]);
 }
 
-// O rows of weights against all positions: the rows stay in the first-level cache meanwhile, and a layer's weights, more than
-// the second level holds, are read once a call.
-template <int O>
-void rows(const int16_t* in, int in_stride, int positions, const int16_t* weight, int outputs, int depth, int32_t* sums) {
-    int p = 0;
-    for (; p + 2 <= positions; p += 2)
-        tile<2, O>(in + static_cast<long>(p) * in_stride, in_stride, weight, depth, sums + static_cast<long>(p) * outputs, outputs);
-    for (; p < positions; ++p)
-        tile<1, O>(in + static_cast<long>(p) * in_stride, in_stride, weight, depth, sums + static_cast<long>(p) * outputs, outputs);
-}
+using Tile = void (*)(const DotArguments&, int, int);
+constexpr Tile kTiles[7] = {nullptr, tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
 
 }  // namespace
 
-void dot_i16_avx2(const int16_t* in, int in_stride, int positions, const int16_t* weight, int outputs, int depth, int32_t* sums) {
-    int o = 0;
-    for (; o + 4 <= outputs; o += 4) rows<4>(in, in_stride, positions, weight + static_cast<long>(o) * depth, outputs, depth, sums + o);
-    for (; o < outputs; ++o) rows<1>(in, in_stride, positions, weight + static_cast<long>(o) * depth, outputs, depth, sums + o);
+void dot_i16_avx2(const DotArguments& a) {
+    const int shares = (a.positions + 5) / 6;
+    for (int b = 0; b < a.blocks; ++b)
+        for (int s = 0, p = 0; s < shares; ++s) {
+            const int n = (a.positions - p) / (shares - s);
+            kTiles[n](a, p, b);
+            p += n;
+        }
 }
 
 }  // namespace jahp

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -mavx512vnni and what it needs: includes intrinsics and C headers only (see dot_i16_avx2.cpp).
+// Compiled with -mavx512vnni and what it needs: includes intrinsics, C headers and plain structs only, so that no AVX-512
+// copy of an inline function can leak out.
 #include <immintrin.h>
-#include <stdint.h>
 #include <string.h>
+
+#include "simd/dot.hpp"
+#include "simd/unroll.hpp"
 
 namespace jahp {
 namespace {
 
-__m512i broadcast4(const uint8_t* p) {
+__m512i broadcast4(const int8_t* p) {
     int32_t four;
     memcpy(&four, p, 4);
     return _mm512_set1_epi32(four);
@@ -15,45 +18,80 @@ __m512i broadcast4(const uint8_t* p) {
 
 // P positions by B blocks of 16 outputs, P * B accumulators: no sum is ever taken across a register.
 template <int P, int B>
-void tile(const uint8_t* in, const int8_t* weight, int depth, int32_t* sums, int stride) {
+void tile(const DotArguments& a, int p0, int b0) {
     __m512i acc[P][B];
-    for (int p = 0; p < P; ++p)
-        for (int b = 0; b < B; ++b) acc[p][b] = _mm512_setzero_si512();
-    const long block = static_cast<long>(depth) * 16;
-    for (int k = 0; k < depth; k += 4) {
+    const ptrdiff_t stride = a.in_stride, block = a.block_stride;
+    int32_t* sums = a.sums + p0 * a.sums_stride + b0 * kDotOutputs;
+    JAHP_UNROLL
+    for (int p = 0; p < P; ++p) {
+        const __m512i start = a.start == nullptr ? _mm512_setzero_si512() : _mm512_set1_epi32(a.start[p0 + p]);
+        JAHP_UNROLL
+        for (int b = 0; b < B; ++b) acc[p][b] = a.add ? _mm512_add_epi32(start, _mm512_loadu_si512(sums + p * a.sums_stride + b * 16)) : start;
+    }
+    const int8_t* in = static_cast<const int8_t*>(a.in) + p0 * stride;
+    const uint8_t* weight = a.weight + b0 * block;
+    for (const DotGroup *g = a.groups, *end = g + a.group_count; g != end; ++g) {
+        const uint8_t* w0 = weight + static_cast<ptrdiff_t>(g->weight) * 64;
+        const int8_t* x = in + g->input;
         __m512i w[B];
-        for (int b = 0; b < B; ++b) w[b] = _mm512_loadu_si512(weight + b * block + static_cast<long>(k) * 16);
+        JAHP_UNROLL
+        for (int b = 0; b < B; ++b) w[b] = _mm512_loadu_si512(w0 + b * block);
+        JAHP_UNROLL
         for (int p = 0; p < P; ++p) {
-            const __m512i a = broadcast4(in + static_cast<long>(p) * depth + k);
-            for (int b = 0; b < B; ++b) acc[p][b] = _mm512_dpbusd_epi32(acc[p][b], a, w[b]);
+            const __m512i v = broadcast4(x + p * stride);
+            JAHP_UNROLL
+            for (int b = 0; b < B; ++b) acc[p][b] = _mm512_dpbusd_epi32(acc[p][b], w[b], v);
         }
     }
+    JAHP_UNROLL
     for (int p = 0; p < P; ++p)
-        for (int b = 0; b < B; ++b) _mm512_storeu_si512(sums + static_cast<long>(p) * stride + b * 16, acc[p][b]);
+        JAHP_UNROLL
+        for (int b = 0; b < B; ++b) _mm512_storeu_si512(sums + p * a.sums_stride + b * 16, acc[p][b]);
 }
 
-template <int P, int B>
-void columns(const uint8_t* in, const int8_t* weight, int blocks, int depth, int32_t* sums, int stride) {
-    const long block = static_cast<long>(depth) * 16;
-    int b = 0;
-    for (; b + B <= blocks; b += B) tile<P, B>(in, weight + b * block, depth, sums + b * 16, stride);
-    for (; b < blocks; ++b) tile<P, 1>(in, weight + b * block, depth, sums + b * 16, stride);
-}
-
-using Columns = void (*)(const uint8_t*, const int8_t*, int, int, int32_t*, int);
-// By number of positions: as many blocks as 24 accumulators allow, so that few positions still hide the latency.
-constexpr Columns kColumns[13] = {nullptr,       columns<1, 4>, columns<2, 4>, columns<3, 4>,  columns<4, 4>,  columns<5, 4>, columns<6, 4>,
-                                  columns<7, 3>, columns<8, 3>, columns<9, 2>, columns<10, 2>, columns<11, 2>, columns<12, 2>};
+using Tile = void (*)(const DotArguments&, int, int);
+// By number of positions and blocks: enough accumulators to hide the latency, few enough to stay in registers.
+constexpr Tile kTiles[13][5] = {
+    {},
+    {nullptr, tile<1, 1>, tile<1, 2>, tile<1, 3>, tile<1, 4>},
+    {nullptr, tile<2, 1>, tile<2, 2>, tile<2, 3>, tile<2, 4>},
+    {nullptr, tile<3, 1>, tile<3, 2>, tile<3, 3>, tile<3, 4>},
+    {nullptr, tile<4, 1>, tile<4, 2>, tile<4, 3>, tile<4, 4>},
+    {nullptr, tile<5, 1>, tile<5, 2>, tile<5, 3>, tile<5, 4>},
+    {nullptr, tile<6, 1>, tile<6, 2>, tile<6, 3>, tile<6, 4>},
+    {nullptr, tile<7, 1>, tile<7, 2>},
+    {nullptr, tile<8, 1>, tile<8, 2>},
+    {nullptr, tile<9, 1>, tile<9, 2>},
+    {nullptr, tile<10, 1>, tile<10, 2>},
+    {nullptr, tile<11, 1>, tile<11, 2>},
+    {nullptr, tile<12, 1>, tile<12, 2>},
+};
 
 }  // namespace
 
-void dot_i8_avx512vnni(const uint8_t* in, int positions, const int8_t* weight, int blocks, int depth, int32_t* sums, int stride) {
-    // Equal shares of at most 12: 16 positions run as 8 + 8, not as 12 + 4.
-    const int shares = (positions + 11) / 12;
-    for (int s = 0, p = 0; s < shares; ++s) {
-        const int n = (positions - p) / (shares - s);
-        kColumns[n](in + static_cast<long>(p) * depth, weight, blocks, depth, sums + static_cast<long>(p) * stride, stride);
-        p += n;
+void dot_i8_avx512vnni(const DotArguments& a) {
+    // Equal shares of at most 12: 16 positions run as 8 + 8, not as 12 + 4. Blocks outside: their weights stay in the cache.
+    if (a.positions < 1) return;
+    const int shares = (a.positions + 11) / 12, widest = (a.positions + shares - 1) / shares > 6 ? 2 : 4;
+    for (int b = 0; b < a.blocks; b += widest) {
+        const int blocks = a.blocks - b < widest ? a.blocks - b : widest;
+        for (int s = 0, p = 0; s < shares; ++s) {
+            const int n = (a.positions - p) / (shares - s);
+            kTiles[n][blocks](a, p, b);
+            p += n;
+        }
+    }
+}
+
+void row_sums_avx512vnni(const int8_t* in, ptrdiff_t stride, int positions, int length, int32_t* out) {
+    const __m512i ones = _mm512_set1_epi8(1);
+    for (int p = 0; p < positions; ++p) {
+        const int8_t* row = in + p * stride;
+        __m512i sum = _mm512_setzero_si512();
+        int i = 0;
+        for (; i + 64 <= length; i += 64) sum = _mm512_dpbusd_epi32(sum, ones, _mm512_loadu_si512(row + i));
+        if (i < length) sum = _mm512_dpbusd_epi32(sum, ones, _mm512_maskz_loadu_epi8(~0ull >> (64 - (length - i)), row + i));
+        out[p] = -128 * _mm512_reduce_add_epi32(sum);
     }
 }
 

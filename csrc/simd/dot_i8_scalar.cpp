@@ -1,15 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "simd/dot_i8.hpp"
+#include "simd/dot.hpp"
 
 namespace jahp {
 
-void dot_i8_scalar(const std::uint8_t* in, int positions, const std::int8_t* weight, int blocks, int depth, std::int32_t* sums, int stride) {
-    for (int p = 0; p < positions; ++p)
-        for (int o = 0; o < blocks * kDotI8Outputs; ++o) {
-            std::int32_t sum = 0;
-            for (int k = 0; k < depth; ++k) sum += std::int32_t{in[p * depth + k]} * weight[dot_i8_offset(o, k, depth)];
-            sums[static_cast<std::ptrdiff_t>(p) * stride + o] = sum;
-        }
+void dot_i8_scalar(const DotArguments& a) {
+    for (int p = 0; p < a.positions; ++p)
+        for (int b = 0; b < a.blocks; ++b)
+            for (int o = 0; o < kDotOutputs; ++o) {
+                std::uint32_t sum = a.start == nullptr ? 0 : static_cast<std::uint32_t>(a.start[p]);  // wraps: right modulo 2^32
+                for (int g = 0; g < a.group_count; ++g) {
+                    const std::int8_t* in = static_cast<const std::int8_t*>(a.in) + p * a.in_stride + a.groups[g].input;
+                    const std::uint8_t* w = a.weight + b * a.block_stride + std::ptrdiff_t{a.groups[g].weight} * 64 + o * 4;
+                    for (int e = 0; e < 4; ++e) sum += static_cast<std::uint32_t>(in[e] * w[e]);
+                }
+                std::int32_t& out = a.sums[p * a.sums_stride + b * kDotOutputs + o];
+                out = static_cast<std::int32_t>(sum + (a.add ? static_cast<std::uint32_t>(out) : 0));
+            }
+}
+
+void row_sums_scalar(const std::int8_t* in, std::ptrdiff_t stride, int positions, int length, std::int32_t* out) {
+    for (int p = 0; p < positions; ++p) {
+        std::int32_t sum = 0;
+        for (int i = 0; i < length; ++i) sum += in[p * stride + i];
+        out[p] = -128 * sum;
+    }
 }
 
 }  // namespace jahp

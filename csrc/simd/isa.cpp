@@ -3,12 +3,23 @@
 
 #include <string>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "core/error.hpp"
 
 namespace jahp {
 namespace {
 
-constexpr Isa kAll[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avx512vnni};
+constexpr Isa kAll[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::avx512vnni};
+
+#if defined(__x86_64__)
+bool has_avxvnni() {  // gcc 12's __builtin_cpu_supports does not know it; "avx2" has asked the system for the registers
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
+}
+#endif
 
 }  // namespace
 
@@ -17,6 +28,7 @@ const char* isa_name(Isa isa) {
         case Isa::scalar: return "scalar";
         case Isa::neon: return "neon";
         case Isa::avx2: return "avx2";
+        case Isa::avxvnni: return "avxvnni";
         case Isa::avx512vnni: return "avx512vnni";
     }
     return "unknown";
@@ -27,6 +39,7 @@ bool cpu_has(Isa isa) {
         case Isa::scalar: return true;
 #if defined(__x86_64__)
         case Isa::avx2: return __builtin_cpu_supports("avx2");
+        case Isa::avxvnni: return __builtin_cpu_supports("avx2") && has_avxvnni();
         case Isa::avx512vnni:
             return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                    __builtin_cpu_supports("avx512vnni");
@@ -51,7 +64,7 @@ Isa parse_isa(const char* name) {
         if (!cpu_has(isa)) throw Error(Fault::usage, "JAHP_FAST_ISA=" + std::string(name) + ": this CPU lacks it");
         return isa;
     }
-    throw Error(Fault::usage, "JAHP_FAST_ISA=" + std::string(name) + " is none of scalar, avx2, avx512vnni, neon");
+    throw Error(Fault::usage, "JAHP_FAST_ISA=" + std::string(name) + " is none of scalar, avx2, avxvnni, avx512vnni, neon");
 }
 
 }  // namespace jahp

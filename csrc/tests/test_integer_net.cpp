@@ -29,33 +29,59 @@ std::int64_t requantised(const RandomLayer& l, std::int64_t products, int o, std
     return v > limit ? limit : v < -limit ? -limit : v;
 }
 
-Plane random_plane(Random& random, int h, int w, int channels, std::int32_t limit) {
-    Plane plane(h, w, channels);
-    plane.data = random.many<std::int16_t>(plane.data.size(), -limit, limit);
+std::int32_t value(const Plane& plane, const IntegerLayer& layer, int r, int c, int i) {
+    return layer.kernel().bytes ? plane.at<std::int8_t>(r, c)[i] : plane.at<std::int16_t>(r, c)[i];
+}
+
+Plane random_plane(Random& random, int h, int w, int channels, std::int32_t limit, int border, const DotKernel& kernel) {
+    Plane plane(h, w, channels, border, kernel);
+    for (int r = 0; r < h; ++r) {
+        for (int c = 0; c < w; ++c)
+            for (int i = 0; i < channels; ++i) {
+                const std::int64_t v = random(-limit, limit);
+                if (kernel.bytes)
+                    plane.at<std::int8_t>(r, c)[i] = static_cast<std::int8_t>(v);
+                else
+                    plane.at<std::int16_t>(r, c)[i] = static_cast<std::int16_t>(v);
+            }
+        plane.summarise(r, 0, 1, w, kernel);
+    }
     return plane;
 }
 
-// One position at a time and several at once must both be the textbook's sum over cells of the kernel.
-void check_layer(const RandomLayer& l, const IntegerLayer& layer, const Plane& in, int cells, std::int32_t limit) {
-    const auto depth = static_cast<std::size_t>(layer.depth());
-    std::vector<std::int16_t> gathered(depth * static_cast<std::size_t>(in.height * in.width), 77);
-    for (int r = 0; r < in.height; ++r)
-        for (int c = 0; c < in.width; ++c) layer.gather(in, r, c, gathered.data() + static_cast<std::size_t>(r * in.width + c) * depth);
-    const int n = in.height * in.width;
-    std::vector<std::int32_t> out(static_cast<std::size_t>(n * l.outputs));
-    LayerScratch scratch;
-    layer.apply(gathered.data(), layer.depth(), n, scratch, out.data(), l.outputs);
-    for (int r = 0; r < in.height; ++r)
-        for (int c = 0; c < in.width; ++c)
-            for (int o = 0; o < l.outputs; ++o) {
-                std::int64_t sum = 0;
-                for (int cell = 0; cell < cells; ++cell) {
-                    const int y = r + cell / l.kernel - l.kernel / 2, x = c + cell % l.kernel - l.kernel / 2;
-                    if (y < 0 || y >= in.height || x < 0 || x >= in.width) continue;
-                    for (int i = 0; i < l.inputs; ++i) sum += weight_of(l, o, i, cell / l.kernel, cell % l.kernel) * in.at(y, x)[i];
-                }
-                CHECK_EQ(out[static_cast<std::size_t>((r * in.width + c) * l.outputs + o)], requantised(l, sum, o, limit));
-            }
+// All parts of a layer at one position, as 32-bit parameters.
+std::vector<std::int32_t> apply(const IntegerLayer& layer, int parts, const Plane& in, int r, int c) {
+    std::vector<std::int32_t> sums(static_cast<std::size_t>(layer.pitch())), out = sums;
+    for (int part = 0; part < parts; ++part) {
+        const std::vector<DotGroup> groups = layer.groups(part, in.row_pitch(), in.pitch());
+        std::int32_t start = 0;
+        for (const Tap& tap : layer.taps(part))
+            if (layer.kernel().biased) start += in.sum(r + tap.row, c + tap.column);
+        layer.products(part, {in.raw(r, c), in.pitch(), 1, groups.data(), static_cast<int>(groups.size()), nullptr, 0, 0, &start, sums.data(), 0, part > 0}, 0,
+                       layer.blocks());
+    }
+    layer.requantise(sums.data(), 0, 1, 0, layer.blocks(), out.data(), 0);
+    return out;
+}
+
+std::int64_t textbook(const RandomLayer& l, const IntegerLayer& layer, const Plane& in, int cells, int r, int c, int o) {
+    std::int64_t sum = 0;
+    for (int cell = 0; cell < cells; ++cell) {
+        const int y = r + cell / l.kernel - l.kernel / 2, x = c + cell % l.kernel - l.kernel / 2;
+        if (y < 0 || y >= in.height() || x < 0 || x >= in.width()) continue;
+        for (int i = 0; i < l.inputs; ++i) sum += weight_of(l, o, i, cell / l.kernel, cell % l.kernel) * value(in, layer, y, x, i);
+    }
+    return sum;
+}
+
+void check_layer(const RandomLayer& l, const IntegerLayer& layer, int parts, const Plane& in, int cells, std::int32_t limit) {
+    for (int r = 0; r < in.height(); ++r)
+        for (int c = 0; c < in.width(); ++c) {
+            const std::vector<std::int32_t> out = apply(layer, parts, in, r, c);
+            for (int o = 0; o < l.outputs; ++o)
+                CHECK_EQ(out[static_cast<std::size_t>(o)], requantised(l, textbook(l, layer, in, cells, r, c, o), o, limit));
+            for (std::size_t o = static_cast<std::size_t>(l.outputs); o < out.size(); ++o) CHECK_EQ(out[o], 0);
+        }
 }
 
 constexpr int kSizes[][2] = {{1, 1}, {1, 5}, {3, 2}, {4, 7}};
@@ -69,12 +95,54 @@ TEST(convolutions_against_the_textbook) {
             for (const int kernel : {1, 3, 5})
                 for (const int inputs : {1, 6, 33})
                     for (const auto& size : kSizes) {
-                        const RandomLayer l(random, "conv", 5, inputs, kernel, kernel * kernel, limit, limit);
-                        const Plane in = random_plane(random, size[0], size[1], inputs, limit);
-                        check_layer(l, conv_layer(l.tensors(), limit, limit, isa), in, kernel * kernel, limit);
-                        if (kernel == 1) check_layer(l, dense_layer(l.tensors(), limit, limit, isa), in, 1, limit);
-                        if (kernel > 1) check_layer(l, masked_layer(l.tensors(), limit, limit, isa), in, kernel * kernel / 2, limit);
+                        const RandomLayer l(random, "conv", 21, inputs, kernel, kernel * kernel, limit, limit);
+                        const IntegerLayer conv = conv_layer(l.tensors(), limit, limit, isa);
+                        const Plane in = random_plane(random, size[0], size[1], inputs, limit, kernel / 2, conv.kernel());
+                        check_layer(l, conv, 1, in, kernel * kernel, limit);
+                        if (kernel == 1) check_layer(l, dense_layer(l.tensors(), limit, limit, isa), 1, in, 1, limit);
+                        if (kernel > 1) check_layer(l, masked_layer(l.tensors(), limit, limit, isa), 2, in, kernel * kernel / 2, limit);
                     }
+}
+
+TEST(whole_planes_in_strips) {
+    Random random(6);
+    for (const Isa isa : all_isas())
+        for (const std::int32_t limit : {127, 4095})
+            for (const auto& size : {Position{1, 1}, Position{9, 5}, Position{6, 53}})
+                for (const int threads : {1, 3}) {
+                    const RandomLayer l(random, "conv", 70, 5, 3, 9, limit, limit);
+                    const IntegerLayer layer = conv_layer(l.tensors(), limit, limit, isa);
+                    const Plane in = random_plane(random, size.row + 1, size.column + 2, 5, limit, 1, layer.kernel());
+                    Plane out(size.row, size.column, 70, 2, layer.kernel());  // the upper left only
+                    ThreadTeam team(threads);
+                    convolve(layer, in, out, team);
+                    for (int r = 0; r < size.row; ++r)
+                        for (int c = 0; c < size.column; ++c) {
+                            std::int32_t sum = 0;
+                            for (int o = 0; o < 70; ++o) {
+                                const std::int32_t v = value(out, layer, r, c, o);
+                                CHECK_EQ(v, requantised(l, textbook(l, layer, in, 9, r, c, o), o, limit));
+                                sum += v;
+                            }
+                            if (layer.kernel().biased) CHECK_EQ(out.sum(r, c), -128 * sum);
+                        }
+                }
+}
+
+TEST(halves_of_the_outputs_in_turn) {
+    Random random(7);
+    for (const Isa isa : all_isas())
+        for (const int half : {1, 16, 21}) {
+            const RandomLayer l(random, "parameters", 2 * half, 9, 1, 1, 127, 1 << 23);
+            const IntegerLayer layer = dense_layer(l.tensors(), 127, 1 << 23, isa, BlockOrder::halves);
+            const Plane in = random_plane(random, 1, 1, 9, 127, 0, layer.kernel());
+            const std::vector<std::int32_t> out = apply(layer, 1, in, 0, 0);
+            CHECK_EQ(static_cast<int>(out.size()), (half + 15) / 16 * 32);
+            for (int o = 0; o < 2 * half; ++o) {
+                const int channel = o % half, block = 2 * (channel / 16) + o / half;
+                CHECK_EQ(out[static_cast<std::size_t>(16 * block + channel % 16)], requantised(l, textbook(l, layer, in, 1, 0, 0, o), o, 1 << 23));
+            }
+        }
 }
 
 TEST(transposed_convolution_against_the_scatter_formula) {
@@ -84,7 +152,8 @@ TEST(transposed_convolution_against_the_scatter_formula) {
             for (const int threads : {1, 3}) {
                 const int h = size[0], w = size[1];
                 const RandomLayer l(random, "deconv", 5, 3, 5, 6, 127, 127);
-                const Plane in = random_plane(random, h, w, 3, 127);
+                const std::vector<IntegerLayer> phases = transposed_layers(l.tensors(), 127, 127, isa);
+                const Plane in = random_plane(random, h, w, 3, 127, 1, phases[0].kernel());
                 Sums sums(2 * h, 2 * w, 5);
                 for (int r = 0; r < h; ++r)  // input (r, c) adds its weighted kernel around output (2r, 2c)
                     for (int c = 0; c < w; ++c)
@@ -93,15 +162,15 @@ TEST(transposed_convolution_against_the_scatter_formula) {
                                 const int y = 2 * r + ky - 2, x = 2 * c + kx - 2;
                                 if (y < 0 || y >= 2 * h || x < 0 || x >= 2 * w) continue;
                                 for (int o = 0; o < 5; ++o)
-                                    for (int i = 0; i < 3; ++i) sums.at(y, x, o) += weight_of(l, o, i, ky, kx) * in.at(r, c)[i];
+                                    for (int i = 0; i < 3; ++i) sums.at(y, x, o) += weight_of(l, o, i, ky, kx) * value(in, phases[0], r, c, i);
                             }
                 ThreadTeam team(threads);
-                const TransposedLayer layer(l.tensors(), 127, 127, isa);
                 for (const int cut : {0, 1}) {
-                    const Plane out = layer.apply(in, 2 * h - cut, 2 * w - cut, team);
-                    for (int y = 0; y < out.height; ++y)
-                        for (int x = 0; x < out.width; ++x)
-                            for (int o = 0; o < 5; ++o) CHECK_EQ(out.at(y, x)[o], requantised(l, sums.at(y, x, o), o, 127));
+                    Plane out(2 * h - cut, 2 * w - cut, 5, 1, phases[0].kernel());
+                    convolve_transposed(phases, in, out, team);
+                    for (int y = 0; y < out.height(); ++y)
+                        for (int x = 0; x < out.width(); ++x)
+                            for (int o = 0; o < 5; ++o) CHECK_EQ(value(out, phases[0], y, x, o), requantised(l, sums.at(y, x, o), o, 127));
                 }
             }
 }
@@ -116,12 +185,9 @@ TEST(rounding_by_hand) {
     l.shift = {1};
     const auto at = [&](std::int32_t input, std::int32_t limit = 100) {
         const IntegerLayer layer = dense_layer(l.tensors(), 127, limit, Isa::scalar);
-        std::vector<std::int16_t> in(static_cast<std::size_t>(layer.depth()));
-        in[0] = static_cast<std::int16_t>(input);
-        LayerScratch scratch;
-        std::int32_t out = 0;
-        layer.apply(in.data(), layer.depth(), 1, scratch, &out, 1);
-        return out;
+        Plane in(1, 1, 1, 0, layer.kernel());
+        in.at<std::int16_t>(0, 0)[0] = static_cast<std::int16_t>(input);  // the scalar kernel's activations
+        return apply(layer, 1, in, 0, 0)[0];
     };
     CHECK_EQ(at(1), 1);    // a half rounds up,
     CHECK_EQ(at(-1), 0);   // below zero too
@@ -163,7 +229,7 @@ TEST(tensors_that_do_not_fit) {
     CHECK_FAULT(model, "even kernel", build(even));
     CHECK_FAULT(model, "even kernel", masked_layer(even.tensors(), 127, 127, Isa::scalar));
     CHECK_FAULT(model, "not 1x1", dense_layer(good.tensors(), 127, 127, Isa::scalar));
-    CHECK_FAULT(model, "not 5x5", TransposedLayer(good.tensors(), 127, 127, Isa::scalar));
+    CHECK_FAULT(model, "not 5x5", transposed_layers(good.tensors(), 127, 127, Isa::scalar));
 }
 
 TEST(sums_at_the_limit_of_31_bits) {
