@@ -12,15 +12,15 @@
 #include <span>
 #include <vector>
 
+#include "core/aligned.hpp"
+#include "simd/range_decode.hpp"
+
 namespace jahp {
 
 class CdfTables {
   public:
-    static constexpr int kBucketBits = 6;  // first step of the symbol search: 64 buckets a row
-
     struct Row {
         const std::uint16_t* starts;   // size + 1 entries
-        const std::uint16_t* buckets;  // 64 entries: the last symbol that starts at or before the bucket
         std::int32_t low;
         std::int32_t size;             // also the index of the escape
     };
@@ -37,6 +37,9 @@ class CdfTables {
     std::int32_t rows() const { return static_cast<std::int32_t>(rows_.size()); }
     const Row& row(std::int32_t i) const { return rows_[static_cast<std::size_t>(i)]; }
 
+    // The same rows as the decoder's inner loop reads them.
+    LinedTables lined() const { return {lined_rows_.data(), lines_.data(), buckets_.data(), prob_bits_}; }
+
     // Exclusive end of entry k of a row.
     std::uint32_t end(const Row& row, std::int32_t k) const {
         return k == row.size ? std::uint32_t{1} << prob_bits_ : row.starts[k + 1];
@@ -45,8 +48,11 @@ class CdfTables {
   private:
     int prob_bits_;
     std::vector<std::uint16_t> starts_;
-    std::vector<std::uint16_t> buckets_;
     std::vector<Row> rows_;
+    void add_lines(const Row& row);
+    AlignedVector<std::uint16_t> lines_;
+    std::vector<std::uint16_t> buckets_;
+    std::vector<LinedRow> lined_rows_;
 };
 
 }  // namespace jahp

@@ -130,7 +130,7 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
                        StageTimes* times) {
     check_layout(layout, threads);
     check_lanes(layout.lanes);
-    const int m = model.latents(), n = model.hyper_latents(), lane_mask = layout.lanes - 1;
+    const int m = model.latents(), n = model.hyper_latents();
     Latents out;
     out.height = layout.height;
     out.width = layout.width;
@@ -140,12 +140,13 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
     }
     const std::size_t y_count = static_cast<std::size_t>(layout.height) * static_cast<std::size_t>(layout.width) * static_cast<std::size_t>(m);
     const std::size_t z_count = static_cast<std::size_t>(out.hyper_height) * static_cast<std::size_t>(out.hyper_width) * static_cast<std::size_t>(n);
-    RangeDecoder coder(model.tables(), layout.lanes, payload, y_count + z_count);
+    RangeDecoder coder(model.tables(), layout.lanes, payload, y_count + z_count, model.isa());
     out.z.resize(z_count);
     {
         const Stopwatch watch(field(times, &StageTimes::coder));
-        for (std::size_t i = 0; i < z_count;)
-            for (int c = 0; c < n; ++c, ++i) out.z[i] = coder.get(c & lane_mask, c);
+        std::vector<Symbol> rows;
+        for (int c = 0; c < n; ++c) rows.push_back({c, 0});
+        for (std::size_t i = 0; i < z_count; i += rows.size()) coder.run(rows.data(), n, 0, false, out.z.data() + i);
     }
     out.y.resize(y_count);
     Steps steps(model, layout, false, threads, times);
@@ -156,18 +157,17 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
         const Symbol* symbol = symbols.data();
         for (const Position at : positions) {
             std::int32_t* y = out.y.data() + offset(model, layout, at);
-            for (int c = 0; c < m; ++c, ++symbol) {
-                if (symbol->row < 0) {
-                    y[c] = skipped(model, *symbol);
-                    check_value(y[c], limit, Fault::format);
-                } else if (form_a) {
-                    y[c] = coder.get(c & lane_mask, symbol->row, symbol->mean >> mean_bits);
-                } else {
-                    const std::int64_t value = (std::int64_t{coder.get(c & lane_mask, symbol->row)} << mean_bits) + symbol->mean;
-                    check_value(value, limit, Fault::format);
-                    y[c] = static_cast<std::int32_t>(value);
-                }
+            coder.run(symbol, m, mean_bits, form_a, y);
+            for (int c = 0; c < m && (!form_a || layout.skip > 0); ++c) {  // what the coder gave is ŷ but for form B and skipped symbols
+                std::int64_t value = y[c];
+                if (symbol[c].row < 0)
+                    value = skipped(model, symbol[c]);
+                else if (!form_a)
+                    value = (value << mean_bits) + symbol[c].mean;
+                check_value(value, limit, Fault::format);
+                y[c] = static_cast<std::int32_t>(value);
             }
+            symbol += m;
             steps.net().reveal(at, y);
         }
     });

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 namespace jahp {
 namespace {
@@ -133,20 +132,9 @@ std::span<const Symbol> ContextNet::symbols() {
 
 void ContextNet::reveal(Position at, const std::int32_t* y) {
     if (!model_.context()) return;
-    model_.context_input(y, context_.raw(at.row, at.column));
-    context_.summarise(at.row, at.column, 1, 1, model_.kernel());
-    const auto* groups = static_cast<const std::uint8_t*>(context_.raw(at.row, at.column));
-    std::uint64_t* bits = nonzero_.data() + times(at.row + context_border_, context_columns_ * words_) + times(at.column + context_border_, words_);
-    const int count = model_.context_layer().groups_per_tap(kNewTaps);
-    for (int word = 0; word < words_; ++word) {
-        std::uint64_t set = 0;
-        for (int g = 64 * word; g < std::min(count, 64 * word + 64); ++g) {
-            std::uint32_t group;
-            std::memcpy(&group, groups + kDotGroupBytes * g, sizeof group);
-            set |= std::uint64_t{group != 0} << (g % 64);
-        }
-        bits[word] = set;
-    }
+    std::uint64_t* nonzero = nonzero_.data() + times(at.row + context_border_, context_columns_ * words_) + times(at.column + context_border_, words_);
+    const std::int32_t sum = model_.context_input(y, context_.raw(at.row, at.column), nonzero);
+    if (model_.kernel().biased) context_.sum(at.row, at.column) = -128 * sum;
 }
 
 // The groups of a part's taps that are not zero at every position of the tile.

@@ -2,10 +2,12 @@
 #include "core/entropy_model.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <type_traits>
 
 #include "core/error.hpp"
+#include "core/range_coder.hpp"
 
 namespace jahp {
 namespace {
@@ -23,9 +25,8 @@ std::vector<std::int32_t> copy(std::span<const std::int32_t> v) { return {v.begi
 EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
     : latents_(t.latents), hyper_latents_(t.hyper_latents), conditional_(t.conditional), means_(t.means), form_(t.form),
       activation_limit_(t.activation_bits == 8 ? 127 : 4095), mean_bits_(t.mean_bits), z_bits_(t.z_bits),
-      kernel_(dot_kernel_for(isa, activation_limit_)), tables_(t.prob_bits, t.table_low, t.table_size, t.table_starts), context_mul_(copy(t.context_mul)),
-      context_add_(copy(t.context_add)), context_shift_(copy(t.context_shift)), z_offset_(copy(t.z_offset)),
-      scale_thresholds_(copy(t.scale_thresholds)), scale_row_(copy(t.scale_row)), scale_drop_(copy(t.scale_drop)) {
+      isa_(isa), kernel_(dot_kernel_for(isa, activation_limit_)), tables_(t.prob_bits, t.table_low, t.table_size, t.table_starts), context_mul_(copy(t.context_mul)),
+      context_add_(copy(t.context_add)), context_shift_(copy(t.context_shift)), z_offset_(copy(t.z_offset)) {
     const auto m = static_cast<std::size_t>(latents_);
     require(latents_ >= 1 && latents_ <= 4096 && hyper_latents_ >= 0 && hyper_latents_ <= 4096, "channel count is not in 1..4096");
     require(t.activation_bits == 8 || t.activation_bits == 16, "activation_bits must be 8 or 16");
@@ -55,9 +56,14 @@ EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
     if (t.context) {
         require(context_mul_.size() == m && context_add_.size() == m && context_shift_.size() == m,
                 "context_input must have one element a latent");
-        for (std::size_t c = 0; c < m; ++c)
-            require(std::abs(std::int64_t{context_mul_[c]}) <= kMaxContextMul && context_shift_[c] >= 0 && context_shift_[c] <= 31,
-                    "context_input is out of range");
+        const std::int64_t most = form_ == Form::a ? kMaxSymbol : std::int64_t{kMaxSymbol} << mean_bits_;  // |ŷ|
+        bool narrow = true;
+        for (std::size_t c = 0; c < m; ++c) {
+            const std::int64_t mul = std::abs(std::int64_t{context_mul_[c]});
+            require(mul <= kMaxContextMul && context_shift_[c] >= 0 && context_shift_[c] <= 31, "context_input is out of range");
+            narrow = narrow && most * mul + std::abs(std::int64_t{context_add_[c]}) < std::int64_t{1} << 31;
+        }
+        context_input_ = context_input_for(isa, narrow);
         context_ = masked_layer(t.context_prediction[0], activation_limit_, activation_limit_, isa);
         require(context_->inputs() == latents_, "the context layer does not read the latents");
         slope_ = t.context_prediction[0].kernel / 2 + 1;
@@ -75,16 +81,31 @@ EntropyModel::EntropyModel(const EntropyTensors& t, Isa isa)
                     entropy_parameters_[2].inputs() == entropy_parameters_[1].outputs() &&
                     entropy_parameters_[2].outputs() == parameter_count, "layers of entropy_parameters do not fit each other");
     }
-    if (conditional_) {
-        require(!scale_row_.empty() && scale_drop_.size() == scale_row_.size() && scale_thresholds_.size() + 1 == scale_row_.size(),
-                "the scale table needs S rows and drops and S - 1 thresholds");
-        require(std::is_sorted(scale_thresholds_.begin(), scale_thresholds_.end()), "scale thresholds do not rise");
-        for (std::size_t s = 0; s < scale_row_.size(); ++s) {
-            require(scale_drop_[s] >= 0 && scale_drop_[s] <= mean_bits_, "scale drop is not in 0..mean_bits");
-            const int fractions = form_ == Form::a && means_ ? 1 << (mean_bits_ - scale_drop_[s]) : 1;
-            require(scale_row_[s] >= 0 && scale_row_[s] <= tables_.rows() - fractions, "scale row is outside of the tables");
-        }
+    if (conditional_) make_scale_table(t);
+}
+
+void EntropyModel::make_scale_table(const EntropyTensors& t) {
+    const std::size_t scales = t.scale_row.size();
+    require(scales >= 1 && scales <= 65536 && t.scale_drop.size() == scales && t.scale_thresholds.size() + 1 == scales,
+            "the scale table needs 1 to 65536 rows, as many drops and one threshold less");
+    require(std::is_sorted(t.scale_thresholds.begin(), t.scale_thresholds.end()), "scale thresholds do not rise");
+    for (std::size_t s = 0; s < scales; ++s) {
+        require(t.scale_drop[s] >= 0 && t.scale_drop[s] <= mean_bits_, "scale drop is not in 0..mean_bits");
+        const int fractions = form_ == Form::a && means_ ? 1 << (mean_bits_ - t.scale_drop[s]) : 1;
+        require(t.scale_row[s] >= 0 && t.scale_row[s] <= tables_.rows() - fractions, "scale row is outside of the tables");
+        require(t.scale_row[s] < 1 << 28, "there are too many tables");
+        row_drop_.push_back(t.scale_row[s] | t.scale_drop[s] << 28);
     }
+    thresholds_ = copy(t.scale_thresholds);
+    for (std::vector<std::int32_t>* v : {&thresholds_, &row_drop_})
+        v->resize((scales + 63) / 64 * 64, v == &thresholds_ ? std::numeric_limits<std::int32_t>::max() : 0);
+    for (std::uint32_t key = 0, below = 0; key < kScaleKeys; ++key) {
+        while (below < t.scale_thresholds.size() && scale_key(t.scale_thresholds[below]) < key) ++below;
+        floor_.push_back(static_cast<std::uint16_t>(below));
+    }
+    scale_table_ = {thresholds_.data(), row_drop_.data(), static_cast<int>(scales), floor_.data(),
+                    form_ == Form::a && means_ ? (1 << mean_bits_) - 1 : 0, 0};
+    symbol_rows_ = symbol_rows_for(isa_, static_cast<int>(scales));
 }
 
 Plane EntropyModel::hyper_features(std::span<const std::int32_t> z, int hz, int wz, int height, int width, ThreadTeam& team) const {
@@ -112,29 +133,6 @@ Plane EntropyModel::hyper_features(std::span<const std::int32_t> z, int hz, int 
     Plane out(height, width, h_s_last_->outputs(), 0, kernel_);
     convolve(*h_s_last_, wide, out, team);
     return out;
-}
-
-void EntropyModel::context_input(const std::int32_t* y, void* out) const {
-    const auto put = [&](auto* to) {
-        for (std::size_t c = 0; c < context_mul_.size(); ++c) {
-            const std::int64_t v = (std::int64_t{y[c]} * context_mul_[c] + context_add_[c]) >> context_shift_[c];
-            to[c] = static_cast<std::remove_pointer_t<decltype(to)>>(std::clamp<std::int64_t>(v, -activation_limit_, activation_limit_));
-        }
-    };
-    if (kernel_.bytes)
-        put(static_cast<std::int8_t*>(out));
-    else
-        put(static_cast<std::int16_t*>(out));
-}
-
-void EntropyModel::symbols(const std::int32_t* scales, const std::int32_t* means, int n, int skip, Symbol* out) const {
-    const std::int32_t mask = form_ == Form::a && means_ ? (1 << mean_bits_) - 1 : 0;
-    for (int c = 0; c < n; ++c) {
-        const auto scale = std::upper_bound(scale_thresholds_.begin(), scale_thresholds_.end(), scales[c]) - scale_thresholds_.begin();
-        const std::int32_t mean = means == nullptr ? 0 : means[c];
-        const std::int32_t row = scale_row_[static_cast<std::size_t>(scale)] + ((mean & mask) >> scale_drop_[static_cast<std::size_t>(scale)]);
-        out[c] = {scale < skip ? -1 : row, mean};
-    }
 }
 
 }  // namespace jahp

@@ -11,7 +11,8 @@
 #include "core/cdf.hpp"
 #include "core/integer_net.hpp"
 #include "core/wavefront.hpp"
-#include "simd/symbol.hpp"
+#include "simd/context_input.hpp"
+#include "simd/symbol_rows.hpp"
 
 namespace jahp {
 
@@ -49,6 +50,8 @@ class EntropyModel {
 
     // Throws Error(model) where the tensors contradict each other, a sum could overflow or a row is out of the tables.
     EntropyModel(const EntropyTensors& tensors, Isa isa);
+    EntropyModel(const EntropyModel&) = delete;
+    EntropyModel& operator=(const EntropyModel&) = delete;
 
     int latents() const { return latents_; }
     int hyper_latents() const { return hyper_latents_; }
@@ -69,31 +72,47 @@ class EntropyModel {
     const IntegerLayer& context_layer() const { return *context_; }
     const IntegerLayer& parameters(int i) const { return entropy_parameters_[static_cast<std::size_t>(i)]; }
     const DotKernel& kernel() const { return kernel_; }  // of all layers
+    Isa isa() const { return isa_; }
 
     // What z alone decides, for height x width positions of y: the features that enter entropy_parameters (with context)
     // or the input of the last layer of h_s (without). z: hz x wz x N. Only for models with a hyperprior.
     Plane hyper_features(std::span<const std::int32_t> z, int hz, int wz, int height, int width, ThreadTeam& team) const;
 
-    // clamp((ŷ * mul + add) >> shift) of one position, as activations of the kernel's type.
-    void context_input(const std::int32_t* y, void* out) const;
+    // clamp((ŷ * mul + add) >> shift) of one position, as activations of the kernel's type; the rest as simd/context_input.hpp has it.
+    std::int32_t context_input(const std::int32_t* y, void* out, std::uint64_t* nonzero) const {
+        const ContextTable table{context_mul_.data(), context_add_.data(), context_shift_.data(), activation_limit_, latents_};
+        return kernel_.bytes ? context_input_.to_i8(y, table, static_cast<std::int8_t*>(out), nonzero)
+                             : context_input_.to_i16(y, table, static_cast<std::int16_t*>(out), nonzero);
+    }
 
     // `n` symbols of a conditional model from their parameters; means is null in a model without. Symbols with a scale index
     // below `skip` are not coded.
-    void symbols(const std::int32_t* scales, const std::int32_t* means, int n, int skip, Symbol* out) const;
+    void symbols(const std::int32_t* scales, const std::int32_t* means, int n, int skip, Symbol* out) const {
+        ScaleTable table = scale_table_;
+        table.skip = skip;
+        symbol_rows_(scales, means, table, n, out);
+    }
 
   private:
+    void make_scale_table(const EntropyTensors& tensors);
+
     int latents_, hyper_latents_;
     bool conditional_, means_;
     Form form_;
     std::int32_t activation_limit_;
     int mean_bits_, z_bits_, slope_ = 0;
+    Isa isa_;
     DotKernel kernel_;
     CdfTables tables_;
     std::vector<std::vector<IntegerLayer>> h_s_;  // the phases of the first two layers
     std::optional<IntegerLayer> h_s_last_, context_;
     std::vector<IntegerLayer> entropy_parameters_;
+    ContextInput context_input_{};
     std::vector<std::int32_t> context_mul_, context_add_, context_shift_, z_offset_;
-    std::vector<std::int32_t> scale_thresholds_, scale_row_, scale_drop_;
+    std::vector<std::int32_t> thresholds_, row_drop_;  // as ScaleTable wants them
+    std::vector<std::uint16_t> floor_;
+    ScaleTable scale_table_{};
+    SymbolRows symbol_rows_ = nullptr;
 };
 
 }  // namespace jahp

@@ -17,6 +17,8 @@ void append(std::vector<std::uint8_t>& out, std::uint32_t value, int bytes) {
     for (int i = 0; i < bytes; ++i) out.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
 }
 
+[[noreturn]] void value_out_of_range(std::int32_t value) { throw Error(Fault::format, "symbol " + std::to_string(value) + " is beyond 32767"); }
+
 bool in_support(const CdfTables::Row& row, std::int64_t v) { return v >= row.low && v < std::int64_t{row.low} + row.size; }
 
 }  // namespace
@@ -82,9 +84,9 @@ std::vector<std::uint8_t> RangeEncoder::finish(int lanes, std::size_t min_bytes)
     return out;
 }
 
-RangeDecoder::RangeDecoder(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload, std::uint64_t max_symbols)
-    : tables_(tables), prob_bits_(tables.prob_bits()), bucket_shift_(prob_bits_ - CdfTables::kBucketBits), lanes_(lanes),
-      mask_((1u << prob_bits_) - 1), bytes_(payload.size()) {
+RangeDecoder::RangeDecoder(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload, std::uint64_t max_symbols,
+                           Isa isa)
+    : tables_(tables), lined_(tables.lined()), run_(range_decode_for(isa)), prob_bits_(tables.prob_bits()), lanes_(lanes), bytes_(payload.size()) {
     check_lanes(lanes);
     const std::size_t states = 4 * static_cast<std::size_t>(lanes);
     if (payload.size() < 4 + states)
@@ -97,11 +99,46 @@ RangeDecoder::RangeDecoder(const CdfTables& tables, int lanes, std::span<const s
     escape_ = payload.data() + 4;
     escape_end_ = escape_ + 2 * static_cast<std::size_t>(escapes);
     for (int lane = 0; lane < lanes; ++lane) {
-        state_[lane] = read_u32(escape_end_ + 4 * lane);
-        if (state_[lane] < kLaneStart) throw Error(Fault::format, "state of lane " + std::to_string(lane) + " is below 2^16");
+        state_.lane[lane] = read_u32(escape_end_ + 4 * lane);
+        if (state_.lane[lane] < kLaneStart) throw Error(Fault::format, "state of lane " + std::to_string(lane) + " is below 2^16");
     }
-    begin_ = next_ = escape_end_ + states;
-    end_ = begin_ + ((payload.data() + payload.size() - begin_) & ~std::ptrdiff_t{1});
+    state_.next = escape_end_ + states;
+    state_.end = state_.next + ((payload.data() + payload.size() - state_.next) & ~std::ptrdiff_t{1});  // leaves out an odd last byte
+}
+
+std::uint32_t RangeDecoder::next_word() {
+    if (state_.next == state_.end) throw Error(Fault::format, "payload ends before its last symbol");
+    const std::uint32_t word = state_.next[0] | static_cast<std::uint32_t>(state_.next[1]) << 8;
+    state_.next += 2;
+    return word;
+}
+
+std::int32_t RangeDecoder::get(int lane, std::int32_t row, std::int32_t shift) {
+    const CdfTables::Row& r = tables_.row(row);
+    std::uint32_t x = state_.lane[lane];
+    const std::uint32_t slot = x & ((1u << prob_bits_) - 1);
+    const auto k = static_cast<std::int32_t>(std::upper_bound(r.starts, r.starts + r.size + 1, slot) - r.starts) - 1;
+    const std::uint32_t start = r.starts[k];
+    x = (tables_.end(r, k) - start) * (x >> prob_bits_) + slot - start;
+    if (x < kLaneStart) x = x << 16 | next_word();
+    state_.lane[lane] = x;
+    if (k == r.size) return get_escape(r, shift);
+    const std::int32_t value = r.low + k + shift;
+    if (value > kMaxSymbol || value < -kMaxSymbol) value_out_of_range(value);
+    return value;
+}
+
+void RangeDecoder::run(const Symbol* symbols, int count, int mean_bits, bool shifted, std::int32_t* out) {
+    const auto shift = [&](int i) { return shifted ? symbols[i].mean >> mean_bits : 0; };
+    for (int i = 0; (i = run_(lined_, state_, symbols, i, count, lanes_ - 1, out)) < count; ++i)
+        out[i] = get(i & (lanes_ - 1), symbols[i].row, shift(i)) - shift(i);
+    std::int32_t most = 0, least = 0;
+    for (int i = 0; i < count; ++i) {
+        out[i] = symbols[i].row < 0 ? 0 : out[i] + shift(i);
+        most = std::max(most, out[i]);
+        least = std::min(least, out[i]);
+    }
+    if (most > kMaxSymbol || least < -kMaxSymbol) value_out_of_range(most > kMaxSymbol ? most : least);
 }
 
 std::int32_t RangeDecoder::get_escape(const CdfTables::Row& row, std::int32_t shift) {
@@ -116,19 +153,13 @@ std::int32_t RangeDecoder::get_escape(const CdfTables::Row& row, std::int32_t sh
 
 void RangeDecoder::finish(std::size_t min_bytes) const {
     for (int lane = 0; lane < lanes_; ++lane)
-        if (state_[lane] != kLaneStart) throw Error(Fault::format, "lane " + std::to_string(lane) + " does not end at 2^16");
+        if (state_.lane[lane] != kLaneStart) throw Error(Fault::format, "lane " + std::to_string(lane) + " does not end at 2^16");
     if (escape_ != escape_end_) throw Error(Fault::format, "payload has more escapes than its symbols need");
-    const std::size_t left = static_cast<std::size_t>(end_ - next_) + (bytes_ & 1);
+    const std::size_t left = static_cast<std::size_t>(state_.end - state_.next) + (bytes_ & 1);
     if (left == 0) return;
     if (bytes_ != min_bytes) throw Error(Fault::format, std::to_string(left) + " bytes of payload are left over");
-    if (std::any_of(next_, next_ + left, [](std::uint8_t b) { return b != 0; }))
+    if (std::any_of(state_.next, state_.next + left, [](std::uint8_t b) { return b != 0; }))
         throw Error(Fault::format, "payload padding is not zero");
-}
-
-void RangeDecoder::out_of_words() { throw Error(Fault::format, "payload ends before its last symbol"); }
-
-void RangeDecoder::value_out_of_range(std::int32_t value) {
-    throw Error(Fault::format, "symbol " + std::to_string(value) + " is beyond 32767");
 }
 
 }  // namespace jahp

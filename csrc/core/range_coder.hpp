@@ -66,46 +66,29 @@ class RangeDecoder {
   public:
     // The payload must stay alive and unchanged. max_symbols bounds the escapes that it may claim.
     // Throws Error(format) if it cannot hold the states or claims more escapes than that.
-    RangeDecoder(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload, std::uint64_t max_symbols);
+    RangeDecoder(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload, std::uint64_t max_symbols, Isa isa = best_isa());
 
     // The next symbol of `lane` under `row`; mirrors RangeEncoder::put. Throws Error(format) at the end of the words or
     // escapes, for an escape that the table could have coded, and for a value beyond 32767.
-    std::int32_t get(int lane, std::int32_t row, std::int32_t shift = 0) {
-        const CdfTables::Row& r = tables_.row(row);
-        std::uint32_t x = state_[lane];
-        const std::uint32_t slot = x & mask_;
-        std::int32_t k = r.buckets[slot >> bucket_shift_];
-        while (k < r.size && r.starts[k + 1] <= slot) ++k;
-        const std::uint32_t start = r.starts[k];
-        x = (tables_.end(r, k) - start) * (x >> prob_bits_) + slot - start;
-        if (x < kLaneStart) x = x << 16 | next_word();
-        state_[lane] = x;
-        if (k == r.size) [[unlikely]] return get_escape(r, shift);
-        const std::int32_t value = r.low + k + shift;
-        if (value > kMaxSymbol || value < -kMaxSymbol) [[unlikely]] value_out_of_range(value);
-        return value;
-    }
+    std::int32_t get(int lane, std::int32_t row, std::int32_t shift = 0);
+
+    // The next `count` symbols, those of channels 0, 1 ... of one position: as get() for each, with lane = channel mod lanes and
+    // shift = shifted ? mean >> mean_bits : 0. Symbols of row -1 are passed over; out is 0 there.
+    void run(const Symbol* symbols, int count, int mean_bits, bool shifted, std::int32_t* out);
 
     // The end check: all lanes back at 2^16, every escape and word used, and nothing behind them but zeros, those only in a
     // payload of exactly min_bytes. Throws Error(format).
     void finish(std::size_t min_bytes = 0) const;
 
   private:
-    std::uint32_t next_word() {
-        if (next_ == end_) [[unlikely]] out_of_words();
-        const std::uint32_t word = next_[0] | static_cast<std::uint32_t>(next_[1]) << 8;
-        next_ += 2;
-        return word;
-    }
+    std::uint32_t next_word();
     std::int32_t get_escape(const CdfTables::Row& row, std::int32_t shift);
-    [[noreturn]] static void out_of_words();
-    [[noreturn]] static void value_out_of_range(std::int32_t value);
 
     const CdfTables& tables_;
-    int prob_bits_, bucket_shift_, lanes_;
-    std::uint32_t mask_;
-    std::uint32_t state_[kMaxLanes];
-    const std::uint8_t *begin_, *next_, *end_;  // words; end_ leaves out an odd last byte
+    LinedTables lined_;
+    RangeDecodeRun run_;
+    int prob_bits_, lanes_;
+    RangeState state_;
     const std::uint8_t *escape_, *escape_end_;
     std::size_t bytes_;
 };

@@ -12,7 +12,7 @@ using U16 = std::vector<std::uint16_t>;
 
 }  // namespace
 
-TEST(rows_buckets_and_ends) {
+TEST(rows_lines_and_ends) {
     for (const int bits : {15, 16}) {
         Random random(static_cast<std::uint32_t>(bits));
         const RandomTables t(random, bits, 40);
@@ -31,9 +31,21 @@ TEST(rows_buckets_and_ends) {
                 if (k < row.size) CHECK_EQ(tables.end(row, k), row.starts[k + 1]);
             }
             CHECK_EQ(tables.end(row, row.size), 1u << bits);
-            for (std::uint32_t slot = 0; slot < 1u << bits; slot += 1u << (bits - CdfTables::kBucketBits)) {
-                const std::uint16_t k = row.buckets[slot >> (bits - CdfTables::kBucketBits)];
-                CHECK(row.starts[k] <= slot && slot < tables.end(row, k));
+            const LinedTables lined = tables.lined();
+            CHECK_EQ(lined.prob_bits, bits);
+            const LinedRow& as_lines = lined.rows[r];
+            CHECK_EQ(as_lines.low, row.low);
+            CHECK_EQ(as_lines.size, row.size);
+            CHECK_EQ(as_lines.bucket < 0, row.size + 2 <= kLineEntries);
+            const std::uint16_t* entries = lined.lines + static_cast<std::size_t>(as_lines.line) * kLineEntries;
+            CHECK_EQ(reinterpret_cast<std::uintptr_t>(entries) % 64, 0u);
+            CHECK_EQ(entries[0], 0xFFFF);
+            for (std::int32_t k = 0; k <= row.size; ++k) CHECK_EQ(entries[k + 1], tables.end(row, k) - 1);
+            for (std::int32_t k = row.size + 2; k % kLineEntries != 0; ++k) CHECK_EQ(entries[k], 0xFFFF);
+            for (std::uint32_t b = 0; b < 1u << kLineBucketBits && as_lines.bucket >= 0; ++b) {
+                const std::uint32_t line = lined.buckets[static_cast<std::uint32_t>(as_lines.bucket) + b], slot = b << (bits - kLineBucketBits);
+                if (line > 0) CHECK(entries[line * kLineEntries - 1] < slot);  // the entry is not before this line
+                CHECK(entries[line * kLineEntries + kLineEntries - 1] >= slot);  // but in it
             }
             first += static_cast<std::size_t>(row.size) + 1;
         }
