@@ -18,7 +18,15 @@ def range_encode(
     tables: CdfTables, lanes: int, lane: _Int32, row: _Int32, value: _Int32, shift: _Int32, min_bytes: int = 0, oracle: bool = False
 ) -> bytes: ...
 def range_decode(
-    tables: CdfTables, lanes: int, payload: Buffer, lane: _Int32, row: _Int32, shift: _Int32, min_bytes: int = 0, oracle: bool = False
+    tables: CdfTables,
+    lanes: int,
+    payload: Buffer,
+    lane: _Int32,
+    row: _Int32,
+    shift: _Int32,
+    min_bytes: int = 0,
+    oracle: bool = False,
+    isa: str = "",
 ) -> _Int32: ...
 
 class CdfTables:

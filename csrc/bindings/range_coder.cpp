@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <memory>
 
 #include "bindings/arrays.hpp"
@@ -30,6 +31,23 @@ std::vector<CodedSymbol> coded(const Columns& c, std::span<const std::int32_t> v
     symbols.reserve(c.lane.size());
     for (std::size_t i = 0; i < c.lane.size(); ++i) symbols.push_back({c.lane[i], c.row[i], values.empty() ? 0 : values[i], c.shift[i]});
     return symbols;
+}
+
+// Columns name any lane for any symbol; RangeDecoder::run() wants channels 0, 1 ... of a position. What follows the lane order from
+// lane 0 on goes through it, the rest symbol by symbol.
+void decode_runs(RangeDecoder& decoder, const Columns& c, int lanes, std::span<std::int32_t> values) {
+    constexpr std::size_t most = 4096;
+    std::vector<Symbol> symbols(std::min(most, values.size()));
+    for (std::size_t i = 0; i < values.size();) {
+        std::size_t n = 0;
+        for (; n < symbols.size() && i + n < values.size() && c.lane[i + n] == static_cast<int>(n & static_cast<std::size_t>(lanes - 1)); ++n)
+            symbols[n] = {c.row[i + n], c.shift[i + n]};
+        if (n > 0)
+            decoder.run(symbols.data(), static_cast<int>(n), 0, true, values.data() + i);
+        else
+            values[i] = decoder.get(c.lane[i], c.row[i], c.shift[i]);
+        i += std::max<std::size_t>(n, 1);
+    }
 }
 
 }  // namespace
@@ -68,7 +86,7 @@ void register_range_coder(py::module_& m) {
     m.def(
         "range_decode",
         [](const CdfTables& tables, int lanes, const py::buffer& payload, const py::object& lane, const py::object& row,
-           const py::object& shift, std::size_t min_bytes, bool oracle) {
+           const py::object& shift, std::size_t min_bytes, bool oracle, const std::string& isa) {
             const Columns c = columns(tables, lanes, lane, row, shift);
             const py::buffer_info info = payload.request();
             const auto bytes = bytes_view(info, "payload");
@@ -80,8 +98,8 @@ void register_range_coder(py::module_& m) {
                     range_decode_ref(tables, lanes, bytes, symbols, min_bytes);
                     for (std::size_t i = 0; i < values.size(); ++i) values[i] = symbols[i].value;
                 } else {
-                    RangeDecoder decoder(tables, lanes, bytes, values.size());
-                    for (std::size_t i = 0; i < values.size(); ++i) values[i] = decoder.get(c.lane[i], c.row[i], c.shift[i]);
+                    RangeDecoder decoder(tables, lanes, bytes, values.size(), parse_isa(isa.c_str()));
+                    decode_runs(decoder, c, lanes, values);
                     decoder.finish(min_bytes);
                 }
             }
@@ -89,7 +107,7 @@ void register_range_coder(py::module_& m) {
             return to_array(std::move(values), {n});
         },
         py::arg("tables"), py::arg("lanes"), py::arg("payload"), py::arg("lane"), py::arg("row"), py::arg("shift"), py::arg("min_bytes") = 0,
-        py::arg("oracle") = false);
+        py::arg("oracle") = false, py::arg("isa") = "");
 }
 
 }  // namespace jahp::bind

@@ -30,7 +30,6 @@ CdfTables::CdfTables(int prob_bits, std::span<const std::int32_t> low, std::span
     if (need != starts.size()) throw Error(Fault::model, "tables.starts has not sum(size + 1) entries");
 
     rows_.reserve(size.size());
-    lined_rows_.reserve(size.size());
     std::size_t first = 0;
     for (std::size_t r = 0; r < size.size(); ++r) {
         const std::uint16_t* s = starts_.data() + first;
@@ -40,28 +39,30 @@ CdfTables::CdfTables(int prob_bits, std::span<const std::int32_t> low, std::span
             if (s[k] <= s[k - 1]) bad_row(r, "starts do not rise at entry " + std::to_string(k));
         if ((static_cast<std::uint32_t>(s[n]) >> prob_bits) != 0) bad_row(r, "sums to more than 2^prob_bits");
         rows_.push_back({s, low[r], n});
-        add_lines(rows_.back());
         first += static_cast<std::size_t>(n) + 1;
     }
-    lines_.push_back(0xFFFF);  // read along with the last entry
+    make_lines();
 }
 
-void CdfTables::add_lines(const Row& row) {
-    constexpr auto entries = static_cast<std::size_t>(kLineEntries);
-    const std::size_t first = lines_.size();
-    lines_.push_back(0xFFFF);
-    for (std::int32_t k = 0; k <= row.size; ++k) lines_.push_back(static_cast<std::uint16_t>(end(row, k) - 1));
-    lines_.resize((lines_.size() + entries - 1) / entries * entries, 0xFFFF);
-    LinedRow lined{static_cast<std::uint32_t>(first / entries), -1, row.low, row.size};
-    if (lines_.size() > first + entries) {
-        lined.bucket = static_cast<std::int32_t>(buckets_.size());
-        std::uint32_t k = 0;  // entry that holds the bucket's first slot; it stands at place k + 1
-        for (std::uint32_t b = 0; b < 1u << kLineBucketBits; ++b) {
-            while (end(row, static_cast<std::int32_t>(k)) <= b << (prob_bits_ - kLineBucketBits)) ++k;
-            buckets_.push_back(static_cast<std::uint16_t>((k + 1) / entries));
+void CdfTables::make_lines() {
+    constexpr auto line = static_cast<std::size_t>(kLineEntries);
+    std::vector<std::size_t> first;
+    for (const Row& row : rows_) {
+        const std::size_t entries = (static_cast<std::size_t>(row.size) + 2 + line - 1) / line * line, at = lines_.size();
+        if (!single_line(row.size)) {
+            std::uint32_t k = 0;  // entry that holds the bucket's first slot; it stands at place k + 1
+            for (std::uint32_t b = 0; b < kLineBuckets; ++b) {
+                while (end(row, static_cast<std::int32_t>(k)) <= b << (prob_bits_ - kLineBucketBits)) ++k;
+                lines_.push_back(static_cast<std::uint16_t>((k + 1) / line));
+            }
         }
+        first.push_back(lines_.size());
+        lines_.push_back(0xFFFF);
+        for (std::int32_t k = 0; k <= row.size; ++k) lines_.push_back(static_cast<std::uint16_t>(end(row, k) - 1));
+        lines_.resize((single_line(row.size) ? at : at + kLineBuckets) + entries, 0xFFFF);
     }
-    lined_rows_.push_back(lined);
+    lines_.push_back(0xFFFF);  // read along with the last entry
+    for (std::size_t r = 0; r < rows_.size(); ++r) lined_rows_.push_back({lines_.data() + first[r], rows_[r].low, rows_[r].size});
 }
 
 }  // namespace jahp

@@ -38,7 +38,7 @@ class CdfTables {
     const Row& row(std::int32_t i) const { return rows_[static_cast<std::size_t>(i)]; }
 
     // The same rows as the decoder's inner loop reads them.
-    LinedTables lined() const { return {lined_rows_.data(), lines_.data(), buckets_.data(), prob_bits_}; }
+    LinedTables lined() const { return {lined_rows_.data(), prob_bits_}; }
 
     // Exclusive end of entry k of a row.
     std::uint32_t end(const Row& row, std::int32_t k) const {
@@ -49,9 +49,8 @@ class CdfTables {
     int prob_bits_;
     std::vector<std::uint16_t> starts_;
     std::vector<Row> rows_;
-    void add_lines(const Row& row);
+    void make_lines();
     AlignedVector<std::uint16_t> lines_;
-    std::vector<std::uint16_t> buckets_;
     std::vector<LinedRow> lined_rows_;
 };
 

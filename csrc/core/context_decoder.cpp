@@ -60,13 +60,14 @@ class Steps {
                 const Stopwatch watch(field(times_, &StageTimes::context));
                 symbols = net_.symbols();
             }
+            last = t == steps;
+            if (!last) {
+                const Stopwatch watch(field(times_, &StageTimes::ahead));
+                t = prepare(t);
+                net_.begin_ahead();
+            }
             {
                 const Stopwatch watch(field(times_, &StageTimes::coder));
-                last = t == steps;
-                if (!last) {
-                    t = prepare(t);
-                    net_.begin_ahead();
-                }
                 treat(net_.positions(), symbols);
             }
             const Stopwatch watch(field(times_, &StageTimes::ahead));

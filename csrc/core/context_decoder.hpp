@@ -27,7 +27,7 @@ struct StreamLayout {
 
 struct StageTimes {     // wall seconds of the calling thread
     double h_s = 0;      // the hyperprior's features
-    double ahead = 0;    // joining in what was left of the older taps and the hyperprior's half when the coder was done
+    double ahead = 0;    // offering the older taps and the hyperprior's half, and what was left of them when the coder was done
     double context = 0;  // the layers that wait for the step before
     double coder = 0;    // range coding, and making its symbols known
 };

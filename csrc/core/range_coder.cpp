@@ -129,16 +129,13 @@ std::int32_t RangeDecoder::get(int lane, std::int32_t row, std::int32_t shift) {
 }
 
 void RangeDecoder::run(const Symbol* symbols, int count, int mean_bits, bool shifted, std::int32_t* out) {
-    const auto shift = [&](int i) { return shifted ? symbols[i].mean >> mean_bits : 0; };
-    for (int i = 0; (i = run_(lined_, state_, symbols, i, count, lanes_ - 1, out)) < count; ++i)
-        out[i] = get(i & (lanes_ - 1), symbols[i].row, shift(i)) - shift(i);
-    std::int32_t most = 0, least = 0;
-    for (int i = 0; i < count; ++i) {
-        out[i] = symbols[i].row < 0 ? 0 : out[i] + shift(i);
-        most = std::max(most, out[i]);
-        least = std::min(least, out[i]);
-    }
-    if (most > kMaxSymbol || least < -kMaxSymbol) value_out_of_range(most > kMaxSymbol ? most : least);
+    const RangeRun run{symbols, count, lanes_ - 1, mean_bits, shifted ? -1 : 0, out};
+    bool beyond = false;
+    for (int i = 0; (i = run_(lined_, state_, run, i, beyond)) < count; ++i)
+        out[i] = get(i & (lanes_ - 1), symbols[i].row, shifted ? symbols[i].mean >> mean_bits : 0);
+    if (!beyond) return;
+    const auto end = out + count;
+    value_out_of_range(*std::find_if(out, end, [](std::int32_t v) { return v > kMaxSymbol || v < -kMaxSymbol; }));
 }
 
 std::int32_t RangeDecoder::get_escape(const CdfTables::Row& row, std::int32_t shift) {

@@ -15,19 +15,21 @@
 namespace jahp {
 
 constexpr int kLineEntries = 32;
-constexpr int kLineBucketBits = 6;  // rows of more than one line: 64 buckets tell the line to begin with
+constexpr int kLineBucketBits = 6;
+constexpr int kLineBuckets = 1 << kLineBucketBits;
 
 struct LinedRow {
-    std::uint32_t line;    // the first one
-    std::int32_t bucket;   // the first bucket, or -1: the row has one line
-    std::int32_t low;      // value of entry 0
-    std::int32_t size;     // entries before the escape
+    // 64-byte aligned, whole lines; one entry behind may be read. A row of more than one line has kLineBuckets words in front: the
+    // line that the search for a bucket's slots may begin with.
+    const std::uint16_t* entries;
+    std::int32_t low;   // value of entry 0
+    std::int32_t size;  // entries before the escape
 };
+
+constexpr bool single_line(std::int32_t size) { return size + 2 <= kLineEntries; }
 
 struct LinedTables {
     const LinedRow* rows;
-    const std::uint16_t* lines;    // 64-byte aligned; one entry more than the lines have may be read
-    const std::uint16_t* buckets;  // line within the row that holds the bucket's first slot
     int prob_bits;
 };
 
@@ -36,18 +38,25 @@ struct RangeState {
     const std::uint8_t *next, *end;  // of the words
 };
 
-// Decodes symbols `from` .. count - 1, symbol i of lane i & lane_mask, into out[i] = low + entry; 0 for symbols of row -1, which
-// take nothing from the lanes. Stops at a symbol that is an escape or finds no word left, which has changed nothing yet; returns
-// its index, or count.
-using RangeDecodeRun = int (*)(const LinedTables& tables, RangeState& state, const Symbol* symbols, int from, int count, int lane_mask,
-                               std::int32_t* out);
+struct RangeRun {
+    const Symbol* symbols;  // those of channels 0, 1 ... of a position; row -1 takes nothing from the lanes and gives 0
+    int count;
+    int lane_mask;            // symbol i belongs to lane i & lane_mask
+    int mean_bits;            // out[i] = low + entry + ((mean >> mean_bits) & shift_mask)
+    std::int32_t shift_mask;  // -1 or 0
+    std::int32_t* out;
+};
+
+// Decodes symbols from `from` on until one is an escape or finds no word left, which has changed nothing yet; returns its index, or
+// count. Sets `beyond` if one of the values leaves ±32767, else leaves it.
+using RangeDecodeRun = int (*)(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond);
 
 RangeDecodeRun range_decode_for(Isa isa);
 
-int range_decode_scalar(const LinedTables& tables, RangeState& state, const Symbol* symbols, int from, int count, int lane_mask, std::int32_t* out);
+int range_decode_scalar(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond);
 #if defined(__x86_64__)
-int range_decode_avx2(const LinedTables& tables, RangeState& state, const Symbol* symbols, int from, int count, int lane_mask, std::int32_t* out);
-int range_decode_avx512vnni(const LinedTables& tables, RangeState& state, const Symbol* symbols, int from, int count, int lane_mask, std::int32_t* out);
+int range_decode_avx2(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond);
+int range_decode_avx512vnni(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond);
 #endif
 
 }  // namespace jahp

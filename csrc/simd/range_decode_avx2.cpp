@@ -6,8 +6,8 @@
 
 namespace jahp {
 
-int range_decode_avx2(const LinedTables& tables, RangeState& state, const Symbol* symbols, int from, int count, int lane_mask, int32_t* out) {
-    return range_decode(tables, state, symbols, from, count, lane_mask, out, [](const uint16_t* line, uint32_t slot) {
+int range_decode_avx2(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond) {
+    return range_decode(tables, state, run, from, beyond, [](const uint16_t* line, uint32_t slot) {
         const __m256i s = _mm256_set1_epi16(static_cast<short>(slot));
         const auto reaches = [&](const uint16_t* p) {  // end >= slot
             const __m256i e = _mm256_load_si256(reinterpret_cast<const __m256i*>(p));

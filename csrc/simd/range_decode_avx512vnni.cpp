@@ -6,8 +6,8 @@
 
 namespace jahp {
 
-int range_decode_avx512vnni(const LinedTables& tables, RangeState& state, const Symbol* symbols, int from, int count, int lane_mask, int32_t* out) {
-    return range_decode(tables, state, symbols, from, count, lane_mask, out, [](const uint16_t* line, uint32_t slot) {
+int range_decode_avx512vnni(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond) {
+    return range_decode(tables, state, run, from, beyond, [](const uint16_t* line, uint32_t slot) {
         const __mmask32 less = _mm512_cmplt_epu16_mask(_mm512_load_si512(line), _mm512_set1_epi16(static_cast<short>(slot)));
         return static_cast<uint32_t>(_mm_popcnt_u32(static_cast<uint32_t>(less)));
     });

@@ -14,12 +14,13 @@ namespace {
 // below(line, slot): how many of the 32 entries are less than slot. Few variables and constants known to the compiler: with
 // more, it keeps them in vector registers and fetches them at every symbol.
 template <int kProbBits, typename Below>
-inline int range_decode_loop(const LinedTables& tables, RangeState& state, const Symbol* symbols, int from, int count, int lane_mask,
-                             int32_t* __restrict out, const Below& below) {
+inline int range_decode_entries(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, const Below& below) {
+    const Symbol* const symbols = run.symbols;
+    const int count = run.count, lane_mask = run.lane_mask;
+    int32_t* const __restrict out = run.out;
     const uint8_t* next = state.next;
     const uint8_t* const last = state.end - 2;  // a word can be read from here at the latest
     const LinedRow* const rows = tables.rows;
-    const uint16_t* const lines = tables.lines;
     uint32_t* const __restrict lanes = state.lane;
     int i = from;
     for (; i < count; ++i) {
@@ -32,12 +33,12 @@ inline int range_decode_loop(const LinedTables& tables, RangeState& state, const
         const LinedRow& row = rows[index];
         uint32_t x = lanes[i & lane_mask];
         const uint32_t slot = x & ((1u << kProbBits) - 1);
-        const uint16_t* entries = lines + static_cast<size_t>(row.line) * kLineEntries;
+        const uint16_t* entries = row.entries;
         uint32_t k;
-        if (row.bucket < 0) {
+        if (single_line(row.size)) {
             k = below(entries, slot);
         } else {
-            uint32_t line = tables.buckets[static_cast<uint32_t>(row.bucket) + (slot >> (kProbBits - kLineBucketBits))], less;
+            uint32_t line = (entries - kLineBuckets)[slot >> (kProbBits - kLineBucketBits)], less;
             while ((less = below(entries + line * kLineEntries, slot)) == static_cast<uint32_t>(line == 0 ? kLineEntries - 1 : kLineEntries)) ++line;
             k = less + (line == 0 ? 0 : line * kLineEntries - 1);
         }
@@ -52,7 +53,7 @@ inline int range_decode_loop(const LinedTables& tables, RangeState& state, const
         x = ((end - before) & 0xFFFF) * (x >> kProbBits) + slot - ((before + 1) & 0xFFFF);
         const uint32_t word = next[0] | static_cast<uint32_t>(next[1]) << 8;
         const uint32_t need = x < 65536u;  // without a branch: at high rates it would be taken about as often as not
-        lanes[i & lane_mask] = need != 0 ? x << 16 | word : x;
+        lanes[i & lane_mask] = x << (need << 4) | (word & (0u - need));
         next += need << 1;
         out[i] = row.low + static_cast<int32_t>(k);
     }
@@ -61,10 +62,20 @@ inline int range_decode_loop(const LinedTables& tables, RangeState& state, const
 }
 
 template <typename Below>
-inline int range_decode(const LinedTables& tables, RangeState& state, const Symbol* symbols, int from, int count, int lane_mask, int32_t* out,
-                        const Below& below) {
-    return tables.prob_bits == 15 ? range_decode_loop<15>(tables, state, symbols, from, count, lane_mask, out, below)
-                                  : range_decode_loop<16>(tables, state, symbols, from, count, lane_mask, out, below);
+inline int range_decode(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond, const Below& below) {
+    const int end = tables.prob_bits == 15 ? range_decode_entries<15>(tables, state, run, from, below)
+                                           : range_decode_entries<16>(tables, state, run, from, below);
+    const Symbol* const symbols = run.symbols;
+    int32_t* const __restrict out = run.out;
+    int32_t most = 0, least = 0;
+    for (int i = from; i < end; ++i) {  // a loop of its own, which is vectorised
+        const int32_t value = out[i] + ((symbols[i].mean >> run.mean_bits) & run.shift_mask & ~(symbols[i].row >> 31));
+        out[i] = value;
+        most = value > most ? value : most;
+        least = value < least ? value : least;
+    }
+    beyond = beyond || most > 32767 || least < -32767;
+    return end;
 }
 
 }  // namespace

@@ -36,14 +36,13 @@ TEST(rows_lines_and_ends) {
             const LinedRow& as_lines = lined.rows[r];
             CHECK_EQ(as_lines.low, row.low);
             CHECK_EQ(as_lines.size, row.size);
-            CHECK_EQ(as_lines.bucket < 0, row.size + 2 <= kLineEntries);
-            const std::uint16_t* entries = lined.lines + static_cast<std::size_t>(as_lines.line) * kLineEntries;
+            const std::uint16_t* entries = as_lines.entries;
             CHECK_EQ(reinterpret_cast<std::uintptr_t>(entries) % 64, 0u);
             CHECK_EQ(entries[0], 0xFFFF);
             for (std::int32_t k = 0; k <= row.size; ++k) CHECK_EQ(entries[k + 1], tables.end(row, k) - 1);
             for (std::int32_t k = row.size + 2; k % kLineEntries != 0; ++k) CHECK_EQ(entries[k], 0xFFFF);
-            for (std::uint32_t b = 0; b < 1u << kLineBucketBits && as_lines.bucket >= 0; ++b) {
-                const std::uint32_t line = lined.buckets[static_cast<std::uint32_t>(as_lines.bucket) + b], slot = b << (bits - kLineBucketBits);
+            for (std::uint32_t b = 0; b < kLineBuckets && !single_line(row.size); ++b) {
+                const std::uint32_t line = (entries - kLineBuckets)[b], slot = b << (bits - kLineBucketBits);
                 if (line > 0) CHECK(entries[line * kLineEntries - 1] < slot);  // the entry is not before this line
                 CHECK(entries[line * kLineEntries + kLineEntries - 1] >= slot);  // but in it
             }
