@@ -10,9 +10,20 @@
 namespace jahp {
 namespace {
 
-// Wide: the type that y * mul + add fits.
-template <typename Wide, typename Out>
-inline int32_t context_input_loop(const int32_t* y, const ContextTable& t, Out* out, uint64_t* nonzero) {
+// Which of the n <= 16 groups of four bytes at p are not zero, one by one.
+[[maybe_unused]] inline uint32_t nonzero_groups(const uint8_t* p, int n) {
+    uint32_t set = 0;
+    for (int g = 0; g < n; ++g) {
+        uint32_t four;
+        memcpy(&four, p + 4 * g, sizeof four);
+        set |= static_cast<uint32_t>(four != 0) << g;
+    }
+    return set;
+}
+
+// Wide: the type that y * mul + add fits. groups(p, n) is nonzero_groups or a faster one.
+template <typename Wide, typename Out, typename Groups>
+inline int32_t context_input_loop(const int32_t* y, const ContextTable& t, Out* out, uint64_t* nonzero, const Groups& groups) {
     int32_t sum = 0;
     for (int c = 0; c < t.channels; ++c) {
         Wide v = (static_cast<Wide>(y[c]) * t.mul[c] + t.add[c]) >> t.shift[c];
@@ -21,14 +32,12 @@ inline int32_t context_input_loop(const int32_t* y, const ContextTable& t, Out* 
         out[c] = static_cast<Out>(v);
         sum += static_cast<int32_t>(v);
     }
-    const int groups = (t.channels * static_cast<int>(sizeof(Out)) + 3) / 4;
-    for (int word = 0; 64 * word < groups; ++word) {
-        const int n = groups - 64 * word < 64 ? groups - 64 * word : 64;
+    const int count = (t.channels * static_cast<int>(sizeof(Out)) + 3) / 4;
+    for (int word = 0; 64 * word < count; ++word) {
         uint64_t set = 0;
-        for (int g = 0; g < n; ++g) {
-            uint32_t four;
-            memcpy(&four, reinterpret_cast<const uint8_t*>(out) + 4 * (64 * word + g), sizeof four);
-            set |= static_cast<uint64_t>(four != 0) << g;
+        for (int g = 64 * word; g < count && g < 64 * word + 64; g += 16) {
+            const int n = count - g < 16 ? count - g : 16;
+            set |= static_cast<uint64_t>(groups(reinterpret_cast<const uint8_t*>(out) + 4 * g, n)) << (g & 63);
         }
         nonzero[word] = set;
     }
