@@ -2,13 +2,16 @@
 """Ours beside CompressAI 1.2.8, alternately in one run: `python benchmarks/peers.py [--only latent] [--json FILE]`.
 
 `latent` times everything from bytes to ŷ, for mbt2018 at N/M = 192/192 and 192/320, on one 768x512 photo and the same random
-calibrated weights (peers_calibrate.py). CompressAI runs in a worker process of an environment of its own (peers_env.py), made if
+calibrated weights (peers_calibrate.py); beside it ours with one thread, forced to AVX2 and in form B with 16 bits, and against
+our own mbt2018-mean, latents alone and whole decode. CompressAI runs in a worker process of an environment of its own (peers_env.py), made if
 missing or by `--make-env`. Each side may use `--threads` threads; CompressAI's loop over positions does not gain from two
 and on a busy machine loses, so it is timed with one thread too and its faster median counts.
 
 The run fails, with a message, unless CompressAI's own round trip is exact, our decoded ŷ is round(y) of the same y, and our
 stream, header and all, is within 5 % of CompressAI's two strings. `--json` writes one flat object of numbers: times in seconds,
-sizes in bytes, `*_ratio_*` CompressAI's time over ours.
+sizes in bytes, `*_ratio_*` CompressAI's time over ours, `context_int8_ceiling_*` the share of the instruction's peak (measured on
+registers alone in the same run, same threads) that the context layer and entropy_parameters reach, counting all products, also
+those with groups of zeros that are left out.
 """
 from __future__ import annotations
 
@@ -27,13 +30,26 @@ from typing import Any
 
 import numpy as np
 from peers_env import DEFAULT_ENV, PeersError, make_env, worker_environment
+from peers_ours import (
+    Way,
+    check_latents,
+    check_payload,
+    check_residuals,
+    codec_for,
+    context_macs,
+    export,
+    latents_way,
+    mean_scale_state,
+    stages_way,
+    whole_way,
+)
 
+from jahp_fast import _native
 from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import JahpError, UsageError
 
 HERE = Path(__file__).resolve().parent
 PHOTO = HERE.parent / "examples" / "photo.png"
-PAYLOAD_TOLERANCE = 0.05
 DECODES_A_ROUND = 5  # of ours: one is over too soon for a median of few rounds
 
 
@@ -112,21 +128,6 @@ class Worker:
         return answer
 
 
-def check_payload(ours: int, theirs: int) -> None:
-    """Raises PeersError unless our bytes are within PAYLOAD_TOLERANCE of theirs: only then is decoding them the same work."""
-    if theirs <= 0 or abs(ours - theirs) > PAYLOAD_TOLERANCE * theirs:
-        raise PeersError(f"no fair load: our {ours} bytes are not within {PAYLOAD_TOLERANCE:.0%} of CompressAI's {theirs}")
-
-
-def check_latents(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Raises PeersError unless ŷ is round(y) of CompressAI's y, but for the roundings that two builds of torch may tip over."""
-    if ours.shape != theirs.shape:
-        raise PeersError(f"our ŷ is {ours.shape}, CompressAI's y {theirs.shape}")
-    difference = np.abs(ours.astype(np.int64) - theirs)
-    if difference.max() > 1 or (difference != 0).mean() > 1e-3:
-        raise PeersError(f"our ŷ is not round(y): {(difference != 0).mean():.2%} of it differs, by up to {difference.max()}")
-
-
 def timed(call: Callable[[], object]) -> tuple[float, float]:
     """Wall and CPU seconds of one call."""
     cpu, start = time.process_time(), time.perf_counter()
@@ -139,18 +140,34 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def our_stream(folder: Path, photo: np.ndarray, threads: int) -> tuple[Any, bytes]:
-    """Export the worker's weights (form A, W8A8), encode the photo without skipping; (codec, stream)."""
+def our_ways(load: Load, folder: Path, photo: np.ndarray, latents: np.ndarray, payload_bytes: int, threads: int) -> tuple[list[Way], int]:
+    """Exports the worker's weights, encodes the photo without skipping, checks what comes back; and the bytes of form A's stream."""
     from safetensors.torch import load_file
 
-    from jahp_fast import Codec
-    from jahp_fast.entropy.export import export_state
-
-    model = folder / "mbt2018.jahpm"
-    # The calibration photo is the one timed, as for the float weights: this is a load, and no picture quality is read off it.
-    export_state(load_file(folder / "state.safetensors"), model, photos=[photo], form="A", activation_bits=8, qualities=[4.0])
-    codec = Codec("mbt2018", quality=4.0, backend="native", threads=threads, models=[str(model)])
-    return codec, codec.encode(photo)
+    state = load_file(folder / "state.safetensors")
+    form_a = export(state, folder / "a.jahpm", photo)
+    codec = codec_for("mbt2018", form_a, threads)
+    stream = codec.encode(photo)
+    check_payload(len(stream), payload_bytes)
+    check_latents(codec.decode_latents(stream).y, latents)
+    ways = [latents_way("ours", codec, stream), latents_way("ours_1_thread", codec_for("mbt2018", form_a, 1), stream),
+            stages_way("ours_stages", form_a, stream, threads)]
+    if load.m != 192:
+        return ways, len(stream)
+    if "avx2" in _native.isa_names():
+        ways.append(latents_way("ours_avx2", codec_for("mbt2018", form_a, threads, "avx2"), stream))
+    form_b = codec_for("mbt2018", export(state, folder / "b.jahpm", photo, "B", 16), threads)
+    stream_b = form_b.encode(photo)
+    check_payload(len(stream_b), payload_bytes)
+    decoded = form_b.decode_latents(stream_b)
+    check_residuals(decoded.y, decoded.frac_bits, latents)
+    ways.append(latents_way("ours_b16", form_b, stream_b))
+    mean = codec_for("mbt2018-mean", export(mean_scale_state(state, latents), folder / "mean.jahpm", photo), threads)
+    stream_mean = mean.encode(photo)
+    check_latents(mean.decode_latents(stream_mean).y, latents)
+    ways += [latents_way("mean_scale_latents", mean, stream_mean), whole_way("mean_scale_whole", mean, stream_mean),
+             whole_way("ours_whole", codec, stream)]
+    return ways, len(stream)
 
 
 def measure_latent(worker: Worker, load: Load, photo_path: Path, threads: int, rounds: int) -> dict[str, float]:
@@ -164,41 +181,71 @@ def measure_latent(worker: Worker, load: Load, photo_path: Path, threads: int, r
         say(f"{load.name}: calibrating random weights to {load.bpp} bpp, CompressAI's compress and a first decompress ...")
         theirs = worker.ask("prepare", n=load.n, m=load.m, bpp=load.bpp, seed=1, photo=str(photo_path), folder=name)
         say(f"{load.name}: exporting and encoding ours ...")
-        codec, stream = our_stream(folder, photo, threads)
-        check_payload(len(stream), theirs["payload_bytes"])
-        check_latents(codec.decode_latents(stream).y, np.load(folder / "latents.npy"))
+        ways, stream_bytes = our_ways(load, folder, photo, np.load(folder / "latents.npy"), theirs["payload_bytes"], threads)
 
-    ours = Times([], [])
     compressai = {t: Times([], []) for t in sorted({1, threads})}
+    peaks: list[float] = []
     for i in range(rounds):
         for peer_threads, times in compressai.items():
             say(f"{load.name}: round {i + 1} of {rounds}, CompressAI with {peer_threads} thread{'s' * (peer_threads > 1)} ...")
             answer = worker.ask("decode_latents", threads=peer_threads)
             times.wall.append(answer["wall_s"])
             times.cpu.append(answer["cpu_s"])
-        for _ in range(DECODES_A_ROUND):
-            wall, cpu = timed(lambda: codec.decode_latents(stream))
-            ours.wall.append(wall)
-            ours.cpu.append(cpu)
-
+        for way in ways:
+            # The first call after CompressAI has emptied the caches is a warm-up; one in a pipeline has ours before it.
+            for k in range((DECODES_A_ROUND if "whole" not in way.name else 2) + 1):
+                wall, cpu = timed(lambda way=way: way.stages.append(way.call()))
+                if k > 0:
+                    way.wall.append(wall)
+                    way.cpu.append(cpu)
+        peaks.append(_native.peak_macs("", 8, threads, 0.2))
     best = min(times.median for times in compressai.values())
-    # Of the whole process, all threads: what is left to compare by when other programs keep the processors busy.
-    cpu_ratio = min(times.median_cpu for times in compressai.values()) / ours.median_cpu
     print(f"\nLatent decode, mbt2018 {load.n}/{load.m}, {photo_path.name} {theirs['width']}x{theirs['height']}, "
           f"{theirs['symbols']} symbols, {theirs['nonzero']:.0%} not 0")
-    print(f"  {'':<24} {'median s':>9} {'min to max':>20} {'CPU s':>9} {'n':>4}")
+    print(f"  {'':<24} {'median s':>9} {'min to max':>20} {'CPU s':>9} {'n':>4} {'ratio':>8}")
     for peer_threads, times in compressai.items():
         print(times.line(f"CompressAI, {peer_threads} thread{'s' * (peer_threads > 1)}"))
-    print(ours.line(f"jahp_fast, {threads} thread{'s' * (threads > 1)}"))
-    print(f"  ratio {best / ours.median:.1f}; of CPU seconds {cpu_ratio:.1f}")
-    print(f"  bytes: CompressAI's strings {theirs['payload_bytes']}, our whole stream {len(stream)}", flush=True)
-
-    result = {f"latent_decode_ratio_{load.name}": best / ours.median, f"latent_decode_s_{load.name}_ours": ours.median,
-              f"latent_decode_s_{load.name}_compressai": best, f"latent_decode_cpu_ratio_{load.name}": cpu_ratio,
-              f"latent_payload_bytes_{load.name}_ours": len(stream),
-              f"latent_payload_bytes_{load.name}_compressai": theirs["payload_bytes"]}
+    for way in ways:
+        against = "" if "whole" in way.name else f" {best / statistics.median(way.wall):>8.1f}"
+        print(Times(way.wall, way.cpu).line(way.name) + against)
+    print(f"  bytes: CompressAI's strings {theirs['payload_bytes']}, our whole stream {stream_bytes}")
+    result = figures(load, {way.name: way for way in ways}, best, theirs["symbols"], statistics.median(peaks))
+    # Of the whole process, all threads: what is left to compare by when other programs keep the processors busy.
+    cpu = {way.name: statistics.median(way.cpu) for way in ways}
+    result[f"latent_decode_cpu_ratio_{load.name}"] = min(times.median_cpu for times in compressai.values()) / cpu["ours"]
+    result[f"latent_payload_bytes_{load.name}_ours"] = stream_bytes
+    result[f"latent_payload_bytes_{load.name}_compressai"] = theirs["payload_bytes"]
     for peer_threads, times in compressai.items():
         result[f"latent_decode_s_{load.name}_compressai_threads_{peer_threads}"] = times.median
+    for key, value in result.items():
+        if "_s_" not in key and "bytes" not in key:
+            print(f"  {key} {value:.3f}")
+    if load.m == 192 and "ours_avx2" not in cpu:
+        print("  latent_decode_ratio_192_192_avx2 left out: this CPU lacks AVX2")
+    sys.stdout.flush()
+    return result
+
+
+def figures(load: Load, ways: dict[str, Way], best: float, symbols: int, peak: float) -> dict[str, float]:
+    """The keys of one load. best: CompressAI's median seconds; peak: multiply-adds a second, on registers alone."""
+    median = {name: statistics.median(way.wall) for name, way in ways.items()}
+
+    def stage(*names: str) -> float:
+        return statistics.median(sum(s[name] for name in names) for s in ways["ours_stages"].stages[1:])
+
+    result = {
+        f"latent_decode_ratio_{load.name}": best / median["ours"], f"latent_decode_s_{load.name}_ours": median["ours"],
+        f"latent_decode_s_{load.name}_compressai": best, f"threads_gain_{load.name}": median["ours_1_thread"] / median["ours"],
+        f"coder_ns_per_symbol_{load.name}": stage("coder") / symbols * 1e9,
+        f"context_int8_ceiling_{load.name}": context_macs(load.m, symbols // load.m) / stage("ahead", "context") / peak,
+        f"context_int8_ceiling_with_coder_{load.name}": context_macs(load.m, symbols // load.m) / stage("ahead", "context", "coder") / peak,
+    }
+    for name in ("avx2", "b16"):
+        if f"ours_{name}" in median:
+            result[f"latent_decode_ratio_{load.name}_{name}"] = best / median[f"ours_{name}"]
+    if "mean_scale_whole" in median:
+        result["joint_over_mean_scale_decode"] = median["ours_whole"] / median["mean_scale_whole"]
+        result["latent_joint_over_mean_scale"] = median["ours"] / median["mean_scale_latents"]
     return result
 
 
