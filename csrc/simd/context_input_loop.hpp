@@ -23,16 +23,19 @@ namespace {
 
 // Wide: the type that y * mul + add fits. groups(p, n) is nonzero_groups or a faster one.
 template <typename Wide, typename Out, typename Groups>
-inline int32_t context_input_loop(const int32_t* y, const ContextTable& t, Out* out, uint64_t* nonzero, const Groups& groups) {
+inline int32_t context_input_loop(const int32_t* __restrict y, const ContextTable& t, Out* __restrict out, uint64_t* nonzero, const Groups& groups) {
+    const int32_t *const __restrict mul = t.mul, *const __restrict add = t.add, *const __restrict shift = t.shift;
+    const Wide limit = t.limit;
+    const int channels = t.channels;
     int32_t sum = 0;
-    for (int c = 0; c < t.channels; ++c) {
-        Wide v = (static_cast<Wide>(y[c]) * t.mul[c] + t.add[c]) >> t.shift[c];
-        v = v > t.limit ? t.limit : v;
-        v = v < -t.limit ? -t.limit : v;
+    for (int c = 0; c < channels; ++c) {
+        Wide v = (static_cast<Wide>(y[c]) * mul[c] + add[c]) >> shift[c];
+        v = v > limit ? limit : v;
+        v = v < -limit ? -limit : v;
         out[c] = static_cast<Out>(v);
         sum += static_cast<int32_t>(v);
     }
-    const int count = (t.channels * static_cast<int>(sizeof(Out)) + 3) / 4;
+    const int count = (channels * static_cast<int>(sizeof(Out)) + 3) / 4;
     for (int word = 0; 64 * word < count; ++word) {
         uint64_t set = 0;
         for (int g = 64 * word; g < count && g < 64 * word + 64; g += 16) {

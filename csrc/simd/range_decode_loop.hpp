@@ -65,11 +65,12 @@ template <typename Below>
 inline int range_decode(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond, const Below& below) {
     const int end = tables.prob_bits == 15 ? range_decode_entries<15>(tables, state, run, from, below)
                                            : range_decode_entries<16>(tables, state, run, from, below);
-    const Symbol* const symbols = run.symbols;
+    const Symbol* const __restrict symbols = run.symbols;
     int32_t* const __restrict out = run.out;
+    const int32_t mean_bits = run.mean_bits, shift_mask = run.shift_mask;
     int32_t most = 0, least = 0;
     for (int i = from; i < end; ++i) {  // a loop of its own, which is vectorised
-        const int32_t value = out[i] + ((symbols[i].mean >> run.mean_bits) & run.shift_mask & ~(symbols[i].row >> 31));
+        const int32_t value = out[i] + ((symbols[i].mean >> mean_bits) & shift_mask & ~(symbols[i].row >> 31));
         out[i] = value;
         most = value > most ? value : most;
         least = value < least ? value : least;
