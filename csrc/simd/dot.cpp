@@ -3,13 +3,16 @@
 
 namespace jahp {
 
-DotKernel dot_kernel_for([[maybe_unused]] Isa isa, [[maybe_unused]] std::int32_t limit) {
+DotKernel dot_kernel_for([[maybe_unused]] Isa isa, std::int32_t limit) {
+    [[maybe_unused]] const bool bytes = limit <= 127;
 #if defined(__x86_64__)
-    const bool bytes = limit <= 127;
     if (isa >= Isa::avx512vnni && bytes) return {dot_i8_avx512vnni, true, true, row_sums_avx512vnni};
     if (isa >= Isa::avx512vnni) return {dot_i16_avx512vnni, false, false, nullptr};
     if (isa >= Isa::avxvnni && bytes) return {dot_i8_avxvnni, true, true, row_sums_avxvnni};
     if (isa >= Isa::avx2) return {dot_i16_avx2, false, false, nullptr};
+#elif defined(__aarch64__)
+    if (isa >= Isa::neon && bytes) return {dot_i8_neon, true, false, nullptr};
+    if (isa >= Isa::neon) return {dot_i16_neon, false, false, nullptr};
 #endif
     return {dot_i16_scalar, false, false, nullptr};
 }

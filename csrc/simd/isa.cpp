@@ -5,6 +5,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include "core/error.hpp"
@@ -19,6 +22,10 @@ bool has_avxvnni() {  // gcc 12's __builtin_cpu_supports does not know it; "avx2
     unsigned a, b, c, d;
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
 }
+#elif defined(__aarch64__) && defined(__linux__)
+bool has_dot_product() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+#elif defined(__aarch64__)
+bool has_dot_product() { return true; }  // of Apple's, all have it
 #endif
 
 }  // namespace
@@ -44,7 +51,7 @@ bool cpu_has(Isa isa) {
             return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                    __builtin_cpu_supports("avx512vnni");
 #elif defined(__aarch64__)
-        case Isa::neon: return true;
+        case Isa::neon: return has_dot_product();
 #endif
         default: return false;
     }
