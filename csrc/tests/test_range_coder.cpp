@@ -108,7 +108,7 @@ TEST(damaged_payloads) {
     };
     for (std::size_t n = 0; n < good.size(); ++n)
         CHECK_FAULT(format, "", decoded(Bytes(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(n))));
-    for (const std::size_t extra : {1, 2, 3}) {
+    for (const std::size_t extra : {1u, 2u, 3u}) {
         Bytes longer = good;
         longer.resize(good.size() + extra);
         CHECK_FAULT(format, "left over", decoded(longer));
@@ -163,7 +163,7 @@ TEST(an_escape_of_what_the_table_holds_is_refused) {
 TEST(chosen_lanes_cost_at_most_half_a_per_cent) {
     Random random(5);
     const Tables tables(random, 15, 9);
-    for (const std::size_t count : {0, 10, 500, 3000, 30000}) {
+    for (const std::size_t count : {0u, 10u, 500u, 3000u, 30000u}) {
         RangeEncoder encoder(tables.cdf);
         for (const CodedSymbol& s : random_symbols(random, tables.cdf, count, 64, 50)) encoder.put(s.lane, s.row, s.value, s.shift);
         const int lanes = encoder.choose_lanes();

@@ -57,7 +57,7 @@ TEST(keys_rise_and_stay_in_range) {
 
 TEST(every_version_against_the_definition) {
     Random random(1);
-    for (const std::size_t count : {0, 1, 2, 30, 31, 32, 33, 62, 63, 64, 200})
+    for (const std::size_t count : {0u, 1u, 2u, 30u, 31u, 32u, 33u, 62u, 63u, 64u, 200u})
         for (int kind = 0; kind < 4; ++kind) {
             std::vector<std::int32_t> sorted;
             for (std::size_t i = 0; i < count; ++i)

@@ -1,0 +1,16 @@
+# Cross-compiles for 64-bit Arm Linux and runs what is built, tests included, under qemu's user-mode emulation.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+find_program(JAHP_AARCH64_CXX NAMES aarch64-linux-gnu-g++)
+find_program(JAHP_QEMU NAMES qemu-aarch64 qemu-aarch64-static)
+if(NOT JAHP_AARCH64_CXX)
+  message(FATAL_ERROR "No aarch64-linux-gnu-g++: install the package g++-aarch64-linux-gnu.")
+endif()
+if(NOT JAHP_QEMU)
+  message(FATAL_ERROR "No qemu-aarch64: install the package qemu-user.")
+endif()
+set(CMAKE_CXX_COMPILER ${JAHP_AARCH64_CXX})
+# Static, so that no folder of Arm libraries has to be named to the emulator.
+set(CMAKE_EXE_LINKER_FLAGS_INIT -static)
+set(CMAKE_CROSSCOMPILING_EMULATOR ${JAHP_QEMU} -cpu max)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
