@@ -130,7 +130,7 @@ Latents random_latents(const EntropyModel& model, Random& random, int height, in
 
 std::vector<Isa> all_isas() {
     std::vector<Isa> out;
-    for (const Isa isa : {Isa::scalar, Isa::neon, Isa::avx2, Isa::avx512vnni})
+    for (const Isa isa : {Isa::scalar, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::avx512vnni})
         if (cpu_has(isa)) out.push_back(isa);
     return out;
 }
