@@ -11,16 +11,16 @@ from support import random_layer
 
 from jahp_fast.entropy.export import SCALE_BITS
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT
-from jahp_fast.entropy.model_file import ModelConfig, ModelFile, save_model
+from jahp_fast.entropy.model_file import Form, ModelConfig, ModelFile, save_model
 from jahp_fast.entropy.tables import gaussian_row, pack_rows, scale_table
 
 MEAN_BITS, PROB_BITS = 6, 15
 
 
-def full_size_model(path: Path, N: int, M: int, seed: int = 0) -> ModelFile:
-    """A joint model in form A, 8-bit activations, with CompressAI's layer widths; scales about 1.4, means about 0."""
+def full_size_model(path: Path, N: int, M: int, seed: int = 0, form: Form = "A", bits: int = 8) -> ModelFile:
+    """A joint model with CompressAI's layer widths; scales about 1.4, means about 0."""
     rng = np.random.default_rng(seed)
-    config = ModelConfig("mbt2018", M, N, "A", 8, MEAN_BITS, 0, PROB_BITS, (1.0, 8.0))
+    config = ModelConfig("mbt2018", M, N, form, bits, MEAN_BITS, 0, PROB_BITS, (1.0, 8.0))
     limit = config.activation_limit
     hidden = M * 10 // 3, M * 8 // 3
     rms = np.concatenate([np.full(M, 0.2 * 2**SCALE_BITS), np.full(M, 0.2 * 2**MEAN_BITS)])
@@ -42,11 +42,11 @@ def full_size_model(path: Path, N: int, M: int, seed: int = 0) -> ModelFile:
     tensors[f"{last}.bias"] = (tensors[f"{last}.bias"] + lift).astype(np.int32)
     tensors[f"{last}.mul_neg"] = tensors[f"{last}.mul_pos"]
     tensors[f"{last}.zero"] = np.zeros(2 * M, np.int32)
-    table = scale_table(MEAN_BITS, PROB_BITS, fractions=True)
+    table = scale_table(MEAN_BITS, PROB_BITS, fractions=form == "A")
     rows = [gaussian_row(0.0, float(np.exp(rng.uniform(-1, 1))), PROB_BITS) for _ in range(N)]
     tensors |= {
         "z_offset": np.zeros(N, np.int32),
-        "context_input.mul": np.full(M, 16, np.int32),
+        "context_input.mul": np.full(M, 16 if form == "A" else 1, np.int32),  # ŷ of form B has its fraction already
         "context_input.add": np.zeros(M, np.int32),
         "context_input.shift": np.zeros(M, np.int32),
         "scale.thresholds": np.rint(table.boundaries * 2**SCALE_BITS).astype(np.int32),

@@ -3,9 +3,9 @@
 
 `latent` times everything from bytes to ŷ, for mbt2018 at N/M = 192/192 and 192/320, on one 768x512 photo and the same random
 calibrated weights (peers_calibrate.py); beside it ours with one thread, forced to AVX2 and in form B with 16 bits, and against
-our own mbt2018-mean, latents alone and whole decode. CompressAI runs in a worker process of an environment of its own (peers_env.py), made if
-missing or by `--make-env`. Each side may use `--threads` threads; CompressAI's loop over positions does not gain from two
-and on a busy machine loses, so it is timed with one thread too and its faster median counts.
+our own mbt2018-mean, latents alone and whole decode. CompressAI runs in a worker process of an environment of its own
+(peers_env.py), made if missing or by `--make-env`. Each side may use `--threads` threads; CompressAI's loop over positions does
+not gain from two and on a busy machine loses, so it is timed with one thread too and its faster median counts.
 
 The run fails, with a message, unless CompressAI's own round trip is exact, our decoded ŷ is round(y) of the same y, and our
 stream, header and all, is within 5 % of CompressAI's two strings. `--json` writes one flat object of numbers: times in seconds,

@@ -26,6 +26,7 @@ class _Command(Protocol):
 # Commands of their own module, imported only when called.
 _MODULES = {
     "demo": ("jahp_fast.evaluate.demo", "encode a photo at three qualities and write a page that compares"),
+    "bench": ("jahp_fast.evaluate.bench", "what each stage of encoding and decoding costs on this machine"),
     "eval": ("jahp_fast.evaluate.command", "rate and distortion on a folder of images, beside other codecs"),
     "train": ("jahp_fast.train.command", "train a model on folders of photos"),
     "export": ("jahp_fast.train.export", "turn a float checkpoint into a model file"),

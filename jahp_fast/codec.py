@@ -138,6 +138,11 @@ class Codec:
         self.quality = _checked_quality(self._encoder.file, quality)
 
     @property
+    def threads(self) -> int:
+        """Threads of the entropy path."""
+        return self._threads
+
+    @property
     def model_id(self) -> str:
         """The id that streams of this codec carry, in hexadecimal."""
         return self._encoder.file.id.hex()
