@@ -168,8 +168,8 @@ def measure(image: NDArray[np.uint8], quality: float, model: Path | None, thread
     net = sum(decode[name].median_s for name in ("latents.ahead", "latents.context") if name in decode)
     return Report(
         version=JSON_VERSION, cpu=cpu_name(), isa=isa if native else "none", backend=resolved, threads=used,
-        model=file.id.hex(), architecture=file.config.architecture, N=file.config.hyper_latents, M=file.config.latents, quality=codec.quality,
-        width=image.shape[1], height=image.shape[0], bytes=len(data), rounds=rounds,
+        model=file.id.hex(), architecture=file.config.architecture, N=file.config.hyper_latents, M=file.config.latents,
+        quality=codec.quality, width=image.shape[1], height=image.shape[0], bytes=len(data), rounds=rounds,
         encode=encode, decode=decode, encode_s=total(encoded[1:]),
         decode_s=total([{k: v for k, v in d.items() if "." not in k} for d in decoded[1:]]), symbols=symbols,
         coder_ns_per_symbol=decode["latents.coder"].median_s / symbols * 1e9 if native else None, context_macs=macs,
