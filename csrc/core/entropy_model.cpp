@@ -94,11 +94,11 @@ void EntropyModel::make_scale_table(const EntropyTensors& t) {
         const int fractions = form_ == Form::a && means_ ? 1 << (mean_bits_ - t.scale_drop[s]) : 1;
         require(t.scale_row[s] >= 0 && t.scale_row[s] <= tables_.rows() - fractions, "scale row is outside of the tables");
         require(t.scale_row[s] < 1 << 28, "there are too many tables");
-        row_drop_.push_back(t.scale_row[s] | t.scale_drop[s] << 28);
+        row_drop_.push_back(static_cast<std::uint32_t>(t.scale_row[s]) | static_cast<std::uint32_t>(t.scale_drop[s]) << 28);
     }
     thresholds_ = copy(t.scale_thresholds);
-    for (std::vector<std::int32_t>* v : {&thresholds_, &row_drop_})
-        v->resize((scales + 63) / 64 * 64, v == &thresholds_ ? std::numeric_limits<std::int32_t>::max() : 0);
+    thresholds_.resize((scales + 63) / 64 * 64, std::numeric_limits<std::int32_t>::max());
+    row_drop_.resize(thresholds_.size());
     for (std::uint32_t key = 0, below = 0; key < kScaleKeys; ++key) {
         while (below < t.scale_thresholds.size() && scale_key(t.scale_thresholds[below]) < key) ++below;
         floor_.push_back(static_cast<std::uint16_t>(below));

@@ -109,7 +109,8 @@ class EntropyModel {
     std::vector<IntegerLayer> entropy_parameters_;
     ContextInput context_input_{};
     std::vector<std::int32_t> context_mul_, context_add_, context_shift_, z_offset_;
-    std::vector<std::int32_t> thresholds_, row_drop_;  // as ScaleTable wants them
+    std::vector<std::int32_t> thresholds_;  // as ScaleTable wants them
+    std::vector<std::uint32_t> row_drop_;
     std::vector<std::uint16_t> floor_;
     ScaleTable scale_table_{};
     SymbolRows symbol_rows_ = nullptr;

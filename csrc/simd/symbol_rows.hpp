@@ -13,7 +13,7 @@ constexpr int kScaleKeys = 258;
 
 struct ScaleTable {
     const std::int32_t* thresholds;  // scales - 1, rising; then INT32_MAX up to a multiple of 64
-    const std::int32_t* row_drop;    // of each scale row | drop << 28, room up to a multiple of 64
+    const std::uint32_t* row_drop;   // of each scale row | drop << 28, room up to a multiple of 64
     int scales;                      // 1 to 65536
     // floor[scale_key(v)]: how many thresholds have a smaller key, so that the index of v is at least that.
     const std::uint16_t* floor;

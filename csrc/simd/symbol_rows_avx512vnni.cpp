@@ -9,8 +9,10 @@ namespace {
 
 struct Table64 {
     __m512i part[4];
-    explicit Table64(const int32_t* p)
-        : part{_mm512_loadu_si512(p), _mm512_loadu_si512(p + 16), _mm512_loadu_si512(p + 32), _mm512_loadu_si512(p + 48)} {}
+    explicit Table64(const void* table) {
+        const char* p = static_cast<const char*>(table);
+        for (int i = 0; i < 4; ++i) part[i] = _mm512_loadu_si512(p + 64 * i);
+    }
     // Elements of the upper 32 where `upper` says so.
     __m512i operator()(__m512i index, __mmask16 upper) const {
         return _mm512_mask_blend_epi32(upper, _mm512_permutex2var_epi32(part[0], index, part[1]), _mm512_permutex2var_epi32(part[2], index, part[3]));

@@ -9,8 +9,8 @@ void symbol_rows_scalar(const std::int32_t* scales, const std::int32_t* means, c
         int index = t.floor[scale_key(scale)];
         index += index < t.scales - 1 && t.thresholds[index] <= scale;  // mostly right after this, and without a branch
         while (index < t.scales - 1 && t.thresholds[index] <= scale) ++index;
-        const std::int32_t both = t.row_drop[index];
-        const std::int32_t row = (both & 0x0FFFFFFF) + ((mean & t.mean_mask) >> (both >> 28));
+        const std::uint32_t both = t.row_drop[index];
+        const std::int32_t row = static_cast<std::int32_t>(both & 0x0FFFFFFF) + ((mean & t.mean_mask) >> (both >> 28));
         out[i] = {index < t.skip ? -1 : row, mean};
     }
 }

@@ -17,8 +17,8 @@ struct Table {
     Table(std::vector<std::int32_t> sorted, Random& random, std::int32_t mean_mask, std::int32_t skip) : thresholds(std::move(sorted)), count(thresholds.size()) {
         for (std::size_t s = 0; s <= count; ++s) {
             row.push_back(static_cast<std::int32_t>(random(0, (1 << 28) - 300)));
-            drop.push_back(static_cast<std::int32_t>(random(0, 7)));
-            row_drop.push_back(row.back() | drop.back() << 28);
+            drop.push_back(static_cast<std::int32_t>(random(0, 8)));
+            row_drop.push_back(static_cast<std::uint32_t>(row.back()) | static_cast<std::uint32_t>(drop.back()) << 28);
         }
         for (std::uint32_t key = 0; key < kScaleKeys; ++key)
             floor.push_back(static_cast<std::uint16_t>(
@@ -27,7 +27,8 @@ struct Table {
         thresholds.resize((count / 64 + 1) * 64, kMost);
         table = {thresholds.data(), row_drop.data(), static_cast<int>(count) + 1, floor.data(), mean_mask, skip};
     }
-    std::vector<std::int32_t> thresholds, row, drop, row_drop;
+    std::vector<std::int32_t> thresholds, row, drop;
+    std::vector<std::uint32_t> row_drop;
     std::size_t count;
     std::vector<std::uint16_t> floor;
     ScaleTable table{};
@@ -66,7 +67,7 @@ TEST(every_version_against_the_definition) {
                                  : kind == 2 ? static_cast<std::int32_t>(random(0, 1) == 0 ? kLeast : kMost)
                                              : static_cast<std::int32_t>(random(-3, 3)));  // many alike
             std::sort(sorted.begin(), sorted.end());
-            const Table t(sorted, random, kind % 2 == 0 ? 63 : 0, kind == 1 ? static_cast<std::int32_t>(count / 2) : 0);
+            const Table t(sorted, random, kind % 2 == 0 ? 255 : 0, kind == 1 ? static_cast<std::int32_t>(count / 2) : 0);
             const std::vector<std::int32_t> scales = interesting(t, random), means = random.many<std::int32_t>(scales.size(), kLeast, kMost);
             std::vector<SymbolRows> versions{symbol_rows_scalar};
             for (const Isa isa : all_isas()) versions.push_back(symbol_rows_for(isa, static_cast<int>(count) + 1));
