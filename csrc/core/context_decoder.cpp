@@ -8,7 +8,7 @@
 #include "core/context_net.hpp"
 #include "core/error.hpp"
 #include "core/range_coder.hpp"
-#include "core/symbol_mix.hpp"
+#include "simd/symbol_checksum.hpp"
 
 namespace jahp {
 namespace {
@@ -121,10 +121,8 @@ void check_value(std::int64_t value, std::int64_t limit, Fault fault) {
 }  // namespace
 
 std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const std::int32_t> y) {
-    std::uint32_t sum = 0, index = 0;
-    for (const std::int32_t v : z) sum += symbol_mix(index++, static_cast<std::uint32_t>(v));
-    for (const std::int32_t v : y) sum += symbol_mix(index++, static_cast<std::uint32_t>(v));
-    return sum;
+    static const SymbolChecksum checksum = symbol_checksum_for(best_isa());
+    return checksum(z.data(), z.size(), 0) + checksum(y.data(), y.size(), static_cast<std::uint32_t>(z.size()));
 }
 
 Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads,

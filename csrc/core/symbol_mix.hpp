@@ -14,7 +14,8 @@
 namespace jahp {
 
 // index: place of the symbol among all of z and then y, modulo 2^32. value: the symbol in two's complement.
-JAHP_HOST_DEVICE constexpr std::uint32_t symbol_mix(std::uint32_t index, std::uint32_t value) {
+// Internal linkage: each file has its own copy, compiled for its own instructions.
+JAHP_HOST_DEVICE static constexpr inline std::uint32_t symbol_mix(std::uint32_t index, std::uint32_t value) {
     std::uint32_t h = index * 0x9E3779B1u + value * 0x85EBCA77u;
     h = (h ^ h >> 15) * 0x2C1B3C6Du;
     h = (h ^ h >> 12) * 0x297A2D39u;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a decoded position gives to the context layer (docs/format.md, "Input of the context model").
+// What a decoded position gives to the context layer (docs/format.md, "The networks").
 #pragma once
 
 #include <cstdint>
