@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -41,8 +42,8 @@ def first_line(error: BaseException) -> str:
     return re.split(r"\.\s|\n", str(error).strip())[0].rstrip(".")
 
 
-def guarded(function: Callable[[], _T], what: str) -> _T:
-    """function(), with memory that runs out told as a DeviceError that names `what`.
+def guarded(function: Callable[[], _T], what: Callable[[], str]) -> _T:
+    """function(), with memory that runs out told as a DeviceError that says `what()` was being done.
 
     The new error does not refer to the old one, whose frames would keep the tensors alive that are to be freed.
     """
@@ -52,4 +53,22 @@ def guarded(function: Callable[[], _T], what: str) -> _T:
         return function()
     except torch.OutOfMemoryError as e:
         reason = first_line(e)
-    raise DeviceError(f"{what}: not enough memory on the device: {reason}")
+    raise DeviceError(f"{what()}: not enough memory on the device: {reason}")
+
+
+class Clock:
+    """Seconds between laps, on a GPU with all that was queued."""
+
+    def __init__(self, device: str) -> None:
+        self.laps: dict[str, float] = {}
+        self._device = device
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        if self._device != "cpu":
+            import torch
+
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now

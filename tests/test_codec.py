@@ -183,7 +183,9 @@ def test_stream_of_a_quality_that_its_model_lacks(tmp_path, photo_crop):
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        ({"device": "cuda"}, "device 'cuda' is not supported"),
+        ({"device": "gpu"}, "device 'gpu' is not supported; there are 'cpu', 'cuda' and 'cuda:N'"),
+        ({"graphs": True}, "graphs need a GPU"),
+        ({"backend": "cuda"}, "backend 'cuda' needs device='cuda'"),
         ({"backend": "fast"}, "backend 'fast' is unknown"),
         ({"threads": 0}, "threads must be 1 to 1024"),
         ({"threads": 1025}, "threads must be 1 to 1024"),
@@ -256,7 +258,7 @@ def test_backend_of_the_environment(tiny_models, photo_crop, monkeypatch):
     monkeypatch.setenv("JAHP_FAST_BACKEND", "")
     assert name() == "native"
     monkeypatch.setenv("JAHP_FAST_BACKEND", "turbo")
-    with pytest.raises(UsageError, match="JAHP_FAST_BACKEND 'turbo' is unknown; there are native, reference"):
+    with pytest.raises(UsageError, match="JAHP_FAST_BACKEND 'turbo' is unknown; there are native, reference, cuda, triton"):
         name()
 
 

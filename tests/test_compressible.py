@@ -12,6 +12,7 @@ from support import ARCHITECTURES, random_latents
 
 from jahp_fast import _native, backends
 from jahp_fast.backends.device import STATUS, DeviceResult, check
+from jahp_fast.entropy import checksum
 from jahp_fast.entropy.export import export_state
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.reference import StreamLayout
@@ -66,7 +67,7 @@ def test_batch_comes_back_as_forward_says(architecture, x):
 def test_latents_are_those_of_the_plain_backend(model, x):
     """The payload in a string is the format's: the NumPy decoder gets round(y) out of it."""
     out = model.compress(x, q=7)
-    lanes, code, checksum = compressible.PREFIX.unpack_from(out["strings"][0][2])
+    lanes, code, said = compressible.PREFIX.unpack_from(out["strings"][0][2])
     assert (code, compressible.PREFIX.size) == (140, 7)
     payload = out["strings"][0][2][7:]
     z, y, _ = backends.load("reference", model._coder.file).decode(payload, StreamLayout(3, 5, 1 << lanes), 1)
@@ -75,7 +76,7 @@ def test_latents_are_those_of_the_plain_backend(model, x):
     assert np.array_equal(y, want[0].round().permute(1, 2, 0).int().numpy())
     assert np.array_equal(z, model.hyper_analysis(want)[0].round().permute(1, 2, 0).int().detach().numpy())
     assert np.abs(y).max() > 2
-    assert _native.symbol_checksum(z, y) == checksum
+    assert _native.symbol_checksum(z, y) == said
 
 
 @pytest.mark.parametrize(("form", "bits"), [("A", 8), ("B", 8), ("B", 16)])
@@ -332,5 +333,5 @@ def test_every_status_has_words():
 def test_checksums_equal_the_cores(model):
     for seed, size in enumerate([(1, 1), (3, 5), (9, 4)]):
         z, y = random_latents(model._coder.file, *size, seed, wild=0.5)
-        got = compressible.symbol_checksums(torch.from_numpy(z)[None], torch.from_numpy(y)[None])
+        got = checksum.symbol_checksums(torch.from_numpy(z)[None], torch.from_numpy(y)[None])
         assert got.tolist() == [_native.symbol_checksum(z, y)]

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jahp_fast.entropy.checksum import symbol_checksums
 from jahp_fast.errors import FormatError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -196,20 +197,6 @@ class Compressible:
                 raise UsageError("the entropy path's weights changed since update(): call it again")
             self._made_of = (versions, self._made_of[1])
         return self._coder
-
-
-def symbol_checksums(z: Tensor, y: Tensor) -> Tensor:
-    """(B,) int64: docs/format.md, "Checksum of the symbols", of z (B, ...) and y (B, ...) int32, on their device, without waiting."""
-    values = torch.cat([z.flatten(1), y.flatten(1)], 1)
-    h = torch.arange(values.shape[1], dtype=torch.int32, device=values.device) * _signed(0x9E3779B1) + values * _signed(0x85EBCA77)
-    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
-        h = (h ^ (h >> shift & (1 << 32 - shift) - 1)) * _signed(factor)
-    return (h ^ (h >> 15 & (1 << 17) - 1)).sum(1, dtype=torch.int64) & 0xFFFFFFFF
-
-
-def _signed(word: int) -> int:
-    """The 32-bit word as int32: products wrap alike."""
-    return word - (1 << 32) if word >> 31 else word
 
 
 def _channels_last(a: Tensor) -> Tensor:

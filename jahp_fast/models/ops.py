@@ -10,11 +10,9 @@ An operator takes tensors, numbers and strings alone, so a model is named by its
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -26,13 +24,11 @@ from jahp_fast.backends.device import DeviceBackend, check
 from jahp_fast.container import min_payload_bytes
 from jahp_fast.devices import guarded
 from jahp_fast.entropy.reference import LANE_COUNTS, StreamLayout
-from jahp_fast.errors import FormatError, JahpError, UsageError
+from jahp_fast.errors import FormatError, UsageError
+from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 _coders: WeakValueDictionary[str, Coder] = WeakValueDictionary()
 _coders_lock = threading.Lock()
@@ -81,34 +77,15 @@ def coder_of(file: ModelFile) -> Coder:
         return coder
 
 
+def _threads() -> int:
+    return min(MOST_THREADS, available_cores())
+
+
 def _coder(key: str) -> Coder:
     coder = _coders.get(key)
     if coder is None:
         raise UsageError(f"no coder of model {key} is alive: call update() of its model first")
     return coder
-
-
-def threads_for(images: int) -> tuple[int, int]:
-    """(images at a time, native threads for each) on the cores of this process, at most 16."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = min(16, len(affinity(0)) if affinity else os.cpu_count() or 1)
-    at_once = min(images, cores)
-    return at_once, max(1, cores // max(1, at_once))
-
-
-def each(function: Callable[[T], R], items: Sequence[T], workers: int) -> list[R]:
-    """function of each item, in order, `workers` at a time; an error says which item, counted from 0, if there are several."""
-
-    def one(index: int) -> R:
-        try:
-            return function(items[index])
-        except JahpError as e:
-            raise e if len(items) == 1 else type(e)(f"image {index}: {e}") from None
-
-    if workers <= 1:
-        return [one(i) for i in range(len(items))]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(one, range(len(items))))
 
 
 @torch.library.custom_op("jahp_fast::encode_latents", mutates_args=(), device_types=("cpu", "cuda"))
@@ -133,7 +110,7 @@ def encode_latents(z: Tensor, y: Tensor, model: str) -> tuple[Tensor, Tensor, Te
     _check_latents(coder, z, y)
     backend = coder.backend(y.device)
     arrays = [(a.numpy(), b.numpy()) for a, b in zip(z.cpu(), y.cpu(), strict=True)]
-    workers, threads = threads_for(len(arrays)) if y.device.type == "cpu" else (1, 1)
+    workers, threads = shared_out(_threads(), len(arrays)) if y.device.type == "cpu" else (1, 1)
 
     def encode(pair: tuple[Any, Any]) -> tuple[bytes, Any, int]:
         height, width, _ = pair[1].shape
@@ -169,7 +146,7 @@ def decode_latents(
     parts, layouts = _split(payload, sizes, lanes, height, width)
     data = payload.numpy().tobytes()
     backend = coder.backend(payload.device)
-    workers, threads = threads_for(len(parts))
+    workers, threads = shared_out(_threads(), len(parts))
 
     def decode(i: int) -> tuple[Any, Any]:
         return backend.decode(data[parts[i][0] : parts[i][1]], layouts[i], threads)[:2]
@@ -189,10 +166,10 @@ def _decode_on_device(
     def decode() -> tuple[Tensor, Tensor]:
         # Copies, since a kernel reads words of 32 bits and a slice may start anywhere.
         results = backend.start_batch([payload[a:b].clone() for a, b in parts], layouts)
-        each(check, results, 1)
+        each(check, results)
         return torch.stack([r.z for r in results]), torch.stack([r.y for r in results])
 
-    return guarded(decode, f"{len(parts)} images of {width} x {height} latents")
+    return guarded(decode, lambda: f"{len(parts)} images of {width} x {height} latents")
 
 
 decode_latents.register_kernel("cuda")(_decode_on_device)
