@@ -254,7 +254,8 @@ def test_operators_refuse(model, latents):
     key = model._coder.key
     for a, b, what in (
         (z[:1], y, "this model's are"), (z, y[..., :5], "this model's are"), (z[:, :1], y, "this model's are"),
-        (z[0], y[0], "latents must be"), (z.long(), y, "int32 on one device"), (z, y.float(), "int32 on one device"), (z, y[:, :0], "latents must be"),
+        (z[0], y[0], "latents must be"),
+        (z.long(), y, "int32 on one device"), (z, y.float(), "int32 on one device"), (z, y[:, :0], "latents must be"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=what):
             ops.encode_latents(a, b, key)
@@ -266,7 +267,8 @@ def test_operators_refuse(model, latents):
     n, lanes = sizes[:, 0].tolist(), sizes[:, 1].tolist()
     for arguments, what in (
         ((payload[:-1], n, lanes), "do not go together"), ((payload, n, lanes[:1]), "do not go together"),
-        ((payload[:0], [], []), "do not go together"), ((payload, [-1, sum(n) + 1], lanes), "do not go together"), ((payload.int(), n, lanes), "must be uint8"),
+        ((payload[:0], [], []), "do not go together"),
+        ((payload, [-1, sum(n) + 1], lanes), "do not go together"), ((payload.int(), n, lanes), "must be uint8"),
         ((payload, n, [3, 1]), "3 lanes"), ((payload, n, [128, 1]), "128 lanes"),
     ):  # fmt: skip
         with pytest.raises(JahpError, match=what):
