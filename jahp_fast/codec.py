@@ -18,7 +18,7 @@ from jahp_fast import container as _container
 from jahp_fast import image as _image
 from jahp_fast.devices import Clock
 from jahp_fast.errors import UnsupportedImage, UsageError
-from jahp_fast.parallel import MOST_THREADS, available_cores, each
+from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
 from jahp_fast.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
 
 Bytes = bytes | bytearray | memoryview
+S = TypeVar("S")
 T = TypeVar("T")
+PIXELS_AT_ONCE = 1 << 24
+"""Batches on a CPU have so many pixels in the making, or one image: it bounds their memory."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,7 @@ class _Prepared:
     chunks: dict[bytes, bytes]
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
+    def size(self) -> tuple[int, int]:  # width, height
         return self.pixels.shape[2], self.pixels.shape[1]
 
 
@@ -151,21 +153,18 @@ class Codec:
         return self._encoder.file.id.hex()
 
     def _adopt(self, file: ModelFile) -> Pipeline:
-        isa = os.environ.get("JAHP_FAST_ISA", "")
-        loaded = _shared(file, self._backend_name, self._device, self._graphs, isa)
+        loaded = _shared(file, self._backend_name, self._device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""))
         with self._lock:
             return self._loaded.setdefault(file.id, loaded)
 
     def _for_stream(self, stream: _container.Stream) -> Pipeline:
-        loaded = self._loaded.get(stream.model)
-        return loaded or self._adopt(library.by_id(stream.model, self._models))
+        return self._loaded.get(stream.model) or self._adopt(library.by_id(stream.model, self._models))
 
     def _prepare(self, image: Any) -> _Prepared:
         """Raises UnsupportedImage."""
-        stays = self._device != "cpu" and _image.is_tensor(image)
-        if stays:
+        parts = None
+        if self._device != "cpu" and _image.is_tensor(image):  # stays where it is, if it is there
             _image.check_tensor(image)
-            parts = None
             height, width = image.shape[1:]
         else:
             parts = _image.split(image)
@@ -199,19 +198,18 @@ class Codec:
         loaded = self._encoder
         with loaded.current():
             prepared = self._prepare(image)
-            clock = Clock(self._device)
+            return self._guarded(lambda: self._encode(prepared, self._threads), lambda: "encoding " + _sizes([prepared.size]))
 
-            def encode() -> bytes:
-                transforms, _ = loaded.transforms, loaded.backend
-                clock.lap("load")
-                y = transforms.analysis(prepared.pixels[None], self.quality)
-                clock.lap("g_a")
-                z = transforms.hyper_analysis(y)[0] if loaded.file.config.hyper_latents else None
-                clock.lap("h_a")
-                return self._coded(prepared, y[0], z, self._threads)
-
-            data = self._guarded(encode, lambda: "encoding " + _sizes([prepared.size]))
-            clock.lap("entropy")
+    def _encode(self, prepared: _Prepared, threads: int) -> tuple[bytes, dict[str, float]]:
+        loaded, clock = self._encoder, Clock(self._device)
+        transforms, _ = loaded.transforms, loaded.backend
+        clock.lap("load")
+        y = transforms.analysis(prepared.pixels[None], self.quality)
+        clock.lap("g_a")
+        z = transforms.hyper_analysis(y)[0] if loaded.file.config.hyper_latents else None
+        clock.lap("h_a")
+        data = self._coded(prepared, y[0], z, threads)
+        clock.lap("entropy")
         return data, clock.laps
 
     def _coded(self, prepared: _Prepared, y: torch.Tensor, z: torch.Tensor | None, threads: int) -> bytes:
@@ -235,8 +233,8 @@ class Codec:
         stream = _container.unpack(data, self._max_pixels)
         loaded = self._for_stream(stream)
         config = loaded.file.config
-        what = "decoding " + _sizes([(stream.width, stream.height)])
-        z, y, _ = self._guarded(lambda: loaded.decode_integers(stream, self._threads), lambda: what)
+        with loaded.current():
+            z, y, _ = self._guarded(lambda: loaded.decode_integers(stream, self._threads), lambda: f"decoding {_sizes([stream.size])}")
         return Latents(_channels_first(y), config.frac_bits, _channels_first(z) if config.hyper_latents else None)
 
     def decode(self, data: Bytes) -> NDArray[np.uint8]:
@@ -246,7 +244,7 @@ class Codec:
             FormatError: the file is damaged. UnknownModel: its model is not at hand. DeviceError: not enough memory on the device.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return _joined(stream, self._decoded([stream])[0])
+        return _joined(stream, self._decoded([stream], self._threads)[0])
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
@@ -267,7 +265,7 @@ class Codec:
                 clock.lap("g_s")
             return image, clock.laps | {f"latents.{name}": seconds for name, seconds in started.times.items()}
 
-        return self._guarded(decode, lambda: "decoding " + _sizes([(stream.width, stream.height)]))
+        return self._guarded(decode, lambda: "decoding " + _sizes([stream.size]))
 
     def decode_pil(self, data: Bytes) -> Image.Image:
         """decode to a PIL image of mode RGB, L or RGBA, with icc_profile, exif and xmp in its `info`."""
@@ -288,7 +286,7 @@ class Codec:
         import torch
 
         stream = _container.unpack(data, self._max_pixels)
-        rgb = self._decoded([stream])[0]
+        rgb = self._decoded([stream], self._threads)[0]
         if stream.mode == "L":
             rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
         if b"ALPH" not in stream.chunks:
@@ -296,7 +294,7 @@ class Codec:
         alpha = torch.from_numpy(_image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width))
         return torch.cat([rgb.expand(3, -1, -1), alpha[None].to(rgb.device)])
 
-    def _decoded(self, streams: Sequence[_container.Stream], labels: Sequence[int] | None = None) -> list[torch.Tensor]:
+    def _decoded(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> list[torch.Tensor]:
         """(3, H, W) uint8 of each, sound, on the device."""
         pipelines = each(self._for_stream, streams, labels=labels)
         out: dict[int, torch.Tensor] = {}
@@ -306,44 +304,51 @@ class Codec:
                 mine = [i for i, p in enumerate(pipelines) if p is pipeline]
                 said = None if labels is None else [labels[i] for i in mine]
                 with pipeline.current():
-                    rgb = pipeline.decode([streams[i] for i in mine], self._threads, said).settle(said)
+                    rgb = pipeline.decode([streams[i] for i in mine], threads, said).settle(said)
                 out.update(zip(mine, rgb, strict=True))
 
-        self._guarded(decode, lambda: "decoding " + _sizes([(s.width, s.height) for s in streams]))
+        self._guarded(decode, lambda: "decoding " + _sizes([s.size for s in streams]))
         return [out[i] for i in range(len(streams))]
 
     def encode_batch(self, images: Iterable[Any]) -> list[bytes]:
         """Encodes each, in order; an error says which image, counted from 0.
 
-        On a GPU images of equal shape go through the transforms together.
+        On a GPU images of equal shape go through the transforms together; on a CPU several are encoded at a time.
         """
         images = list(images)
         labels, loaded = range(len(images)), self._encoder
-        if self._device == "cpu" and not loaded.on_device:
-            return each(self.encode, images, labels=labels)
-
         with loaded.current():
             prepared = each(self._prepare, images, labels=labels)
+        sizes = [p.size for p in prepared]
+        if self._device == "cpu" and not loaded.on_device:
+            return self._several(lambda p, threads: self._encode(p, threads)[0], prepared, sizes)
 
         def encode() -> list[bytes]:
             with loaded.current():
                 latents = loaded.latents([p.pixels for p in prepared], self.quality)
                 return each(lambda i: self._coded(prepared[i], *latents[i], self._threads), labels, labels=labels)
 
-        return self._guarded(encode, lambda: "encoding " + _sizes([p.size for p in prepared]))
+        return self._guarded(encode, lambda: "encoding " + _sizes(sizes))
 
     def decode_batch(self, streams: Iterable[Bytes]) -> list[NDArray[np.uint8]]:
         """Decodes each, in order; an error says which stream, counted from 0.
 
         On a GPU the latents of all streams are decoded by as few launches as there can be, and images of equal shape go through g_s
-        together.
+        together; on a CPU several are decoded at a time.
         """
         data = list(streams)
         labels = range(len(data))
-        if self._device == "cpu" and not self._encoder.on_device:
-            return each(self.decode, data, labels=labels)
         unpacked = each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels)
-        return [_joined(s, rgb) for s, rgb in zip(unpacked, self._decoded(unpacked, labels), strict=True)]
+        if self._device == "cpu" and not self._encoder.on_device:
+            return self._several(lambda s, threads: _joined(s, self._decoded([s], threads)[0]), unpacked, [s.size for s in unpacked])
+        decoded = self._decoded(unpacked, self._threads, labels)
+        return each(lambda i: _joined(unpacked[i], decoded[i]), labels, labels=labels)
+
+    def _several(self, function: Callable[[S, int], T], items: Sequence[S], sizes: Sequence[tuple[int, int]]) -> list[T]:
+        """function(item, threads) of each on the CPU, as many at a time as there are threads and as bounded memory allows."""
+        largest = max((width * height for width, height in sizes), default=1)
+        workers, share = shared_out(self._threads, min(len(items), max(1, PIXELS_AT_ONCE // largest)))
+        return each(lambda item: function(item, share), items, workers, range(len(items)), torch_threads=share)
 
     def _guarded(self, function: Callable[[], T], what: Callable[[], str]) -> T:
         """function(), with memory of a device that runs out told as a DeviceError."""

@@ -126,9 +126,11 @@ class Pipeline:
 
     def current(self) -> contextlib.AbstractContextManager[object]:
         """Makes the device the current one, whose current stream all work is queued on."""
+        if self.device == "cpu":
+            return contextlib.nullcontext()
         import torch
 
-        return contextlib.nullcontext() if self.device == "cpu" else torch.cuda.device(self.device)
+        return cast(contextlib.AbstractContextManager[object], torch.cuda.device(self.device))
 
     # Encoding
 
