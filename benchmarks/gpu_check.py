@@ -8,7 +8,8 @@ CUDA path where the peers' environment was made (`make peers`). Figures go to on
 seconds does not reach is left out by name. Ends with status 1, and one line that says why, without a GPU; and with status 1, after writing
 the files, when a test failed or a row's answer was wrong.
 
-Each row is checked before it is timed: latents must be those that were encoded, pixels within 1 of the CPU's.
+Each row is checked before it is timed: latents must be those of the CPU, pixels within 1 of the CPU's (half a level
+in the mean for random weights).
 """
 from __future__ import annotations
 
