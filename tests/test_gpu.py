@@ -60,8 +60,8 @@ def test_random_models_give_the_cpus_integers(tmp_path, name, case, mode):
             assert np.array_equal(got[0], z)
             assert np.array_equal(got[1], y_hat)
             started.append((on_gpu(payload), layout, z, y_hat))
-    assert len(started) >= 3
-    results = device.start_batch([s[0] for s in started], [s[1] for s in started])
+    assert started or mode == "edge"
+    results = device.start_batch([s[0] for s in started], [s[1] for s in started]) if started else []
     for result, (_, _, z, y_hat) in zip(results, started, strict=True):
         check(result)
         assert np.array_equal(result.z.cpu().numpy(), z)
