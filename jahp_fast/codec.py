@@ -191,17 +191,20 @@ class Codec:
             UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.
             DeviceError: not enough memory on the device.
         """
-        return self.encode_timed(image)[0]
+        return self._encode_one(image, "cpu")[0]
 
     def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
-        """encode, and seconds by stage: g_a, h_a, entropy."""
-        loaded = self._encoder
-        with loaded.current():
-            prepared = self._prepare(image)
-            return self._guarded(lambda: self._encode(prepared, self._threads), lambda: "encoding " + _sizes([prepared.size]))
+        """encode, and seconds by stage: g_a, h_a, entropy; on a GPU with a wait between them."""
+        return self._encode_one(image, self._device)
 
-    def _encode(self, prepared: _Prepared, threads: int) -> tuple[bytes, dict[str, float]]:
-        loaded, clock = self._encoder, Clock(self._device)
+    def _encode_one(self, image: Any, clock_of: str) -> tuple[bytes, dict[str, float]]:
+        with self._encoder.current():
+            prepared = self._prepare(image)
+            clock, what = Clock(clock_of), f"encoding {_sizes([prepared.size])}"
+            return self._guarded(lambda: self._encode(prepared, self._threads, clock), lambda: what), clock.laps
+
+    def _encode(self, prepared: _Prepared, threads: int, clock: Clock) -> bytes:
+        loaded = self._encoder
         transforms, _ = loaded.transforms, loaded.backend
         clock.lap("load")
         y = transforms.analysis(prepared.pixels[None], self.quality)
@@ -210,7 +213,7 @@ class Codec:
         clock.lap("h_a")
         data = self._coded(prepared, y[0], z, threads)
         clock.lap("entropy")
-        return data, clock.laps
+        return data
 
     def _coded(self, prepared: _Prepared, y: torch.Tensor, z: torch.Tensor | None, threads: int) -> bytes:
         """The file of an image and its latents, not rounded."""
@@ -235,7 +238,8 @@ class Codec:
         config = loaded.file.config
         with loaded.current():
             z, y, _ = self._guarded(lambda: loaded.decode_integers(stream, self._threads), lambda: f"decoding {_sizes([stream.size])}")
-        return Latents(_channels_first(y), config.frac_bits, _channels_first(z) if config.hyper_latents else None)
+        first = [np.ascontiguousarray(a.transpose(2, 0, 1)) for a in (y, z)]
+        return Latents(first[0], config.frac_bits, first[1] if config.hyper_latents else None)
 
     def decode(self, data: Bytes) -> NDArray[np.uint8]:
         """A .jahp file -> (H, W, 3) uint8; (H, W) for grey, (H, W, 4) with alpha.
@@ -321,7 +325,7 @@ class Codec:
             prepared = each(self._prepare, images, labels=labels)
         sizes = [p.size for p in prepared]
         if self._device == "cpu" and not loaded.on_device:
-            return self._several(lambda p, threads: self._encode(p, threads)[0], prepared, sizes)
+            return self._several(lambda p, threads: self._encode(p, threads, Clock("cpu")), prepared, sizes)
 
         def encode() -> list[bytes]:
             with loaded.current():
@@ -376,10 +380,6 @@ def _checked_quality(file: ModelFile, quality: float) -> float:
         has = f"{low:g} to {high:g}" if high > low else f"only {low:g}"
         raise UsageError(f"quality {quality:g} is not one that {file.path.stem} has: {has}")
     return rounded
-
-
-def _channels_first(a: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.ascontiguousarray(a.transpose(2, 0, 1))
 
 
 def encode(image: Any, quality: float = 4.0) -> bytes:

@@ -57,7 +57,7 @@ def guarded(function: Callable[[], _T], what: Callable[[], str]) -> _T:
 
 
 class Clock:
-    """Seconds between laps, on a GPU with all that was queued."""
+    """Seconds between laps. device: what is queued on a GPU is waited for; "cpu" waits for nothing."""
 
     def __init__(self, device: str) -> None:
         self.laps: dict[str, float] = {}

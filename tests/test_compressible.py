@@ -104,6 +104,11 @@ def test_q_is_in_the_string(model, x):
     single = fresh(rows=1)
     single.update(x)
     assert compressible.PREFIX.unpack_from(single.compress(x)["strings"][0][0])[1] == 0
+    many = fresh(rows=12)
+    many.update(x)
+    strings = many.compress(x, q=11)["strings"]
+    assert compressible.PREFIX.unpack_from(strings[0][0])[1] == 220
+    assert many.decompress(strings, (3, 5))["x_hat"].shape == x.shape
     for q in (-0.1, 7.1, 100):
         with pytest.raises(UsageError, match="q must be 0 to 7"):
             model.compress(x, q)

@@ -305,6 +305,12 @@ def test_which_backend_runs_where(gpu, monkeypatch):
         backends.resolve("auto", "cuda:0")
     gpu.capability = (12, 0)
     assert backends.resolve("auto", "cuda:0") == "cuda"
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    gpu.capability = (9, 4)
+    assert backends.resolve("auto", "cuda:0") == "triton"
+    with pytest.raises(DeviceError, match="needs a card of NVIDIA"):
+        backends.resolve("cuda", "cuda:0")
+    monkeypatch.setattr(torch.version, "hip", None)
     for name in ("native", "reference"):
         assert backends.resolve(name, "cuda:0") == name
     for name in ("cuda", "triton"):

@@ -98,6 +98,8 @@ def _lacking(name: str, device: str) -> str:
         return ""
     import torch
 
+    if torch.version.hip is not None:  # an AMD card, which torch calls "cuda" too
+        return "" if name == "triton" else "it needs a card of NVIDIA"
     capability = torch.cuda.get_device_capability(device)
     if capability < LEAST_CAPABILITY:
         least, has = (".".join(map(str, c)) for c in (LEAST_CAPABILITY, capability))

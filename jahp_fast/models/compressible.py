@@ -99,7 +99,8 @@ class Compressible:
             state = {name: tensor.detach().float().cpu() for name, tensor in model.state_dict().items()}
             with tempfile.TemporaryDirectory() as folder:  # the entropy path is in memory once the file was opened
                 path = Path(folder) / "model.safetensors"
-                export_state(state, path, photos=photos, form=form, activation_bits=activation_bits)
+                names = [4.0] if model.rows == 1 else np.linspace(1, 8, model.rows).tolist()  # whatever the rows stand for
+                export_state(state, path, photos=photos, form=form, activation_bits=activation_bits, qualities=names)
                 coder = coder_of(ModelFile(path))
         else:
             coder = coder_of(ModelFile(cast(str, file)))
