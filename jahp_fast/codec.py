@@ -102,8 +102,7 @@ class Codec:
         graphs: on a GPU, decode single images by CUDA graphs: one for each shape that comes twice, at most eight.
 
     Raises:
-        UnknownModel: no such model. UsageError: an argument that is not one of the above. DeviceError: no GPU, or nothing here can run
-        on it.
+        UnknownModel: no such model. UsageError: an argument that is none of these. DeviceError: no GPU, or nothing here can run on it.
     """
 
     def __init__(
@@ -120,10 +119,11 @@ class Codec:
         if threads is not None and not 1 <= threads <= 1024:
             raise UsageError(f"threads must be 1 to 1024, not {threads}")
         self._device = devices.checked(device)
-        self._backend_name = backends.resolve(backend, self._device)
+        name = backends.resolve(backend, self._device)
+        self._asked = backend if backend == "auto" and not os.environ.get("JAHP_FAST_BACKEND") else name
         self._graphs = graphs
-        if graphs and not (self._device != "cpu" and self._backend_name in backends.ON_DEVICE):
-            raise UsageError(f"graphs need a GPU and a backend that computes there, not {self._backend_name} on {self._device}")
+        if graphs and not (self._device != "cpu" and name in backends.ON_DEVICE):
+            raise UsageError(f"graphs need a GPU and a backend that computes there, not {name} on {self._device}")
         self._threads = threads or min(MOST_THREADS, available_cores())
         self._models = tuple(models or ())
         self._max_pixels = max_pixels
@@ -144,8 +144,8 @@ class Codec:
 
     @property
     def backend(self) -> str:
-        """Name of the backend that runs."""
-        return self._backend_name
+        """Name of the backend that runs for the encoder's model."""
+        return self._encoder.backend_name
 
     @property
     def model_id(self) -> str:
@@ -153,7 +153,8 @@ class Codec:
         return self._encoder.file.id.hex()
 
     def _adopt(self, file: ModelFile) -> Pipeline:
-        loaded = _shared(file, self._backend_name, self._device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""))
+        name = backends.resolve(self._asked, self._device, file.config)
+        loaded = _shared(file, name, self._device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""))
         with self._lock:
             return self._loaded.setdefault(file.id, loaded)
 
@@ -218,13 +219,12 @@ class Codec:
     def _coded(self, prepared: _Prepared, y: torch.Tensor, z: torch.Tensor | None, threads: int) -> bytes:
         """The file of an image and its latents, not rounded."""
         loaded = self._encoder
-        width, height = prepared.size
         try:
-            payload, lanes, checksum = loaded.encode_symbols(*loaded.symbols(y, z), width, height, threads)
+            payload, lanes, checksum = loaded.encode_symbols(*loaded.symbols(y, z), *prepared.size, threads)
         except UsageError as e:
             raise UnsupportedImage(f"the model's latents for this image cannot be coded: {e}") from None
         return _container.pack(
-            _container.Stream(width, height, prepared.mode, self.quality, loaded.file.id, lanes, 0, checksum, payload, prepared.chunks)
+            _container.Stream(*prepared.size, prepared.mode, self.quality, loaded.file.id, lanes, 0, checksum, payload, prepared.chunks)
         )
 
     def decode_latents(self, data: Bytes) -> Latents:

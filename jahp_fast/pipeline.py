@@ -92,8 +92,7 @@ class Pipeline:
     """
 
     def __init__(self, file: ModelFile, backend: str, device: str = "cpu", graphs: bool = False) -> None:
-        self.file, self.device = file, device
-        self._backend_name = backend
+        self.file, self.device, self.backend_name = file, device, backend
         self._lock = threading.Lock()
         self._backend: Backend | None = None
         self._transforms: Transforms | None = None
@@ -107,7 +106,7 @@ class Pipeline:
     def backend(self) -> Backend:
         with self._lock:
             if self._backend is None:
-                self._backend = backends.load(self._backend_name, self.file, self.device)
+                self._backend = backends.load(self.backend_name, self.file, self.device)
             return self._backend
 
     @property
@@ -122,7 +121,7 @@ class Pipeline:
     @property
     def on_device(self) -> bool:
         """Whether latents, too, are decoded on the device."""
-        return self._backend_name in backends.ON_DEVICE
+        return self.backend_name in backends.ON_DEVICE
 
     def current(self) -> contextlib.AbstractContextManager[object]:
         """Makes the device the current one, whose current stream all work is queued on."""

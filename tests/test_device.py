@@ -325,6 +325,19 @@ def test_which_backend_runs_where(gpu, monkeypatch):
         backends.resolve("auto")
 
 
+def test_models_without_a_context_go_to_triton(gpu, tiny_models):
+    joint, mean = (library.load(tiny_models[name]).config for name in ("tiny", "tiny-mean"))
+    assert backends.resolve("auto", "cuda:0", joint) == "cuda"
+    assert backends.resolve("auto", "cuda:0", mean) == backends.resolve("triton", "cuda:0", mean) == "triton"
+    with pytest.raises(DeviceError, match="'cuda' cannot be used: it decodes models with a context alone, and this is mbt2018-mean"):
+        backends.resolve("cuda", "cuda:0", mean)
+    codecs = [Codec(name, device="cuda", models=list(tiny_models.values())) for name in ("tiny", "tiny-mean")]
+    assert [c.backend for c in codecs] == ["cuda", "triton"]
+    gpu.missing = {"triton"}
+    with pytest.raises(DeviceError, match=r"no backend can run on cuda:1: cuda: .* a context alone.*triton is not installed"):
+        Codec("tiny-mean", device="cuda", models=list(tiny_models.values()))
+
+
 def test_backends_are_made_for_their_device(monkeypatch, tiny_models):
     made = []
     module = SimpleNamespace(CudaBackend=lambda model, device: made.append((model, device)))
