@@ -250,8 +250,9 @@ def test_a_recording_that_fails_is_told(recordings):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Two GPUs, as far as torch tells; `capability` and `missing` may be changed."""
-    state = SimpleNamespace(capability=(9, 0), missing=set())
+    """Two GPUs, as far as torch tells; `capability`, `missing` packages and the devices `seen` by the extension may be changed."""
+    state = SimpleNamespace(capability=(9, 0), missing=set(), seen=2)
+    monkeypatch.setitem(sys.modules, "jahp_fast._cuda", SimpleNamespace(device_count=lambda: state.seen))
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
@@ -295,6 +296,11 @@ def test_which_backend_runs_where(gpu, monkeypatch):
     assert backends.resolve("auto", "cuda:0") == "triton"
     with pytest.raises(DeviceError, match="backend 'cuda' cannot be used: this build has no CUDA extension; install from source"):
         backends.resolve("cuda", "cuda:0")
+    gpu.missing, gpu.seen = set(), 0
+    assert backends.resolve("auto", "cuda:0") == "triton"
+    with pytest.raises(DeviceError, match="its extension sees no device; the driver may be older"):
+        backends.resolve("cuda", "cuda:0")
+    gpu.seen = 2
     gpu.missing = {"jahp_fast._cuda", "triton"}
     what = r"no backend can run on cuda:0: cuda: .*; triton: triton is not installed; pip install 'jahp_fast\[triton\]'"
     with pytest.raises(DeviceError, match=what):

@@ -99,6 +99,8 @@ def _lacking(name: str, device: str, config: ModelConfig | None) -> str:
         return "triton is not installed; pip install 'jahp_fast[triton]'"
     if device == "cpu":
         return ""
+    if name == "cuda" and not importlib.import_module("jahp_fast._cuda").device_count():
+        return "its extension sees no device; the driver may be older than the CUDA that it was built with"
     import torch
 
     if torch.version.hip is not None:  # an AMD card, which torch calls "cuda" too
