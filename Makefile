@@ -8,13 +8,13 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' 2>/dev/null)
 
-.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize peers clean
+.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize peers gpu-check clean
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow" --benchmark-disable
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" --benchmark-disable
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -27,7 +27,7 @@ bench: $(VENV)/.test
 
 # The whole suite, the C++ tests, and the packages in environments of their own.
 check-all: $(VENV)/.test lint cpp-test sanitize
-	$(BIN)/python -m pytest -q --benchmark-disable
+	$(BIN)/python -m pytest -q -m "not gpu" --benchmark-disable
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
 	$(BIN)/python tests/check_packages.py
 
@@ -40,6 +40,10 @@ sanitize: $(VENV)/.base
 
 peers: $(VENV)/.built
 	$(BIN)/python benchmarks/peers.py --make-env
+
+# On a machine with a GPU: the tests that need one, and timings, into gpu-check.json and gpu-check.md; under six minutes.
+gpu-check: $(VENV)/.test
+	$(BIN)/python benchmarks/gpu_check.py
 
 build: $(VENV)/.base
 	$(INSTALL)

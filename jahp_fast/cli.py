@@ -61,10 +61,14 @@ def _codec(args: argparse.Namespace, **kwargs: Any) -> Any:
     return Codec(name, device=args.device, backend=args.backend, threads=args.threads, models=models, **kwargs)
 
 
+def _device_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default cpu)")
+    parser.add_argument("--backend", default="auto", help="auto, native, reference, cuda or triton (default auto)")
+
+
 def _codec_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME|FILE", help="a model's name or its .safetensors file (default: mbt2018)")
-    parser.add_argument("--device", default="cpu", help="cpu")
-    parser.add_argument("--backend", default="auto", help="auto, native or reference")
+    _device_options(parser)
     parser.add_argument("--threads", type=int, help="threads of the entropy path (default: all cores, at most 16)")
 
 
@@ -99,9 +103,12 @@ def _decode(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
+    from jahp_fast import backends, devices
     from jahp_fast.codec import info
 
     fields = dataclasses.asdict(info(_read(args.file)))
+    device = devices.checked(args.device)
+    fields |= {"backend": backends.resolve(args.backend, device), "device": device}
     if args.json:
         print(json.dumps(fields, sort_keys=True))
     else:
@@ -161,6 +168,8 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     p = commands.add_parser("info", help="what a .jahp file says of itself")
     p.add_argument("file", metavar="FILE")
     p.add_argument("--json", action="store_true")
+    _device_options(p)
+    p.description = "Header fields, and the backend and device that would decode it here."
     p.set_defaults(run=_info)
 
     p = commands.add_parser("models", help="the models at hand")

@@ -5,30 +5,33 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import _native, backends, library
+from jahp_fast import backends, devices, library
 from jahp_fast import container as _container
 from jahp_fast import image as _image
-from jahp_fast.entropy.reference import StreamLayout
-from jahp_fast.errors import FormatError, UnsupportedImage, UsageError
+from jahp_fast.devices import Clock
+from jahp_fast.errors import UnsupportedImage, UsageError
+from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
+from jahp_fast.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from jahp_fast.backends import Backend
     from jahp_fast.entropy.model_file import ModelFile
-    from jahp_fast.transforms import Transforms
 
 Bytes = bytes | bytearray | memoryview
+S = TypeVar("S")
+T = TypeVar("T")
+PIXELS_AT_ONCE = 1 << 24
+"""Batches on a CPU have so many pixels in the making, or one image: it bounds their memory."""
 
 
 @dataclass(frozen=True)
@@ -63,37 +66,23 @@ class Info:
     chunks: dict[str, int]
 
 
-class _Loaded:
-    """A model with its backend and transforms, each made when first needed."""
+@dataclass(frozen=True)
+class _Prepared:
+    """An image on the codec's device. pixels: (3, H, W) uint8; chunks: metadata and alpha."""
 
-    def __init__(self, file: ModelFile, backend: str) -> None:
-        self.file = file
-        self._backend_name = backend
-        self._lock = threading.Lock()
-        self._backend: Backend | None = None
-        self._transforms: Transforms | None = None
+    pixels: torch.Tensor
+    mode: Literal["RGB", "L"]
+    chunks: dict[bytes, bytes]
 
     @property
-    def backend(self) -> Backend:
-        with self._lock:
-            if self._backend is None:
-                self._backend = backends.load(self._backend_name, self.file)
-            return self._backend
-
-    @property
-    def transforms(self) -> Transforms:
-        with self._lock:
-            if self._transforms is None:
-                from jahp_fast.transforms import Transforms
-
-                self._transforms = Transforms(self.file)
-            return self._transforms
+    def size(self) -> tuple[int, int]:  # width, height
+        return self.pixels.shape[2], self.pixels.shape[1]
 
 
 @lru_cache(maxsize=4)
-def _shared(file: ModelFile, backend: str, isa: str) -> _Loaded:
+def _shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str) -> Pipeline:
     """One for all codecs of a process: making a codec anew for each image costs next to nothing."""
-    return _Loaded(file, backend)
+    return Pipeline(file, backend, device, graphs)
 
 
 class Codec:
@@ -103,15 +92,17 @@ class Codec:
         model: a model's name, or the stem of a file among `models` or in the folders of JAHP_FAST_MODELS.
         quality: 1 to 8, the paper's trade-offs λ = 0.0018 ... 0.18; rounded to steps of 0.05. A model with a single trade-off takes only
             its own.
-        device: "cpu".
-        backend: "auto", "native" or "reference". "auto" is what JAHP_FAST_BACKEND says, else "native".
-        threads: of the entropy path; by default as many as there are cores for this process, at most 16. The transforms use torch's
-            own number (torch.set_num_threads).
+        device: "cpu", "cuda" or "cuda:N", where transforms run, and latents are decoded if the backend can.
+        backend: "auto", or one of backends.NAMES. "auto" is what JAHP_FAST_BACKEND says, else "native" on the CPU, and on a GPU "cuda",
+            or "triton" where there is no CUDA extension. "native" may be named with a GPU: latents on the CPU, transforms on the GPU.
+        threads: of the entropy path on the CPU; by default as many as there are cores for this process, at most 16. The transforms use
+            torch's own number (torch.set_num_threads).
         models: model files, looked through before the folders of JAHP_FAST_MODELS and the package's own.
         max_pixels: larger images are refused, both ways.
+        graphs: on a GPU, decode single images by CUDA graphs: one for each shape that comes twice, at most eight.
 
     Raises:
-        UnknownModel: no such model. UsageError: an argument that is not one of the above.
+        UnknownModel: no such model. UsageError: an argument that is none of these. DeviceError: no GPU, or nothing here can run on it.
     """
 
     def __init__(
@@ -123,17 +114,21 @@ class Codec:
         threads: int | None = None,
         models: Sequence[str | os.PathLike[str]] | None = None,
         max_pixels: int = 2**28,
+        graphs: bool = False,
     ) -> None:
-        if device != "cpu":
-            raise UsageError(f"device {device!r} is not supported; there is 'cpu'")
         if threads is not None and not 1 <= threads <= 1024:
             raise UsageError(f"threads must be 1 to 1024, not {threads}")
-        self._backend_name = backends.resolve(backend)
-        self._threads = threads or min(16, _available_cores())
+        self._device = devices.checked(device)
+        name = backends.resolve(backend, self._device)
+        self._asked = backend if backend == "auto" and not os.environ.get("JAHP_FAST_BACKEND") else name
+        self._graphs = graphs
+        if graphs and not (self._device != "cpu" and name in backends.ON_DEVICE):
+            raise UsageError(f"graphs need a GPU and a backend that computes there, not {name} on {self._device}")
+        self._threads = threads or min(MOST_THREADS, available_cores())
         self._models = tuple(models or ())
         self._max_pixels = max_pixels
         self._lock = threading.Lock()
-        self._loaded: dict[bytes, _Loaded] = {}
+        self._loaded: dict[bytes, Pipeline] = {}
         self._encoder = self._adopt(library.by_name(model, self._models))
         self.quality = _checked_quality(self._encoder.file, quality)
 
@@ -143,74 +138,94 @@ class Codec:
         return self._threads
 
     @property
+    def device(self) -> str:
+        """"cpu" or "cuda:N"."""
+        return self._device
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that runs for the encoder's model."""
+        return self._encoder.backend_name
+
+    @property
     def model_id(self) -> str:
         """The id that streams of this codec carry, in hexadecimal."""
         return self._encoder.file.id.hex()
 
-    def _adopt(self, file: ModelFile) -> _Loaded:
-        loaded = _shared(file, self._backend_name, os.environ.get("JAHP_FAST_ISA", ""))
+    def _adopt(self, file: ModelFile) -> Pipeline:
+        name = backends.resolve(self._asked, self._device, file.config)
+        loaded = _shared(file, name, self._device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""))
         with self._lock:
             return self._loaded.setdefault(file.id, loaded)
 
-    def _for_stream(self, stream: _container.Stream) -> _Loaded:
-        loaded = self._loaded.get(stream.model)
-        return loaded or self._adopt(library.by_id(stream.model, self._models))
+    def _for_stream(self, stream: _container.Stream) -> Pipeline:
+        return self._loaded.get(stream.model) or self._adopt(library.by_id(stream.model, self._models))
 
-    def encode(self, image: Any) -> bytes:
-        """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
-
-        Alpha is kept losslessly; the ICC profile, EXIF and XMP of a PIL image are kept.
-
-        Raises:
-            UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.
-        """
-        return self.encode_timed(image)[0]
-
-    def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
-        """encode, and seconds by stage: g_a, h_a, entropy."""
-        parts = _image.split(image)
-        height, width, _ = parts.rgb.shape
+    def _prepare(self, image: Any) -> _Prepared:
+        """Raises UnsupportedImage."""
+        parts = None
+        if self._device != "cpu" and _image.is_tensor(image):  # stays where it is, if it is there
+            _image.check_tensor(image)
+            height, width = image.shape[1:]
+        else:
+            parts = _image.split(image)
+            height, width, _ = parts.rgb.shape
         if height * width > self._max_pixels:
             raise UnsupportedImage(f"{width} x {height} pixels are more than max_pixels = {self._max_pixels}")
         if max(height, width) > _container.MAX_SIDE:
             raise UnsupportedImage(f"{width} x {height} pixels: a side may have {_container.MAX_SIDE}")
-        loaded, clock = self._encoder, _Clock()
-        config, transforms, backend = loaded.file.config, loaded.transforms, loaded.backend
-        clock.lap("load")
-        y = transforms.analysis(parts.rgb, self.quality)
-        clock.lap("g_a")
-        z = transforms.hyper_analysis(y) if config.hyper_latents else np.zeros((0, 0, 0), np.float32)
-        clock.lap("h_a")
-        layout = StreamLayout(y.shape[0], y.shape[1], 0, 0, _container.min_payload_bytes(width, height))
-        try:
-            integers = [np.rint(a * scale).astype(np.int64) for a, scale in ((z, 1), (y, 1 << config.frac_bits))]
-            if any(np.abs(a).max(initial=0) > 2**30 for a in integers):
-                raise UsageError("a latent is beyond 2^30")
-            z_hat, wanted = (a.astype(np.int32) for a in integers)
-            payload, y_hat, lanes, _ = backend.encode(z_hat, wanted, layout, self._threads)
-        except UsageError as e:
-            raise UnsupportedImage(f"the model's latents for this image cannot be coded: {e}") from None
+        if parts is None:
+            return _Prepared(image.detach().to(self._device, non_blocking=True), "RGB", {})
         chunks = dict(parts.chunks)
         if parts.alpha is not None:
             chunks[b"ALPH"] = _image.pack_alpha(parts.alpha)
-        checksum = _native.symbol_checksum(z_hat, y_hat)
-        stream = _container.Stream(width, height, parts.mode, self.quality, loaded.file.id, lanes, 0, checksum, payload, chunks)
-        data = _container.pack(stream)
-        clock.lap("entropy")
-        return data, clock.laps
+        pixels = self._guarded(lambda: self._encoder.upload(parts.rgb), lambda: "encoding " + _sizes([(width, height)]))
+        return _Prepared(pixels, parts.mode, chunks)
 
-    def _decode_integers(
-        self, stream: _container.Stream, loaded: _Loaded
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32], dict[str, float]]:
-        quality = stream.quality
-        if not loaded.file.config.qualities[0] <= quality <= loaded.file.config.qualities[-1]:
-            raise FormatError(f"stream of quality {quality:g}, which its model does not have")
-        least = _container.min_payload_bytes(stream.width, stream.height)
-        layout = StreamLayout(-(-stream.height // 16), -(-stream.width // 16), stream.lanes, stream.skip, least)
-        z, y, times = loaded.backend.decode(stream.payload, layout, self._threads)
-        if _native.symbol_checksum(z, y) != stream.checksum:
-            raise FormatError("the checksum of the decoded symbols does not match")
-        return z, y, times
+    def encode(self, image: Any) -> bytes:
+        """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
+
+        Alpha is kept losslessly; the ICC profile, EXIF and XMP of a PIL image are kept. With a GPU as the codec's device, a tensor that
+        lies there stays there until its symbols are coded.
+
+        Raises:
+            UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.
+            DeviceError: not enough memory on the device.
+        """
+        return self._encode_one(image, "cpu")[0]
+
+    def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
+        """encode, and seconds by stage: g_a, h_a, entropy; on a GPU with a wait between them."""
+        return self._encode_one(image, self._device)
+
+    def _encode_one(self, image: Any, clock_of: str) -> tuple[bytes, dict[str, float]]:
+        with self._encoder.current():
+            prepared = self._prepare(image)
+            clock, what = Clock(clock_of), f"encoding {_sizes([prepared.size])}"
+            return self._guarded(lambda: self._encode(prepared, self._threads, clock), lambda: what), clock.laps
+
+    def _encode(self, prepared: _Prepared, threads: int, clock: Clock) -> bytes:
+        loaded = self._encoder
+        transforms, _ = loaded.transforms, loaded.backend
+        clock.lap("load")
+        y = transforms.analysis(prepared.pixels[None], self.quality)
+        clock.lap("g_a")
+        z = transforms.hyper_analysis(y)[0] if loaded.file.config.hyper_latents else None
+        clock.lap("h_a")
+        data = self._coded(prepared, y[0], z, threads)
+        clock.lap("entropy")
+        return data
+
+    def _coded(self, prepared: _Prepared, y: torch.Tensor, z: torch.Tensor | None, threads: int) -> bytes:
+        """The file of an image and its latents, not rounded."""
+        loaded = self._encoder
+        try:
+            payload, lanes, checksum = loaded.encode_symbols(*loaded.symbols(y, z), *prepared.size, threads)
+        except UsageError as e:
+            raise UnsupportedImage(f"the model's latents for this image cannot be coded: {e}") from None
+        return _container.pack(
+            _container.Stream(*prepared.size, prepared.mode, self.quality, loaded.file.id, lanes, 0, checksum, payload, prepared.chunks)
+        )
 
     def decode_latents(self, data: Bytes) -> Latents:
         """The exact part of decoding: everything from the file's bytes to ŷ.
@@ -220,32 +235,41 @@ class Codec:
         """
         stream = _container.unpack(data, self._max_pixels)
         loaded = self._for_stream(stream)
-        z, y, _ = self._decode_integers(stream, loaded)
         config = loaded.file.config
-        return Latents(_channels_first(y), config.frac_bits, _channels_first(z) if config.hyper_latents else None)
+        with loaded.current():
+            z, y, _ = self._guarded(lambda: loaded.decode_integers(stream, self._threads), lambda: f"decoding {_sizes([stream.size])}")
+        first = [np.ascontiguousarray(a.transpose(2, 0, 1)) for a in (y, z)]
+        return Latents(first[0], config.frac_bits, first[1] if config.hyper_latents else None)
 
     def decode(self, data: Bytes) -> NDArray[np.uint8]:
         """A .jahp file -> (H, W, 3) uint8; (H, W) for grey, (H, W, 4) with alpha.
 
         Raises:
-            FormatError: the file is damaged. UnknownModel: its model is not at hand.
+            FormatError: the file is damaged. UnknownModel: its model is not at hand. DeviceError: not enough memory on the device.
         """
-        return self.decode_timed(data)[0]
+        stream = _container.unpack(data, self._max_pixels)
+        return _joined(stream, self._decoded([stream], self._threads)[0])
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
-        """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`."""
+        """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
+
+        On a GPU the stages follow each other on the clock, with a wait between them, and without graphs.
+        """
         stream = _container.unpack(data, self._max_pixels)
-        loaded, clock = self._for_stream(stream), _Clock()
-        transforms, _ = loaded.transforms, loaded.backend
-        clock.lap("load")
-        _, y, parts = self._decode_integers(stream, loaded)
-        clock.lap("latents")
-        scale = np.float32(2.0**-loaded.file.config.frac_bits)
-        rgb = transforms.synthesis(y.astype(np.float32) * scale, stream.quality, stream.height, stream.width)
-        alpha = _image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width) if b"ALPH" in stream.chunks else None
-        image = _image.join(rgb, stream.mode, alpha)
-        clock.lap("g_s")
-        return image, clock.laps | {f"latents.{name}": seconds for name, seconds in parts.items()}
+        loaded = self._for_stream(stream)
+
+        def decode() -> tuple[NDArray[np.uint8], dict[str, float]]:
+            with loaded.current():
+                clock = Clock(self._device)
+                _ = loaded.transforms, loaded.backend
+                clock.lap("load")
+                started = loaded.start_latents([stream], self._threads)
+                clock.lap("latents")
+                image = _joined(stream, loaded.finish(started, [stream]).settle()[0])
+                clock.lap("g_s")
+            return image, clock.laps | {f"latents.{name}": seconds for name, seconds in started.times.items()}
+
+        return self._guarded(decode, lambda: "decoding " + _sizes([stream.size]))
 
     def decode_pil(self, data: Bytes) -> Image.Image:
         """decode to a PIL image of mode RGB, L or RGBA, with icc_profile, exif and xmp in its `info`."""
@@ -259,35 +283,94 @@ class Codec:
         return image
 
     def decode_tensor(self, data: Bytes) -> torch.Tensor:
-        """decode to a uint8 tensor (3, H, W), (1, H, W) for grey, (4, H, W) with alpha."""
+        """decode to a uint8 tensor (3, H, W), (1, H, W) for grey, (4, H, W) with alpha, on the codec's device.
+
+        On a GPU everything is queued on its current stream, and one wait at the end reads whether the stream was sound.
+        """
         import torch
 
-        image = self.decode(data)
-        return torch.from_numpy(image[None] if image.ndim == 2 else np.ascontiguousarray(image.transpose(2, 0, 1)))
+        stream = _container.unpack(data, self._max_pixels)
+        rgb = self._decoded([stream], self._threads)[0]
+        if stream.mode == "L":
+            rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
+        if b"ALPH" not in stream.chunks:
+            return rgb
+        alpha = torch.from_numpy(_image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width))
+        return torch.cat([rgb.expand(3, -1, -1), alpha[None].to(rgb.device)])
+
+    def _decoded(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> list[torch.Tensor]:
+        """(3, H, W) uint8 of each, sound, on the device."""
+        pipelines = each(self._for_stream, streams, labels=labels)
+        out: dict[int, torch.Tensor] = {}
+
+        def decode() -> None:
+            for pipeline in dict.fromkeys(pipelines):
+                mine = [i for i, p in enumerate(pipelines) if p is pipeline]
+                said = None if labels is None else [labels[i] for i in mine]
+                with pipeline.current():
+                    rgb = pipeline.decode([streams[i] for i in mine], threads, said).settle(said)
+                out.update(zip(mine, rgb, strict=True))
+
+        self._guarded(decode, lambda: "decoding " + _sizes([s.size for s in streams]))
+        return [out[i] for i in range(len(streams))]
 
     def encode_batch(self, images: Iterable[Any]) -> list[bytes]:
-        """Encodes each, in order."""
-        return [self.encode(image) for image in images]
+        """Encodes each, in order; an error says which image, counted from 0.
+
+        On a GPU images of equal shape go through the transforms together; on a CPU several are encoded at a time.
+        """
+        images = list(images)
+        labels, loaded = range(len(images)), self._encoder
+        with loaded.current():
+            prepared = each(self._prepare, images, labels=labels)
+        sizes = [p.size for p in prepared]
+        if self._device == "cpu" and not loaded.on_device:
+            return self._several(lambda p, threads: self._encode(p, threads, Clock("cpu")), prepared, sizes)
+
+        def encode() -> list[bytes]:
+            with loaded.current():
+                latents = loaded.latents([p.pixels for p in prepared], self.quality)
+                return each(lambda i: self._coded(prepared[i], *latents[i], self._threads), labels, labels=labels)
+
+        return self._guarded(encode, lambda: "encoding " + _sizes(sizes))
 
     def decode_batch(self, streams: Iterable[Bytes]) -> list[NDArray[np.uint8]]:
-        """Decodes each, in order."""
-        return [self.decode(data) for data in streams]
+        """Decodes each, in order; an error says which stream, counted from 0.
+
+        On a GPU the latents of all streams are decoded by as few launches as there can be, and images of equal shape go through g_s
+        together; on a CPU several are decoded at a time.
+        """
+        data = list(streams)
+        labels = range(len(data))
+        unpacked = each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels)
+        if self._device == "cpu" and not self._encoder.on_device:
+            return self._several(lambda s, threads: _joined(s, self._decoded([s], threads)[0]), unpacked, [s.size for s in unpacked])
+        decoded = self._decoded(unpacked, self._threads, labels)
+        return each(lambda i: _joined(unpacked[i], decoded[i]), labels, labels=labels)
+
+    def _several(self, function: Callable[[S, int], T], items: Sequence[S], sizes: Sequence[tuple[int, int]]) -> list[T]:
+        """function(item, threads) of each on the CPU, as many at a time as there are threads and as bounded memory allows."""
+        largest = max((width * height for width, height in sizes), default=1)
+        workers, share = shared_out(self._threads, min(len(items), max(1, PIXELS_AT_ONCE // largest)))
+        return each(lambda item: function(item, share), items, workers, range(len(items)), torch_threads=share)
+
+    def _guarded(self, function: Callable[[], T], what: Callable[[], str]) -> T:
+        """function(), with memory of a device that runs out told as a DeviceError."""
+        if self._device == "cpu" and not self._encoder.on_device:
+            return function()
+        return devices.guarded(function, what)
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = now - self._last
-        self._last = now
+def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
+    width, height = max(sizes, key=lambda s: s[0] * s[1])
+    many = f"{len(sizes)} images of up to " if len(sizes) > 1 else "an image of "
+    return f"{many}{width} x {height} pixels"
 
 
-def _available_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+def _joined(stream: _container.Stream, rgb: torch.Tensor) -> NDArray[np.uint8]:
+    """The array that decode returns for (3, H, W) pixels."""
+    alpha = _image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width) if b"ALPH" in stream.chunks else None
+    return _image.join(rgb.permute(1, 2, 0).contiguous().cpu().numpy(), stream.mode, alpha)
 
 
 def _checked_quality(file: ModelFile, quality: float) -> float:
@@ -297,10 +380,6 @@ def _checked_quality(file: ModelFile, quality: float) -> float:
         has = f"{low:g} to {high:g}" if high > low else f"only {low:g}"
         raise UsageError(f"quality {quality:g} is not one that {file.path.stem} has: {has}")
     return rounded
-
-
-def _channels_first(a: NDArray[np.int32]) -> NDArray[np.int32]:
-    return np.ascontiguousarray(a.transpose(2, 0, 1))
 
 
 def encode(image: Any, quality: float = 4.0) -> bytes:

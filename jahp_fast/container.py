@@ -67,6 +67,11 @@ class Stream:
     payload: bytes
     chunks: Mapping[bytes, bytes] = field(default_factory=dict)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
 
 def min_payload_bytes(width: int, height: int) -> int:
     """The least payload of an image of that size; the encoder pads with zeros up to it."""

@@ -6,6 +6,10 @@ class JahpError(Exception):
     """Base of all errors raised for bad input of any kind."""
 
 
+class DeviceError(JahpError):
+    """A compute device is missing, is not supported, or ran out of memory."""
+
+
 class FormatError(JahpError):
     """A .jahp stream is damaged, truncated, lying or of an unknown version."""
 
@@ -26,4 +30,4 @@ class UsageError(JahpError):
     """An argument or environment variable has a value that means nothing here."""
 
 
-__all__ = ["FormatError", "JahpError", "ModelError", "UnknownModel", "UnsupportedImage", "UsageError"]
+__all__ = ["DeviceError", "FormatError", "JahpError", "ModelError", "UnknownModel", "UnsupportedImage", "UsageError"]

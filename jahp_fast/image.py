@@ -40,15 +40,27 @@ def split(image: Any) -> ImageParts:
     """
     if hasattr(image, "getbands") and hasattr(image, "getexif"):
         return _split_pil(image)
-    if hasattr(image, "permute") and hasattr(image, "detach"):
-        if image.ndim != 3 or image.shape[0] != 3:
-            raise UnsupportedImage(f"a tensor must be (3, H, W), not {tuple(image.shape)}")
-        if str(image.dtype) != "torch.uint8":
-            raise UnsupportedImage(f"pixels must be uint8, not {image.dtype}: scale to 0..255 and convert first")
+    if is_tensor(image):
+        check_tensor(image)
         image = image.detach().cpu().permute(1, 2, 0).numpy()
     if not isinstance(image, np.ndarray):
         raise UnsupportedImage(f"an image must be a PIL image, a uint8 array or a uint8 tensor, not {type(image).__name__}")
     return _split_array(image)
+
+
+def is_tensor(image: Any) -> bool:
+    """Whether it is a torch tensor; torch is not loaded to find out."""
+    return hasattr(image, "permute") and hasattr(image, "detach")
+
+
+def check_tensor(image: Any) -> None:
+    """Raises UnsupportedImage for a tensor that is not uint8 (3, H, W), or that is empty."""
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise UnsupportedImage(f"a tensor must be (3, H, W), not {tuple(image.shape)}")
+    if str(image.dtype) != "torch.uint8":
+        raise UnsupportedImage(f"pixels must be uint8, not {image.dtype}: scale to 0..255 and convert first")
+    if 0 in image.shape:
+        raise UnsupportedImage(f"an image of {image.shape[2]} x {image.shape[1]} pixels is empty")
 
 
 def _split_array(a: NDArray[Any]) -> ImageParts:

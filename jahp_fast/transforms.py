@@ -1,32 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""g_a, h_a and g_s of an exported model, in torch on the CPU. The float part of the codec: it need not agree between machines."""
+"""g_a, h_a and g_s of an exported model, in torch. The float part of the codec: it need not agree between machines.
+
+On a CPU all is float32. On a GPU the convolutions inside g_a and g_s run in float16, channels last; GDN, h_a, the gains and the last
+layer of each net stay in float32. float16 and not bfloat16, because ŷ is rounded after g_a: weights are stored as float16, so it
+loses nothing of them, and its 11 bits round activations eight times as finely as bfloat16's 8 (tests/test_transforms.py
+compares how many symbols each changes). Its smaller range, ±65504, holds: image and latents enter as units to hundreds, and squares are
+formed in float32, inside GDN.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import ModelError
 from jahp_fast.models import registry
+from jahp_fast.models.layers import GDN
 
 STRIDE = 16
 """Image pixels per latent, in each direction."""
 
 
 class Transforms:
-    """The float half of a model. Safe to share between threads.
+    """The float half of a model on one device. Safe to share between threads. Nothing here waits for the device.
 
-    Latents and images are NumPy arrays, channels last.
+    Args:
+        device: "cpu" or "cuda:N".
+        inner: type of the inner convolutions; by default float16 on a GPU and float32 on a CPU.
+
+    Raises:
+        ModelError: a float tensor is missing or has the wrong shape.
     """
 
-    def __init__(self, model: ModelFile) -> None:
+    def __init__(self, model: ModelFile, device: str = "cpu", inner: torch.dtype | None = None) -> None:
         c = model.config
+        self.device = torch.device(device)
+        inner = inner or (torch.float32 if self.device.type == "cpu" else torch.float16)
         floats = {name: torch.from_numpy(np.array(array)) for name, array in model.floats.items()}
-        self._qualities = torch.tensor(c.qualities, dtype=torch.float64)
+        self._qualities = c.qualities
         if "g_a.0.weight" not in floats:
             raise ModelError(f"{model.path}: tensor float.g_a.0.weight is missing")
         with torch.device("meta"):  # the entropy nets of this module stay without memory: integers do their work
@@ -38,45 +55,58 @@ class Transforms:
                 has = "is missing" if name not in floats else f"has the shape {tuple(floats[name].shape)}"
                 raise ModelError(f"{model.path}: tensor float.{name} {has}; {tuple(wanted.shape)} is needed")
         net.load_state_dict(floats, strict=False, assign=True)
-        for name in ("g_a", "g_s", "h_a"):
-            if hasattr(net, name):
-                getattr(net, name).to(memory_format=torch.channels_last)
+        self._gain, self._inv_gain = (table.detach().to(self.device) for table in (net.gain, net.inv_gain))
+        self._g_a, self._g_s = (self._placed(layers, inner) for layers in (net.g_a, net.g_s))
+        if c.hyper_latents:
+            net.h_a = self._placed(cast(nn.Sequential, net.h_a), torch.float32)
         self._net = net.eval()
 
-    def _log_gain(self, table: torch.Tensor, quality: float) -> torch.Tensor:
-        """Linear between the rows' qualities, in the logarithm."""
-        if len(self._qualities) == 1:
+    def _placed(self, layers: nn.Sequential, inner: torch.dtype) -> nn.Sequential:
+        for layer in list(layers)[:-1]:
+            if not isinstance(layer, GDN):
+                layer.to(inner)
+        layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+        return layers.to(self.device).eval()
+
+    def _log_gain(self, table: Tensor, quality: float) -> Tensor:
+        """(M,): linear between the rows' qualities, in the logarithm."""
+        q = self._qualities
+        if len(q) == 1:
             return table[0]
-        high = int(torch.searchsorted(self._qualities, quality).clamp(1, len(self._qualities) - 1))
-        low_q, high_q = self._qualities[high - 1], self._qualities[high]
-        return torch.lerp(table[high - 1], table[high], float((quality - low_q) / (high_q - low_q)))
+        high = min(max(int(np.searchsorted(q, quality)), 1), len(q) - 1)
+        return torch.lerp(table[high - 1], table[high], (quality - q[high - 1]) / (q[high] - q[high - 1]))
 
-    def analysis(self, image: NDArray[np.uint8], quality: float) -> NDArray[np.float32]:
-        """image (H, W, 3), any size, its border repeated to multiples of 16 -> y (ceil(H/16), ceil(W/16), M), not rounded."""
-        h, w, _ = image.shape
-        padded = np.pad(image, ((0, -h % STRIDE), (0, -w % STRIDE), (0, 0)), "edge")
-        x = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
-        with torch.inference_mode():
-            return _to_numpy(
-                self._net.analysis(x.contiguous(memory_format=torch.channels_last), self._log_gain(self._net.gain, quality))
-            )
+    def analysis(self, images: Tensor, quality: float) -> Tensor:
+        """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> y (B, M, ceil(H/16), ceil(W/16)) float32.
 
-    def hyper_analysis(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
-        """y (h, w, M), as analysis gives it -> z (ceil(h/4), ceil(w/4), N), not rounded."""
-        with torch.inference_mode():
-            return _to_numpy(self._net.hyper_analysis(_from_numpy(y)))
+        Not rounded.
+        """
+        with torch.no_grad():
+            x = images.float() / 255
+            x = F.pad(x, (0, -x.shape[3] % STRIDE, 0, -x.shape[2] % STRIDE), "replicate")
+            return _run(self._g_a, x) * self._log_gain(self._gain, quality).exp()[:, None, None]
 
-    def synthesis(self, y: NDArray[np.float32], quality: float, height: int, width: int) -> NDArray[np.uint8]:
-        """ŷ (h, w, M) -> image (height, width, 3), cropped."""
-        with torch.inference_mode():
-            x = self._net.synthesis(_from_numpy(y), self._log_gain(self._net.inv_gain, quality))
-            x = (x[0, :, :height, :width].clamp(0, 1) * 255).round().to(torch.uint8)
-            return cast(NDArray[np.uint8], x.permute(1, 2, 0).contiguous().numpy())
+    def hyper_analysis(self, y: Tensor) -> Tensor:
+        """y (B, M, h, w), as analysis gives it -> z (B, N, ceil(h/4), ceil(w/4)), not rounded."""
+        with torch.no_grad():
+            return self._net.hyper_analysis(y)
+
+    def log_inverse_gains(self, qualities: Sequence[float]) -> Tensor:
+        """(B, M) of the qualities of B images."""
+        return torch.stack([self._log_gain(self._inv_gain, q) for q in qualities])
+
+    def synthesis(self, y: Tensor, log_inverse_gain: Tensor, frac_bits: int, height: int, width: int) -> Tensor:
+        """ŷ (B, h, w, M) int32, times 2^frac_bits, and (B, M) gains -> images (B, 3, height, width) uint8, cropped."""
+        with torch.no_grad():
+            y_hat = y.permute(0, 3, 1, 2).float() * 2.0**-frac_bits  # channels last in memory, as the layers like it
+            x = _run(self._g_s, y_hat * log_inverse_gain.exp()[..., None, None])[:, :, :height, :width]
+            # ŷ of hostile streams may overflow float16; what comes of it is arbitrary, but a number.
+            return (torch.nan_to_num(x).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _from_numpy(a: NDArray[np.float32]) -> torch.Tensor:
-    return torch.from_numpy(a).permute(2, 0, 1)[None]  # channels last in memory, as the layers like it
-
-
-def _to_numpy(t: torch.Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(t[0].permute(1, 2, 0).numpy())
+def _run(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """Convolutions in the type of their weights; GDN gives float32."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    for layer in layers:
+        x = layer(x if isinstance(layer, GDN) else x.to(cast(Tensor, layer.weight).dtype))
+    return x

@@ -41,6 +41,8 @@ def test_parts_add_up_to_the_whole() -> None:
     assert bench.with_rest(laps) == [{"g_s": 1.0, "latents.h_s": 0.1, "latents.coder": 0.15, "latents.rest": pytest.approx(0.25)}] * 2
     assert list(bench.stages(bench.with_rest(laps))) == ["latents.h_s", "latents.coder", "latents.rest", "g_s"]
     assert bench.total(laps) == pytest.approx(1.5 + 0.25)
+    whole = [{"load": 9.0, "latents": 0.5, "g_s": 1.0}]  # what a device backend tells
+    assert list(bench.stages(bench.with_rest(whole))) == ["latents", "g_s"]
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
@@ -49,7 +51,8 @@ def test_the_command_prints_and_writes(backend: str, tmp_path: Path, capsys: pyt
     assert cli.main(["bench", "--size", "48x33", "--rounds", "2", "--threads", "2", "--backend", backend, "--json", str(out)]) == 0
     text, figures = capsys.readouterr().out, json.loads(out.read_text())
     assert (figures["version"], figures["width"], figures["height"], figures["threads"], figures["rounds"]) == (1, 48, 33, 2, 2)
-    assert figures["backend"] == backend
+    assert (figures["backend"], figures["device"]) == (backend, "cpu")
+    assert f"backend {backend} on cpu" in text
     assert figures["symbols"] == 3 * 3 * figures["M"] + figures["N"]
     assert set(figures["encode"]) == {"g_a", "h_a", "entropy"}
     assert all(0 <= s["min_s"] <= s["median_s"] <= s["max_s"] for way in ("encode", "decode") for s in figures[way].values())

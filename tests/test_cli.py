@@ -138,7 +138,8 @@ def test_bad_input_is_refused_in_one_line(work, tiny, capsys, photo_crop):
         "argument -q.*invalid float": ("encode", "photo.png", "old.jahp", "-q", "high"),
         "threads must be": ("encode", "photo.png", "old.jahp", "--threads", "0"),
         "backend 'fast' is unknown": ("encode", "photo.png", "old.jahp", "--backend", "fast"),
-        "device 'cuda' is not supported": ("encode", "photo.png", "old.jahp", "--device", "cuda"),
+        "device 'gpu' is not supported": ("encode", "photo.png", "old.jahp", "--device", "gpu"),
+            "backend 'cuda' needs device='cuda'": ("decode", "good.jahp", "out.png", "--backend", "cuda"),
         "no model is called 'some'": ("encode", "photo.png", "old.jahp", "--model", "some"),
         "cannot read the model file": ("encode", "photo.png", "old.jahp", "--model", "none.safetensors"),
         "not a safetensors file": ("encode", "photo.png", "old.jahp", "--model", "model.safetensors"),
@@ -198,7 +199,9 @@ def test_info(work, tiny, capsys):
     main(["encode", "photo.png", "photo.jahp", "-q", "2.5", "--model", tiny])
     assert main(["info", "photo.jahp", "--json"]) == 0
     fields = json.loads(capsys.readouterr().out)
-    assert set(fields) == {"width", "height", "mode", "alpha", "quality", "model", "lanes", "skip", "bytes", "payload_bytes", "chunks"}
+    assert set(fields) == {"width", "height", "mode", "alpha", "quality", "model", "lanes", "skip", "bytes", "payload_bytes", "chunks",
+                           "backend", "device"}  # fmt: skip
+    assert (fields["backend"], fields["device"]) == ("native", "cpu")
     assert (fields["width"], fields["height"], fields["mode"], fields["quality"]) == (56, 40, "RGB", 2.5)
     assert fields["bytes"] == Path("photo.jahp").stat().st_size
     assert main(["info", "photo.jahp"]) == 0

@@ -183,7 +183,9 @@ def test_stream_of_a_quality_that_its_model_lacks(tmp_path, photo_crop):
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        ({"device": "cuda"}, "device 'cuda' is not supported"),
+        ({"device": "gpu"}, "device 'gpu' is not supported; there are 'cpu', 'cuda' and 'cuda:N'"),
+        ({"graphs": True}, "graphs need a GPU"),
+        ({"backend": "cuda"}, "backend 'cuda' needs device='cuda'"),
         ({"backend": "fast"}, "backend 'fast' is unknown"),
         ({"threads": 0}, "threads must be 1 to 1024"),
         ({"threads": 1025}, "threads must be 1 to 1024"),
@@ -256,7 +258,7 @@ def test_backend_of_the_environment(tiny_models, photo_crop, monkeypatch):
     monkeypatch.setenv("JAHP_FAST_BACKEND", "")
     assert name() == "native"
     monkeypatch.setenv("JAHP_FAST_BACKEND", "turbo")
-    with pytest.raises(UsageError, match="JAHP_FAST_BACKEND 'turbo' is unknown; there are native, reference"):
+    with pytest.raises(UsageError, match="JAHP_FAST_BACKEND 'turbo' is unknown; there are native, reference, cuda, triton"):
         name()
 
 
@@ -326,3 +328,18 @@ def test_import_is_light(codec, photo_crop):
     data = codec.encode(photo_crop[:9, :9])
     done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_batches_leave_torchs_threads_alone(tiny_models, photo_crop):
+    import torch
+
+    codec = Codec("tiny", threads=2, models=[tiny_models["tiny"]])
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        streams = codec.encode_batch([photo_crop[: 20 + i] for i in range(5)])
+        assert [d.shape[0] for d in codec.decode_batch(streams)] == [20, 21, 22, 23, 24]
+        with ThreadPoolExecutor(1) as pool:
+            assert (torch.get_num_threads(), pool.submit(torch.get_num_threads).result()) == (3, 3)
+    finally:
+        torch.set_num_threads(before)

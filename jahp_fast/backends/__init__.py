@@ -6,21 +6,32 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from typing import TYPE_CHECKING, Protocol
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.entropy.reference import StreamLayout
-from jahp_fast.errors import UsageError
+from jahp_fast.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
-    from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.entropy.model_file import ModelConfig, ModelFile
 
 Ints = NDArray[np.int32]
-NAMES = ("native", "reference")
-"""In the order in which "auto" prefers them."""
+_CLASSES = {
+    "native": ("jahp_fast.backends.native", "NativeBackend"),
+    "reference": ("jahp_fast.backends.reference", "ReferenceBackend"),
+    "cuda": ("jahp_fast.backends.cuda", "CudaBackend"),
+    "triton": ("jahp_fast.backends.triton", "TritonBackend"),
+}
+NAMES = tuple(_CLASSES)
+ON_DEVICE = ("cuda", "triton")
+"""Backends of CUDA devices, in the order in which "auto" prefers them; the objects have the methods of device.DeviceBackend, too."""
+LEAST_CAPABILITY = (8, 0)
+"""The oldest GPUs that the kernels are compiled for."""
 
 
 class Backend(Protocol):
@@ -41,22 +52,68 @@ class Backend(Protocol):
         """
 
 
-def resolve(name: str) -> str:
-    """The backend that `name` (of Codec's argument) stands for."""
+def resolve(name: str, device: str = "cpu", config: ModelConfig | None = None) -> str:
+    """The backend that `name` (of Codec's argument) stands for on a device, "cpu" or "cuda:N", and for a model, if one is given.
+
+    "auto" is what JAHP_FAST_BACKEND says, else native on the CPU and the first of ON_DEVICE that can run on a GPU. A backend that runs
+    on the CPU may be named for a GPU, where the transforms run then.
+
+    Raises:
+        UsageError: no such backend, or not on this device. DeviceError: none can run this model on this GPU; the message says why, and
+            what to install.
+    """
     source = "backend"
+    if name == "auto" and os.environ.get("JAHP_FAST_BACKEND"):
+        name, source = os.environ["JAHP_FAST_BACKEND"], "JAHP_FAST_BACKEND"
     if name == "auto":
-        name, source = os.environ.get("JAHP_FAST_BACKEND") or NAMES[0], "JAHP_FAST_BACKEND"
+        return NAMES[0] if device == "cpu" else _preferred(device, config)
     if name not in NAMES:
         raise UsageError(f"{source} {name!r} is unknown; there are {', '.join(NAMES)}, and 'auto'")
+    if name in ON_DEVICE:
+        interpreted = name == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+        if device == "cpu" and not interpreted:
+            raise UsageError(f"{source} {name!r} needs device='cuda': it does not run on a CPU")
+        if reason := _lacking(name, device, config):
+            raise DeviceError(f"{source} {name!r} cannot be used: {reason}")
     return name
 
 
-def load(name: str, model: ModelFile) -> Backend:
-    """Builds the backend of that (resolved) name for a model."""
-    if name == "reference":
-        from jahp_fast.backends.reference import ReferenceBackend
+def _preferred(device: str, config: ModelConfig | None) -> str:
+    reasons = {name: _lacking(name, device, config) for name in ON_DEVICE}
+    for name, reason in reasons.items():
+        if not reason:
+            return name
+    raise DeviceError(
+        f"no backend can run on {device}: " + "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        + ". backend='native' decodes latents on the CPU and runs the transforms there"
+    )  # fmt: skip
 
-        return ReferenceBackend(model)
-    from jahp_fast.backends.native import NativeBackend
 
-    return NativeBackend(model)
+def _lacking(name: str, device: str, config: ModelConfig | None) -> str:
+    """Why a backend of ON_DEVICE cannot run on the device, or not the model; "" if it can."""
+    if name == "cuda" and config is not None and not config.context:
+        return f"it decodes models with a context alone, and this is {config.architecture}"
+    if name == "cuda" and find_spec("jahp_fast._cuda") is None:
+        return "this build has no CUDA extension; install from source with a CUDA toolkit at hand"
+    if name == "triton" and find_spec("triton") is None:
+        return "triton is not installed; pip install 'jahp_fast[triton]'"
+    if device == "cpu":
+        return ""
+    if name == "cuda" and not importlib.import_module("jahp_fast._cuda").device_count():
+        return "its extension sees no device; the driver may be older than the CUDA that it was built with"
+    import torch
+
+    if torch.version.hip is not None:  # an AMD card, which torch calls "cuda" too
+        return "" if name == "triton" else "it needs a card of NVIDIA"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < LEAST_CAPABILITY:
+        least, has = (".".join(map(str, c)) for c in (LEAST_CAPABILITY, capability))
+        return f"it needs compute capability {least} or newer, and {torch.cuda.get_device_name(device)} has {has}"
+    return ""
+
+
+def load(name: str, model: ModelFile, device: str = "cpu") -> Backend:
+    """Builds the backend of that (resolved) name for a model; those of ON_DEVICE on `device`."""
+    module, class_name = _CLASSES[name]
+    backend: Any = getattr(importlib.import_module(module), class_name)
+    return cast(Backend, backend(model, device) if name in ON_DEVICE else backend(model))

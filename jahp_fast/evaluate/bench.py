@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 JSON_VERSION = 1
 BAR = 40
 LABELS = {
-    "g_a": "g_a", "h_a": "h_a", "entropy": "entropy nets, range encode", "latents.h_s": "h_s", "latents.ahead": "older taps, hyper half",
+    "g_a": "g_a", "h_a": "h_a", "entropy": "entropy nets, range encode", "latents": "latents",
+    "latents.h_s": "h_s", "latents.ahead": "older taps, hyper half",
     "latents.context": "context, parameters", "latents.coder": "range decode", "latents.rest": "checks, copies", "g_s": "g_s",
 }  # fmt: skip
 
@@ -48,6 +49,7 @@ class Report:
     cpu: str
     isa: str
     backend: str
+    device: str
     threads: int
     model: str
     architecture: str
@@ -82,7 +84,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped mbt2018)")
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=7, metavar="K", help="each way, after one to warm up (default 7)")
-    parser.add_argument("--backend", default="auto", help="auto, native or reference")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default cpu)")
+    parser.add_argument("--backend", default="auto", help="auto, native, reference, cuda or triton (default auto)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, too")
 
 
@@ -99,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         image = load_rgb(args.image)
     if args.size is not None:
         image = resized(image, args.size)
-    report = measure(image, args.quality, args.model, args.threads, args.rounds, args.backend)
+    report = measure(image, args.quality, args.model, args.threads, args.rounds, args.backend, args.device)
     print(table(report))
     if args.json is not None:
         write_atomically(args.json, (json.dumps(asdict(report), indent=2) + "\n").encode())
@@ -139,16 +142,17 @@ def context_macs(file: ModelFile, positions: int) -> int:
     return total * positions
 
 
-def measure(image: NDArray[np.uint8], quality: float, model: Path | None, threads: int | None, rounds: int, backend: str) -> Report:
+def measure(
+    image: NDArray[np.uint8], quality: float, model: Path | None, threads: int | None, rounds: int, backend: str, device: str = "cpu"
+) -> Report:
     """Encode and decode (H, W, 3) `rounds` times in turn. Raises JahpError."""
     import jahp_fast
-    from jahp_fast import _native, backends, library
+    from jahp_fast import _native, library
     from jahp_fast.entropy.model_file import ModelFile
 
     file = library.by_name("mbt2018") if model is None else ModelFile(model)
-    resolved = backends.resolve(backend)
     models = None if model is None else [str(model)]
-    codec = jahp_fast.Codec(file.config.architecture, quality=quality, backend=resolved, threads=threads, models=models)
+    codec = jahp_fast.Codec(file.config.architecture, quality=quality, device=device, backend=backend, threads=threads, models=models)
     encoded: list[dict[str, float]] = []
     decoded: list[dict[str, float]] = []
     data = b""
@@ -167,7 +171,7 @@ def measure(image: NDArray[np.uint8], quality: float, model: Path | None, thread
     native = "latents.coder" in decode
     net = sum(decode[name].median_s for name in ("latents.ahead", "latents.context") if name in decode)
     return Report(
-        version=JSON_VERSION, cpu=cpu_name(), isa=isa if native else "none", backend=resolved, threads=used,
+        version=JSON_VERSION, cpu=cpu_name(), isa=isa if native else "none", backend=codec.backend, device=codec.device, threads=used,
         model=file.id.hex(), architecture=file.config.architecture, N=file.config.hyper_latents, M=file.config.latents,
         quality=codec.quality, width=image.shape[1], height=image.shape[0], bytes=len(data), rounds=rounds,
         encode=encode, decode=decode, encode_s=total(encoded[1:]),
@@ -179,10 +183,13 @@ def measure(image: NDArray[np.uint8], quality: float, model: Path | None, thread
 
 
 def with_rest(laps: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Laps of decode_timed, `latents` replaced by its parts and what they leave over: the checksum, checks and copies."""
+    """Laps of decode_timed, `latents` replaced by its parts, if any, and what they leave over: the checksum, checks and copies."""
     out = []
     for times in laps:
         parts = {name: seconds for name, seconds in times.items() if name.startswith("latents.")}
+        if not parts:
+            out.append(times)
+            continue
         left = max(0.0, times["latents"] - sum(parts.values()))
         out.append({name: s for name, s in times.items() if name not in ("latents", "load", *parts)} | parts | {"latents.rest": left})
     return out
@@ -204,7 +211,8 @@ def table(report: Report) -> str:
     """The figures as text, with a bar a stage."""
     pixels = report.width * report.height
     lines = [
-        f"{report.cpu}, {report.threads} thread{'s' * (report.threads > 1)}; backend {report.backend}, instruction set {report.isa}",
+        f"{report.cpu}, {report.threads} thread{'s' * (report.threads > 1)}; "
+        f"backend {report.backend} on {report.device}, instruction set {report.isa}",
         f"{report.architecture} N={report.N} M={report.M} ({report.model}), q={report.quality:g}, {report.width}x{report.height}: "
         f"{report.bytes} bytes, {8 * report.bytes / pixels:.3f} bpp; medians of {report.rounds} rounds",
     ]

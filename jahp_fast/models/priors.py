@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from jahp_fast.errors import UsageError
+from jahp_fast.models.compressible import Compressible
 from jahp_fast.models.layers import GDN, EntropyBottleneck, MaskedConv2d, gaussian_likelihood
 
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
@@ -94,8 +95,8 @@ def log_gain_at(rows: Tensor, quality: float) -> Tensor:
     return rows_at(rows, torch.tensor([float(quality) - 1], dtype=torch.float64))[0]
 
 
-class CompressionModel(nn.Module, abc.ABC):
-    """g_a, g_s and the gains; a subclass adds its prior over y_hat as `_prior`.
+class CompressionModel(Compressible, nn.Module, abc.ABC):
+    """g_a, g_s and the gains; a subclass adds its prior over y_hat as `_prior`. update, compress and decompress: see Compressible.
 
     bf16: run all layers but each net's last in bfloat16 autocast (GDN, likelihoods and last layers stay in float32). For
     training.

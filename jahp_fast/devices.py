@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compute devices by name, what is said when one is missing, and what becomes of an allocation that fails."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from jahp_fast.errors import DeviceError, UsageError
+
+_T = TypeVar("_T")
+
+
+def checked(name: str) -> str:
+    """"cpu", "cuda" or "cuda:N" -> "cpu" or "cuda:N"; "cuda" is torch's current device. Loads torch for CUDA devices alone.
+
+    Raises:
+        UsageError: another name. DeviceError: torch was built without CUDA, no driver or one that is too old, no GPU of that number.
+    """
+    if name == "cpu":
+        return name
+    match = re.fullmatch(r"cuda(?::(\d{1,3}))?", name)
+    if match is None:
+        raise UsageError(f"device {name!r} is not supported; there are 'cpu', 'cuda' and 'cuda:N'")
+    import torch
+
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # says what is wrong, where is_available() only says that something is
+        count = torch.cuda.device_count()
+    except (AssertionError, RuntimeError) as e:  # torch raises the former where it was built without CUDA
+        raise DeviceError(f"device {name!r} cannot be used: {first_line(e)}") from None
+    index = torch.cuda.current_device() if match[1] is None else int(match[1])
+    if index >= count:
+        raise DeviceError(f"device {name!r} does not exist: there {'is' if count == 1 else 'are'} {count}, counted from 0")
+    return f"cuda:{index}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first sentence or line of a message, without its full stop."""
+    return re.split(r"\.\s|\n", str(error).strip())[0].rstrip(".")
+
+
+def guarded(function: Callable[[], _T], what: Callable[[], str]) -> _T:
+    """function(), with memory that runs out told as a DeviceError that says `what()` was being done.
+
+    The new error does not refer to the old one, whose frames would keep the tensors alive that are to be freed.
+    """
+    import torch
+
+    try:
+        return function()
+    except torch.OutOfMemoryError as e:
+        reason = first_line(e)
+    raise DeviceError(f"{what()}: not enough memory on the device: {reason}")
+
+
+class Clock:
+    """Seconds between laps. device: what is queued on a GPU is waited for; "cpu" waits for nothing."""
+
+    def __init__(self, device: str) -> None:
+        self.laps: dict[str, float] = {}
+        self._device = device
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        if self._device != "cpu":
+            import torch
+
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model with its backend and transforms on one device: symbols of images, and images of streams, one or several at a time.
+
+With a backend that computes on the device, decoding is queued from the payload's bytes to the pixels and waits for nothing: what the
+kernels say of a stream, and the checksum of its symbols, is read at the end, together, in `Decoded.settle`. With another one the latents
+are decoded on the CPU, and checked there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast import _native, backends
+from jahp_fast import container as _container
+from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.errors import FormatError, UsageError
+from jahp_fast.parallel import each, shared_out
+
+if TYPE_CHECKING:
+    import torch
+
+    from jahp_fast.backends import Backend
+    from jahp_fast.backends.device import DeviceBackend, DeviceResult
+    from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.graphs import GraphCache
+    from jahp_fast.transforms import Transforms
+
+Ints = NDArray[np.int32]
+GROUP_PIXELS = 1 << 22
+"""Images of one shape go through a transform together up to so many pixels, to bound its memory."""
+_CHECKSUM_ERROR = "the checksum of the decoded symbols does not match"
+_ALIGNMENT = 16
+
+
+class SizedBackend(Protocol):
+    """A device backend whose kernels read a payload's length from the device, so that one graph decodes all payloads of an image shape."""
+
+    def start_sized(self, payload: torch.Tensor, size: torch.Tensor, layout: StreamLayout) -> DeviceResult:
+        """As DeviceBackend.start of payload[:size], for payload (capacity,) uint8 and size (1,) int32 on the device."""
+
+
+@dataclass
+class Started:
+    """Latents of several streams, queued: y (h, w, M) int32 each, on the device; verdicts (B, 3) int64 there, None if all are checked.
+
+    times: seconds by stage of a single stream, where its backend tells.
+    """
+
+    y: list[torch.Tensor]
+    verdicts: torch.Tensor | None
+    times: dict[str, float]
+
+
+@dataclass
+class Decoded:
+    """Images that may still be in the making: rgb (3, H, W) uint8 each, on the device; verdicts as in Started."""
+
+    rgb: list[torch.Tensor]
+    verdicts: torch.Tensor | None
+    checksums: list[int]
+
+    def settle(self, labels: Sequence[int] | None = None) -> list[torch.Tensor]:
+        """Waits; the images. Raises FormatError for a stream that was damaged; `labels`: see parallel.each."""
+        from jahp_fast.backends.device import STATUS
+
+        def check(item: tuple[list[int], int]) -> None:
+            (code, detail, checksum), wanted = item
+            if code:
+                raise FormatError(STATUS[code].format(detail=detail))
+            if checksum != wanted:
+                raise FormatError(_CHECKSUM_ERROR)
+
+        if self.verdicts is not None:
+            each(check, list(zip(self.verdicts.tolist(), self.checksums, strict=True)), labels=labels)
+        return self.rgb
+
+
+class Pipeline:
+    """Safe to share between threads. Backend and transforms are made when first needed.
+
+    Args:
+        backend: a resolved name.
+        device: "cpu" or "cuda:N".
+        graphs: decode by CUDA graphs, one a shape.
+    """
+
+    def __init__(self, file: ModelFile, backend: str, device: str = "cpu", graphs: bool = False) -> None:
+        self.file, self.device, self.backend_name = file, device, backend
+        self._lock = threading.Lock()
+        self._backend: Backend | None = None
+        self._transforms: Transforms | None = None
+        self._graphs: GraphCache | None = None
+        if graphs:
+            from jahp_fast.graphs import CudaRecording, GraphCache
+
+            self._graphs = GraphCache(CudaRecording)
+
+    @property
+    def backend(self) -> Backend:
+        with self._lock:
+            if self._backend is None:
+                self._backend = backends.load(self.backend_name, self.file, self.device)
+            return self._backend
+
+    @property
+    def transforms(self) -> Transforms:
+        with self._lock:
+            if self._transforms is None:
+                from jahp_fast.transforms import Transforms
+
+                self._transforms = Transforms(self.file, self.device)
+            return self._transforms
+
+    @property
+    def on_device(self) -> bool:
+        """Whether latents, too, are decoded on the device."""
+        return self.backend_name in backends.ON_DEVICE
+
+    def current(self) -> contextlib.AbstractContextManager[object]:
+        """Makes the device the current one, whose current stream all work is queued on."""
+        if self.device == "cpu":
+            return contextlib.nullcontext()
+        import torch
+
+        return cast(contextlib.AbstractContextManager[object], torch.cuda.device(self.device))
+
+    # Encoding
+
+    def upload(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        """(H, W, 3) -> (3, H, W) on the device."""
+        import torch
+
+        tensor = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
+        return tensor if self.device == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def symbols(self, y: torch.Tensor, z: torch.Tensor | None) -> tuple[Ints, Ints]:
+        """y (M, h, w) and z (N, hz, wz) or None, not rounded -> z and y as Backend.encode takes them.
+
+        Raises UsageError for a latent that is beyond 2^30 or not a number.
+        """
+        import torch
+
+        parts = [(y * (1 << self.file.config.frac_bits)).permute(1, 2, 0)] + ([] if z is None else [z.permute(1, 2, 0)])
+        rounded = [part.round() for part in parts]
+        if not bool(torch.stack([r.abs().amax() for r in rounded]).amax() <= 2**30):
+            raise UsageError("a latent is beyond 2^30 or not a number")
+        arrays = [r.to(torch.int32).contiguous().cpu().numpy() for r in rounded]
+        return (arrays[1] if z is not None else np.zeros((0, 0, 0), np.int32)), arrays[0]
+
+    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> tuple[bytes, int, int]:
+        """Payload, lanes and checksum of an image's symbols. Raises UsageError for one beyond 32767."""
+        layout = StreamLayout(wanted.shape[0], wanted.shape[1], 0, 0, _container.min_payload_bytes(width, height))
+        payload, y_hat, lanes, _ = self.backend.encode(z, wanted, layout, threads)
+        return payload, lanes, _native.symbol_checksum(z, y_hat)
+
+    def latents(self, images: Sequence[torch.Tensor], quality: float) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+        """Images (3, H, W) of any sizes -> y (M, h, w) and z (N, hz, wz) or None of each, not rounded."""
+        import torch
+
+        out: list[tuple[torch.Tensor, torch.Tensor | None]] = [(torch.empty(0), None)] * len(images)
+        for group in groups([tuple(image.shape[1:]) for image in images]):
+            y = self.transforms.analysis(torch.stack([images[i] for i in group]), quality)
+            z = self.transforms.hyper_analysis(y) if self.file.config.hyper_latents else None
+            for k, i in enumerate(group):
+                out[i] = y[k], None if z is None else z[k]
+        return out
+
+    # Decoding
+
+    def layout(self, stream: _container.Stream) -> StreamLayout:
+        """The payload's layout. Raises FormatError for a quality that the model does not have."""
+        config, quality = self.file.config, stream.quality
+        if not config.qualities[0] <= quality <= config.qualities[-1]:
+            raise FormatError(f"stream of quality {quality:g}, which its model does not have")
+        least = _container.min_payload_bytes(stream.width, stream.height)
+        return StreamLayout(-(-stream.height // 16), -(-stream.width // 16), stream.lanes, stream.skip, least)
+
+    def decode_integers(self, stream: _container.Stream, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
+        """z and y, channels last, checked, and seconds by stage. Raises FormatError."""
+        z, y, times = self.backend.decode(stream.payload, self.layout(stream), threads)
+        if _native.symbol_checksum(z, y) != stream.checksum:
+            raise FormatError(_CHECKSUM_ERROR)
+        return z, y, times
+
+    def decode(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> Decoded:
+        """Decodes streams of this model; what is left to wait for and to check, the result's `settle` does. Raises FormatError."""
+        if len(streams) == 1 and self._graphs is not None:
+            return self._by_graph(streams[0], self._graphs)
+        return self.finish(self.start_latents(streams, threads, labels), streams)
+
+    def start_latents(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> Started:
+        """The first half of `decode`. Waits only for a backend that runs on the CPU."""
+        import torch
+
+        if not self.on_device:
+            workers, share = shared_out(threads, len(streams))
+            decoded = each(lambda s: self.decode_integers(s, share)[1:], streams, workers, labels)
+            y = [torch.from_numpy(a) for a, _ in decoded]
+            if self.device != "cpu":
+                y = [t.pin_memory().to(self.device, non_blocking=True) for t in y]
+            return Started(y, None, decoded[0][1])
+        layouts = each(self.layout, streams, labels=labels)
+        results = cast("DeviceBackend", self.backend).start_batch(self._payloads(streams), layouts)
+        return Started([r.y for r in results], torch.stack([verdict_of(*r) for r in results]), {})
+
+    def finish(self, started: Started, streams: Sequence[_container.Stream]) -> Decoded:
+        """The second half of `decode`: g_s, shape by shape."""
+        import torch
+
+        out = [torch.empty(0)] * len(streams)
+        for group in groups([(s.height, s.width) for s in streams]):
+            gains = self.transforms.log_inverse_gains([streams[i].quality for i in group])
+            stream = streams[group[0]]
+            batch = torch.stack([started.y[i] for i in group])
+            pixels = self.transforms.synthesis(batch, gains, self.file.config.frac_bits, stream.height, stream.width)
+            for k, i in enumerate(group):
+                out[i] = pixels[k]
+        return Decoded(out, started.verdicts, [s.checksum for s in streams])
+
+    def _payloads(self, streams: Sequence[_container.Stream]) -> list[torch.Tensor]:
+        """The payloads on the device, by one copy; each starts where a kernel may read words."""
+        import torch
+
+        starts, total = [], 0
+        for s in streams:
+            starts.append(total)
+            total += -(-len(s.payload) // _ALIGNMENT) * _ALIGNMENT
+        joined = np.zeros(total, np.uint8)
+        for start, s in zip(starts, streams, strict=True):
+            joined[start : start + len(s.payload)] = np.frombuffer(s.payload, np.uint8)
+        buffer = torch.from_numpy(joined)
+        if self.device != "cpu":
+            buffer = buffer.pin_memory().to(self.device, non_blocking=True)
+        return [buffer[start : start + len(s.payload)] for start, s in zip(starts, streams, strict=True)]
+
+    def _by_graph(self, stream: _container.Stream, cache: GraphCache) -> Decoded:
+        """One stream: all of it by one graph if the backend is a SizedBackend, else what comes after its latents."""
+        import torch
+
+        layout, bits = self.layout(stream), self.file.config.frac_bits
+        height, width = stream.height, stream.width
+        gains = self.transforms.log_inverse_gains([stream.quality])
+        payload = self._payloads([stream])[0]
+
+        def tail(z: torch.Tensor, y: torch.Tensor, status: torch.Tensor, gains: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return self.transforms.synthesis(y[None], gains, bits, height, width)[0], verdict_of(z, y, status)
+
+        def whole(payload: torch.Tensor, size: torch.Tensor, gains: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tail(*cast(SizedBackend, self.backend).start_sized(payload, size, layout), gains)
+
+        if hasattr(self.backend, "start_sized"):
+            capacity = 1 << max(12, (len(payload) - 1).bit_length())
+            fixed = torch.zeros(capacity, dtype=torch.uint8, device=payload.device)
+            fixed[: len(payload)] = payload
+            size = torch.full((1,), len(payload), dtype=torch.int32, device=payload.device)
+            rgb, verdict = cache.run((height, width, layout, capacity), whole, fixed, size, gains)
+        else:
+            started = cast("DeviceBackend", self.backend).start(payload, layout)
+            rgb, verdict = cache.run((height, width), tail, *started, gains)
+        return Decoded([rgb], verdict[None], [stream.checksum])
+
+
+def verdict_of(z: torch.Tensor, y: torch.Tensor, status: torch.Tensor) -> torch.Tensor:
+    """(3,) int64 on the device: code and detail of a DeviceResult's status, and the checksum of its symbols."""
+    import torch
+
+    from jahp_fast.entropy.checksum import symbol_checksums
+
+    return torch.cat([status[:2].long(), symbol_checksums(z[None], y[None])])
+
+
+def groups(sizes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Indices of equal (height, width), in order, at most GROUP_PIXELS together or a single one."""
+    open_groups: dict[tuple[int, ...], list[int]] = {}
+    out = []
+    for i, size in enumerate(sizes):
+        group = open_groups.get(size)
+        if group is None or (len(group) + 1) * size[0] * size[1] > GROUP_PIXELS:
+            group = open_groups[size] = []
+            out.append(group)
+        group.append(i)
+    return out
