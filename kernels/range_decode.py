@@ -52,7 +52,7 @@ def open_payload(payload, size, lanes, most_symbols, LANES: tl.constexpr):
     at = 4 + 2 * escapes
     here = (lane < lanes) & (failed == SOUND)
     states = load_u32(payload + at + 4 * lane, here)
-    low = tl.where(here & (states < LANE_START), lane * 16 + 3, SOUND)
+    low = tl.where(here & (states < LANE_START), lane.to(tl.int64) * 16 + 3, SOUND)
     return states.to(tl.uint32), at + 4 * lanes, tl.minimum(failed, tl.min(low, 0))
 
 
