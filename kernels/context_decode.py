@@ -220,7 +220,7 @@ def most_positions(height: int, width: int, slope: int) -> int:
 
 def context_decode(
     table: torch.Tensor, payloads: torch.Tensor, state: torch.Tensor, status: torch.Tensor, values: torch.Tensor, model: PackedModel,
-    most: int, lanes: int, start: torch.Tensor | None,
+    most: int, lanes: int, start: torch.Tensor | None, block: int = 0,
 ) -> None:  # fmt: skip
     """Decodes y of several images in one launch.
 
@@ -231,6 +231,7 @@ def context_decode(
         values: (positions, M) int32, is filled.
         most: positions of the largest step of any image. lanes: of the image that has most.
         start: (positions, outputs) int32: what h_s adds to the first 1x1 layer (bias included). None: there is no h_s.
+        block: positions that are multiplied together, a power of two; 0: 16, or 32 if a step has more. Devices want 16 at least.
     """
     c, part = model.config, ContextParts.of(model)
     first, second, third = part.parameters
@@ -248,8 +249,8 @@ def context_decode(
         model.tables.info, model.tables.lasts, c.hyper_latents, c.latents, c.activation_limit,
         KERNEL=part.context.kernel, IN=part.context.inputs, CONTEXT=first.inputs, HIDDEN_0=second.inputs, HIDDEN_1=third.inputs,
         PARAMETER_LIMIT=third.limit, SCALE_SEARCH=part.scales.search, SEARCH=model.tables.search, PROB_BITS=c.prob_bits,
-        FORM_B=c.form == "B", MEAN_BITS=c.mean_bits, WIDE=wide, LANES=32 if lanes <= 32 else 64, BLOCK_M=16 if most <= 16 else 32,
-        BLOCK_K=LINE, num_warps=8, num_stages=3,
+        FORM_B=c.form == "B", MEAN_BITS=c.mean_bits, WIDE=wide, LANES=32 if lanes <= 32 else 64,
+        BLOCK_M=block or (16 if most <= 16 else 32), BLOCK_K=LINE, num_warps=8, num_stages=3,
     )  # fmt: skip
 
 

@@ -74,10 +74,9 @@ def conv_i8_kernel(
             a = tl.load(at, mask=there[:, None], other=0)
             b = tl.load(weights + i * BLOCK_K)
             high, low = dot_i8(high, low, a, b, WIDE)
+        target = out_first + position
         if TRANSPOSED:
             target = out_first + (2 * row + phase_row) * out_columns + 2 * column + phase_column
-        else:
-            target = out_first + position
         total = low + tl.load(start + target[:, None] * start_stride + n[None, :], mask=inside[:, None], other=0)
         if WIDE:
             total += high * 64
@@ -112,9 +111,10 @@ def conv_i8(
     return out
 
 
-def conv_i8_ref(x: torch.Tensor, layer: PackedLayer, height: int, width: int, start: torch.Tensor | None = None, raw: bool = False) -> torch.Tensor:
-    """One image in plain torch: x (rows, columns, inputs) -> (height, width, outputs) int32. Products in float64, exact below 2^53."""
-    rows, columns, _ = x.shape
+def conv_i8_ref(
+    x: torch.Tensor, layer: PackedLayer, height: int, width: int, start: torch.Tensor | None = None, raw: bool = False
+) -> torch.Tensor:
+    """One image in plain torch: x (h, w, inputs) -> (height, width, outputs) int32. Products in float64, exact below 2^53."""
     pad, step = (1, 2) if layer.kind == "transposed" else (layer.kernel // 2, 1)
     planes = F.pad(x.double(), (0, 0, pad, pad + 1, pad, pad + 1))
     total = torch.zeros(height, width, layer.outputs, dtype=torch.float64, device=x.device)

@@ -182,14 +182,13 @@ def pack_model(config: ModelConfig, tensors: Tensors, device: torch.device) -> P
         scales = PackedScales(_on(some, device), row, drop, count, count.bit_length())
     if c.hyper_latents:
         add = tensors["z_offset"]
-        mul, shift = np.full_like(add, 1 << c.z_bits), np.zeros_like(add)
-        z_input = PackedInput(_on(mul, device), _on(add, device), _on(shift, device))
+        parts = np.full_like(add, 1 << c.z_bits), add, np.zeros_like(add)
+        z_input = PackedInput(*(_on(part, device) for part in parts))
         transposed = [pack_layer(tensors, f"h_s.{i}", limit, device, "transposed") for i in (0, 2)]
         last = (limit, device) if c.context else (PARAMETER_LIMIT, device)
         h_s = (*transposed, pack_layer(tensors, "h_s.4", *last, groups=1 if c.context else groups))
     if c.context:
-        mul, add, shift = (_on(tensors[f"context_input.{part}"], device) for part in ("mul", "add", "shift"))
-        context_input = PackedInput(mul, add, shift)
+        context_input = PackedInput(*(_on(tensors[f"context_input.{part}"], device) for part in ("mul", "add", "shift")))
         context = pack_layer(tensors, "context_prediction", limit, device, "masked")
         features = len(tensors["h_s.4.bias"]) if c.hyper_latents else 0
         if features:

@@ -54,4 +54,5 @@ def requantise_ref(total: torch.Tensor, rule: torch.Tensor, limit: int) -> torch
     total = total.long()
     scaled = total * torch.where(total < 0, mul_neg, mul_pos)
     rounded = (scaled + (torch.ones_like(shift) << (shift - 1)) >> shift) + zero
-    return rounded.clamp(-limit, limit).int()
+    clamped: torch.Tensor = rounded.clamp(-limit, limit).int()
+    return clamped

@@ -11,9 +11,7 @@ from .packing import LINE, PackedInput
 
 
 @triton.jit
-def reveal_tile(
-    values, plane, mul, add, shift, limit, at, inside, channel, channels, PADDED: tl.constexpr
-):
+def reveal_tile(values, plane, mul, add, shift, limit, at, inside, channel, channels, PADDED: tl.constexpr):
     """Positions `at` (those that are `inside`) and channels `channel`; of PADDED channels those behind `channels` become 0."""
     real = channel < channels
     value = tl.load(values + at[:, None] * channels + channel[None, :], mask=inside[:, None] & real[None, :], other=0).to(tl.int64)

@@ -98,7 +98,8 @@ def main():
         os.environ["TRITON_CACHE_DIR"] = folder
         for name, targets, kernel, wide, constants, overrides, warps in JOBS:
             types = {k: "constexpr" if k in constants else v for k, v in signature(kernel, wide, overrides).items()}
-            aligned = {(i,): [["tt.divisibility", 16]] for i, k in enumerate(kernel.arg_names) if types[k].startswith("*") and k != "payloads"}
+            pointers = [i for i, k in enumerate(kernel.arg_names) if types[k].startswith("*") and k not in BYTES]
+            aligned = {(i,): [["tt.divisibility", 16]] for i in pointers}
             source = ASTSource(kernel, types, {(kernel.arg_names.index(k),): v for k, v in constants.items()}, aligned)
             for capability in targets:
                 options = {"num_warps": warps, "num_stages": 3}

