@@ -226,7 +226,7 @@ def range_decode(
     channels: tuple[int, int], lanes: int, *, rows: torch.Tensor, shifts: torch.Tensor, status: torch.Tensor | None = None,
     plane: torch.Tensor | None = None, seen: PackedInput | None = None, limit: int = 0, form_b: bool = False, mean_bits: int = 0,
 ) -> None:  # fmt: skip
-    """Decodes z (without `status`) or y of several images in one launch, a program an image.
+    """Decodes z (without `status`) or y of several images in one launch, a program of one warp an image.
 
     Args:
         table: (images, 12) int64, see TABLE_COLUMNS. payloads: uint8, all of them.
@@ -242,7 +242,7 @@ def range_decode(
         table, payloads, state, state if status is None else status, rows, 0 if rows.dim() == 1 else rows.shape[1], shifts, values,
         tables.info, tables.lasts, values if plane is None else plane, some.mul, some.add, some.shift, limit, *channels,
         HYPER=status is None, PADDED=0 if plane is None else plane.shape[1], SEARCH=tables.search, PROB_BITS=prob_bits, FORM_B=form_b,
-        MEAN_BITS=mean_bits, LANES=32 if lanes <= 32 else 64, num_warps=4,
+        MEAN_BITS=mean_bits, LANES=32 if lanes <= 32 else 64, num_warps=1,
     )  # fmt: skip
 
 

@@ -66,6 +66,11 @@ def conv(inputs, outputs, wide, **more):
     return dict(IN=inputs, OUT=outputs, WIDE=wide, BLOCK_M=64, BLOCK_N=64, BLOCK_K=64) | more
 
 
+def ones(*names):
+    """Arguments that are 1: a launcher compiles the 1 in, which changes types of what is computed from them."""
+    return dict.fromkeys(names, 1)
+
+
 RANGE = {"SEARCH": 11, "PROB_BITS": 15, "MEAN_BITS": 6, "LANES": 32}
 # name, targets, kernel, wide, constants, other types, warps
 JOBS = [
@@ -73,13 +78,23 @@ JOBS = [
     ("context_decode 192/320 A16 B", (80, 90), context_decode_kernel, True, context(320, "B", True, 32), {}, 8),
     ("conv_i8 transposed A8", (80, 90), conv_i8_kernel, False, conv(192, 192, False, TRANSPOSED=True, RAW=False), {"out": "*i8"}, 4),
     ("conv_i8 3x3 A16", (80, 90), conv_i8_kernel, True, conv(320, 640, True, TRANSPOSED=False, RAW=False), {"out": "*i16"}, 4),
-    ("conv_i8 1x1 sums", (90,), conv_i8_kernel, False, conv(384, 640, False, TRANSPOSED=False, RAW=True), {}, 4),
-    ("range_decode z", (80, 90), range_decode_kernel, False, RANGE | {"HYPER": True, "PADDED": 192, "FORM_B": False}, {}, 4),
-    ("range_decode y B", (90,), range_decode_kernel, False, RANGE | {"HYPER": False, "PADDED": 0, "FORM_B": True}, {"plane": "*i32"}, 4),
+    ("conv_i8 1x1 sums", (90,), conv_i8_kernel, False,
+     conv(384, 640, False, TRANSPOSED=False, RAW=True) | ones("taps", "tap_columns", "tap_step"), {}, 4),
+    ("range_decode z", (80, 90), range_decode_kernel, False, RANGE | {"HYPER": True, "PADDED": 192, "FORM_B": False}, {}, 1),
+    ("range_decode y B", (90,), range_decode_kernel, False, RANGE | {"HYPER": False, "PADDED": 0, "FORM_B": True}, {"plane": "*i32"}, 1),
     ("symbol_rows", (80, 90), symbol_rows_kernel, False,
      {"SEARCH": 6, "MEAN_BITS": 6, "FORM_B": False, "MEANS": True, "BLOCK": 256}, {}, 4),
     ("reveal", (80, 90), reveal_kernel, True, {"PADDED": 192, "BLOCK_M": 16, "BLOCK_N": 64}, {}, 4),
     ("requantise", (80, 90), requantise_kernel, False, {"BLOCK": 128}, {"rows": "i32"}, 4),
+    ("context_decode ones", (80,), context_decode_kernel, False,
+     context(1, "A", False, 16) | ones("latents", "hyper_latents", "most", "scale_count"), {}, 8),
+    ("range_decode z ones", (80,), range_decode_kernel, False,
+     RANGE | {"HYPER": True, "PADDED": 64, "FORM_B": False} | ones("latents", "hyper_latents"), {}, 1),
+    ("range_decode y ones", (80,), range_decode_kernel, False,
+     RANGE | {"HYPER": False, "PADDED": 0, "FORM_B": False} | ones("latents", "hyper_latents", "row_stride"), {"plane": "*i32"}, 1),
+    ("symbol_rows ones", (80,), symbol_rows_kernel, False,
+     {"SEARCH": 1, "MEAN_BITS": 0, "FORM_B": True, "MEANS": False, "BLOCK": 256} | ones("latents", "count"), {}, 4),
+    ("reveal ones", (80,), reveal_kernel, False, {"PADDED": 64, "BLOCK_M": 16, "BLOCK_N": 64} | ones("positions", "channels"), {}, 4),
 ]  # fmt: skip
 
 

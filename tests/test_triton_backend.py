@@ -219,9 +219,27 @@ def test_triton_needs_a_device(tmp_path, monkeypatch):
         TritonBackend(model, "meta")
     with pytest.raises(UsageError, match="'tpu0' is unknown"):
         TritonBackend(model, "tpu0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (7, 5))
+    with pytest.raises(UsageError, match="'cuda:2': this machine has 2"):
+        TritonBackend(model, "cuda:2")
+    with pytest.raises(UsageError, match=r"compute capability \(7, 5\)"):
+        TritonBackend(model, "cuda:1")
     monkeypatch.setitem(sys.modules, "triton", None)
     with pytest.raises(UsageError, match="needs the package triton"):
         TritonBackend(model, DEVICE)
+
+
+def test_triton_out_of_memory(tmp_path, monkeypatch):
+    backend = TritonBackend(random_model(tmp_path / "m.safetensors", Case("bmshj2018-factorized"), seed=0, M=3), DEVICE)
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nand more")
+
+    monkeypatch.setattr(backend, "_start", fail)
+    with pytest.raises(UsageError, match=r"too little memory for this: CUDA out of memory. Tried to allocate 20.00 GiB.$"):
+        backend.start(torch.zeros(9, dtype=torch.uint8, device=DEVICE), StreamLayout(1, 1, 1))
 
 
 def test_triton_without_interpreter_refuses_the_cpu(tmp_path):

@@ -8,8 +8,8 @@ hyperprior's half of the first 1x1 layer, one for all steps of the wavefront. Th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +28,9 @@ from jahp_fast.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+
+_OLDEST = (8, 0)
+"""Compute capability from which on Triton multiplies int8 by tensor cores."""
 
 
 def _device(name: str) -> torch.device:
@@ -53,9 +56,13 @@ def _device(name: str) -> torch.device:
         raise UsageError(f"the backend 'triton' runs on 'cuda' devices (ROCm ones too), not on {name!r}")
     if not torch.cuda.is_available():
         raise UsageError(f"the backend 'triton' finds no device {name!r}: there is no GPU, no driver, or torch was built without them")
-    if device.index is not None and device.index >= torch.cuda.device_count():
+    index = torch.cuda.current_device() if device.index is None else device.index
+    if index >= torch.cuda.device_count():
         raise UsageError(f"there is no device {name!r}: this machine has {torch.cuda.device_count()}")
-    return device
+    capability = torch.cuda.get_device_capability(index)
+    if torch.version.hip is None and capability < _OLDEST:
+        raise UsageError(f"device {name!r} has compute capability {capability}; the backend 'triton' needs {_OLDEST} or newer")
+    return torch.device("cuda", index)
 
 
 class _Images(NamedTuple):
@@ -118,7 +125,7 @@ class TritonBackend:
             return []
         for payload, layout in zip(payloads, layouts, strict=True):
             self._check(layout)
-            if payload.dtype != torch.uint8 or payload.dim() != 1 or payload.device.type != self.device.type:
+            if payload.dtype != torch.uint8 or payload.dim() != 1 or payload.device != self.device:
                 raise UsageError(f"a payload must be a vector of uint8 on {self.device}")
         with self._current():
             return self._start([payload.contiguous() for payload in payloads], layouts)
@@ -162,10 +169,16 @@ class TritonBackend:
         t = self._file.entropy
         return _native.CdfTables(self._model.config.prob_bits, t["tables.low"], t["tables.size"], t["tables.starts"])
 
-    def _current(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        """The backend's device is the current one; that its memory does not suffice becomes a UsageError."""
         import torch
 
-        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+        try:
+            with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+                yield
+        except torch.OutOfMemoryError as e:
+            raise UsageError(f"{self.device} has too little memory for this: {str(e).splitlines()[0]}") from None
 
     def _check(self, layout: StreamLayout) -> None:
         if layout.lanes not in LANE_COUNTS:
