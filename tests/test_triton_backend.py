@@ -178,8 +178,8 @@ def test_triton_damage_behind_a_context(tmp_path, form):
     z, y = random_latents(model, 2, 3, 1, 0.05)
     payload = reference.encode(reference.ReferenceModel(model), z, y, layout)[0]
     rng = np.random.default_rng(4)
-    payloads = [payload, payload[:-2], payload + b"\0", payload[:30]]
-    for _ in range(3):
+    payloads = [payload, payload[:-2], payload + b"\0"]
+    for _ in range(2):
         data = np.frombuffer(payload, np.uint8).copy()
         data[rng.integers(4, len(data))] ^= 1 << rng.integers(0, 8)
         payloads.append(data.tobytes())

@@ -54,8 +54,7 @@ def oracle(layer, kind, x, height, width):
     return IntegerLayer(causal, layer.bias, layer.mul_pos, layer.mul_neg, layer.shift, layer.zero, layer.out_limit).convolve(x)
 
 
-@pytest.mark.parametrize("mode", ["typical", "edge"])
-@pytest.mark.parametrize("limit", [127, 4095])
+@pytest.mark.parametrize(("limit", "mode"), [(127, "typical"), (4095, "edge")])
 @pytest.mark.parametrize(("kind", "kernel"), [("conv", 1), ("conv", 3), ("masked", 5), ("transposed", 5)])
 def test_triton_conv(kind, kernel, limit, mode):
     """Two images in one launch, one of them a single position; 70 inputs take two lines of channels."""
