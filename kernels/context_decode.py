@@ -126,7 +126,7 @@ def last_layer(
             tl.store(shifts + at, shift, mask=real)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["most"], do_not_specialize_on_alignment=["payloads"])
 def context_decode_kernel(
     table, payloads, state, status, values, seen, mul, add, shift, start, start_stride, activations, symbols, most,
     context_weight, context_bias, context_rule, weight_0, rule_0, weight_1, bias_1, rule_1, weight_2, bias_2, rule_2,

@@ -176,7 +176,7 @@ def store_status(status, image, failed):
     tl.store(status + image * 8 + column, tl.where(column == 0, code, tl.where(column == 1, detail, 0)).to(tl.int32))
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["payloads"])
 def range_decode_kernel(
     table, payloads, state, status, rows, row_stride, shifts, values, info, lasts, plane, mul, add, shift, limit, hyper_latents, latents,
     HYPER: tl.constexpr, PADDED: tl.constexpr, SEARCH: tl.constexpr, PROB_BITS: tl.constexpr, FORM_B: tl.constexpr,

@@ -27,7 +27,7 @@ def requantise_columns(total, rule, column, columns, limit):
     return requantise_tile(total, mul_pos, mul_neg, shift, zero, limit)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def requantise_kernel(total, rule, out, rows, columns, limit, BLOCK: tl.constexpr):
     row = tl.program_id(0)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

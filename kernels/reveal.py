@@ -34,7 +34,7 @@ def reveal_run(
             reveal_tile(values, plane, mul, add, shift, limit, position + p.to(tl.int64) * step, p < count, channel, channels, PADDED)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["positions"])
 def reveal_kernel(
     values, plane, mul, add, shift, limit, positions, channels, PADDED: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
 ):

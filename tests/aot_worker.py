@@ -87,14 +87,14 @@ JOBS = [
     ("reveal", (80, 90), reveal_kernel, True, {"PADDED": 192, "BLOCK_M": 16, "BLOCK_N": 64}, {}, 4),
     ("requantise", (80, 90), requantise_kernel, False, {"BLOCK": 128}, {"rows": "i32"}, 4),
     ("context_decode ones", (80,), context_decode_kernel, False,
-     context(1, "A", False, 16) | ones("latents", "hyper_latents", "most", "scale_count"), {}, 8),
+     context(1, "A", False, 16) | ones("latents", "hyper_latents", "scale_count"), {}, 8),
     ("range_decode z ones", (80,), range_decode_kernel, False,
      RANGE | {"HYPER": True, "PADDED": 64, "FORM_B": False} | ones("latents", "hyper_latents"), {}, 1),
     ("range_decode y ones", (80,), range_decode_kernel, False,
      RANGE | {"HYPER": False, "PADDED": 0, "FORM_B": False} | ones("latents", "hyper_latents", "row_stride"), {"plane": "*i32"}, 1),
     ("symbol_rows ones", (80,), symbol_rows_kernel, False,
      {"SEARCH": 1, "MEAN_BITS": 0, "FORM_B": True, "MEANS": False, "BLOCK": 256} | ones("latents", "count"), {}, 4),
-    ("reveal ones", (80,), reveal_kernel, False, {"PADDED": 64, "BLOCK_M": 16, "BLOCK_N": 64} | ones("positions", "channels"), {}, 4),
+    ("reveal ones", (80,), reveal_kernel, False, {"PADDED": 64, "BLOCK_M": 16, "BLOCK_N": 64} | ones("channels"), {}, 4),
 ]  # fmt: skip
 
 

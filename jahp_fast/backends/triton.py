@@ -204,16 +204,16 @@ class TritonBackend:
             numbers += [4 * h, 4 * w, 16 * z_at, layout.height, layout.width, at]
         for layout, at in zip(layouts, y_first, strict=False):
             numbers += [layout.height, layout.width, at] * 2
-        for layout, at in zip(layouts, y_first, strict=False):
-            numbers += [layout.height * layout.width, at, layout.skip]
         for i, layout in enumerate(layouts):
             numbers += [begin[i], sizes[i], layout.lanes, layout.min_bytes, *z_sizes[i], z_first[i]]
             numbers += [layout.height, layout.width, y_first[i], layout.skip, 0]
+        for layout, at in zip(layouts, y_first, strict=False):
+            numbers += [layout.height * layout.width, at, layout.skip]
         n = len(layouts)
         # One transfer, out of pinned memory, so that the host does not wait for what is queued before it.
         host = torch.tensor(numbers, dtype=torch.int64, pin_memory=self.device.type == "cuda")
         numbers_there = host.to(self.device, non_blocking=True)
-        shapes, rows, table = numbers_there[: 24 * n], numbers_there[24 * n : 27 * n], numbers_there[27 * n :]
+        shapes, table, rows = numbers_there[: 24 * n], numbers_there[24 * n : 36 * n], numbers_there[36 * n :]
         return _Images(layouts, z_sizes, z_first, y_first, shapes.view(4, n, 6), rows.view(n, 3), table.view(n, 12))
 
     def _activations(self, positions: int, channels: int) -> torch.Tensor:
