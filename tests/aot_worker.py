@@ -110,7 +110,6 @@ def main():
     assert "TRITON_INTERPRET" not in os.environ
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["TRITON_CACHE_DIR"] = folder
         for name, targets, kernel, wide, constants, overrides, warps in JOBS:
             types = {k: "constexpr" if k in constants else v for k, v in signature(kernel, wide, overrides).items()}
             pointers = [i for i, k in enumerate(kernel.arg_names) if types[k].startswith("*") and k not in BYTES]

@@ -13,13 +13,18 @@ import pytest
 SHARED, REGISTERS = 99 * 1024, 255
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    worker = Path(__file__).parent / "aot_worker.py"
-    done = subprocess.run([sys.executable, worker], env=env, capture_output=True, text=True, check=False, timeout=500)
+def worker(name, cache):
+    """What a process without TRITON_INTERPRET prints; its cache is empty, so that it does compile."""
+    env = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"} | {"TRITON_CACHE_DIR": str(cache)}
+    path = Path(__file__).parent / name
+    done = subprocess.run([sys.executable, path], env=env, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    return worker("aot_worker.py", tmp_path_factory.mktemp("cache"))
 
 
 def test_aot_every_kernel(compiled):
@@ -40,3 +45,10 @@ def test_aot_shared_memory_and_registers(compiled):
         assert r["reg"] <= REGISTERS, r
         assert r["local"] == 0, r
         assert r["stack"] <= (128 if r["name"].endswith("ones") else 16), r  # bytes spilled
+
+
+def test_aot_launches(tmp_path):
+    """The launchers' own arguments compile, and a batch takes the launches of one image: the wavefront of all takes one."""
+    one, batch, rows = worker("aot_launches.py", tmp_path)
+    assert one == batch == ["range_decode_kernel", *["conv_i8_kernel"] * 4, "context_decode_kernel"]
+    assert rows == ["reveal_kernel", *["conv_i8_kernel"] * 4, "reveal_kernel", *["conv_i8_kernel"] * 4, "symbol_rows_kernel"]
