@@ -10,10 +10,29 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # test modules are imported by path; their helpers (support.py) by name
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: more threads make tiny shapes slower, on a busy machine tenfold
-if not Path("/dev/nvidiactl").exists():
+
+
+def _gpu() -> bool:
+    if not Path("/dev/nvidiactl").exists():
+        return False  # without the time that loading torch takes
+    import torch
+
+    return torch.cuda.is_available()
+
+
+GPU = _gpu()
+if not GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # read by triton when it is first imported
 
 from support import TINY, photo  # noqa: E402  (needs the path above)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without a GPU the tests that need one are deselected, whatever -k or -m says."""
+    wanting = [item for item in items if item.get_closest_marker("gpu")]
+    if wanting and not GPU:
+        config.hook.pytest_deselected(items=wanting)
+        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
 
 
 @pytest.fixture(autouse=True)
