@@ -16,7 +16,7 @@
 
 namespace jahp::cuda {
 
-constexpr int kImagesPerLaunch = 16;
+constexpr int kImagesPerLaunch = 12;  // as many as kernel parameters of 4 KB hold
 constexpr int kMaxGroup = 16;  // blocks an image
 
 // Activation cells in a workspace: cell (row, column) begins at first + row * pitch + column * cell. pitch 0: a list, by index.
@@ -50,6 +50,7 @@ struct Launch {
     std::int32_t shared_bytes;
     Job jobs[kImagesPerLaunch];
 };
+static_assert(sizeof(Launch) <= 4096);
 
 // Fills in the job's places for its height and width, and returns the bytes that its workspace needs.
 std::int64_t plan_workspace(const DeviceModel& model, Job& job);

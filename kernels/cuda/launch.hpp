@@ -8,7 +8,7 @@
 
 namespace jahp::cuda {
 
-// Decodes `images` images of one model, 16 a launch: from compute capability 9.0 on in clusters of 16 blocks an image (8, 4 ... where
+// Decodes `images` images of one model, up to kImagesPerLaunch a launch: from compute capability 9.0 on in clusters of 16 blocks an image (8, 4 ... where
 // the device has no room for those), on 8.x in cooperative grids.
 // model: the head of the blob that lies at model_dev, in host memory. jobs: planned by plan_workspace. Queued on `stream` of the
 // current device; waits for nothing.
