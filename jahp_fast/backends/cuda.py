@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from jahp_fast.backends import Ints
 from jahp_fast.backends.device import DeviceResult, check
 from jahp_fast.backends.native import NativeBackend
@@ -25,7 +27,8 @@ def find_fault(major: Sequence[int], index: int, driver: int, runtime: int) -> s
     """Why device `index` cannot be used, or None. major: compute capability of each device; versions as _cuda gives them."""
     if not major:
         if 0 < driver < runtime // 1000 * 1000:
-            return f"the CUDA driver is too old: it runs CUDA {driver // 1000}.{driver % 1000 // 10}, and this build needs {runtime // 1000}"
+            newest = f"{driver // 1000}.{driver % 1000 // 10}"
+            return f"the CUDA driver is too old: it runs CUDA {newest}, and this build needs {runtime // 1000}"
         return "there is no CUDA device" if driver else "there is no CUDA driver"
     if not 0 <= index < len(major):
         return f"there is no CUDA device {index}; there are {len(major)}"
@@ -104,7 +107,7 @@ class CudaBackend:
         import torch
 
         start = time.perf_counter()
-        result = self.start(torch.frombuffer(bytearray(payload), dtype=torch.uint8).to(self._model.device), layout)
+        result = self.start(torch.from_numpy(np.frombuffer(payload, np.uint8).copy()).to(self._model.device), layout)
         check(result)
         z, y = result.z.cpu().numpy(), result.y.cpu().numpy()
         return z, y, {"all": time.perf_counter() - start}
@@ -119,7 +122,8 @@ def check_payload(payload: torch.Tensor, device: torch.device, layout: StreamLay
     import torch
 
     if payload.device != device or payload.dtype != torch.uint8 or payload.dim() != 1 or not payload.is_contiguous():
-        raise UsageError(f"the payload must be a contiguous (n,) uint8 tensor on {device}, not {tuple(payload.shape)} {payload.dtype} on {payload.device}")
+        got = f"{tuple(payload.shape)} {payload.dtype} on {payload.device}"
+        raise UsageError(f"the payload must be a contiguous (n,) uint8 tensor on {device}, not {got}")
     if layout.lanes not in LANE_COUNTS:
         raise UsageError(f"lanes must be one of {LANE_COUNTS}, not {layout.lanes}")
 

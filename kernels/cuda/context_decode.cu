@@ -69,9 +69,10 @@ cudaError_t context_decode(const DeviceModel& model, const std::uint8_t* model_d
     for (int done = 0; done < images && error == cudaSuccess;) {
         Launch launch{};
         launch.model_dev = model_dev;
-        // As many images as fill the device with whole groups; a cooperative grid must be resident as a whole.
-        const int left = images - done, group = major >= 9 || left == 1 ? kMaxGroup : std::max(1, std::min(kMaxGroup, multiprocessors / left));
-        launch.images = std::min({left, kImagesPerLaunch, major >= 9 ? left : std::max(1, multiprocessors / group)});
+        // Groups that are resident all at once, as a cooperative grid must be; the fewer images, the larger.
+        launch.images = std::min({images - done, kImagesPerLaunch, multiprocessors});
+        int group = kMaxGroup;
+        while (group * launch.images > multiprocessors && group > 1) group /= 2;
         std::copy(jobs + done, jobs + done + launch.images, launch.jobs);
         for (int i = 0; i < launch.images && error == cudaSuccess; ++i)
             error = cudaMemsetAsync(launch.jobs[i].workspace_dev, 0, sizeof(std::uint32_t), stream);
