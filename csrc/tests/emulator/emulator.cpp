@@ -61,6 +61,8 @@ struct Cell {
     Access write, read;
 };
 
+struct Stop {};  // unwinds a fiber whose run is over
+
 }  // namespace
 
 struct Grid::Impl {
@@ -76,6 +78,7 @@ struct Grid::Impl {
     std::vector<int> ready;
     int current = 0, ended = 0;
     std::string failure;
+    bool stopping = false;
     const std::function<void()>* kernel = nullptr;
     ucontext_t home;
     const void* home_stack = nullptr;
@@ -90,6 +93,7 @@ struct Grid::Impl {
     void yield();
     [[noreturn]] void leave();
     [[noreturn]] void fail(const std::string& what);
+    void stop_all();
     void meet(Meeting& meeting, int members, const char* what, Where where);
     Access now(int wide = 0) const;
     bool ordered(const Access& before) const;
@@ -105,8 +109,11 @@ void enter() {
 #if JAHP_FIBERS_BY_CONTEXT
     __sanitizer_finish_switch_fiber(nullptr, &running->home_stack, &running->home_size);
 #endif
-    (*running->kernel)();
     Grid::Impl& g = *running;
+    try {
+        (*g.kernel)();
+    } catch (const Stop&) {  // the failure is noted
+    }
     g.fibers[static_cast<std::size_t>(g.current)].ended = true;
     ++g.ended;
     g.leave();
@@ -150,6 +157,7 @@ void Grid::Impl::yield() {
 #else
     if (_setjmp(f.jump) == 0) _longjmp(home_jump, 1);
 #endif
+    if (stopping) throw Stop{};
 }
 
 void Grid::Impl::leave() {
@@ -164,7 +172,15 @@ void Grid::Impl::leave() {
 
 void Grid::Impl::fail(const std::string& what) {
     if (failure.empty()) failure = "thread " + std::to_string(current % shape.threads) + " of block " + std::to_string(block_of(current)) + ": " + what;
-    leave();
+    throw Stop{};
+}
+
+// So that what lies on the stacks of waiting fibers is destroyed.
+void Grid::Impl::stop_all() {
+    stopping = true;
+    for (std::size_t i = 0; i < fibers.size(); ++i)
+        if (fibers[i].started && !fibers[i].ended) resume(static_cast<int>(i));
+    stopping = false;
 }
 
 void Grid::Impl::meet(Meeting& meeting, int members, const char* what, Where where) {
@@ -263,8 +279,10 @@ std::string Grid::run(const std::function<void()>& kernel) {
         g.ready.pop_back();
         g.resume(next);
     }
+    const bool complete = g.ended == threads && g.failure.empty();
+    g.stop_all();
     running = outer;
-    if (!g.failure.empty() || g.ended == threads) return g.failure;
+    if (complete || !g.failure.empty()) return g.failure;
     const auto stuck = [&](const std::vector<Meeting>& meetings) {
         for (const Meeting& m : meetings)
             if (!m.waiting.empty() && g.failure.empty())
