@@ -160,6 +160,14 @@ TEST(random_streams_equal_the_oracle) {
     CHECK_EQ(streams, kStreams);
 }
 
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(widths_of_the_paper) {
+    const auto stream = stream_of(60, 1 << 20);  // M = 320, N = 192
+    CHECK(stream.has_value());
+    check_equal_to(emulate(stream->blob, {stream->image}, {16, 64, 1, 227 << 10})[0], stream->latents, 60);
+}
+#endif
+
 TEST(many_schedules_and_all_group_sizes) {
     for (int kind = 0; kind < 8; ++kind) {
         const Stream stream = small_stream(kind, 3, 5, 1 << (kind % 7), static_cast<std::uint32_t>(kind + 1));

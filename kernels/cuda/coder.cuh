@@ -74,17 +74,24 @@ struct Coder {
         const std::int32_t most = form_b ? kMostSymbol << bits : kMostSymbol;
         const auto* rows = reinterpret_cast<const TableRow*>(blob + model.table_rows);
         const auto* all_starts = reinterpret_cast<const std::uint16_t*>(blob + model.table_starts);
+        std::int32_t next_mean = 0, next_row = -1;
+        TableRow next_table{0, 0, 0};
+        const auto fetch = [&](int c) {  // a round ahead: these loads are the longest part of a round, and depend on nothing in it
+            if (lane >= width || c >= channels) return;
+            next_row = row_of(c, next_mean);
+            if (next_row >= 0) next_table = rows[next_row];
+        };
+        fetch(lane);
         for (int base = 0; base < channels; base += width) {
             const int c = base + lane;
             const bool active = lane < width && c < channels, upper = job.lanes == 64 && base / 32 % 2 == 1;
-            std::int32_t mean = 0, row = -1;
-            if (active) row = row_of(c, mean);
-            const bool coded = row >= 0;
-            TableRow table{0, 0, 0};
+            const std::int32_t mean = next_mean, row = next_row;
+            const TableRow table = next_table;
+            fetch(c + width);
+            const bool coded = active && row >= 0;
             std::uint32_t x = upper ? state[1] : state[0];
             std::int32_t k = 0, own = kSound;
             if (coded) {
-                table = rows[row];
                 const std::uint16_t* starts = all_starts + table.starts;
                 const std::uint32_t slot = x & ((1u << model.prob_bits) - 1);
                 std::int32_t high = table.size + 1;

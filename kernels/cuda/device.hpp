@@ -10,6 +10,7 @@
 
 #define JAHP_DEVICE __device__ __forceinline__
 #define JAHP_UNROLL _Pragma("unroll")
+#define JAHP_UNROLL_4 _Pragma("unroll 4")
 
 namespace jahp::cuda {
 

@@ -57,6 +57,7 @@ JAHP_DEVICE void multiply(const std::uint8_t* blob, const Job& job, const Produc
     std::int32_t low[4] = {0, 0, 0, 0}, high[4] = {0, 0, 0, 0};
     for (int tap = 0; tap < product.taps; ++tap) {
         const std::int64_t offset = offsets[tap].row * cells.pitch + static_cast<std::int64_t>(offsets[tap].column) * cells.cell;
+        JAHP_UNROLL_4  // loads of four chunks under way at a time
         for (int chunk = 0; chunk < product.chunks; ++chunk, weights += kChunkBytes) {
             std::uint32_t b[2];
             if (kShared) {

@@ -10,6 +10,7 @@
 
 #define JAHP_DEVICE inline
 #define JAHP_UNROLL
+#define JAHP_UNROLL_4
 
 namespace jahp::cuda {
 
