@@ -106,8 +106,16 @@ TEST(masks_of_shuffles_and_ballots) {
     });
     expect({1, 32, 1, 64}, "only 16 threads", [](std::int32_t*) { if (thread_index() < 16) ballot(kAll, true); });
     expect({1, 32, 1, 64}, "leaves out", [](std::int32_t*) { shuffle(0xffffu, 1, 0); });
-    expect({1, 32, 1, 64}, "mask that differs", [](std::int32_t*) { shuffle(thread_index() == 7 ? kAll : 0x7fffffffu | 1u << thread_index(), 1, 0); });
-    expect({1, 32, 1, 64}, "while others wait in", [](std::int32_t*) { if (thread_index() == 0) ballot(kAll, true); else shuffle(kAll, 1, 0); });
+    expect({1, 32, 1, 64}, "mask that differs", [](std::int32_t*) {
+        const int lane = thread_index();
+        shuffle(lane == 7 ? kAll : 0x7fffffffu | 1u << lane, 1, 0);
+    });
+    expect({1, 32, 1, 64}, "while others wait in", [](std::int32_t*) {
+        if (thread_index() == 0)
+            ballot(kAll, true);
+        else
+            shuffle(kAll, 1, 0);
+    });
 }
 
 // The PTX ISA's tables for mma.m16n8k32 with .s8: "row = groupID for a0..a3 and a8..a11, groupID + 8 else; col = threadID_in_group * 4 +
@@ -121,16 +129,19 @@ TEST(mma_has_the_fragments_of_ptx) {
         for (auto& v : row) v = static_cast<std::int8_t>(random(-128, 127));
     for (auto& row : b)
         for (auto& v : row) v = static_cast<std::int8_t>(random(-128, 127));
+    const auto at = [](const auto& matrix, int row, int column) {
+        return static_cast<std::uint8_t>(matrix[static_cast<std::size_t>(row)][static_cast<std::size_t>(column)]);
+    };
     expect({1, 32, 1, 64}, "", [&](std::int32_t*) {
         const int group = thread_index() / 4, thread = thread_index() % 4;
         std::uint32_t af[4] = {}, bf[2] = {};
         for (int i = 0; i < 16; ++i) {
             const int row = i < 4 || (i >= 8 && i < 12) ? group : group + 8, column = thread * 4 + (i & 3) + (i >= 8 ? 16 : 0);
-            af[i / 4] |= static_cast<std::uint32_t>(static_cast<std::uint8_t>(a[static_cast<std::size_t>(row)][static_cast<std::size_t>(column)])) << (8 * (i % 4));
+            af[i / 4] |= std::uint32_t{at(a, row, column)} << (8 * (i % 4));
         }
         for (int i = 0; i < 8; ++i) {
             const int row = thread * 4 + (i & 3) + (i >= 4 ? 16 : 0);
-            bf[i / 4] |= static_cast<std::uint32_t>(static_cast<std::uint8_t>(b[static_cast<std::size_t>(row)][static_cast<std::size_t>(group)])) << (8 * (i % 4));
+            bf[i / 4] |= std::uint32_t{at(b, row, group)} << (8 * (i % 4));
         }
         std::int32_t c[4] = {1, -2, 3, INT32_MAX};
         const std::int32_t before[4] = {1, -2, 3, INT32_MAX};

@@ -111,7 +111,8 @@ Job job_of(const DeviceModel& model, const py::dict& from) {
     job.width = from["width"].cast<int>();
     check_size(job.height, job.width);
     job.lanes = from["lanes"].cast<int>();
-    if (job.lanes < 1 || job.lanes > 64 || (job.lanes & (job.lanes - 1)) != 0) throw Error(Fault::usage, "lanes must be 1, 2, 4, 8, 16, 32 or 64, not " + std::to_string(job.lanes));
+    if (job.lanes < 1 || job.lanes > 64 || (job.lanes & (job.lanes - 1)) != 0)
+        throw Error(Fault::usage, "lanes must be 1, 2, 4, 8, 16, 32 or 64, not " + std::to_string(job.lanes));
     job.skip = from["skip"].cast<int>();
     if (job.skip < 0 || job.skip > 255) throw Error(Fault::usage, "skip must be 0 to 255");
     job.min_bytes = from["min_bytes"].cast<std::int64_t>();

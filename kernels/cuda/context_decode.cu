@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads, 1) context_decode_grid(const __grid_
     decode_images(launch, group, shared_bytes);
 }
 
-// Launches `launch` if its group size can be had; *fits says so.
+// Launches if clusters of that size can be had; `fits` says so.
 cudaError_t launch_cluster(const Launch& launch, cudaStream_t stream, bool& fits) {
     cudaLaunchAttribute attribute{};
     attribute.id = cudaLaunchAttributeClusterDimension;
@@ -40,9 +40,13 @@ cudaError_t launch_cluster(const Launch& launch, cudaStream_t stream, bool& fits
     config.attrs = &attribute;
     config.numAttrs = 1;
     cudaError_t error = cudaFuncSetAttribute(context_decode_cluster, cudaFuncAttributeMaxDynamicSharedMemorySize, launch.shared_bytes);
-    if (error == cudaSuccess) error = cudaFuncSetAttribute(context_decode_cluster, cudaFuncAttributeNonPortableClusterSizeAllowed, launch.blocks > 8);
+    if (error == cudaSuccess) error = cudaFuncSetAttribute(context_decode_cluster, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
     int clusters = 0;
     if (error == cudaSuccess) error = cudaOccupancyMaxActiveClusters(&clusters, context_decode_cluster, &config);
+    if (error == cudaErrorInvalidClusterSize) {
+        cudaGetLastError();  // so that the next call does not report it
+        error = cudaSuccess;
+    }
     fits = error == cudaSuccess && clusters > 0;
     if (!fits) return error;
     return cudaLaunchKernelEx(&config, context_decode_cluster, launch);
@@ -52,8 +56,9 @@ cudaError_t launch_grid(const Launch& launch, cudaStream_t stream) {
     const cudaError_t error = cudaFuncSetAttribute(context_decode_grid, cudaFuncAttributeMaxDynamicSharedMemorySize, launch.shared_bytes);
     if (error != cudaSuccess) return error;
     void* arguments[] = {const_cast<Launch*>(&launch)};
-    return cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(context_decode_grid), dim3(static_cast<unsigned>(launch.images * launch.blocks)),
-                                       dim3(kThreads), arguments, static_cast<std::size_t>(launch.shared_bytes), stream);
+    const dim3 blocks(static_cast<unsigned>(launch.images * launch.blocks));
+    return cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(context_decode_grid), blocks, dim3(kThreads), arguments,
+                                       static_cast<std::size_t>(launch.shared_bytes), stream);
 }
 
 }  // namespace

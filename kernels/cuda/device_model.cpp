@@ -47,8 +47,9 @@ class Packer {
                             const int output = order[static_cast<std::size_t>(tile * kTileOutputs + lane / 4)];
                             const int input = chunk * kChunkInputs + byte / 4 * 16 + lane % 4 * 4 + byte % 4;
                             if (output < 0 || input >= inputs) continue;
-                            const auto row = static_cast<std::size_t>(output) * static_cast<std::size_t>(t.inputs) + static_cast<std::size_t>(first_input + input);
-                            weights[to] = t.weight[row * area + static_cast<std::size_t>(tap.cell)];
+                            const std::size_t row = static_cast<std::size_t>(output) * static_cast<std::size_t>(t.inputs);
+                            const std::size_t cell = (row + static_cast<std::size_t>(first_input + input)) * area;
+                            weights[to] = t.weight[cell + static_cast<std::size_t>(tap.cell)];
                         }
         p.weights = put(weights.data(), weights.size());
         return p;
@@ -116,7 +117,8 @@ void pack_context(const EntropyTensors& t, Packer& packer, DeviceModel& model) {
     auto order = in_order(context.outputs);
     const int slope = model.slope, middle = context.kernel * context.kernel / 2;
     const auto fresh = [=](const Tap& tap) { return tap.cell < middle && tap.column + slope * tap.row == -1; };  // of the step before
-    model.context_old = packer.product(context, taps_of(context, [&](const Tap& tap) { return tap.cell < middle && !fresh(tap); }), 0, context.inputs, order);
+    const auto older = [&](const Tap& tap) { return tap.cell < middle && !fresh(tap); };
+    model.context_old = packer.product(context, taps_of(context, older), 0, context.inputs, order);
     model.context_new = packer.product(context, taps_of(context, fresh), 0, context.inputs, order);
     model.context_outputs = packer.outputs(context, order, context.outputs, model.limit);
     const std::vector<Tap> here{{0, 0, 0}};

@@ -135,8 +135,8 @@ struct Net {
 
     // Raw sums of [position][output].
     JAHP_DEVICE std::int32_t* sums_at(std::int64_t sums, int tiles, int tile, int p) const {
-        return reinterpret_cast<std::int32_t*>(job.workspace_dev + sums) + static_cast<std::int64_t>(p) * tiles * kTileOutputs + tile * kTileOutputs +
-               place.lane % 4 * 2;
+        const std::int64_t at = (static_cast<std::int64_t>(p) * tiles + tile) * kTileOutputs + place.lane % 4 * 2;
+        return reinterpret_cast<std::int32_t*>(job.workspace_dev + sums) + at;
     }
 
     JAHP_DEVICE void to_sums(const Product& product, int resident, const Cells& in, const Positions& at, int first_warp, std::int64_t to) const {
@@ -203,7 +203,8 @@ struct Net {
             for (int i = 0; i < 2; ++i) {
                 const int p = 16 * m + place.lane / 4 + i * 8;
                 if (p >= at.count || latent >= model.latents) continue;
-                const std::int32_t scale = requantise(sums[2 * i], table[0], outputs.limit), mean = requantise(sums[2 * i + 1], table[1], outputs.limit);
+                const std::int32_t scale = requantise(sums[2 * i], table[0], outputs.limit);
+                const std::int32_t mean = requantise(sums[2 * i + 1], table[1], outputs.limit);
                 int s = 0;
                 for (int left = model.scales - 1; left > 0;) {  // the thresholds that are <= scale
                     const int half = left / 2;
@@ -213,7 +214,8 @@ struct Net {
                 }
                 std::int32_t row = scale_row[s];
                 if (model.form_b == 0) row += (mean & ((1 << model.mean_bits) - 1)) >> scale_drop[s];
-                auto* symbol = reinterpret_cast<std::int32_t*>(job.workspace_dev + job.symbols) + (static_cast<std::int64_t>(p) * model.latents + latent) * 2;
+                auto* symbol = reinterpret_cast<std::int32_t*>(job.workspace_dev + job.symbols);
+                symbol += (static_cast<std::int64_t>(p) * model.latents + latent) * 2;
                 store(symbol, s < job.skip ? -1 : row);
                 store(symbol + 1, mean);
             }

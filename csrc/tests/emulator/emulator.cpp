@@ -171,7 +171,8 @@ void Grid::Impl::leave() {
 }
 
 void Grid::Impl::fail(const std::string& what) {
-    if (failure.empty()) failure = "thread " + std::to_string(current % shape.threads) + " of block " + std::to_string(block_of(current)) + ": " + what;
+    const std::string who = "thread " + std::to_string(current % shape.threads) + " of block " + std::to_string(block_of(current));
+    if (failure.empty()) failure = who + ": " + what;
     throw Stop{};
 }
 
