@@ -1,13 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """CUDA kernels of jahp_fast; not public. Built where a CUDA compiler is found; imports without a driver."""
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 class _Device(TypedDict):
     name: str
     major: int
     minor: int
     total_memory: int
+
+
+def driver_version() -> int:
+    """The newest CUDA that the driver runs, 1000 times the major version plus 10 times the minor; 0 without a driver."""
+
+def runtime_version() -> int:
+    """The CUDA that this module was built with, likewise."""
+
+def pack(config: dict[str, Any], tensors: dict[str, Any]) -> bytes:
+    """An entropy model as the kernels read it. config, tensors: as _native.EntropyModel takes them, and it must have taken them.
+
+    Raises:
+        UsageError: the architecture has no context.
+    """
+
+def workspace_bytes(blob: bytes, height: int, width: int) -> int:
+    """Bytes of scratch memory that decoding latents of height x width positions needs. blob: from pack()."""
+
+def decode(blob: bytes, model_ptr: int, images: list[dict[str, int]], stream: int = 0) -> None:
+    """Queues the decoding of images of one model, in as few launches as there can be; waits for nothing.
+
+    Args:
+        blob: from pack(). model_ptr: where a copy of it lies on the current device, 256-byte aligned.
+        images: for each the addresses on that device of its payload (uint8), its workspace (workspace_bytes() bytes, 256-byte
+            aligned), z (hz, wz, N), y (h, w, M) and status (8, zeroed), all int32, and its layout.
+            status[0] becomes a code of jahp_fast.backends.device.STATUS, status[1] its detail.
+        stream: a cudaStream_t as an integer.
+
+    Raises:
+        UsageError: an impossible size, layout or address.
+        JahpError: there is no device, or CUDA reports an error.
+    """
 
 def device_count() -> int:
     """Devices that the driver shows; 0 without a driver."""

@@ -4,9 +4,13 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <cstring>
 #include <string>
+#include <vector>
 
 #include "bindings/errors.hpp"
+#include "bindings/model_tensors.hpp"
+#include "launch.hpp"
 #include "symbol_checksum.cuh"
 
 namespace jahp::cuda {
@@ -60,6 +64,80 @@ std::uint32_t checksum(std::uintptr_t z_ptr, std::size_t z_count, std::uintptr_t
     return sum;
 }
 
+int version(cudaError_t (*of)(int*), const char* what) {
+    int value = 0;
+    check(of(&value), what);
+    return value;
+}
+
+py::bytes pack(const py::dict& config, const py::dict& tensors) {
+    const std::vector<std::uint8_t> blob = pack_model(bind::entropy_tensors(config, tensors));
+    return {reinterpret_cast<const char*>(blob.data()), blob.size()};
+}
+
+DeviceModel head_of(const py::bytes& blob) {
+    const auto text = static_cast<std::string_view>(blob);
+    DeviceModel model{};
+    if (text.size() < sizeof model) throw Error(Fault::usage, "blob does not come from pack()");
+    std::memcpy(&model, text.data(), sizeof model);
+    if (model.bytes != static_cast<std::int64_t>(text.size())) throw Error(Fault::usage, "blob does not come from pack()");
+    return model;
+}
+
+void check_size(int height, int width) {
+    constexpr std::int64_t kMostPositions = 1 << 24;
+    if (height < 1 || width < 1 || std::int64_t{height} * width > kMostPositions)
+        throw Error(Fault::usage, "latents of " + std::to_string(width) + "x" + std::to_string(height) + " are impossible");
+}
+
+std::int64_t workspace_bytes(const py::bytes& blob, int height, int width) {
+    check_size(height, width);
+    Job job{};
+    job.height = height;
+    job.width = width;
+    return plan_workspace(head_of(blob), job);
+}
+
+template <typename T>
+T* address_of(const py::dict& from, const char* key, std::uintptr_t alignment) {
+    const auto address = from[key].cast<std::uintptr_t>();
+    if (address == 0 || address % alignment != 0) throw Error(Fault::usage, std::string(key) + " is no address on a device");
+    return reinterpret_cast<T*>(address);
+}
+
+Job job_of(const DeviceModel& model, const py::dict& from) {
+    Job job{};
+    job.height = from["height"].cast<int>();
+    job.width = from["width"].cast<int>();
+    check_size(job.height, job.width);
+    job.lanes = from["lanes"].cast<int>();
+    if (job.lanes < 1 || job.lanes > 64 || (job.lanes & (job.lanes - 1)) != 0)
+        throw Error(Fault::usage, "lanes must be 1, 2, 4, 8, 16, 32 or 64, not " + std::to_string(job.lanes));
+    job.skip = from["skip"].cast<int>();
+    if (job.skip < 0 || job.skip > 255) throw Error(Fault::usage, "skip must be 0 to 255");
+    job.min_bytes = from["min_bytes"].cast<std::int64_t>();
+    job.payload_bytes = from["payload_bytes"].cast<std::int64_t>();
+    if (job.payload_bytes < 0 || job.min_bytes < 0) throw Error(Fault::usage, "payload_bytes and min_bytes must not be negative");
+    if (job.payload_bytes > 0) job.payload_dev = address_of<const std::uint8_t>(from, "payload_ptr", 1);
+    job.workspace_dev = address_of<std::uint8_t>(from, "workspace_ptr", 256);
+    if (model.hyper_latents > 0) job.z_dev = address_of<std::int32_t>(from, "z_ptr", 4);
+    job.y_dev = address_of<std::int32_t>(from, "y_ptr", 4);
+    job.status_dev = address_of<std::int32_t>(from, "status_ptr", 4);
+    plan_workspace(model, job);
+    return job;
+}
+
+void decode(const py::bytes& blob, std::uintptr_t model_ptr, const py::list& images, std::uintptr_t stream) {
+    const DeviceModel model = head_of(blob);
+    if (model_ptr == 0 || model_ptr % 256 != 0) throw Error(Fault::usage, "model_ptr is no address on a device");
+    std::vector<Job> jobs;
+    for (const py::handle& image : images) jobs.push_back(job_of(model, image.cast<py::dict>()));
+    const py::gil_scoped_release release;
+    check(context_decode(model, reinterpret_cast<const std::uint8_t*>(model_ptr), jobs.data(), static_cast<int>(jobs.size()),
+                         reinterpret_cast<cudaStream_t>(stream)),
+          "context_decode");
+}
+
 }  // namespace
 }  // namespace jahp::cuda
 
@@ -69,6 +147,11 @@ PYBIND11_MODULE(_cuda, m) {
     jahp::bind::register_errors();
     m.def("device_count", &jahp::cuda::device_count);
     m.def("devices", &jahp::cuda::devices);
+    m.def("driver_version", [] { return jahp::cuda::version(cudaDriverGetVersion, "driver_version"); });
+    m.def("runtime_version", [] { return jahp::cuda::version(cudaRuntimeGetVersion, "runtime_version"); });
+    m.def("pack", &jahp::cuda::pack, py::arg("config"), py::arg("tensors"));
+    m.def("workspace_bytes", &jahp::cuda::workspace_bytes, py::arg("blob"), py::arg("height"), py::arg("width"));
+    m.def("decode", &jahp::cuda::decode, py::arg("blob"), py::arg("model_ptr"), py::arg("images"), py::arg("stream") = 0);
     m.def("symbol_checksum", &jahp::cuda::checksum, py::arg("z_ptr"), py::arg("z_count"), py::arg("y_ptr"), py::arg("y_count"),
           py::arg("stream") = 0, py::call_guard<py::gil_scoped_release>());
 }

@@ -13,7 +13,12 @@ set(CMAKE_CUDA_STANDARD 17)  # the newest that CMake 3.25 knows for nvcc
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 
 # NO_EXTRAS: link-time optimisation of one call into the runtime would cost seconds and gain nothing.
-pybind11_add_module(_cuda NO_EXTRAS kernels/cuda/bindings.cpp kernels/cuda/symbol_checksum.cu)
+pybind11_add_module(_cuda NO_EXTRAS
+  kernels/cuda/bindings.cpp
+  kernels/cuda/context_decode.cu
+  kernels/cuda/context_plan.cpp
+  kernels/cuda/device_model.cpp
+  kernels/cuda/symbol_checksum.cu)
 target_include_directories(_cuda PRIVATE csrc kernels/cuda)
 target_link_libraries(_cuda PRIVATE CUDA::cudart_static)
 target_compile_options(_cuda PRIVATE

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA kernel under the emulator against the scalar decoder, on sound and on damaged streams.
+#include "context_decode.hpp"
+
+#include <memory>
+#include <optional>
+
+#include "context_decode.cuh"
+#include "core/context_decoder.hpp"
+#include "core/range_coder.hpp"
+#include "tests/check.hpp"
+#include "tests/random_model.hpp"
+#include "tests/random_stream.hpp"
+
+namespace jahp::test {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr int kStreams = 12;  // instrumented fibers are slow
+constexpr std::uint64_t kSchedules = 4;
+#else
+constexpr int kStreams = 48;
+constexpr std::uint64_t kSchedules = 20;
+#endif
+
+using Bytes = std::vector<std::uint8_t>;
+using cuda::Job;
+using cuda::Launch;
+
+struct Run {
+    int blocks = 1, threads = 64;
+    std::uint64_t seed = 1;
+    std::int32_t shared = 0;  // bytes for weights
+};
+
+struct Image {
+    Bytes payload;
+    StreamLayout layout;
+};
+
+struct Decoded {
+    std::int32_t code = -1, detail = 0;
+    std::vector<std::int32_t> z, y;
+};
+
+// All images by one launch; CHECKs that no race or deadlock was found.
+std::vector<Decoded> emulate(const Bytes& blob, const std::vector<Image>& images, const Run& run) {
+    const auto& model = *reinterpret_cast<const cuda::DeviceModel*>(blob.data());
+    Launch launch{};
+    launch.model_dev = blob.data();
+    launch.images = static_cast<std::int32_t>(images.size());
+    plan_shared(model, run.blocks, run.shared, launch);
+    std::size_t memory = 0;
+    const auto counts = [&](const StreamLayout& l) {
+        const auto z = static_cast<std::size_t>(model.hyper_latents) * static_cast<std::size_t>((l.height + 3) / 4 * ((l.width + 3) / 4));
+        return std::pair{z, static_cast<std::size_t>(model.latents) * static_cast<std::size_t>(l.height * l.width)};
+    };
+    std::vector<std::size_t> workspace;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+        Job& job = launch.jobs[i];
+        const auto& [payload, layout] = images[i];
+        job.payload_dev = payload.data();
+        job.payload_bytes = static_cast<std::int64_t>(payload.size());
+        job.min_bytes = static_cast<std::int64_t>(layout.min_bytes);
+        job.height = layout.height;
+        job.width = layout.width;
+        job.lanes = layout.lanes;
+        job.skip = layout.skip;
+        workspace.push_back(static_cast<std::size_t>(plan_workspace(model, job)));
+        const auto [z, y] = counts(layout);
+        memory += workspace.back() + 4 * (z + y) + 4096;
+    }
+    emulator::Grid grid({run.blocks * launch.images, run.threads, run.blocks, static_cast<std::size_t>(launch.shared_bytes)}, run.seed, memory);
+    for (std::size_t i = 0; i < images.size(); ++i) {
+        Job& job = launch.jobs[i];
+        const auto [z, y] = counts(images[i].layout);
+        job.workspace_dev = static_cast<std::uint8_t*>(grid.take(workspace[i]));
+        job.z_dev = static_cast<std::int32_t*>(grid.take(4 * z));
+        job.y_dev = static_cast<std::int32_t*>(grid.take(4 * y));
+        job.status_dev = static_cast<std::int32_t*>(grid.take(32));
+        std::fill_n(job.status_dev, 8, 0);
+    }
+    const std::string failure = grid.run([&] {
+        cuda::EmulatedGroup group;
+        cuda::decode_images(launch, group, emulator::shared_memory());
+    });
+    CHECK_EQ(failure, "");
+    std::vector<Decoded> out;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+        const Job& job = launch.jobs[i];
+        const auto [z, y] = counts(images[i].layout);
+        out.push_back({job.status_dev[0], job.status_dev[1], {job.z_dev, job.z_dev + z}, {job.y_dev, job.y_dev + y}});
+        CHECK(std::all_of(job.status_dev + 2, job.status_dev + 8, [](std::int32_t v) { return v == 0; }));
+    }
+    return out;
+}
+
+struct Stream {
+    Bytes blob;
+    Image image;
+    Latents latents;
+};
+
+// A numbered stream of a class with a context, coded by the scalar kernels; nothing for other classes.
+std::optional<Stream> stream_of(std::uint32_t number, int most) {
+    if (!kStreamClasses[static_cast<std::size_t>(RandomStream::class_of(number))].context) return std::nullopt;
+    const RandomStream source(number);
+    if (source.layout().height * source.layout().width * source.tensors().latents > most) return std::nullopt;
+    const EntropyModel model(source.tensors(), Isa::scalar);
+    Latents latents = source.latents();
+    StreamLayout layout = source.layout();
+    Bytes payload = encode_latents(model, latents, layout, 1);
+    const Latents seen = decode_latents(model, payload, layout, 1);
+    CHECK(seen.y == latents.y);
+    return Stream{cuda::pack_model(source.tensors()), {std::move(payload), layout}, seen};
+}
+
+void check_equal_to(const Decoded& got, const Latents& wanted, std::uint32_t number) {
+    CHECK_EQ(got.code, 0);
+    CHECK(got.z == wanted.z);
+    CHECK(got.y == wanted.y);
+    if (got.code != 0 || got.y != wanted.y) std::cout << "  stream " << number << ", code " << got.code << " at " << got.detail << '\n';
+}
+
+ModelShape shape_of(int kind) {
+    ModelShape s;
+    s.hyper = kind % 2 == 0;
+    s.form = kind / 2 % 2 == 0 ? Form::a : Form::b;
+    s.activation_bits = kind / 4 % 2 == 0 ? 8 : 16;
+    s.prob_bits = kind % 3 == 0 ? 16 : 15;
+    s.kernel = 3 + 2 * (kind % 3);
+    s.latents = 5 + kind;
+    s.hyper_latents = 4 + kind % 3;
+    return s;
+}
+
+Stream small_stream(int kind, int height, int width, int lanes, std::uint32_t seed, int rare = 30) {
+    const RandomModel source(shape_of(kind), seed);
+    const auto model = source.build(Isa::scalar);
+    Random random(seed);
+    Latents latents = random_latents(*model, random, height, width, rare);
+    StreamLayout layout{height, width, lanes, 0, 0};
+    Bytes payload = encode_latents(*model, latents, layout, 1);
+    return {cuda::pack_model(source.tensors()), {std::move(payload), layout}, latents};
+}
+
+}  // namespace
+
+TEST(random_streams_equal_the_oracle) {
+    int streams = 0;
+    for (std::uint32_t number = 0; number < 200 && streams < kStreams; ++number) {
+        const auto stream = stream_of(number, 2000);
+        if (!stream) continue;
+        ++streams;
+        const int blocks[] = {1, 2, 8, 16};
+        const std::int32_t shared[] = {0, 4096, 1 << 20};
+        const Run run{blocks[number % 4], number % 16 < 12 ? 64 : 32, number, shared[number % 3]};
+        check_equal_to(emulate(stream->blob, {stream->image}, run)[0], stream->latents, number);
+    }
+    CHECK_EQ(streams, kStreams);
+}
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(widths_of_the_paper) {
+    const auto stream = stream_of(60, 1 << 20);  // M = 320, N = 192
+    CHECK(stream.has_value());
+    check_equal_to(emulate(stream->blob, {stream->image}, {16, 64, 1, 227 << 10})[0], stream->latents, 60);
+}
+#endif
+
+TEST(many_schedules_and_all_group_sizes) {
+    for (int kind = 0; kind < 8; ++kind) {
+        const Stream stream = small_stream(kind, 3, 5, 1 << (kind % 7), static_cast<std::uint32_t>(kind + 1));
+        for (std::uint64_t seed = 1; seed <= kSchedules; ++seed) {
+            const int blocks[] = {1, 2, 8, 16};
+            const Run run{blocks[seed % 4], seed % 3 == 0 ? 96 : 64, seed, seed % 2 == 0 ? 2048 : 0};
+            check_equal_to(emulate(stream.blob, {stream.image}, run)[0], stream.latents, static_cast<std::uint32_t>(seed));
+        }
+    }
+}
+
+TEST(sizes_and_lanes) {
+    for (const auto& [height, width] : {std::pair{1, 1}, std::pair{1, 9}, std::pair{9, 1}, std::pair{2, 2}, std::pair{32, 48}})
+        for (const int lanes : {1, 16, 64}) {
+            if (height == 32 && lanes != 16) continue;
+            const Stream stream = small_stream(lanes == 64 ? 4 : 0, height, width, lanes, static_cast<std::uint32_t>(height + lanes));
+            check_equal_to(emulate(stream.blob, {stream.image}, {2, 64, 3, 1 << 16})[0], stream.latents, static_cast<std::uint32_t>(lanes));
+        }
+}
+
+TEST(several_images_share_a_launch) {
+    const RandomModel source(shape_of(0), 3);
+    const auto model = source.build(Isa::scalar);
+    const Bytes blob = cuda::pack_model(source.tensors());
+    std::vector<Image> images;
+    std::vector<Latents> wanted;
+    Random random(3);
+    for (int i = 0; i < 5; ++i) {
+        Latents latents = random_latents(*model, random, 2 + i, 7 - i, 30);
+        StreamLayout layout{2 + i, 7 - i, 1 << i, 0, 0};
+        images.push_back({encode_latents(*model, latents, layout, 1), layout});
+        wanted.push_back(latents);
+    }
+    images[2].payload.resize(10);  // its neighbours must not notice
+    for (const int blocks : {1, 2, 8}) {
+        const auto got = emulate(blob, images, {blocks, 64, 7, 4096});
+        for (std::size_t i = 0; i < images.size(); ++i) {
+            CHECK_EQ(got[i].code == 0, i != 2);
+            if (i != 2) check_equal_to(got[i], wanted[i], static_cast<std::uint32_t>(i));
+        }
+    }
+}
+
+TEST(damage_ends_in_a_status) {
+    std::vector<int> seen(11);
+    Random random(5);
+    for (int kind = 0; kind < 8; ++kind) {
+        const RandomModel source(shape_of(kind), static_cast<std::uint32_t>(kind));
+        const auto model = source.build(Isa::scalar);
+        const Stream stream = small_stream(kind, 2, 3, 1 << kind % 7, static_cast<std::uint32_t>(kind), 4);
+        for (int i = 0; i < 60; ++i) {
+            Image bad = stream.image;
+            Bytes& bytes = bad.payload;
+            const auto any = [&] { return static_cast<std::size_t>(random(0, static_cast<std::int64_t>(bytes.size()) - 1)); };
+            const std::size_t escapes = bytes[0] + 256u * bytes[1];
+            switch (i % 8) {
+                case 0: bytes.resize(any()); break;
+                case 1: bytes.resize(bytes.size() + static_cast<std::size_t>(random(1, 3))); break;
+                case 2: bytes[0] = static_cast<std::uint8_t>(random(0, 255)); break;
+                case 3: bad.layout.min_bytes = bytes.size() + 4; bytes.resize(bytes.size() + 4); if (i % 4 != 0) bytes.back() = 1; break;
+                case 4:  // one escape too many, of a value that is none
+                    bytes[0] = static_cast<std::uint8_t>(bytes[0] + 1);
+                    bytes.insert(bytes.begin() + 4 + 2 * static_cast<std::ptrdiff_t>(escapes), 2, 0);
+                    break;
+                case 5:
+                    for (std::size_t e = 0; e < escapes; ++e) bytes[4 + 2 * e] = 0, bytes[5 + 2 * e] = 0x80;
+                    break;
+                default:
+                    for (std::int64_t changes = random(1, 3); changes > 0; --changes) bytes[any()] = static_cast<std::uint8_t>(random(0, 255));
+            }
+            std::optional<Latents> wanted;
+            try {
+                wanted = decode_latents(*model, bytes, bad.layout, 1);
+            } catch (const Error& e) {
+                CHECK(e.fault() == Fault::format);
+            }
+            const Decoded got = emulate(stream.blob, {bad}, {1 + i % 2, 64, static_cast<std::uint64_t>(i + 1), 0})[0];
+            CHECK(got.code >= 0 && got.code <= 10);
+            ++seen[static_cast<std::size_t>(got.code)];
+            CHECK_EQ(got.code == 0, wanted.has_value());
+            if (wanted) CHECK(got.y == wanted->y && got.z == wanted->z);
+        }
+    }
+    for (std::size_t code = 0; code <= 10; ++code) {
+        CHECK(seen[code] > 0);
+        if (seen[code] == 0) std::cout << "  no stream ended with code " << code << '\n';
+    }
+}
+
+TEST(models_without_context_are_refused) {
+    ModelShape shape;
+    shape.context = false;
+    const RandomModel source(shape, 1);
+    CHECK_FAULT(usage, "has no context", cuda::pack_model(source.tensors()));
+}
+
+}  // namespace jahp::test
