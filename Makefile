@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize peers gpu-check clean
+.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers gpu-check clean
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -29,6 +29,8 @@ bench: $(VENV)/.test
 check-all: $(VENV)/.test lint cpp-test sanitize
 	$(BIN)/python -m pytest -q -m "not gpu" --benchmark-disable
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
+	$(MAKE) arm clang STREAMS=200
+	build/test/csrc/tests/stream_digest --streams 1000 --threads 1,2,3,4,5,6,7,8 --golden csrc/tests/stream_digest.golden
 	$(BIN)/python tests/check_packages.py
 
 cpp-test: $(VENV)/.base
@@ -37,6 +39,21 @@ cpp-test: $(VENV)/.base
 # The same under the address and undefined-behaviour sanitizers.
 sanitize: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize
+
+# The NEON kernels under an emulator, and the core built by clang, on numbered random streams. They need the packages
+# g++-aarch64-linux-gnu and qemu-user, and clang.
+STREAMS ?= 40
+DIGEST := csrc/tests/stream_digest --streams $(STREAMS) --golden csrc/tests/stream_digest.golden
+arm: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset aarch64
+	$(BIN)/ninja -C build/aarch64 stream_digest test_dot test_requantise
+	for t in test_dot test_requantise; do qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/csrc/tests/$$t || exit 1; done
+	qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/$(DIGEST) --threads 1,2
+
+clang: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset clang
+	$(BIN)/ninja -C build/clang stream_digest
+	build/clang/$(DIGEST)
 
 peers: $(VENV)/.built
 	$(BIN)/python benchmarks/peers.py --make-env

@@ -96,14 +96,14 @@ def main(argv: list[str]) -> None:
         }  # fmt: skip
         print(f"{'ms':<12} {'':<12} {'N/M':<8} {'threads':>7} {'wall':>8}  stages")
         for isa in args.isas.split(","):
-            for m in lanes:
+            for m, lane_count in lanes.items():
                 for threads in (1, 2):
                     laps: dict[str, list[dict[str, float]]] = {r: [] for r in workers}
                     for _ in range(args.rounds + 1):
                         for revision, worker in workers.items():
                             assert worker.stdin is not None
                             assert worker.stdout is not None
-                            print(json.dumps([f"{name}/{m}", isa, threads, lanes[m]]), file=worker.stdin, flush=True)
+                            print(json.dumps([f"{name}/{m}", isa, threads, lane_count]), file=worker.stdin, flush=True)
                             laps[revision].append(json.loads(worker.stdout.readline()))
                     for revision, times in laps.items():
                         median = {k: statistics.median(t[k] for t in times[1:]) * 1e3 for k in times[0]}
