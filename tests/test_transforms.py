@@ -77,7 +77,7 @@ def test_float16_disturbs_less_than_bfloat16(shipped):
         difference = (rough.synthesis(integers, gains, 0, 128, 128).int() - pixels).abs()
         figures[inner] = (*changed(exact, rough.analysis(image, 8)), float(difference.max()), float(difference.float().mean()))
     half, brain = figures[torch.float16], figures[torch.bfloat16]
-    assert half[0] < 1 / 300, figures
+    assert half[0] < 1 / 250, figures
     assert half[1] < 1 / 16, figures
     assert half[2] <= 1, figures
     assert half[3] < 0.05, figures
