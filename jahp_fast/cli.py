@@ -29,6 +29,7 @@ _MODULES = {
     "bench": ("jahp_fast.evaluate.bench", "what each stage of encoding and decoding costs on this machine"),
     "eval": ("jahp_fast.evaluate.command", "rate and distortion on a folder of images, beside other codecs"),
     "train": ("jahp_fast.train.command", "train a model on folders of photos"),
+    "study": ("jahp_fast.study.command", "what each part of the entropy model is worth, one factor at a time"),
     "export": ("jahp_fast.train.export", "turn a float checkpoint into a model file"),
 }
 

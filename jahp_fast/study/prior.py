@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An entropy model of the latents with its parts exchangeable: context, distribution, hyperprior. Layer sizes are those of mbt2018.
+
+    y --------------> C ---+
+    |                      EP -> values of the distribution of y_hat
+    h_a -> Q -> h_s -------+
+
+Where both C and the hyperprior are left out, each channel has one distribution of its own (the factorised prior).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from jahp_fast.models.layers import EntropyBottleneck, MaskedConv2d
+from jahp_fast.models.priors import conv, deconv, entropy_parameters, leaky
+from jahp_fast.study.distributions import DISTRIBUTIONS
+
+START_SCALE = 2.0
+"""Standard deviation that an untrained model gives each latent, in steps."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One entropy model. context: side of the masked convolution, 0 for none; distribution: a name in DISTRIBUTIONS."""
+
+    name: str
+    context: int = 5
+    distribution: str = "gaussian"
+    hyperprior: bool = True
+
+
+BASE = Variant("joint")
+FACTORS: dict[str, tuple[Variant, ...]] = {
+    "context": (Variant("no context", context=0), Variant("context 3x3", context=3), BASE, Variant("context 7x7", context=7)),
+    "distribution": (
+        Variant("scale only", distribution="scale-only"), BASE, Variant("Laplacian", distribution="laplacian"),
+        Variant("logistic", distribution="logistic"), Variant("mixture of 3", distribution="mixture"),
+    ),
+    "hyperprior": (Variant("no hyperprior", hyperprior=False), BASE),
+    "neither": (Variant("factorised", context=0, hyperprior=False), BASE),
+}  # fmt: skip
+"""One factor at a time: each differs from BASE, the model of the paper with a 5x5 context and a Gaussian, in that factor alone."""
+
+
+def variants() -> list[Variant]:
+    """All of FACTORS, each once, BASE first."""
+    return list(dict.fromkeys([BASE, *(v for family in FACTORS.values() for v in family)]))
+
+
+class LatentPrior(nn.Module):
+    """The entropy model that a variant describes, for latents of M channels and hyper-latents of N."""
+
+    def __init__(self, variant: Variant, N: int, M: int) -> None:
+        super().__init__()
+        self.variant, self.M = variant, M
+        self.distribution = DISTRIBUTIONS[variant.distribution]
+        self.conditional = bool(variant.context or variant.hyperprior)
+        if not self.conditional:
+            self.factorised = EntropyBottleneck(M)
+            return
+        if variant.hyperprior:
+            self.h_a = nn.Sequential(conv(M, N, 3, 1), leaky(), conv(N, N), leaky(), conv(N, N))
+            self.h_s = nn.Sequential(deconv(N, M), leaky(), deconv(M, M * 3 // 2), leaky(), conv(M * 3 // 2, M * 2, 3, 1))
+            self.entropy_bottleneck = EntropyBottleneck(N)
+        if variant.context:
+            self.context_prediction = MaskedConv2d(M, 2 * M, variant.context)
+        self.entropy_parameters = entropy_parameters(2 * M * (bool(variant.context) + variant.hyperprior), M)
+        self._replace_last(self.distribution.values)
+
+    def _replace_last(self, values: int) -> None:
+        """The last layer gives `values` a latent, grouped by value; it starts with all scales at START_SCALE, all else near 0."""
+        last = nn.Conv2d(self.M * 8 // 3, self.M * values, 1)
+        with torch.no_grad():
+            last.weight.mul_(0.1)
+            bias = torch.randn(values, self.M) * self.distribution.spread
+            bias[: self.distribution.scales] = START_SCALE
+            last.bias.copy_(bias.flatten())  # type: ignore[union-attr]  # it has a bias
+        self.entropy_parameters[4] = last
+
+    def forward(self, y: Tensor, noise: bool = False) -> tuple[Tensor, Tensor]:
+        """Bits of round(y) and of z_hat, (B,) each, for y (B, M, h, w), h and w multiples of 4. In training z has noise.
+
+        noise: y has noise instead of being rounded, where its own gradient counts: the transforms are trained along.
+        """
+        y_hat = y + torch.rand_like(y) - 0.5 if noise else y.round()
+        if not self.conditional:
+            return _bits(self.factorised.likelihood(y_hat)), y.new_zeros(y.shape[0])
+        features, z_bits = [], y.new_zeros(y.shape[0])
+        if self.variant.hyperprior:
+            z_hat, p_z = self.entropy_bottleneck(self.h_a(y))
+            features.append(self.h_s(z_hat))
+            z_bits = _bits(p_z)
+        if self.variant.context:
+            features.append(self.context_prediction(y_hat))
+        values = self.entropy_parameters(torch.cat(features, 1))
+        p_y = self.distribution.likelihood(y_hat, values.unflatten(1, (self.distribution.values, self.M)))
+        return _bits(p_y), z_bits
+
+
+def _bits(likelihood: Tensor) -> Tensor:
+    return -likelihood.log().sum((1, 2, 3)) / math.log(2)
