@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from jahp_fast.train.preload import restart_preloaded
-from jahp_fast.train.settings import METRICS, OPTIMIZERS, PRECISIONS, Settings
+from jahp_fast.train.settings import CLOCKS, METRICS, OPTIMIZERS, PRECISIONS, Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--photos", type=Path, nargs="+", required=True, metavar="DIR", help="folders of photos, searched in depth")
     add("--held-out", type=Path, metavar="FILE", help="names of photos never trained on (default: DIR/held_out.txt)")
     add("--work", type=Path, required=True, metavar="DIR", help="working folder; made if missing")
-    add("--minutes", type=float, required=True, help="wall-clock budget; the last measurement comes on top")
+    add("--minutes", type=float, required=True, help="budget; the last measurement comes on top")
+    add("--clock", choices=CLOCKS, default="wall", help="minutes of the clock (default), or of this process's CPU time: for comparisons")
     add("--resume", type=Path, metavar="CKPT", help="last.pt, a state dict, or an exported model; for a new --work")
     add("--architecture", help="bmshj2018-factorized, ..., mbt2018 (the default)")
     add("--width", type=int, metavar="N", help="channels of the transforms (default 64)")

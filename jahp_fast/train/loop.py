@@ -30,6 +30,7 @@ WARM_UP = 300
 CLIP_NORM = 2.0
 AVERAGE_KEEP = 0.999
 LOG_EVERY = 100
+CLOCKS = {"wall": time.monotonic, "cpu": time.process_time}
 MAX_SKIPPED = 50
 """Steps without finite gradients, one after the other, before the run gives up."""
 
@@ -119,7 +120,8 @@ class Trainer:
 
     def __init__(self, settings: Settings, screen: report.Screen) -> None:
         self.settings, self.screen = settings, screen
-        self.started = time.monotonic()
+        self.clock = CLOCKS[settings.clock]
+        self.started = self.clock()
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         if settings.device != "cpu" and not (settings.device == "cuda" and torch.cuda.is_available()):
@@ -182,7 +184,7 @@ class Trainer:
         saved = self.training
         kind = self.settings.optimizer or saved.optimizer_kind
         self.lr = self.settings.lr or DEFAULT_LR[kind]
-        self.optimizer = make_optimizer(kind, self.model, self.lr)
+        self.optimizer = make_optimizer(kind, self.model, self.lr, half=self.model.bf16)
         self.quantile_optimizer = make_quantile_optimizer(self.model)
         if saved.optimizer is not None and kind == saved.optimizer_kind:
             self.optimizer.load_state_dict(reorder(saved.optimizer, saved.optimizer_names or [], trained_names(self.model)))
@@ -251,18 +253,18 @@ class Trainer:
     def train(self) -> bool:
         """Trains until the minutes or the steps are over or a signal comes, and saves. Returns whether it ran to its end."""
         settings, training = self.settings, self.training
-        first, before, saved = training.steps, training.minutes, time.monotonic()
-        sums, counted, mark = torch.zeros(3), 0, time.monotonic()
+        first, before, saved = training.steps, training.minutes, self.clock()
+        sums, counted, mark = torch.zeros(3), 0, self.clock()
         with stopping() as received:
             while not received:
-                elapsed = time.monotonic() - self.started
+                elapsed = self.clock() - self.started
                 done = elapsed / 60 / settings.minutes
                 if settings.steps is not None:
                     done = max(done, (training.steps - first) / settings.steps)
                 if done >= 1:
                     break
                 loss = self.step(done)
-                now = time.monotonic()
+                now = self.clock()
                 training.minutes = before + (now - self.started) / 60
                 if loss is None:
                     continue
@@ -277,10 +279,10 @@ class Trainer:
                 if now - saved > settings.checkpoint_minutes * 60:
                     self.save()
                     self.measure(self.rows[::2])
-                    saved = time.monotonic()
+                    saved = self.clock()
                     mark += saved - now  # not training time
             if counted:
-                self._log((sums / counted).tolist(), counted * settings.batch / (time.monotonic() - mark))
+                self._log((sums / counted).tolist(), counted * settings.batch / (self.clock() - mark))
             self.save()
             if received:
                 name = signal.Signals(received[0]).name

@@ -20,11 +20,11 @@ def trained_names(model: nn.Module) -> list[str]:
     return [name for name, _ in model.named_parameters() if not name.endswith("quantiles")]
 
 
-def make_optimizer(kind: str, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """SOAP or Adam, over `trained_names`."""
+def make_optimizer(kind: str, model: nn.Module, lr: float, half: bool = False) -> torch.optim.Optimizer:
+    """SOAP or Adam, over `trained_names`. half: SOAP's large products in bfloat16."""
     parameters = dict(model.named_parameters())
     weights = [parameters[name] for name in trained_names(model)]
-    return torch.optim.Adam(weights, lr=lr) if kind == "adam" else SOAP(weights, lr=lr)
+    return torch.optim.Adam(weights, lr=lr) if kind == "adam" else SOAP(weights, lr=lr, half=half)
 
 
 def make_quantile_optimizer(model: nn.Module) -> torch.optim.Optimizer | None:

@@ -12,6 +12,7 @@ from jahp_fast.errors import UsageError
 METRICS = ("mse", "ms-ssim")
 OPTIMIZERS = ("soap", "adam")
 PRECISIONS = ("auto", "float32", "bfloat16")
+CLOCKS = ("wall", "cpu")
 DEFAULT_LR = {"soap": 1e-3, "adam": 1e-4}
 MS_SSIM_MIN_CROP = 176
 """Five scales of an 11 x 11 window need more than 160 pixels a side; crops are multiples of 16."""
@@ -45,6 +46,7 @@ class Settings:
     steps: int | None = None  # no limit but the minutes
     device: str = "cpu"
     precision: str = "auto"
+    clock: str = "wall"
     checkpoint_minutes: float = 15.0
     memory_gib: float = 4.0
 
@@ -71,6 +73,7 @@ class Settings:
             ("--metric", self.metric, METRICS),
             ("--optimizer", self.optimizer, OPTIMIZERS),
             ("--precision", self.precision, PRECISIONS),
+            ("--clock", self.clock, CLOCKS),
         ):
             if name is not None and name not in known:
                 raise UsageError(f"{option} must be one of {', '.join(known)}, not {name!r}")
