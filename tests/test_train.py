@@ -105,6 +105,36 @@ def test_resume_is_bit_identical(photos, tmp_path, name, optimizer):
     assert_same(*buffers)
 
 
+@pytest.mark.parametrize("name", ["bmshj2018-factorized", "mbt2018-mean"])
+def test_new_model_with_the_transforms_of_another(photos, tmp_path, name):
+    old = trainer(tiny(photos, tmp_path / "old"))
+    run_steps(old, 2)
+    (tmp_path / "old").mkdir(exist_ok=True)
+    old.save()
+    source = tmp_path / "old" / "average.safetensors"
+    new = trainer(tiny(photos, tmp_path / "new", architecture=name, transforms=source))
+    assert new.model.architecture == name
+    for key, value in old.average.state_dict().items():
+        if key.startswith(("g_a.", "g_s.", "gain", "inv_gain")):
+            assert torch.equal(value, new.model.state_dict()[key]), key
+    run_steps(new, 1)
+    with pytest.raises(UsageError, match="does not agree"):
+        trainer(tiny(photos, tmp_path / "other", latents=32, transforms=source))
+    with pytest.raises(UsageError, match="not both"):
+        tiny(photos, tmp_path / "both", resume=source, transforms=source)
+    with pytest.raises(UsageError, match="no such file"):
+        trainer(tiny(photos, tmp_path / "none", transforms=tmp_path / "no.pt"))
+
+
+def test_clock_of_cpu_time(photos, tmp_path, monkeypatch):
+    t = trainer(tiny(photos, tmp_path, clock="cpu", minutes=0.5))
+    now = iter([t.started + s for s in (0.0, 0.0, 0.0, 10.0, 31.0, 31.0, 31.0)])
+    monkeypatch.setattr(t, "clock", lambda: next(now))
+    assert t.train()
+    assert t.training.steps == 1
+    assert t.training.minutes == pytest.approx(10 / 60)
+
+
 def assert_same(a, b):
     assert type(a) is type(b)
     if isinstance(a, torch.Tensor):

@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--minutes", type=float, required=True, help="budget; the last measurement comes on top")
     add("--clock", choices=CLOCKS, default="wall", help="minutes of the clock (default), or of this process's CPU time: for comparisons")
     add("--resume", type=Path, metavar="CKPT", help="last.pt, a state dict, or an exported model; for a new --work")
+    add("--transforms", type=Path, metavar="FILE", help="a new model takes g_a, g_s, gains and sizes from this checkpoint or model")
     add("--architecture", help="bmshj2018-factorized, ..., mbt2018 (the default)")
     add("--width", type=int, metavar="N", help="channels of the transforms (default 64)")
     add("--latents", type=int, metavar="M", help="channels of the latents (default 192)")

@@ -29,6 +29,7 @@ class Settings:
     work: Path
     minutes: float
     resume: Path | None = None
+    transforms: Path | None = None
     held_out: Path | None = None
     architecture: str | None = None  # mbt2018
     width: int | None = None  # N, 64
@@ -81,5 +82,7 @@ class Settings:
             raise UsageError(f"MS-SSIM needs --crop {MS_SSIM_MIN_CROP} or more, not {self.crop}")
         if self.lambda_ is not None and self.lambda_row is not None:
             raise UsageError("give --lambda (a model of one trade-off) or --lambda-row (one row of several), not both")
+        if self.resume is not None and self.transforms is not None:
+            raise UsageError("give --resume (all of a model) or --transforms (g_a, g_s and the gains of one), not both")
         if not self.photos:
             raise UsageError("--photos names no folder")
