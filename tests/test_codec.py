@@ -328,18 +328,3 @@ def test_import_is_light(codec, photo_crop):
     data = codec.encode(photo_crop[:9, :9])
     done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-
-
-def test_batches_leave_torchs_threads_alone(tiny_models, photo_crop):
-    import torch
-
-    codec = Codec("tiny", threads=2, models=[tiny_models["tiny"]])
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        streams = codec.encode_batch([photo_crop[: 20 + i] for i in range(5)])
-        assert [d.shape[0] for d in codec.decode_batch(streams)] == [20, 21, 22, 23, 24]
-        with ThreadPoolExecutor(1) as pool:
-            assert (torch.get_num_threads(), pool.submit(torch.get_num_threads).result()) == (3, 3)
-    finally:
-        torch.set_num_threads(before)
