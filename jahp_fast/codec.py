@@ -18,7 +18,7 @@ from jahp_fast import container as _container
 from jahp_fast import image as _image
 from jahp_fast.devices import Clock
 from jahp_fast.errors import UnsupportedImage, UsageError
-from jahp_fast.extras import require
+from jahp_fast.extras import require_torch
 from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
 from jahp_fast.pipeline_cpu import CpuPipeline
 
@@ -89,7 +89,7 @@ def _shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str) 
     """One for all codecs of a process: making a codec anew for each image costs next to nothing."""
     if device == "cpu" and backend not in backends.ON_DEVICE:
         return CpuPipeline(file, backend)
-    require("torch", f"device {device!r}" if device != "cpu" else f"backend {backend!r}")
+    require_torch(f"device {device!r}" if device != "cpu" else f"backend {backend!r}")
     from jahp_fast.pipeline import Pipeline
 
     return Pipeline(file, backend, device, graphs)
@@ -296,7 +296,7 @@ class Codec:
         On a GPU everything is queued on its current stream, and one wait at the end reads whether the stream was sound.
         """
         stream = _container.unpack(data, self._max_pixels)
-        require("torch", "decode_tensor")
+        require_torch("decode_tensor")
         import torch
 
         rgb = self._for_stream(stream).to_tensor(self._decoded([stream], self._threads)[0])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from jahp_fast.errors import DeviceError, UsageError
-from jahp_fast.extras import require
+from jahp_fast.extras import require_torch
 
 _T = TypeVar("_T")
 
@@ -26,7 +26,7 @@ def checked(name: str) -> str:
     match = re.fullmatch(r"cuda(?::(\d{1,3}))?", name)
     if match is None:
         raise UsageError(f"device {name!r} is not supported; there are 'cpu', 'cuda' and 'cuda:N'")
-    require("torch", f"device {name!r}")
+    require_torch(f"device {name!r}")
     import torch
 
     try:

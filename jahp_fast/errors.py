@@ -15,7 +15,7 @@ class FormatError(JahpError):
 
 
 class MissingExtra(JahpError, ImportError):
-    """A part needs packages that are not installed; the message names the extra that brings them."""
+    """A part needs a package that is not installed; the message names the extra that brings it."""
 
 
 class ModelError(JahpError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packages that only some parts need, and what is said where one is missing."""
+"""torch, which only some parts need, and what is said where it is missing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from importlib.util import find_spec
 
 from jahp_fast.errors import MissingExtra
 
-_PACKAGES = {"torch": ("torch",), "train": ("torch", "pytorch_msssim", "matplotlib"), "triton": ("triton",)}
-"""Extra of pyproject.toml -> modules."""
 
+def require_torch(what: str, extra: str = "torch") -> None:
+    """Raises MissingExtra if torch is not installed. Imports nothing.
 
-def require(extra: str, what: str) -> None:
-    """Raises MissingExtra if a module of the extra is not installed; `what`, a noun, is what needs it. Imports nothing."""
-    missing = [module for module in _PACKAGES[extra] if find_spec(module) is None]
-    if missing:
-        verb = "are" if len(missing) > 1 else "is"
-        raise MissingExtra(f"{what} needs {' and '.join(missing)}, which {verb} not installed: pip install 'jahp_fast[{extra}]'")
+    Args:
+        what: a noun: what needs it.
+        extra: of pyproject.toml, to install.
+    """
+    if find_spec("torch") is None:
+        raise MissingExtra(f"{what} needs torch, which is not installed: pip install 'jahp_fast[{extra}]'")

@@ -14,7 +14,7 @@ from jahp_fast import container as _container
 from jahp_fast.devices import Clock
 from jahp_fast.entropy_path import EntropyPath, Ints
 from jahp_fast.errors import UsageError
-from jahp_fast.extras import require
+from jahp_fast.extras import require_torch
 from jahp_fast.parallel import each
 from jahp_fast.transforms_cpu import LATENT_ROWS, STRIDE, CpuTransforms, Floats, Pixels, in_blocks
 
@@ -96,7 +96,7 @@ class CpuPipeline(EntropyPath):
 
     def to_tensor(self, rgb: Pixels) -> torch.Tensor:
         """(3, H, W). Raises MissingExtra where torch is not installed."""
-        require("torch", "decode_tensor")
+        require_torch("decode_tensor")
         import torch
 
         return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()

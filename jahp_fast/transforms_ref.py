@@ -30,27 +30,29 @@ def convolve(x: Floats, weight: Floats, stride: int) -> Floats:
     outputs, _, k, _ = weight.shape
     rows, columns = -(-h // stride), -(-w // stride)
     padded = np.pad(x, ((k // 2, k // 2), (k // 2, k // 2), (0, 0)))
-    total = np.zeros((rows, columns, outputs), np.float32)
+    total = np.zeros((rows * columns, outputs), np.float32)
+    taps = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
     for i in range(k):
         for j in range(k):
             seen = padded[i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
-            total += seen @ weight[:, :, i, j].T
-    return total
+            total += seen.reshape(rows * columns, -1) @ taps[i, j]
+    return total.reshape(rows, columns, outputs)
 
 
 def transpose_convolve(x: Floats, weight: Floats) -> Floats:
     """5x5, stride 2, padding 2, output padding 1: x (h, w, inputs), weight (inputs, outputs, 5, 5) -> (2 h, 2 w, outputs)."""
     h, w, _ = x.shape
     total = np.zeros((2 * h + 3, 2 * w + 3, weight.shape[1]), np.float32)  # output (r, c) stands at (r + 2, c + 2)
+    taps = np.ascontiguousarray(weight.transpose(2, 3, 0, 1))
     for i in range(5):
         for j in range(5):
-            total[i : i + 2 * h : 2, j : j + 2 * w : 2] += x @ weight[:, :, i, j]
+            total[i : i + 2 * h : 2, j : j + 2 * w : 2] += (x.reshape(h * w, -1) @ taps[i, j]).reshape(h, w, -1)
     return total[2 : 2 + 2 * h, 2 : 2 + 2 * w]
 
 
 def normalise(x: Floats, gamma: Floats, beta: Floats, inverse: bool) -> Floats:
     """GDN: x / sqrt(beta + gamma x^2) over channels, or x times the root; gamma (C, C), beta (C,)."""
-    root: Floats = np.sqrt((x * x) @ gamma.T + beta)
+    root: Floats = np.sqrt(((x * x).reshape(-1, len(beta)) @ gamma.T).reshape(x.shape) + beta)
     y: Floats = x * root if inverse else x / root
     return y
 
