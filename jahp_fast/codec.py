@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -20,7 +20,8 @@ from jahp_fast.devices import Clock
 from jahp_fast.errors import UnsupportedImage, UsageError
 from jahp_fast.extras import require_torch
 from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
-from jahp_fast.pipeline_cpu import CpuPipeline
+from jahp_fast.pipeline_cpu import BLOCK_ROWS, CpuPipeline
+from jahp_fast.transforms_cpu import in_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -180,7 +181,7 @@ class Codec:
             height, width = image.shape[1:]
         else:
             parts = _image.split(image)
-            height, width, _ = parts.rgb.shape
+            height, width = parts.rows.height, parts.rows.width
         if height * width > self._max_pixels:
             raise UnsupportedImage(f"{width} x {height} pixels are more than max_pixels = {self._max_pixels}")
         if max(height, width) > _container.MAX_SIDE:
@@ -190,7 +191,7 @@ class Codec:
         chunks = dict(parts.chunks)
         if parts.alpha is not None:
             chunks[b"ALPH"] = _image.pack_alpha(parts.alpha)
-        pixels = self._guarded(lambda: self._encoder.upload(parts.rgb), lambda: "encoding " + _sizes([(width, height)]))
+        pixels = self._guarded(lambda: self._encoder.upload(parts.rows), lambda: "encoding " + _sizes([(width, height)]))
         return _Prepared(pixels, parts.mode, chunks, (width, height))
 
     def encode(self, image: Any) -> bytes:
@@ -261,6 +262,31 @@ class Codec:
     def _decode(self, stream: _container.Stream, threads: int) -> NDArray[np.uint8]:
         loaded = self._for_stream(stream)
         return _joined(stream, loaded.to_array(self._decoded([stream], threads)[0]))
+
+    def decode_rows(self, data: Bytes) -> Iterator[NDArray[np.uint8]]:
+        """decode by rows, for images that are large or wanted as they come: blocks of rows from top to bottom.
+
+        Each block is (k, W, 3), (k, W) for grey or (k, W, 4) with alpha; k is the codec's choice, all k together are the height. On a CPU
+        memory grows with the width, but for the latents, which are held whole; on a GPU the image is decoded whole.
+
+        What the file's bytes say of themselves is checked at once. Whether the symbols that came of them are right is known at the end:
+        the error is then raised in place of a last block, and the blocks before it are to be thrown away. The same holds of alpha.
+
+        Raises:
+            As decode does.
+        """
+        stream = _container.unpack(data, self._max_pixels)
+        return self._rows(self._for_stream(stream), stream)
+
+    def _rows(self, loaded: Pipeline | CpuPipeline, stream: _container.Stream) -> Iterator[NDArray[np.uint8]]:
+        packed = stream.chunks.get(b"ALPH")
+        alpha = None if packed is None else _image.AlphaReader(packed, stream.height, stream.width)
+        if isinstance(loaded, CpuPipeline):
+            blocks = loaded.decode_rows(stream, self._threads)
+        else:
+            blocks = iter(in_blocks(loaded.to_array(self._decoded([stream], self._threads)[0]), BLOCK_ROWS))
+        for rgb in blocks:
+            yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jahp_fast.backends.device import DeviceBackend, DeviceResult
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.graphs import GraphCache
+    from jahp_fast.image import Rows
     from jahp_fast.transforms import Transforms
 
 GROUP_PIXELS = 1 << 22
@@ -128,10 +129,11 @@ class Pipeline(EntropyPath):
 
     # Encoding
 
-    def upload(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        """(H, W, 3) -> (3, H, W) on the device."""
+    def upload(self, rows: Rows) -> torch.Tensor:
+        """An image -> (3, H, W) on the device."""
         import torch
 
+        pixels = rows.take(0, rows.height)
         tensor = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
         return tensor if self.device == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
 

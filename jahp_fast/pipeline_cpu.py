@@ -15,6 +15,7 @@ from jahp_fast.devices import Clock
 from jahp_fast.entropy_path import EntropyPath, Ints
 from jahp_fast.errors import UsageError
 from jahp_fast.extras import require_torch
+from jahp_fast.image import Rows
 from jahp_fast.parallel import each
 from jahp_fast.transforms_cpu import LATENT_ROWS, STRIDE, CpuTransforms, Floats, Pixels, in_blocks
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     import torch
 
     from jahp_fast.entropy.model_file import ModelFile
+
+BLOCK_ROWS = STRIDE * LATENT_ROWS
+"""Rows of an image that go through the transforms at a time."""
 
 
 class CpuPipeline(EntropyPath):
@@ -47,14 +51,13 @@ class CpuPipeline(EntropyPath):
 
     # Encoding
 
-    def upload(self, pixels: Pixels) -> Pixels:
+    def upload(self, rows: Rows) -> Rows:
         """The image where the transforms want it: here."""
-        return pixels
+        return rows
 
-    def analyse(self, pixels: Pixels, quality: float, threads: int, clock: Clock) -> tuple[Floats, Floats | None]:
-        """(H, W, 3) -> y (h, w, M) and z (hz, wz, N) or None, not rounded; laps g_a and h_a."""
-        blocks = in_blocks(pixels, STRIDE * LATENT_ROWS)
-        y = self.transforms.analysis(blocks, pixels.shape[0], pixels.shape[1], quality, threads)
+    def analyse(self, rows: Rows, quality: float, threads: int, clock: Clock) -> tuple[Floats, Floats | None]:
+        """An image -> y (h, w, M) and z (hz, wz, N) or None, not rounded; laps g_a and h_a."""
+        y = self.transforms.analysis(rows.blocks(BLOCK_ROWS), rows.height, rows.width, quality, threads)
         clock.lap("g_a")
         z = self.transforms.hyper_analysis(y, threads) if self.file.config.hyper_latents else None
         clock.lap("h_a")

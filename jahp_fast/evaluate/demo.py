@@ -118,10 +118,11 @@ def check_latents(codec: Codec, image: NDArray[np.uint8], data: bytes) -> None:
     """
     from jahp_fast import library
     from jahp_fast.devices import Clock
+    from jahp_fast.image import Rows
     from jahp_fast.pipeline_cpu import CpuPipeline
 
     pipeline = CpuPipeline(library.by_name(MODEL), "native")
-    y, z = pipeline.analyse(image, codec.quality, codec.threads, Clock("cpu"))
+    y, z = pipeline.analyse(Rows(image), codec.quality, codec.threads, Clock("cpu"))
     decoded = codec.decode_latents(data)
     if decoded.z is None or z is None or not np.array_equal(decoded.z, np.rint(z.transpose(2, 0, 1))):
         raise JahpError("the decoded hyper-latents differ from the encoder's")
