@@ -6,6 +6,7 @@ Images go in and come out by rows, so that memory is bounded by an image's width
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast import _native
 from jahp_fast.errors import ModelError
 from jahp_fast.transforms_ref import Layer, ReferenceNet
 
@@ -103,7 +105,7 @@ class CpuTransforms:
     """
 
     def __init__(self, model: ModelFile, native: bool) -> None:
-        self._model, self._make = model, ReferenceNet
+        self._model, self._native = model, native
         self._lock = threading.Lock()
         self._nets: dict[str, Net] = {}
         self._gains: dict[str, Floats] = {}
@@ -111,7 +113,9 @@ class CpuTransforms:
     def _net(self, name: str) -> Net:
         with self._lock:
             if name not in self._nets:
-                self._nets[name] = self._make(layers_of(self._model, name))
+                layers = layers_of(self._model, name)
+                isa = os.environ.get("JAHP_FAST_ISA", "")
+                self._nets[name] = _native.TransformNet(layers, isa) if self._native else ReferenceNet(layers)
             return self._nets[name]
 
     def _gain(self, name: str, quality: float) -> Floats:
@@ -163,7 +167,7 @@ class CpuTransforms:
         stream, gain = self._net("g_s").stream(h, w), self._gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
         left = height
         for block in blocks:
-            rows = to_pixels(stream.push(block * gain, threads)[:left, :width])
+            rows = to_pixels(stream.push(block.astype(np.float32) * gain, threads)[:left, :width])
             left -= len(rows)
             if len(rows):
                 yield rows
