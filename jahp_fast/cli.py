@@ -82,8 +82,8 @@ def _encode(args: argparse.Namespace) -> int:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(io.BytesIO(_read(args.input)))
-        image.load()
+        with Image.open(io.BytesIO(_read(args.input))) as image:
+            image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
         raise UnsupportedImage(f"{args.input} is not an image that Pillow can read: {e}") from None
     data = _codec(args, quality=args.quality).encode(image)

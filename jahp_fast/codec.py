@@ -17,6 +17,7 @@ from jahp_fast import backends, devices, library
 from jahp_fast import container as _container
 from jahp_fast import image as _image
 from jahp_fast.devices import Clock
+from jahp_fast.entropy_path import Ints
 from jahp_fast.errors import UnsupportedImage, UsageError
 from jahp_fast.extras import require_torch
 from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
@@ -220,20 +221,20 @@ class Codec:
         loaded = self._encoder
         loaded.warm()
         clock.lap("load")
-        y, z = loaded.analyse(prepared.pixels, self.quality, threads, clock)
-        data = self._coded(prepared, y, z, threads)
+        # Nothing here keeps the floats once they are rounded.
+        data = self._coded(prepared, lambda: loaded.symbols(*loaded.analyse(prepared.pixels, self.quality, threads, clock)), threads)
         clock.lap("entropy")
         return data
 
-    def _coded(self, prepared: _Prepared, y: Any, z: Any, threads: int) -> bytes:
-        """The file of an image and its latents, not rounded, as the pipeline gives them."""
-        loaded = self._encoder
+    def _coded(self, prepared: _Prepared, symbols: Callable[[], tuple[Ints, Ints]], threads: int) -> bytes:
+        """The file of an image and its symbols, as the pipeline gives them."""
         try:
-            payload, lanes, checksum = loaded.encode_symbols(*loaded.symbols(y, z), *prepared.size, threads)
+            payload, lanes, checksum = self._encoder.encode_symbols(*symbols(), *prepared.size, threads)
         except UsageError as e:
             raise UnsupportedImage(f"the model's latents for this image cannot be coded: {e}") from None
+        model = self._encoder.file.id
         return _container.pack(
-            _container.Stream(*prepared.size, prepared.mode, self.quality, loaded.file.id, lanes, 0, checksum, payload, prepared.chunks)
+            _container.Stream(*prepared.size, prepared.mode, self.quality, model, lanes, 0, checksum, payload, prepared.chunks)
         )
 
     def decode_latents(self, data: Bytes) -> Latents:
@@ -363,7 +364,7 @@ class Codec:
         def encode() -> list[bytes]:
             with loaded.current():
                 latents = loaded.latents([p.pixels for p in prepared], self.quality)
-                return each(lambda i: self._coded(prepared[i], *latents[i], self._threads), labels, labels=labels)
+                return each(lambda i: self._coded(prepared[i], lambda: loaded.symbols(*latents[i]), self._threads), labels, labels=labels)
 
         return self._guarded(encode, lambda: "encoding " + _sizes(sizes))
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jahp_fast import container as _container
 from jahp_fast.devices import Clock
@@ -68,7 +67,7 @@ class CpuPipeline(EntropyPath):
 
         Raises UsageError for a latent that is beyond 2^30 or not a number.
         """
-        return np.zeros((0, 0, 0), np.int32) if z is None else _rounded(z), _rounded(y * np.float32(1 << self.file.config.frac_bits))
+        return np.zeros((0, 0, 0), np.int32) if z is None else _rounded(z, 0), _rounded(y, self.file.config.frac_bits)
 
     # Decoding
 
@@ -114,8 +113,12 @@ def _whole(blocks: Iterator[Pixels], stream: _container.Stream) -> Pixels:
     return out
 
 
-def _rounded(x: Floats) -> NDArray[np.int32]:
-    rounded = np.rint(x)
-    if not max(float(rounded.max(initial=0)), -float(rounded.min(initial=0))) <= 2**30:
-        raise UsageError("a latent is beyond 2^30 or not a number")
-    return rounded.astype(np.int32)
+def _rounded(x: Floats, bits: int) -> Ints:
+    """round(x 2^bits), row by row: large images have large latents."""
+    out = np.empty(x.shape, np.int32)
+    for row, to in zip(x, out, strict=True):
+        rounded = np.rint(row * np.float32(1 << bits))
+        if not max(float(rounded.max()), -float(rounded.min())) <= 2**30:
+            raise UsageError("a latent is beyond 2^30 or not a number")
+        to[:] = rounded
+    return out
