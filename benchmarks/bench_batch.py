@@ -5,21 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from jahp_fast import Codec
-from jahp_fast.parallel import available_cores
 
 PHOTO = Path(__file__).resolve().parent.parent / "examples" / "photo.png"
 
 
 @pytest.fixture(scope="module")
 def codec():
-    before = torch.get_num_threads()
-    torch.set_num_threads(available_cores())  # conftest.py tells OpenMP 1
-    yield Codec()
-    torch.set_num_threads(before)
+    return Codec()
 
 
 @pytest.fixture(scope="module")

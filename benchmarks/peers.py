@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ours beside CompressAI 1.2.8, alternately in one run: `python benchmarks/peers.py [--only latent] [--json FILE]`.
+"""Ours beside CompressAI 1.2.8, alternately in one run: `python benchmarks/peers.py [--only LIST] [--json FILE]`.
+
+LIST is out of `latent`, `transforms` and `full`; the last two are told of in peers_full.py.
 
 `latent` times everything from bytes to ŷ, for mbt2018 at N/M = 192/192 and 192/320, on one 768x512 photo and the same random
 calibrated weights (peers_calibrate.py); beside it ours with one thread, forced to AVX2 and in form B with 16 bits, and against
@@ -19,17 +21,15 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from peers_env import DEFAULT_ENV, PeersError, make_env, worker_environment
+from peers_common import HERE, LOADS, Load, Times, Worker, say, timed
+from peers_env import DEFAULT_ENV, make_env
+from peers_full import measure_full, measure_transforms
 from peers_ours import (
     Way,
     check_latents,
@@ -48,96 +48,8 @@ from jahp_fast import _native
 from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import JahpError, UsageError
 
-HERE = Path(__file__).resolve().parent
 PHOTO = HERE.parent / "examples" / "photo.png"
 DECODES_A_ROUND = 5  # of ours: one is over too soon for a median of few rounds
-
-
-@dataclass(frozen=True)
-class Load:
-    """One network size and the rate its random weights are calibrated to, as trained models of that size have."""
-
-    n: int
-    m: int
-    bpp: float
-
-    @property
-    def name(self) -> str:
-        return f"{self.n}_{self.m}"
-
-
-LOADS = (Load(192, 192, 0.46), Load(192, 320, 0.90))
-
-
-@dataclass(frozen=True)
-class Times:
-    """Wall seconds of one way to decode, a sample each; `cpu` the CPU seconds of all threads."""
-
-    wall: list[float]
-    cpu: list[float]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.wall)
-
-    @property
-    def median_cpu(self) -> float:
-        return statistics.median(self.cpu)
-
-    def line(self, who: str) -> str:
-        spread = f"{min(self.wall):.3f} to {max(self.wall):.3f}"
-        return f"  {who:<24} {self.median:>9.3f} {spread:>20} {self.median_cpu:>9.3f} {len(self.wall):>4}"
-
-
-class Worker:
-    """The process that runs peers_worker.py; a context manager that ends it."""
-
-    def __init__(self, python: Path, threads: int) -> None:
-        command = [str(python), "-W", "ignore", str(HERE / "peers_worker.py")]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                         env=worker_environment(threads))
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Closing its input ends a worker between requests; one in the middle of a decode is not waited for.
-        try:
-            self._process.communicate(timeout=5)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
-            self._process.kill()
-            self._process.wait()
-
-    def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
-        """Send one request and wait for its answer. Raises PeersError for a refusal or a worker that died."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        try:
-            stdin.write(json.dumps({"op": op, **arguments}) + "\n")
-            stdin.flush()
-            line = stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            status = self._process.wait()
-            raise PeersError(f"CompressAI's worker ended during {op!r} with status {status}; its last words are above")
-        answer: dict[str, Any] = json.loads(line)
-        if not answer.pop("ok"):
-            raise PeersError(f"CompressAI's worker: {answer['error']}")
-        return answer
-
-
-def timed(call: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds of one call."""
-    cpu, start = time.process_time(), time.perf_counter()
-    call()
-    return time.perf_counter() - start, time.process_time() - cpu
-
-
-def say(text: str) -> None:
-    """Progress, on standard error."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def our_ways(load: Load, folder: Path, photo: np.ndarray, latents: np.ndarray, payload_bytes: int, threads: int) -> tuple[list[Way], int]:
@@ -286,7 +198,9 @@ def measure_latents(args: argparse.Namespace, worker: Worker) -> dict[str, float
     return result
 
 
-MEASUREMENTS: dict[str, Callable[[argparse.Namespace, Worker], dict[str, float]]] = {"latent": measure_latents}
+MEASUREMENTS: dict[str, Callable[[argparse.Namespace, Worker], dict[str, float]]] = {
+    "latent": measure_latents, "transforms": measure_transforms, "full": measure_full,
+}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -22,6 +22,7 @@ STAMP = ".peers-recipe"
 WITH_DEPENDENCIES = (
     "numpy==1.26.4", "scipy==1.17.1", "pandas==3.0.6", "matplotlib==3.11.2", "einops==0.8.2", "tqdm==4.70.1", "tomli==2.5.0",
     "requests==2.34.2", "safetensors==0.8.0", "pillow==13.0.0",
+    "onnx==1.23.2", "onnxruntime==1.32.0", "openvino==2026.4.1", "pillow-jxl-plugin==1.3.8",
     "xxhash==4.1.0", "aiohttp==3.14.5", "jinja2==3.1.6", "psutil==7.2.2", "pyparsing==3.3.3", "fsspec==2026.9.0",
 )
 # Their declared dependencies would bring another torch and torchvision; what they import is in the list above.

@@ -7,6 +7,7 @@
        (round(y), int16 (M, h, w)), compresses the photo and checks CompressAI's own round trip; payload bytes and figures
 {"op": "decode_latents", "threads": 2}            -> wall_s, cpu_s, parts; from the two strings to ŷ, everything but g_s
     "device": "cuda" runs its networks there; whether ŷ is the encoder's, in other floats, is told as "equal"
+{"op": "whole", "what": "encode", "threads": 2}   -> wall_s, cpu_s of `compress` of the photo; "decode": of `decompress` of its strings
 {"op": "quit"}
 
 Every answer has "ok"; a refusal has "error" with what was wrong. Standard output carries answers alone: whatever the libraries
@@ -70,6 +71,7 @@ class Worker:
         self.model: ObservedModel | None = None
         self.strings: list[list[bytes]] = []
         self.shape: Any = None
+        self.x = torch.empty(0)
         self.y_hat = torch.empty(0)
 
     def hello(self) -> dict[str, Any]:
@@ -96,7 +98,7 @@ class Worker:
             coded = model.compress(x)
             compress_s = time.perf_counter() - start
             encoded = model.y_hat
-            self.model, self.strings, self.shape = model, coded["strings"], coded["shape"]
+            self.model, self.strings, self.shape, self.x = model, coded["strings"], coded["shape"], x
             model.decompress(self.strings, self.shape)
         worst = float((model.y_hat - encoded).abs().max())
         if not torch.equal(model.y_hat, encoded):
@@ -138,12 +140,27 @@ class Worker:
         return {"wall_s": end - start, "cpu_s": cpu_end - cpu,
                 "z_s": z_done - start, "h_s_s": h_s_done - z_done, "context_s": end - h_s_done, "equal": equal}
 
+    def whole(self, what: str, threads: int) -> dict[str, Any]:
+        """Pixels to strings, or strings to pixels, by CompressAI's own methods."""
+        model = self.model
+        if model is None:
+            raise RequestError("asked before prepare")
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            cpu, start = time.process_time(), time.perf_counter()
+            if what == "encode":
+                model.compress(self.x)
+            else:
+                model.decompress(self.strings, self.shape)
+            return {"wall_s": time.perf_counter() - start, "cpu_s": time.process_time() - cpu}
+
 
 def serve(requests: TextIO, answers: TextIO) -> None:
     """Answer requests until "quit" or the end of input."""
     worker = Worker()
     operations: dict[str, Callable[..., dict[str, Any]]] = {
         "hello": worker.hello, "prepare": worker.prepare, "decode_latents": worker.decode_latents,
+        "whole": worker.whole,
     }
     for line in requests:
         request = json.loads(line)

@@ -26,8 +26,8 @@ import peers_ours  # noqa: E402
 
 def test_only_takes_each_name_once_and_refuses_others() -> None:
     assert peers.measurements("latent, latent") == ["latent"]
-    with pytest.raises(UsageError, match="'full', 'x'"):
-        peers.measurements("latent,full,x")
+    with pytest.raises(UsageError, match="'whole', 'x'"):
+        peers.measurements("latent,whole,x")
     with pytest.raises(UsageError, match="''"):
         peers.measurements("")
 
@@ -79,7 +79,7 @@ def test_bad_arguments_end_in_one_line_and_status_1(tmp_path: Path) -> None:
         return subprocess.run(line, capture_output=True, text=True, check=False)
 
     done = command("--only", "speed")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "peers.py: --only knows latent, not 'speed'\n")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "peers.py: --only knows latent, transforms, full, not 'speed'\n")
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     (stranger / "thesis.tex").write_text("years of work")
