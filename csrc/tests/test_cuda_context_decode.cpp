@@ -25,6 +25,8 @@ constexpr int kStreams = 48;
 constexpr std::uint64_t kSchedules = 20;
 #endif
 
+constexpr int kKinds = 10;  // of models (shape_of)
+
 using Bytes = std::vector<std::uint8_t>;
 using cuda::Job;
 using cuda::Launch;
@@ -143,7 +145,8 @@ void check_equal_to(const Decoded& got, const Latents& wanted, std::uint32_t num
 ModelShape shape_of(int kind) {
     ModelShape s;
     s.hyper = kind % 2 == 0;
-    s.form = kind / 2 % 2 == 0 ? Form::a : Form::b;
+    s.context = kind < 8;  // 8: mean and scale; 9: factorised
+    s.form = kind / 2 % 2 == 0 || kind == 9 ? Form::a : Form::b;
     s.activation_bits = kind / 4 % 2 == 0 ? 8 : 16;
     s.prob_bits = kind % 3 == 0 ? 16 : 15;
     s.kernel = 3 + 2 * (kind % 3);
@@ -187,7 +190,7 @@ TEST(widths_of_the_paper) {
 #endif
 
 TEST(many_schedules_and_all_group_sizes) {
-    for (int kind = 0; kind < 8; ++kind) {
+    for (int kind = 0; kind < kKinds; ++kind) {
         const Stream stream = small_stream(kind, 3, 5, 1 << (kind % 7), static_cast<std::uint32_t>(kind + 1));
         for (std::uint64_t seed = 1; seed <= kSchedules; ++seed) {
             const int blocks[] = {1, 2, 8, 16};
@@ -232,7 +235,7 @@ TEST(several_images_share_a_launch) {
 TEST(damage_ends_in_a_status) {
     std::vector<int> seen(11);
     Random random(5);
-    for (int kind = 0; kind < 8; ++kind) {
+    for (int kind = 0; kind < kKinds; ++kind) {
         const RandomModel source(shape_of(kind), static_cast<std::uint32_t>(kind));
         const auto model = source.build(Isa::scalar);
         const Stream stream = small_stream(kind, 2, 3, 1 << kind % 7, static_cast<std::uint32_t>(kind), 4);
@@ -272,6 +275,58 @@ TEST(damage_ends_in_a_status) {
     for (std::size_t code = 0; code <= 10; ++code) {
         CHECK(seen[code] > 0);
         if (seen[code] == 0) std::cout << "  no stream ended with code " << code << '\n';
+    }
+}
+
+// The payload as large as its buffer, as a graph has it, with noise behind what counts.
+TEST(sizes_on_the_device) {
+    for (int kind = 0; kind < kKinds; ++kind) {
+        const Stream stream = small_stream(kind, 2, 3, 1 << kind % 7, static_cast<std::uint32_t>(kind), 10);
+        const auto size = static_cast<std::int32_t>(stream.image.payload.size());
+        Image fixed = stream.image;
+        fixed.payload.resize(fixed.payload.size() + 4096, 0xa5);
+        const auto capacity = static_cast<std::int32_t>(fixed.payload.size());
+        const auto run = [&](std::optional<std::int32_t> told) { return emulate(stream.blob, {fixed}, {2, 64, 3, 4096, kind % 2 == 0, told})[0]; };
+        check_equal_to(run(size), stream.latents, static_cast<std::uint32_t>(kind));
+        CHECK(run(std::nullopt).code != 0);
+        for (const std::int32_t bad : {-1, INT32_MIN, capacity + 1, INT32_MAX}) CHECK_EQ(run(bad).code, static_cast<std::int32_t>(cuda::kBadSize));
+        CHECK_EQ(run(0).code, static_cast<std::int32_t>(cuda::kTooShort));
+        for (const std::int32_t bad : {size - 1, size + 1, capacity}) CHECK(run(bad).code != 0);
+    }
+}
+
+// Rows and shifts of the kernel, coded in order, are the encoder's stream.
+TEST(encoding_gives_the_encoders_bytes) {
+    for (std::uint32_t number = 0; number < 60; ++number) {
+        const auto stream = stream_of(number, 1500);
+        if (!stream) continue;
+        const RandomStream source(number);
+        const EntropyModel model(source.tensors(), Isa::scalar);
+        const StreamLayout& layout = stream->image.layout;
+        const int blocks[] = {1, 2, 8};
+        const Run run{blocks[number % 3], number % 4 == 0 ? 32 : 64, number, number % 2 == 0 ? 1 << 20 : 0, number % 5 < 3};
+        const Decoded got = emulate(stream->blob, {stream->image}, run, {source.latents()})[0];
+        CHECK_EQ(got.code, 0);
+        CHECK(got.y == stream->latents.y);
+        RangeEncoder coder(model.tables());
+        for (std::size_t i = 0; i < got.z.size(); ++i) {
+            const int c = static_cast<int>(i) % model.hyper_latents();
+            coder.put(c, c, got.z[i]);
+        }
+        const Wavefront order(layout.height, layout.width, model.slope());
+        std::vector<Position> positions;
+        for (int t = 0; t < order.steps(); ++t) order.append(t, positions);
+        for (const Position at : positions)
+            for (int c = 0; c < model.latents(); ++c) {
+                const auto i = static_cast<std::size_t>((at.row * layout.width + at.column) * model.latents() + c);
+                if (got.rows[i] < 0)
+                    CHECK_EQ(got.y[i], got.shifts[i]);
+                else if (model.form() == Form::a)
+                    coder.put(c, got.rows[i], got.y[i], got.shifts[i]);
+                else
+                    coder.put(c, got.rows[i], (got.y[i] - got.shifts[i]) >> model.mean_bits());
+            }
+        CHECK(coder.finish(layout.lanes, layout.min_bytes) == stream->image.payload);
     }
 }
 
