@@ -62,8 +62,8 @@ class CudaBackend:
         self._blob = self._cuda.pack(model.config.as_native(), dict(model.entropy))
         self._channels = model.config.hyper_latents, model.config.latents
         self._coder = SymbolCoder(model)
-        self._memory = torch.frombuffer(bytearray(self._blob) + bytes(_ALIGNMENT), dtype=torch.uint8).to(self._device)
-        self._model = _aligned(self._memory)
+        self._model = _aligned(torch.empty(len(self._blob) + _ALIGNMENT, dtype=torch.uint8, device=self._device))[: len(self._blob)]
+        self._model.copy_(torch.frombuffer(bytearray(self._blob), dtype=torch.uint8))
 
     @staticmethod
     def _open(device: str) -> tuple[ModuleType, torch.device]:
