@@ -17,11 +17,7 @@ def runtime_version() -> int:
     """The CUDA that this module was built with, likewise."""
 
 def pack(config: dict[str, Any], tensors: dict[str, Any]) -> bytes:
-    """An entropy model as the kernels read it. config, tensors: as _native.EntropyModel takes them, and it must have taken them.
-
-    Raises:
-        UsageError: the architecture has no context.
-    """
+    """An entropy model as the kernels read it. config, tensors: as _native.EntropyModel takes them, and it must have taken them."""
 
 def workspace_bytes(blob: bytes, height: int, width: int) -> int:
     """Bytes of scratch memory that decoding latents of height x width positions needs. blob: from pack()."""
@@ -33,12 +29,24 @@ def decode(blob: bytes, model_ptr: int, images: list[dict[str, int]], stream: in
         blob: from pack(). model_ptr: where a copy of it lies on the current device, 256-byte aligned.
         images: for each the addresses on that device of its payload (uint8), its workspace (workspace_bytes() bytes, 256-byte
             aligned), z (hz, wz, N), y (h, w, M) and status (8, zeroed), all int32, and its layout.
-            status[0] becomes a code of jahp_fast.backends.device.STATUS, status[1] its detail.
+            status[0] becomes a code of jahp_fast.backends.device.STATUS, status[1] its detail. With "size_ptr" the payload's length is the
+            int32 at that address when the kernel runs, and "payload_bytes" the most that it may be.
         stream: a cudaStream_t as an integer.
 
     Raises:
         UsageError: an impossible size, layout or address.
         JahpError: there is no device, or CUDA reports an error.
+    """
+
+def rows(blob: bytes, model_ptr: int, images: list[dict[str, int]], stream: int = 0) -> None:
+    """Queues what an encoder needs of the networks, likewise.
+
+    Args:
+        images: as for decode(), without payload, lanes and min_bytes. z and y (times 2^mean_bits in form B) are inputs, and y becomes
+            what a decoder will see. "rows_ptr" and "shifts_ptr", (h, w, M) int32: outputs, as backends.coding.SymbolCoder takes them.
+
+    Raises:
+        As decode().
     """
 
 def device_count() -> int:

@@ -166,7 +166,7 @@ class Codec:
         return self._encoder.file.id.hex()
 
     def _adopt(self, file: ModelFile) -> Pipeline | CpuPipeline:
-        name = backends.resolve(self._asked, self._device, file.config)
+        name = backends.resolve(self._asked, self._device)
         loaded = _shared(file, name, self._device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""))
         with self._lock:
             return self._loaded.setdefault(file.id, loaded)

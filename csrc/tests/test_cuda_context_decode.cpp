@@ -2,6 +2,8 @@
 // The CUDA kernel under the emulator against the scalar decoder, on sound and on damaged streams.
 #include "context_decode.hpp"
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <optional>
 
@@ -23,6 +25,8 @@ constexpr int kStreams = 48;
 constexpr std::uint64_t kSchedules = 20;
 #endif
 
+constexpr int kKinds = 10;  // of models (shape_of)
+
 using Bytes = std::vector<std::uint8_t>;
 using cuda::Job;
 using cuda::Launch;
@@ -30,7 +34,9 @@ using cuda::Launch;
 struct Run {
     int blocks = 1, threads = 64;
     std::uint64_t seed = 1;
-    std::int32_t shared = 0;  // bytes for weights
+    std::int32_t shared = 0;   // bytes for what stays
+    bool cluster = true;       // with distributed shared memory; else a grid
+    std::optional<std::int32_t> size = {};  // what the device is told of the payloads' bytes
 };
 
 struct Image {
@@ -40,22 +46,23 @@ struct Image {
 
 struct Decoded {
     std::int32_t code = -1, detail = 0;
-    std::vector<std::int32_t> z, y;
+    std::vector<std::int32_t> z, y, rows, shifts;
 };
 
-// All images by one launch; CHECKs that no race or deadlock was found.
-std::vector<Decoded> emulate(const Bytes& blob, const std::vector<Image>& images, const Run& run) {
-    const auto& model = *reinterpret_cast<const cuda::DeviceModel*>(blob.data());
+// All images by one launch, decoded; or coded, if `wanted` holds their latents. CHECKs that no race or deadlock was found.
+std::vector<Decoded> emulate(const Bytes& blob, const std::vector<Image>& images, const Run& run, const std::vector<Latents>& wanted = {}) {
     Launch launch{};
+    std::memcpy(&launch.model, blob.data(), sizeof launch.model);
+    const cuda::DeviceModel& model = launch.model;
     launch.model_dev = blob.data();
     launch.images = static_cast<std::int32_t>(images.size());
-    plan_shared(model, run.blocks, run.shared, launch);
     std::size_t memory = 0;
     const auto counts = [&](const StreamLayout& l) {
         const auto z = static_cast<std::size_t>(model.hyper_latents) * static_cast<std::size_t>((l.height + 3) / 4 * ((l.width + 3) / 4));
         return std::pair{z, static_cast<std::size_t>(model.latents) * static_cast<std::size_t>(l.height * l.width)};
     };
     std::vector<std::size_t> workspace;
+    std::int32_t lists = 0;
     for (std::size_t i = 0; i < images.size(); ++i) {
         Job& job = launch.jobs[i];
         const auto& [payload, layout] = images[i];
@@ -66,30 +73,44 @@ std::vector<Decoded> emulate(const Bytes& blob, const std::vector<Image>& images
         job.width = layout.width;
         job.lanes = layout.lanes;
         job.skip = layout.skip;
+        if (run.size) job.size_dev = &*run.size;
         workspace.push_back(static_cast<std::size_t>(plan_workspace(model, job)));
+        lists = std::max(lists, job.list_bytes);
         const auto [z, y] = counts(layout);
-        memory += workspace.back() + 4 * (z + y) + 4096;
+        memory += workspace.back() + 4 * (z + 3 * y) + 8192;
     }
+    const std::int32_t least = cuda::kFixedShared + (run.cluster ? lists : 0);
+    if (run.cluster) CHECK(!plan_shared(run.blocks, least - 1, true, launch));
+    CHECK(plan_shared(run.blocks, least + run.shared, run.cluster, launch));
     emulator::Grid grid({run.blocks * launch.images, run.threads, run.blocks, static_cast<std::size_t>(launch.shared_bytes)}, run.seed, memory);
     for (std::size_t i = 0; i < images.size(); ++i) {
         Job& job = launch.jobs[i];
         const auto [z, y] = counts(images[i].layout);
+        const auto words = [&](std::size_t n) { return static_cast<std::int32_t*>(grid.take(4 * n)); };
         job.workspace_dev = static_cast<std::uint8_t*>(grid.take(workspace[i]));
-        job.z_dev = static_cast<std::int32_t*>(grid.take(4 * z));
-        job.y_dev = static_cast<std::int32_t*>(grid.take(4 * y));
-        job.status_dev = static_cast<std::int32_t*>(grid.take(32));
+        job.z_dev = words(z);
+        job.y_dev = words(y);
+        job.status_dev = words(8);
         std::fill_n(job.status_dev, 8, 0);
+        if (wanted.empty()) continue;
+        job.rows_dev = words(y);
+        job.shifts_dev = words(y);
+        std::copy(wanted[i].z.begin(), wanted[i].z.end(), job.z_dev);
+        std::copy(wanted[i].y.begin(), wanted[i].y.end(), job.y_dev);
     }
-    const std::string failure = grid.run([&] {
-        cuda::EmulatedGroup group;
-        cuda::decode_images(launch, group, emulator::shared_memory());
-    });
+    const auto kernel = [&](auto group) { cuda::decode_images(launch, group, emulator::shared_memory()); };
+    const std::string failure =
+        grid.run([&] { run.cluster ? kernel(cuda::EmulatedGroup<true>{}) : kernel(cuda::EmulatedGroup<false>{}); });
     CHECK_EQ(failure, "");
     std::vector<Decoded> out;
     for (std::size_t i = 0; i < images.size(); ++i) {
         const Job& job = launch.jobs[i];
         const auto [z, y] = counts(images[i].layout);
-        out.push_back({job.status_dev[0], job.status_dev[1], {job.z_dev, job.z_dev + z}, {job.y_dev, job.y_dev + y}});
+        out.push_back({job.status_dev[0], job.status_dev[1], {job.z_dev, job.z_dev + z}, {job.y_dev, job.y_dev + y}, {}, {}});
+        if (!wanted.empty()) {
+            out.back().rows.assign(job.rows_dev, job.rows_dev + y);
+            out.back().shifts.assign(job.shifts_dev, job.shifts_dev + y);
+        }
         CHECK(std::all_of(job.status_dev + 2, job.status_dev + 8, [](std::int32_t v) { return v == 0; }));
     }
     return out;
@@ -101,9 +122,8 @@ struct Stream {
     Latents latents;
 };
 
-// A numbered stream of a class with a context, coded by the scalar kernels; nothing for other classes.
+// A numbered stream, coded by the scalar kernels; nothing for one of more than `most` symbols.
 std::optional<Stream> stream_of(std::uint32_t number, int most) {
-    if (!kStreamClasses[static_cast<std::size_t>(RandomStream::class_of(number))].context) return std::nullopt;
     const RandomStream source(number);
     if (source.layout().height * source.layout().width * source.tensors().latents > most) return std::nullopt;
     const EntropyModel model(source.tensors(), Isa::scalar);
@@ -119,13 +139,14 @@ void check_equal_to(const Decoded& got, const Latents& wanted, std::uint32_t num
     CHECK_EQ(got.code, 0);
     CHECK(got.z == wanted.z);
     CHECK(got.y == wanted.y);
-    if (got.code != 0 || got.y != wanted.y) std::cout << "  stream " << number << ", code " << got.code << " at " << got.detail << '\n';
+    if (got.code != 0 || got.y != wanted.y) std::cout << "  stream " << number << ", z " << (got.z == wanted.z) << ", code " << got.code << " at " << got.detail << '\n';
 }
 
 ModelShape shape_of(int kind) {
     ModelShape s;
     s.hyper = kind % 2 == 0;
-    s.form = kind / 2 % 2 == 0 ? Form::a : Form::b;
+    s.context = kind < 8;  // 8: mean and scale; 9: factorised
+    s.form = kind / 2 % 2 == 0 || kind == 9 ? Form::a : Form::b;
     s.activation_bits = kind / 4 % 2 == 0 ? 8 : 16;
     s.prob_bits = kind % 3 == 0 ? 16 : 15;
     s.kernel = 3 + 2 * (kind % 3);
@@ -154,7 +175,7 @@ TEST(random_streams_equal_the_oracle) {
         ++streams;
         const int blocks[] = {1, 2, 8, 16};
         const std::int32_t shared[] = {0, 4096, 1 << 20};
-        const Run run{blocks[number % 4], number % 16 < 12 ? 64 : 32, number, shared[number % 3]};
+        const Run run{blocks[number % 4], number % 16 < 12 ? 64 : 32, number, shared[number % 3], number % 7 < 4};
         check_equal_to(emulate(stream->blob, {stream->image}, run)[0], stream->latents, number);
     }
     CHECK_EQ(streams, kStreams);
@@ -164,16 +185,16 @@ TEST(random_streams_equal_the_oracle) {
 TEST(widths_of_the_paper) {
     const auto stream = stream_of(60, 1 << 20);  // M = 320, N = 192
     CHECK(stream.has_value());
-    check_equal_to(emulate(stream->blob, {stream->image}, {16, 64, 1, 227 << 10})[0], stream->latents, 60);
+    check_equal_to(emulate(stream->blob, {stream->image}, {16, 64, 1, 180 << 10})[0], stream->latents, 60);
 }
 #endif
 
 TEST(many_schedules_and_all_group_sizes) {
-    for (int kind = 0; kind < 8; ++kind) {
+    for (int kind = 0; kind < kKinds; ++kind) {
         const Stream stream = small_stream(kind, 3, 5, 1 << (kind % 7), static_cast<std::uint32_t>(kind + 1));
         for (std::uint64_t seed = 1; seed <= kSchedules; ++seed) {
             const int blocks[] = {1, 2, 8, 16};
-            const Run run{blocks[seed % 4], seed % 3 == 0 ? 96 : 64, seed, seed % 2 == 0 ? 2048 : 0};
+            const Run run{blocks[seed % 4], seed % 3 == 0 ? 96 : 64, seed, seed % 2 == 0 ? 2048 : 0, seed % 5 < 3};
             check_equal_to(emulate(stream.blob, {stream.image}, run)[0], stream.latents, static_cast<std::uint32_t>(seed));
         }
     }
@@ -214,7 +235,7 @@ TEST(several_images_share_a_launch) {
 TEST(damage_ends_in_a_status) {
     std::vector<int> seen(11);
     Random random(5);
-    for (int kind = 0; kind < 8; ++kind) {
+    for (int kind = 0; kind < kKinds; ++kind) {
         const RandomModel source(shape_of(kind), static_cast<std::uint32_t>(kind));
         const auto model = source.build(Isa::scalar);
         const Stream stream = small_stream(kind, 2, 3, 1 << kind % 7, static_cast<std::uint32_t>(kind), 4);
@@ -257,11 +278,56 @@ TEST(damage_ends_in_a_status) {
     }
 }
 
-TEST(models_without_context_are_refused) {
-    ModelShape shape;
-    shape.context = false;
-    const RandomModel source(shape, 1);
-    CHECK_FAULT(usage, "has no context", cuda::pack_model(source.tensors()));
+// The payload as large as its buffer, as a graph has it, with noise behind what counts.
+TEST(sizes_on_the_device) {
+    for (int kind = 0; kind < kKinds; ++kind) {
+        const Stream stream = small_stream(kind, 2, 3, 1 << kind % 7, static_cast<std::uint32_t>(kind), 10);
+        const auto size = static_cast<std::int32_t>(stream.image.payload.size());
+        Image fixed = stream.image;
+        fixed.payload.resize(fixed.payload.size() + 4096, 0xa5);
+        const auto capacity = static_cast<std::int32_t>(fixed.payload.size());
+        const auto run = [&](std::optional<std::int32_t> told) { return emulate(stream.blob, {fixed}, {2, 64, 3, 4096, kind % 2 == 0, told})[0]; };
+        check_equal_to(run(size), stream.latents, static_cast<std::uint32_t>(kind));
+        CHECK(run(std::nullopt).code != 0);
+        for (const std::int32_t bad : {-1, INT32_MIN, capacity + 1, INT32_MAX}) CHECK_EQ(run(bad).code, static_cast<std::int32_t>(cuda::kBadSize));
+        CHECK_EQ(run(0).code, static_cast<std::int32_t>(cuda::kTooShort));
+        for (const std::int32_t bad : {size - 1, size + 1, capacity}) CHECK(run(bad).code != 0);
+    }
+}
+
+// Rows and shifts of the kernel, coded in order, are the encoder's stream.
+TEST(encoding_gives_the_encoders_bytes) {
+    for (std::uint32_t number = 0; number < 60; ++number) {
+        const auto stream = stream_of(number, 1500);
+        if (!stream) continue;
+        const RandomStream source(number);
+        const EntropyModel model(source.tensors(), Isa::scalar);
+        const StreamLayout& layout = stream->image.layout;
+        const int blocks[] = {1, 2, 8};
+        const Run run{blocks[number % 3], number % 4 == 0 ? 32 : 64, number, number % 2 == 0 ? 1 << 20 : 0, number % 5 < 3};
+        const Decoded got = emulate(stream->blob, {stream->image}, run, {source.latents()})[0];
+        CHECK_EQ(got.code, 0);
+        CHECK(got.y == stream->latents.y);
+        RangeEncoder coder(model.tables());
+        for (std::size_t i = 0; i < got.z.size(); ++i) {
+            const int c = static_cast<int>(i) % model.hyper_latents();
+            coder.put(c, c, got.z[i]);
+        }
+        const Wavefront order(layout.height, layout.width, model.slope());
+        std::vector<Position> positions;
+        for (int t = 0; t < order.steps(); ++t) order.append(t, positions);
+        for (const Position at : positions)
+            for (int c = 0; c < model.latents(); ++c) {
+                const auto i = static_cast<std::size_t>((at.row * layout.width + at.column) * model.latents() + c);
+                if (got.rows[i] < 0)
+                    CHECK_EQ(got.y[i], got.shifts[i]);
+                else if (model.form() == Form::a)
+                    coder.put(c, got.rows[i], got.y[i], got.shifts[i]);
+                else
+                    coder.put(c, got.rows[i], (got.y[i] - got.shifts[i]) >> model.mean_bits());
+            }
+        CHECK(coder.finish(layout.lanes, layout.min_bytes) == stream->image.payload);
+    }
 }
 
 }  // namespace jahp::test

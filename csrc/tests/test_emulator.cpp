@@ -50,18 +50,81 @@ TEST(blocks_need_the_barrier_of_their_group) {
         if (thread_index() == 0) store(memory + block_index(), block_index());
         sync();
         const int other = block_index() ^ 1, seen = thread_index() == 1 ? load(memory + other) : other;
-        EmulatedGroup{}.sync();
+        EmulatedGroup<true>{}.sync();
         CHECK_EQ(seen, other);
     };
-    const auto group = [] { EmulatedGroup{}.sync(); };
+    const auto group = [] { EmulatedGroup<true>{}.sync(); };
     expect({4, 32, 2, 64}, "", [&](std::int32_t* m) { kernel(m, group); });
     expect({4, 32, 2, 64}, "since the last barrier", [&](std::int32_t* m) { kernel(m, [] { sync_block(); }); });
     expect({4, 32, 1, 64}, "since the last barrier", [](std::int32_t* m) {  // the neighbour is of another group
         store(m + 32 * block_index() + thread_index(), 1);
-        EmulatedGroup{}.sync();
+        EmulatedGroup<true>{}.sync();
         load(m + 32 * (block_index() ^ 1) + thread_index());
-        EmulatedGroup{}.sync();
+        EmulatedGroup<true>{}.sync();
         store(m + 32 * block_index() + thread_index(), 2);
+    });
+}
+
+TEST(memory_of_other_blocks) {
+    const auto own = [] { return reinterpret_cast<std::uint32_t*>(emulator::shared_memory()); };
+    // Each block tells all others its number; each then reads what it was told.
+    const auto kernel = [&](auto group, auto between) {
+        const int rank = block_index() % 4;
+        if (thread_index() < 4) store(own() + thread_index(), 99);
+        group.sync();
+        if (thread_index() == 0) group.store_all(own() + rank, rank, 4, static_cast<std::uint32_t>(10 + rank));
+        between();
+        for (int i = 0; i < 4; ++i) {
+            const std::uint32_t told = load(own() + i);
+            CHECK_EQ(told, static_cast<std::uint32_t>(10 + i));
+        }
+        group.sync();
+    };
+    EmulatedGroup<true> cluster;
+    expect({8, 32, 4, 64}, "", [&](std::int32_t*) { kernel(cluster, [&] { cluster.sync(); }); });
+    const auto fails = [](const std::string& expected, const auto& body) {
+        for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+            Grid grid({8, 32, 4, 64}, seed, 4096);
+            CHECK(grid.run(body).find(expected) != std::string::npos);
+        }
+    };
+    fails("since the last barrier", [&] {  // the barrier of the block alone
+        if (thread_index() < 4) store(own() + thread_index(), 99);
+        cluster.sync();
+        if (thread_index() == 0) cluster.store_all(own() + block_index() % 4, block_index() % 4, 4, 1);
+        sync_block();
+        for (int i = 0; i < 4; ++i) load(own() + i);
+        cluster.sync();
+    });
+    fails("since the last barrier", [&] {  // what the others still read
+        for (int i = 0; i < 4; ++i) load(own() + i);
+        cluster.sync();
+        for (int i = 0; i < 4; ++i) load(own() + i);
+        if (thread_index() == 0) cluster.store_all(own(), 0, 4, 1);
+        cluster.sync();
+    });
+    fails("before it is known to have started", [&] {
+        if (block_index() % 4 == 0 && thread_index() == 0) cluster.store_all(own(), 0, 4, 1);
+        cluster.sync();
+    });
+    fails("of a block that has ended", [&] {
+        cluster.sync();
+        if (block_index() % 4 != 0) return;
+        for (int i = 0; i < 500; ++i) sync_warp();
+        if (thread_index() == 0) cluster.store_all(own(), 0, 4, 1);
+    });
+    fails("no place in shared memory", [&] {
+        cluster.sync();
+        if (thread_index() == 0) cluster.store_all(own() + 16, 0, 4, 1);
+        cluster.sync();
+    });
+    // A grid's blocks have global memory alone.
+    expect({4, 32, 4, 64}, "", [](std::int32_t* m) {
+        EmulatedGroup<false> grid;
+        auto* words = reinterpret_cast<std::uint32_t*>(m);
+        if (thread_index() == 0) grid.store_all(words + block_index(), block_index(), 4, 7);
+        grid.sync();
+        CHECK_EQ(load(words + (block_index() ^ 3)), 7u);
     });
 }
 
@@ -87,7 +150,7 @@ TEST(writes_wait_for_readers_and_writers) {
 
 TEST(divergent_barriers_end_with_a_message) {
     expect({1, 64, 1, 64}, "that only 63 threads reach", [](std::int32_t*) { if (thread_index() != 5) sync_block(); });
-    expect({2, 32, 2, 64}, "a group barrier that only 32 threads reach", [](std::int32_t*) { if (block_index() == 0) EmulatedGroup{}.sync(); });
+    expect({2, 32, 2, 64}, "a group barrier that only 32 threads reach", [](std::int32_t*) { if (block_index() == 0) EmulatedGroup<true>{}.sync(); });
     expect({1, 64, 1, 64}, "while others wait", [](std::int32_t*) {
         if (thread_index() < 32)
             sync_block();

@@ -18,7 +18,7 @@ from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
-    from jahp_fast.entropy.model_file import ModelConfig, ModelFile
+    from jahp_fast.entropy.model_file import ModelFile
 
 Ints = NDArray[np.int32]
 _CLASSES = {
@@ -52,34 +52,34 @@ class Backend(Protocol):
         """
 
 
-def resolve(name: str, device: str = "cpu", config: ModelConfig | None = None) -> str:
-    """The backend that `name` (of Codec's argument) stands for on a device, "cpu" or "cuda:N", and for a model, if one is given.
+def resolve(name: str, device: str = "cpu") -> str:
+    """The backend that `name` (of Codec's argument) stands for on a device, "cpu" or "cuda:N".
 
     "auto" is what JAHP_FAST_BACKEND says, else native on the CPU and the first of ON_DEVICE that can run on a GPU. A backend that runs
     on the CPU may be named for a GPU, where the transforms run then.
 
     Raises:
-        UsageError: no such backend, or not on this device. DeviceError: none can run this model on this GPU; the message says why, and
+        UsageError: no such backend, or not on this device. DeviceError: none can run on this GPU; the message says why, and
             what to install.
     """
     source = "backend"
     if name == "auto" and os.environ.get("JAHP_FAST_BACKEND"):
         name, source = os.environ["JAHP_FAST_BACKEND"], "JAHP_FAST_BACKEND"
     if name == "auto":
-        return NAMES[0] if device == "cpu" else _preferred(device, config)
+        return NAMES[0] if device == "cpu" else _preferred(device)
     if name not in NAMES:
         raise UsageError(f"{source} {name!r} is unknown; there are {', '.join(NAMES)}, and 'auto'")
     if name in ON_DEVICE:
         interpreted = name == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
         if device == "cpu" and not interpreted:
             raise UsageError(f"{source} {name!r} needs device='cuda': it does not run on a CPU")
-        if reason := _lacking(name, device, config):
+        if reason := _lacking(name, device):
             raise DeviceError(f"{source} {name!r} cannot be used: {reason}")
     return name
 
 
-def _preferred(device: str, config: ModelConfig | None) -> str:
-    reasons = {name: _lacking(name, device, config) for name in ON_DEVICE}
+def _preferred(device: str) -> str:
+    reasons = {name: _lacking(name, device) for name in ON_DEVICE}
     for name, reason in reasons.items():
         if not reason:
             return name
@@ -89,10 +89,8 @@ def _preferred(device: str, config: ModelConfig | None) -> str:
     )  # fmt: skip
 
 
-def _lacking(name: str, device: str, config: ModelConfig | None) -> str:
-    """Why a backend of ON_DEVICE cannot run on the device, or not the model; "" if it can."""
-    if name == "cuda" and config is not None and not config.context:
-        return f"it decodes models with a context alone, and this is {config.architecture}"
+def _lacking(name: str, device: str) -> str:
+    """Why a backend of ON_DEVICE cannot run on the device; "" if it can."""
     if name == "cuda" and find_spec("jahp_fast._cuda") is None:
         return "this build has no CUDA extension; install from source with a CUDA toolkit at hand"
     if name == "triton" and find_spec("triton") is None:

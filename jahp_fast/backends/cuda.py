@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CUDA kernels: whole images in one launch, for models with a context. Encoding is the native backend's."""
+"""The CUDA kernels: whole images in one launch, decoded or prepared for the range coder."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from jahp_fast.backends import Ints
+from jahp_fast.backends.coding import SymbolCoder
 from jahp_fast.backends.device import DeviceResult, check
-from jahp_fast.backends.native import NativeBackend
+from jahp_fast.entropy.check import check_entropy
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.reference import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import UsageError
@@ -38,30 +41,39 @@ def find_fault(major: Sequence[int], index: int, driver: int, runtime: int) -> s
 
 
 class CudaBackend:
-    """Decodes mbt2018 and mbt2018-context on a CUDA device of compute capability 8.0 or newer.
+    """Decodes on a CUDA device of compute capability 8.0 or newer; encodes there but for the range coder, which runs on the host.
 
     Args:
-        model: with a context.
+        model: any.
         device: "cuda" or "cuda:1" and the like.
 
     Raises:
-        UsageError: the extension was not built, no device can be used, or the model has no context.
+        UsageError: the extension was not built, or no device can be used.
         ModelError: as the native backend's.
     """
 
     name = "cuda"
 
     def __init__(self, model: ModelFile, device: str = "cuda") -> None:
+        check_entropy(model.config, model.entropy)
+        self._cuda, self._device = self._open(device)
+        import torch
+
+        self._blob = self._cuda.pack(model.config.as_native(), dict(model.entropy))
+        self._channels = model.config.hyper_latents, model.config.latents
+        self._coder = SymbolCoder(model)
+        self._model = _aligned(torch.empty(len(self._blob) + _ALIGNMENT, dtype=torch.uint8, device=self._device))[: len(self._blob)]
+        self._model.copy_(torch.frombuffer(bytearray(self._blob), dtype=torch.uint8))
+
+    @staticmethod
+    def _open(device: str) -> tuple[ModuleType, torch.device]:
+        """The extension, and the device for it. Raises UsageError."""
         try:
             from jahp_fast import _cuda
         except ImportError as e:
             raise UsageError(f"backend 'cuda': jahp_fast was built without a CUDA compiler ({e})") from None
         import torch
 
-        self._cuda = _cuda
-        self._native = NativeBackend(model)
-        self._blob = _cuda.pack(model.config.as_native(), dict(model.entropy))
-        self._channels = model.config.hyper_latents, model.config.latents
         target = torch.device(device)
         if target.type != "cuda":
             raise UsageError(f"backend 'cuda' runs on a CUDA device, not on {device!r}")
@@ -71,7 +83,19 @@ class CudaBackend:
             fault = "torch was installed without CUDA"
         if fault is not None:
             raise UsageError(f"backend 'cuda': {fault}")
-        self._model = torch.frombuffer(bytearray(self._blob), dtype=torch.uint8).to(target)
+        return _cuda, torch.device("cuda", torch.cuda.current_device() if target.index is None else target.index)
+
+    def _current(self) -> AbstractContextManager[object]:
+        """Makes the device the current one."""
+        import torch
+
+        return cast(AbstractContextManager[object], torch.cuda.device(self._device))
+
+    def _stream(self) -> int:
+        """The device's current stream, as the extension takes it."""
+        import torch
+
+        return torch.cuda.current_stream(self._device).cuda_stream
 
     def start(self, payload: torch.Tensor, layout: StreamLayout) -> DeviceResult:
         """payload (n,) uint8 on the device. Queued on the current stream of that device; waits for nothing."""
@@ -83,38 +107,96 @@ class CudaBackend:
         Raises:
             UsageError: an impossible layout, or a payload that does not lie on the model's device.
         """
+        return self._start(payloads, layouts, [{} for _ in payloads])
+
+    def start_sized(self, payload: torch.Tensor, size: torch.Tensor, layout: StreamLayout) -> DeviceResult:
+        """As start() of payload[:size], for payload (capacity,) uint8 and size (1,) int32 on the device, where the kernel reads it.
+
+        A size below 0 or beyond the capacity ends in a status. A recording of the call may be replayed with other payloads and sizes.
+        """
         import torch
 
-        device = self._model.device
-        n, m = self._channels
+        if size.device != self._device or size.dtype != torch.int32 or tuple(size.shape) != (1,):
+            got = f"{tuple(size.shape)} {size.dtype} on {size.device}"
+            raise UsageError(f"the size must be a (1,) int32 tensor on {self._device}, not {got}")
+        return self._start([payload], [layout], [{"size_ptr": size.data_ptr()}])[0]
+
+    def _start(
+        self, payloads: Sequence[torch.Tensor], layouts: Sequence[StreamLayout], more: Sequence[dict[str, int]]
+    ) -> list[DeviceResult]:
+        import torch
+
         results, images, kept = [], [], []
-        with torch.cuda.device(device):
-            for payload, layout in zip(payloads, layouts, strict=True):
-                check_payload(payload, device, layout)
-                h, w = layout.height, layout.width
-                hz, wz = ((h + 3) // 4, (w + 3) // 4) if n else (0, 0)
-                workspace = torch.empty(self._cuda.workspace_bytes(self._blob, h, w) + _ALIGNMENT, dtype=torch.uint8, device=device)
-                z, y = (torch.empty(shape, dtype=torch.int32, device=device) for shape in ((hz, wz, n), (h, w, m)))
-                result = DeviceResult(z, y, torch.zeros(8, dtype=torch.int32, device=device))
+        with self._current():
+            for payload, layout, others in zip(payloads, layouts, more, strict=True):
+                check_payload(payload, self._device, layout)
+                hyper, shape = self._shapes(layout)
+                z, y = (torch.empty(s, dtype=torch.int32, device=self._device) for s in (hyper, shape))
+                image, workspace, status = self._image(z, y, layout)
                 kept.append(workspace)  # until its work is queued; the allocator reuses it in stream order
-                results.append(result)
-                images.append(_image(payload, workspace, result, layout))
-            self._cuda.decode(self._blob, self._model.data_ptr(), images, torch.cuda.current_stream(device).cuda_stream)
+                results.append(DeviceResult(z, y, status))
+                image |= {"payload_ptr": payload.data_ptr(), "payload_bytes": payload.numel()}
+                images.append(image | {"lanes": layout.lanes, "min_bytes": layout.min_bytes} | others)
+            self._cuda.decode(self._blob, self._model.data_ptr(), images, self._stream())
         return results
+
+    def _shapes(self, layout: StreamLayout) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Of z and y."""
+        (n, m), h, w = self._channels, layout.height, layout.width
+        return ((h + 3) // 4, (w + 3) // 4, n) if n else (0, 0, 0), (h, w, m)
+
+    def _image(self, z: torch.Tensor, y: torch.Tensor, layout: StreamLayout) -> tuple[dict[str, int], torch.Tensor, torch.Tensor]:
+        """What decoding and encoding hand over alike; the workspace; the status."""
+        import torch
+
+        size = self._cuda.workspace_bytes(self._blob, layout.height, layout.width)
+        workspace = torch.empty(size + _ALIGNMENT, dtype=torch.uint8, device=self._device)
+        status = torch.zeros(8, dtype=torch.int32, device=self._device)
+        pointers = {"workspace": _aligned(workspace), "z": z, "y": y, "status": status}
+        image = {f"{name}_ptr": tensor.data_ptr() for name, tensor in pointers.items()}
+        return image | {"height": layout.height, "width": layout.width, "skip": layout.skip}, workspace, status
 
     def decode(self, payload: bytes, layout: StreamLayout, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         """As Backend.decode; `threads` is of no account."""
         import torch
 
         start = time.perf_counter()
-        result = self.start(torch.from_numpy(np.frombuffer(payload, np.uint8).copy()).to(self._model.device), layout)
+        result = self.start(torch.from_numpy(np.frombuffer(payload, np.uint8).copy()).to(self._device), layout)
         check(result)
         z, y = result.z.cpu().numpy(), result.y.cpu().numpy()
         return z, y, {"all": time.perf_counter() - start}
 
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
-        """As Backend.encode, by the native backend on the CPU."""
-        return self._native.encode(z, y, layout, threads)
+        """As Backend.encode, byte for byte the native backend's. The networks run on the device, by the wavefront where there is a context,
+        so that form B and skipped symbols are coded there too; the range coder runs on the host."""
+        start = time.perf_counter()
+        for name, array, shape in zip("zy", (z, y), self._shapes(layout), strict=True):
+            if array.shape != shape:
+                raise UsageError(f"{name} must have the shape {shape}, not {array.shape}")
+        rows, shifts = self._rows(z, y, layout)
+        times = {"rows": time.perf_counter() - start}
+        start = time.perf_counter()
+        payload, seen, lanes = self._coder.code(z, y, rows, shifts, layout)
+        return payload, seen, lanes, times | {"coder": time.perf_counter() - start}
+
+    def _rows(self, z: Ints, y: Ints, layout: StreamLayout) -> tuple[Ints, Ints]:
+        """What SymbolCoder.code takes."""
+        import torch
+
+        m = self._channels[1]
+        with self._current():
+            z_there, y_there = (torch.from_numpy(np.array(a, np.int32)).to(self._device) for a in (z, y))
+            image, workspace, _ = self._image(z_there, y_there, layout)
+            rows, shifts = (torch.empty(layout.height * layout.width, m, dtype=torch.int32, device=self._device) for _ in range(2))
+            image |= {"rows_ptr": rows.data_ptr(), "shifts_ptr": shifts.data_ptr()}
+            self._cuda.rows(self._blob, self._model.data_ptr(), [image], self._stream())
+            del workspace  # its work is queued
+            return rows.cpu().numpy(), shifts.cpu().numpy()
+
+
+def _aligned(memory: torch.Tensor) -> torch.Tensor:
+    """What of a uint8 tensor begins at an address that the kernels take."""
+    return memory[-memory.data_ptr() % _ALIGNMENT :]
 
 
 def check_payload(payload: torch.Tensor, device: torch.device, layout: StreamLayout) -> None:
@@ -126,19 +208,3 @@ def check_payload(payload: torch.Tensor, device: torch.device, layout: StreamLay
         raise UsageError(f"the payload must be a contiguous (n,) uint8 tensor on {device}, not {got}")
     if layout.lanes not in LANE_COUNTS:
         raise UsageError(f"lanes must be one of {LANE_COUNTS}, not {layout.lanes}")
-
-
-def _image(payload: torch.Tensor, workspace: torch.Tensor, result: DeviceResult, layout: StreamLayout) -> dict[str, int]:
-    return {
-        "payload_ptr": payload.data_ptr(),
-        "payload_bytes": payload.numel(),
-        "workspace_ptr": (workspace.data_ptr() + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT,
-        "z_ptr": result.z.data_ptr(),
-        "y_ptr": result.y.data_ptr(),
-        "status_ptr": result.status.data_ptr(),
-        "height": layout.height,
-        "width": layout.width,
-        "lanes": layout.lanes,
-        "skip": layout.skip,
-        "min_bytes": layout.min_bytes,
-    }

@@ -27,6 +27,7 @@ STATUS = {
     8: "the state of lane {detail} does not end at 2^16",
     9: "escapes are left over",
     10: "bytes are left over behind the last word",
+    11: "the payload's size is not within its buffer",
 }
 """status[0] -> message, with status[1] as `detail`. 0 stands for a sound stream. Symbols are counted in coding order."""
 

@@ -15,15 +15,14 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from jahp_fast import _native
 from jahp_fast.backends import Ints
+from jahp_fast.backends.coding import SymbolCoder
 from jahp_fast.backends.device import DeviceResult, check
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.check import check_entropy
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import LANE_COUNTS, MAX_SYMBOL, StreamLayout
+from jahp_fast.entropy.reference import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import UsageError
 
 if TYPE_CHECKING:
@@ -157,17 +156,16 @@ class TritonBackend:
             rows, shifts = self._rows(z, y, layout)
         times = {"rows": time.perf_counter() - begin}
         begin = time.perf_counter()
-        payload, seen, lanes = self._code(z, y.reshape(-1, c.latents), rows, shifts, layout)
-        return payload, seen.reshape(y.shape), lanes, times | {"coder": time.perf_counter() - begin}
+        payload, seen, lanes = self._coder.code(z, y, rows, shifts, layout)
+        return payload, seen, lanes, times | {"coder": time.perf_counter() - begin}
 
     @cached_property
     def _host(self) -> NativeBackend:
         return NativeBackend(self._file)
 
     @cached_property
-    def _tables(self) -> _native.CdfTables:
-        t = self._file.entropy
-        return _native.CdfTables(self._model.config.prob_bits, t["tables.low"], t["tables.size"], t["tables.starts"])
+    def _coder(self) -> SymbolCoder:
+        return SymbolCoder(self._file)
 
     @contextmanager
     def _current(self) -> Iterator[None]:
@@ -337,56 +335,3 @@ class TritonBackend:
         assert features is not None  # a conditional model has z or a context
         rows, shifts = self._symbols(features, images)
         return rows.cpu().numpy(), shifts.cpu().numpy()
-
-    def _code(self, z: Ints, y: Ints, rows: Ints, shifts: Ints, layout: StreamLayout) -> tuple[bytes, Ints, int]:
-        """-> payload, y as the decoder will see it, lanes. All (positions, M)."""
-        c = self._model.config
-        coded = rows >= 0
-        seen, wide, shift = y.astype(np.int64), y.astype(np.int64), np.where(coded, shifts, 0)
-        if c.form == "B":
-            wide = (wide - shifts + (1 << c.mean_bits >> 1)) >> c.mean_bits
-            seen, shift = (wide << c.mean_bits) + shifts, np.zeros_like(shift)
-        seen = np.where(coded, seen, shifts)
-        for values, most in ((wide[coded], MAX_SYMBOL), (z, MAX_SYMBOL), (seen, MAX_SYMBOL << c.frac_bits)):
-            bad = values[np.abs(values.astype(np.int64)) > most]
-            if len(bad):
-                raise UsageError(f"symbol {bad[0] / (most // MAX_SYMBOL):g} is beyond {MAX_SYMBOL}")
-        order = _coding_order(layout, self._model.context.kernel // 2 + 1 if c.context else 0)
-        kept = coded[order]
-        channel = np.broadcast_to(np.arange(c.latents), kept.shape)[kept]
-        hyper = np.tile(np.arange(c.hyper_latents), z.shape[0] * z.shape[1])
-        columns = [
-            np.concatenate([hyper, channel]),
-            np.concatenate([hyper, rows[order][kept]]),
-            np.concatenate([z.ravel(), wide[order][kept]]),
-            np.concatenate([np.zeros_like(hyper), shift[order][kept]]),
-        ]
-        lanes = layout.lanes or self._choose_lanes(*columns[1:])
-        if lanes not in LANE_COUNTS:
-            raise UsageError(f"lanes must be one of {LANE_COUNTS}, not {lanes}")
-        columns[0] %= lanes
-        arrays = [np.ascontiguousarray(column, np.int32) for column in columns]
-        payload = _native.range_encode(self._tables, lanes, arrays[0], arrays[1], arrays[2], arrays[3], layout.min_bytes)
-        return payload, seen.astype(np.int32), lanes
-
-    def _choose_lanes(self, row: NDArray[np.int64], value: NDArray[np.int64], shift: NDArray[np.int64]) -> int:
-        """See reference.RangeEncoder.choose_lanes."""
-        t, bits = self._file.entropy, self._model.config.prob_bits
-        size = t["tables.size"].astype(np.int64)
-        first = np.cumsum(size + 1) - (size + 1)
-        starts = t["tables.starts"].astype(np.int64)
-        ends = np.append(starts[1:], 0)
-        ends[first + size] = 1 << bits
-        frequency = ends - starts
-        log2 = np.frexp(frequency.astype(np.float64))[1].astype(np.int64) - 1  # exact: a float64 holds them
-        price = 64 * bits - 64 * log2 - ((frequency << 6 >> log2) - 64)
-        k = value - shift - t["tables.low"][row]
-        escape = (k < 0) | (k >= size[row])
-        cost = int(price[first[row] + np.where(escape, size[row], k)].sum()) + 16 * 64 * int(escape.sum())
-        return max([1] + [n for n in LANE_COUNTS if n * 4 * 200 <= cost // (64 * 8)])
-
-
-def _coding_order(layout: StreamLayout, slope: int) -> NDArray[np.int64]:
-    """Numbers of the positions of y, by row and column, in the order of docs/format.md."""
-    row, column = np.divmod(np.arange(layout.height * layout.width), layout.width)
-    return np.lexsort((row, column + slope * row)) if slope else np.arange(len(row))

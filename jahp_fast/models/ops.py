@@ -53,7 +53,7 @@ class Coder:
         name = "cpu" if device.type == "cpu" else str(device)
         with self._lock:
             if name not in self._backends:
-                self._backends[name] = backends.load(backends.resolve("auto", name, self.config), self.file, name)
+                self._backends[name] = backends.load(backends.resolve("auto", name), self.file, name)
             return self._backends[name]
 
     def sizes(self, height: int, width: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

@@ -105,20 +105,14 @@ T* address_of(const py::dict& from, const char* key, std::uintptr_t alignment) {
     return reinterpret_cast<T*>(address);
 }
 
+// What decoding and encoding have in common.
 Job job_of(const DeviceModel& model, const py::dict& from) {
     Job job{};
     job.height = from["height"].cast<int>();
     job.width = from["width"].cast<int>();
     check_size(job.height, job.width);
-    job.lanes = from["lanes"].cast<int>();
-    if (job.lanes < 1 || job.lanes > 64 || (job.lanes & (job.lanes - 1)) != 0)
-        throw Error(Fault::usage, "lanes must be 1, 2, 4, 8, 16, 32 or 64, not " + std::to_string(job.lanes));
     job.skip = from["skip"].cast<int>();
     if (job.skip < 0 || job.skip > 255) throw Error(Fault::usage, "skip must be 0 to 255");
-    job.min_bytes = from["min_bytes"].cast<std::int64_t>();
-    job.payload_bytes = from["payload_bytes"].cast<std::int64_t>();
-    if (job.payload_bytes < 0 || job.min_bytes < 0) throw Error(Fault::usage, "payload_bytes and min_bytes must not be negative");
-    if (job.payload_bytes > 0) job.payload_dev = address_of<const std::uint8_t>(from, "payload_ptr", 1);
     job.workspace_dev = address_of<std::uint8_t>(from, "workspace_ptr", 256);
     if (model.hyper_latents > 0) job.z_dev = address_of<std::int32_t>(from, "z_ptr", 4);
     job.y_dev = address_of<std::int32_t>(from, "y_ptr", 4);
@@ -127,11 +121,33 @@ Job job_of(const DeviceModel& model, const py::dict& from) {
     return job;
 }
 
-void decode(const py::bytes& blob, std::uintptr_t model_ptr, const py::list& images, std::uintptr_t stream) {
+Job decode_job(const DeviceModel& model, const py::dict& from) {
+    Job job = job_of(model, from);
+    job.lanes = from["lanes"].cast<int>();
+    if (job.lanes < 1 || job.lanes > 64 || (job.lanes & (job.lanes - 1)) != 0)
+        throw Error(Fault::usage, "lanes must be 1, 2, 4, 8, 16, 32 or 64, not " + std::to_string(job.lanes));
+    job.min_bytes = from["min_bytes"].cast<std::int64_t>();
+    job.payload_bytes = from["payload_bytes"].cast<std::int64_t>();
+    if (job.payload_bytes < 0 || job.min_bytes < 0) throw Error(Fault::usage, "payload_bytes and min_bytes must not be negative");
+    if (job.payload_bytes > 0) job.payload_dev = address_of<const std::uint8_t>(from, "payload_ptr", 1);
+    if (from.contains("size_ptr")) job.size_dev = address_of<const std::int32_t>(from, "size_ptr", 4);
+    return job;
+}
+
+Job encode_job(const DeviceModel& model, const py::dict& from) {
+    Job job = job_of(model, from);
+    job.lanes = 1;
+    job.rows_dev = address_of<std::int32_t>(from, "rows_ptr", 4);
+    job.shifts_dev = address_of<std::int32_t>(from, "shifts_ptr", 4);
+    return job;
+}
+
+template <Job (*job)(const DeviceModel&, const py::dict&)>
+void start(const py::bytes& blob, std::uintptr_t model_ptr, const py::list& images, std::uintptr_t stream) {
     const DeviceModel model = head_of(blob);
     if (model_ptr == 0 || model_ptr % 256 != 0) throw Error(Fault::usage, "model_ptr is no address on a device");
     std::vector<Job> jobs;
-    for (const py::handle& image : images) jobs.push_back(job_of(model, image.cast<py::dict>()));
+    for (const py::handle& image : images) jobs.push_back(job(model, image.cast<py::dict>()));
     const py::gil_scoped_release release;
     check(context_decode(model, reinterpret_cast<const std::uint8_t*>(model_ptr), jobs.data(), static_cast<int>(jobs.size()),
                          reinterpret_cast<cudaStream_t>(stream)),
@@ -151,7 +167,8 @@ PYBIND11_MODULE(_cuda, m) {
     m.def("runtime_version", [] { return jahp::cuda::version(cudaRuntimeGetVersion, "runtime_version"); });
     m.def("pack", &jahp::cuda::pack, py::arg("config"), py::arg("tensors"));
     m.def("workspace_bytes", &jahp::cuda::workspace_bytes, py::arg("blob"), py::arg("height"), py::arg("width"));
-    m.def("decode", &jahp::cuda::decode, py::arg("blob"), py::arg("model_ptr"), py::arg("images"), py::arg("stream") = 0);
+    m.def("decode", &jahp::cuda::start<jahp::cuda::decode_job>, py::arg("blob"), py::arg("model_ptr"), py::arg("images"), py::arg("stream") = 0);
+    m.def("rows", &jahp::cuda::start<jahp::cuda::encode_job>, py::arg("blob"), py::arg("model_ptr"), py::arg("images"), py::arg("stream") = 0);
     m.def("symbol_checksum", &jahp::cuda::checksum, py::arg("z_ptr"), py::arg("z_count"), py::arg("y_ptr"), py::arg("y_count"),
           py::arg("stream") = 0, py::call_guard<py::gil_scoped_release>());
 }

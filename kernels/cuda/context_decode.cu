@@ -11,6 +11,7 @@ namespace jahp::cuda {
 namespace {
 
 constexpr int kThreads = 256;  // a block: the coding warp and seven others
+constexpr int kLeastGroup = 8;  // blocks an image that a launch of several wants, so that its weights stay in shared memory
 constexpr std::int32_t kSharedLeft = 1024;  // what a launch reserves for itself
 
 extern __shared__ __align__(256) std::uint8_t shared_bytes[];
@@ -73,24 +74,21 @@ cudaError_t context_decode(const DeviceModel& model, const std::uint8_t* model_d
     if (error == cudaSuccess && major < 8) error = cudaErrorNoKernelImageForDevice;
     for (int done = 0; done < images && error == cudaSuccess;) {
         Launch launch{};
+        launch.model = model;
         launch.model_dev = model_dev;
         // Groups that are resident all at once, as a cooperative grid must be; the fewer images, the larger.
-        launch.images = std::min({images - done, kImagesPerLaunch, multiprocessors});
+        launch.images = std::min({images - done, kImagesPerLaunch, std::max(multiprocessors / kLeastGroup, 1)});
         int group = kMaxGroup;
         while (group * launch.images > multiprocessors && group > 1) group /= 2;
         std::copy(jobs + done, jobs + done + launch.images, launch.jobs);
         for (int i = 0; i < launch.images && error == cudaSuccess; ++i)
             error = cudaMemsetAsync(launch.jobs[i].workspace_dev, 0, sizeof(std::uint32_t), stream);
         bool launched = false;
-        for (int blocks = group; !launched && error == cudaSuccess; blocks /= 2) {
-            plan_shared(model, blocks, shared - kSharedLeft, launch);
-            if (major < 9) {
-                error = launch_grid(launch, stream);
-                launched = true;
-            } else {
-                error = launch_cluster(launch, stream, launched);
-                if (!launched && blocks == 1 && error == cudaSuccess) error = cudaErrorLaunchOutOfResources;
-            }
+        for (int blocks = group; major >= 9 && blocks >= 1 && !launched && error == cudaSuccess; blocks /= 2)
+            if (plan_shared(blocks, shared - kSharedLeft, true, launch)) error = launch_cluster(launch, stream, launched);
+        if (!launched && error == cudaSuccess) {  // no clusters, or lists beyond shared memory
+            plan_shared(group, shared - kSharedLeft, false, launch);
+            error = launch_grid(launch, stream);
         }
         done += launch.images;
     }

@@ -3,7 +3,8 @@
 // between the two builds in this header and nowhere else.
 //
 // Memory that threads share is read and written through load() and store() only. What one thread stores another may load after a
-// barrier that both have passed: sync_warp, sync_block, or a group's sync (the blocks of one image).
+// barrier that both have passed: sync_warp, sync_block, or a group's sync (the blocks of one image). Plain reads are for what no
+// kernel writes, and for copies that were made before the first barrier of the group.
 #pragma once
 
 #include <cstdint>
@@ -47,17 +48,39 @@ JAHP_DEVICE void mma_s8(std::int32_t (&c)[4], const std::uint32_t (&a)[4], const
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// The blocks of an image as one thread-block cluster. The barrier orders global memory among them too.
+// Groups: the blocks of an image. kDistributed says where what all blocks read is kept: in a copy in each block's shared memory, or once
+// in global memory. store_all(p, rank, blocks, v) stores v at p for all blocks; p lies in the caller's own shared memory, or in global
+// memory. The memory of another block may be reached from the first sync of the group until the last one that both pass.
+
+// As one thread-block cluster, from compute capability 9.0 on. The barrier orders global and distributed shared memory.
 struct ClusterGroup {
+    static constexpr bool kDistributed = true;
+
     JAHP_DEVICE void sync() {
 #if __CUDA_ARCH__ >= 900
+        __syncwarp();  // the instructions want whole warps
         asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+    }
+
+    // blocks: a power of two. Every block begins with itself, so that they do not all store into the same one.
+    JAHP_DEVICE void store_all(std::uint32_t* p, int rank, int blocks, std::uint32_t v) {
+#if __CUDA_ARCH__ >= 900
+        const auto own = static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
+        JAHP_UNROLL_4
+        for (int i = 0; i < blocks; ++i) {
+            const int to = (rank + i) & (blocks - 1);
+            asm volatile("{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\tst.shared::cluster.u32 [there], %2;\n\t}"
+                         :: "r"(own), "r"(to), "r"(v)
+                         : "memory");
+        }
 #endif
     }
 };
 
-// The blocks of an image as part of a cooperative grid. `arrived` starts at 0 and counts blocks over all barriers.
+// As part of a cooperative grid. `arrived` starts at 0 and counts blocks over all barriers.
 struct GridGroup {
+    static constexpr bool kDistributed = false;
     std::uint32_t* arrived;
     std::uint32_t blocks, target;
 
@@ -72,6 +95,8 @@ struct GridGroup {
         }
         __syncthreads();
     }
+
+    JAHP_DEVICE void store_all(std::uint32_t* p, int, int, std::uint32_t v) { store(p, v); }
 };
 
 }  // namespace jahp::cuda

@@ -26,6 +26,15 @@ class Packer {
         return static_cast<std::int64_t>(at);
     }
     std::int64_t put(std::span<const std::int32_t> v) { return put(v.data(), v.size()); }
+    // Right behind what was put last.
+    template <typename T>
+    std::int64_t put_behind(std::span<const T> v) {
+        const std::size_t at = blob_.size();
+        blob_.resize(at + v.size_bytes());
+        if (!v.empty()) std::memcpy(blob_.data() + at, v.data(), v.size_bytes());
+        return static_cast<std::int64_t>(at);
+    }
+    std::int64_t used() const { return static_cast<std::int64_t>(blob_.size()); }
 
     // order: slot of an output -> output, or -1 for none.
     Product product(const LayerTensors& t, const std::vector<Tap>& taps, int first_input, int inputs, const std::vector<int>& order) {
@@ -74,10 +83,11 @@ std::vector<int> in_order(int outputs) {
     return order;
 }
 
-std::vector<int> interleaved(int latents) {
+// Scale and mean of each latent.
+std::vector<int> interleaved(int latents, bool means) {
     std::vector<int> order;
     for (int m = 0; m < up(latents, kTileOutputs / 2); ++m)
-        for (const int o : {m, latents + m}) order.push_back(m < latents ? o : -1);
+        for (const int o : {m, means ? latents + m : -1}) order.push_back(m < latents ? o : -1);
     return order;
 }
 
@@ -103,9 +113,9 @@ void pack_hyperprior(const EntropyTensors& t, Packer& packer, DeviceModel& model
         model.h_s_outputs[i] = packer.outputs(layer, order, layer.outputs, model.limit);
     }
     const LayerTensors& last = t.h_s[2];
-    const auto order = in_order(last.outputs);
+    const auto order = t.context ? in_order(last.outputs) : interleaved(t.latents, t.means);
     model.h_s_4 = packer.product(last, taps_of(last, [](const Tap&) { return true; }), 0, last.inputs, order);
-    model.h_s_outputs[2] = packer.outputs(last, order, last.outputs, model.limit);
+    model.h_s_outputs[2] = packer.outputs(last, order, last.outputs, t.context ? model.limit : EntropyModel::kParameterLimit);
     model.conv_half = last.kernel / 2;
     model.z_offset = packer.put(t.z_offset);
 }
@@ -120,11 +130,17 @@ void pack_context(const EntropyTensors& t, Packer& packer, DeviceModel& model) {
     const auto older = [&](const Tap& tap) { return tap.cell < middle && !fresh(tap); };
     model.context_old = packer.product(context, taps_of(context, older), 0, context.inputs, order);
     model.context_new = packer.product(context, taps_of(context, fresh), 0, context.inputs, order);
+    std::vector<TapOffset> offsets;
+    for (const auto& wanted : {std::function<bool(const Tap&)>(older), std::function<bool(const Tap&)>(fresh)})
+        for (const Tap& tap : taps_of(context, wanted)) offsets.push_back({tap.row, tap.column});
+    model.context_old.offsets = packer.put(offsets.data(), offsets.size());  // all taps of the layer together
+    model.context_new.offsets = model.context_old.offsets + model.context_old.taps * static_cast<std::int64_t>(sizeof(TapOffset));
+    model.context_offsets_end = packer.used();
     model.context_outputs = packer.outputs(context, order, context.outputs, model.limit);
     const std::vector<Tap> here{{0, 0, 0}};
     for (std::size_t i = 0; i < 3; ++i) {
         const LayerTensors& layer = t.entropy_parameters[i];
-        order = i == 2 ? interleaved(t.latents) : in_order(layer.outputs);
+        order = i == 2 ? interleaved(t.latents, t.means) : in_order(layer.outputs);
         if (i == 0) {
             const int hyper = layer.inputs - context.outputs;
             model.first_hyper = packer.product(layer, here, 0, hyper, order);
@@ -135,8 +151,56 @@ void pack_context(const EntropyTensors& t, Packer& packer, DeviceModel& model) {
         model.parameter_outputs[i] = packer.outputs(layer, order, layer.outputs, i == 2 ? EntropyModel::kParameterLimit : model.limit);
     }
     model.context_mul = packer.put(t.context_mul);
-    model.context_add = packer.put(t.context_add);
-    model.context_shift = packer.put(t.context_shift);
+    packer.put_behind(t.context_add);
+    packer.put_behind(t.context_shift);
+    model.context_input_end = packer.used();
+}
+
+// Appends the nodes below the root of a table's tree; returns its row. ends: last slots of its entries.
+TableRow search_tree(const std::vector<std::uint16_t>& ends, std::vector<Words4>& nodes) {
+    std::vector<std::size_t> spans{8};  // entries that a node of a level parts, the leaves' level first
+    while (spans.back() < ends.size()) spans.push_back(8 * spans.back());
+    TableRow row{};
+    row.nodes = static_cast<std::int32_t>(nodes.size());
+    row.levels = static_cast<std::int32_t>(spans.size());
+    std::size_t below = 0;  // nodes of this row in front of the next level's
+    for (std::size_t level = spans.size(); level-- > 0;) {
+        const std::size_t span = spans[level], count = (ends.size() + span - 1) / span;
+        if (level + 1 < spans.size()) below += count;
+        for (std::size_t n = 0; n < count; ++n) {
+            std::uint16_t words[8];
+            for (std::size_t i = 0; i < 7; ++i) {
+                const std::size_t next = n * span + (i + 1) * (span / 8);
+                words[i] = next < ends.size() ? ends[next - 1] : ends.back();
+            }
+            words[7] = static_cast<std::uint16_t>(below + 8 * n);
+            Words4 node;
+            std::memcpy(&node, words, sizeof node);
+            if (level + 1 == spans.size())
+                row.root = node;
+            else
+                nodes.push_back(node);
+        }
+    }
+    return row;
+}
+
+void pack_tables(const EntropyTensors& t, Packer& packer, DeviceModel& model) {
+    std::vector<TableRow> rows;
+    std::vector<Words4> nodes;
+    const std::uint16_t* starts = t.table_starts.data();
+    for (std::size_t r = 0; r < t.table_size.size(); ++r) {
+        std::vector<std::uint16_t> ends;
+        for (std::int32_t k = 1; k <= t.table_size[r]; ++k) ends.push_back(static_cast<std::uint16_t>(starts[k] - 1));
+        ends.push_back(static_cast<std::uint16_t>((1u << t.prob_bits) - 1));
+        starts += t.table_size[r] + 1;
+        rows.push_back(search_tree(ends, nodes));
+        rows.back().low = t.table_low[r];
+        rows.back().size = t.table_size[r];
+    }
+    model.tables = packer.put(rows.data(), rows.size());
+    model.nodes = packer.put_behind(std::span<const Words4>(nodes));
+    model.tables_end = packer.used();
 }
 
 }  // namespace
@@ -144,7 +208,6 @@ void pack_context(const EntropyTensors& t, Packer& packer, DeviceModel& model) {
 std::int32_t Product::tile_bytes() const { return taps * chunks * kChunkBytes; }
 
 std::vector<std::uint8_t> pack_model(const EntropyTensors& t) {
-    if (!t.context || !t.means) throw Error(Fault::usage, "the cuda backend decodes mbt2018 and mbt2018-context; this model has no context");
     std::vector<std::uint8_t> blob(sizeof(DeviceModel));
     Packer packer(blob);
     DeviceModel model{};
@@ -152,6 +215,7 @@ std::vector<std::uint8_t> pack_model(const EntropyTensors& t) {
     model.hyper_latents = t.hyper_latents;
     model.planes = t.activation_bits == 8 ? 1 : 2;
     model.limit = t.activation_bits == 8 ? 127 : 4095;
+    model.conditional = t.conditional ? 1 : 0;
     model.form_b = t.form == Form::b ? 1 : 0;
     model.mean_bits = t.mean_bits;
     model.z_bits = t.z_bits;
@@ -159,18 +223,14 @@ std::vector<std::uint8_t> pack_model(const EntropyTensors& t) {
     model.scales = static_cast<std::int32_t>(t.scale_row.size());
     model.rows = static_cast<std::int32_t>(t.table_size.size());
     if (t.hyper_latents > 0) pack_hyperprior(t, packer, model);
-    pack_context(t, packer, model);
-    model.thresholds = packer.put(t.scale_thresholds);
-    model.scale_row = packer.put(t.scale_row);
-    model.scale_drop = packer.put(t.scale_drop);
-    std::vector<TableRow> rows;
-    std::int32_t first = 0;
-    for (std::size_t r = 0; r < t.table_size.size(); ++r) {
-        rows.push_back({first, t.table_low[r], t.table_size[r]});
-        first += t.table_size[r] + 1;
+    if (t.context) pack_context(t, packer, model);
+    if (t.conditional) {
+        model.thresholds = packer.put(t.scale_thresholds);
+        packer.put_behind(t.scale_row);
+        packer.put_behind(t.scale_drop);
+        model.scales_end = packer.used();
     }
-    model.table_rows = packer.put(rows.data(), rows.size());
-    model.table_starts = packer.put(t.table_starts.data(), t.table_starts.size());
+    pack_tables(t, packer, model);
     model.bytes = static_cast<std::int64_t>(blob.size());
     std::memcpy(blob.data(), &model, sizeof model);
     return blob;

@@ -5,7 +5,11 @@
 // plane, 13-bit ones two, hi and lo with a = 64 hi + lo and -32 <= lo < 32, so that both are signed bytes and two products give the sum.
 // Weights lie in tiles of 8 outputs; a tile is a row of 256-byte chunks (32 inputs of one tap), in each 8 bytes for every lane of a
 // warp: the B fragment of mma.m16n8k32. Rests are filled up with weights of 0.
-// Outputs of the last layer are interleaved: 2m is the scale of latent m and 2m + 1 its mean, which meet in one thread.
+// Outputs of the last layer are interleaved: 2m is the scale of latent m and 2m + 1 its mean, which meet in one thread; in a model
+// without means those outputs are empty.
+// Tables are search trees. A node parts up to 64, 512 ... entries, or 8, among 8 children: its first seven words of 16 bits are the last
+// slots of the children but the eighth (behind the last entry the last slot of all), its eighth word says which of the row's nodes is
+// its first child. A row's first node stands with it, the others in an array.
 #pragma once
 
 #include <cstddef>
@@ -41,23 +45,33 @@ struct Outputs {
     std::int32_t count, limit;
 };
 
-struct TableRow {
-    std::int32_t starts, low, size;  // starts: index of the first
+struct alignas(8) Words2 {
+    std::uint32_t w[2];
 };
 
+struct alignas(16) Words4 {
+    std::uint32_t w[4];
+};
+
+struct TableRow {
+    Words4 root;
+    std::int32_t nodes, low, size, levels;  // nodes: index of its first one below the root; entries: size and the escape
+};
+constexpr int kRequantBytes = kTileOutputs * static_cast<int>(sizeof(Requant));
+
 struct DeviceModel {
-    std::int32_t latents, hyper_latents, planes, limit, form_b, mean_bits, z_bits, prob_bits, slope, half, conv_half;
+    std::int32_t latents, hyper_latents, planes, limit, conditional, form_b, mean_bits, z_bits, prob_bits;
+    std::int32_t slope, half, conv_half;  // slope: of the wavefront; 0 without a context
     std::int32_t scales, rows;
     Product h_s_0[4], h_s_2[4], h_s_4, context_old, context_new, first_hyper, first_context, second, third;
     Outputs h_s_outputs[3], context_outputs, parameter_outputs[3];
-    std::int64_t context_mul, context_add, context_shift, z_offset;  // of int32
-    std::int64_t thresholds, scale_row, scale_drop;                  // of int32
-    std::int64_t table_rows, table_starts;                           // of TableRow, uint16
+    std::int64_t z_offset, context_mul, context_input_end;   // of int32; context_mul: [M], then additions, then shifts
+    std::int64_t thresholds, scales_end;                     // of int32: [scales - 1], then the rows and drops of each scale
+    std::int64_t tables, nodes, tables_end, context_offsets_end;  // tables: of TableRow, then nodes
     std::int64_t bytes;
 };
 
 // Checks nothing that EntropyModel's constructor checks: it must have taken the same tensors before.
-// Throws Error(usage) for an architecture without a context.
 std::vector<std::uint8_t> pack_model(const EntropyTensors& tensors);
 
 }  // namespace jahp::cuda

@@ -35,7 +35,6 @@ JAHP_DEVICE void locate(const Positions& at, int p, int& row, int& column) {
 }
 
 JAHP_DEVICE std::uint8_t* cell_at(const Job& job, const Cells& cells, const Positions& at, int p) {
-    if (cells.pitch == 0) return job.workspace_dev + cells.first + static_cast<std::int64_t>(p) * cells.cell;
     int row, column;
     locate(at, p, row, column);
     return job.workspace_dev + cells.first + row * cells.pitch + static_cast<std::int64_t>(column) * cells.cell;
@@ -43,42 +42,70 @@ JAHP_DEVICE std::uint8_t* cell_at(const Job& job, const Cells& cells, const Posi
 
 JAHP_DEVICE std::uint32_t load_word(const std::uint8_t* p) { return load(reinterpret_cast<const std::uint32_t*>(p)); }
 
+// Partial sums of one tile. Two sets, so that one product need not wait for the one before it. They may leave 32 bits; they are right
+// modulo 2^32, and the whole does not.
+struct Sums {
+    std::int32_t low[2][4] = {}, high[2][4] = {};
+    JAHP_DEVICE void add_to(std::uint32_t (&sums)[4]) const {
+        JAHP_UNROLL
+        for (int i = 0; i < 4; ++i) {
+            const std::uint32_t planes = static_cast<std::uint32_t>(high[0][i]) + static_cast<std::uint32_t>(high[1][i]);
+            sums[i] += static_cast<std::uint32_t>(low[0][i]) + static_cast<std::uint32_t>(low[1][i]) + (planes << 6);
+        }
+    }
+};
+
+// The B fragment of a chunk: by a plain read, from the blob or from a copy of it.
+JAHP_DEVICE void weights_of(const std::uint8_t* chunk, std::uint32_t (&b)[2]) {
+    const Words2 words = *reinterpret_cast<const Words2*>(chunk);
+    b[0] = words.w[0];
+    b[1] = words.w[1];
+}
+
 // sums += inputs times one tile of weights, for positions 16 m .. 16 m + 15; those beyond the last repeat it.
 // sums[i] is that of position 16 m + lane / 4 + 8 (i / 2) and output 2 (lane % 4) + i % 2 of the tile.
-// Partial sums may leave 32 bits; they are right modulo 2^32, and the whole does not.
-template <bool kShared>
-JAHP_DEVICE void multiply(const std::uint8_t* blob, const Job& job, const Product& product, const std::uint8_t* tile, const Cells& cells,
-                          const Positions& at, int m, int lane, int planes, std::uint32_t (&sums)[4]) {
-    const int p0 = 16 * m + lane / 4, p1 = p0 + 8, last = at.count - 1;
+JAHP_DEVICE void multiply_cells(const Job& job, const Product& product, const TapOffset* offsets, const std::uint8_t* tile, const Cells& cells,
+                                const Positions& at, int m, int lane, int planes, std::uint32_t (&sums)[4]) {
+    const int p0 = kRows * m + lane / 4, p1 = p0 + 8, last = at.count - 1;
     const std::uint8_t* in0 = cell_at(job, cells, at, p0 < last ? p0 : last) + lane % 4 * 4;
     const std::uint8_t* in1 = cell_at(job, cells, at, p1 < last ? p1 : last) + lane % 4 * 4;
-    const auto* offsets = reinterpret_cast<const TapOffset*>(blob + product.offsets);
     const std::uint8_t* weights = tile + lane * 8;
-    std::int32_t low[4] = {0, 0, 0, 0}, high[4] = {0, 0, 0, 0};
+    Sums part;
     for (int tap = 0; tap < product.taps; ++tap) {
         const std::int64_t offset = offsets[tap].row * cells.pitch + static_cast<std::int64_t>(offsets[tap].column) * cells.cell;
         JAHP_UNROLL_4  // loads of four chunks under way at a time
         for (int chunk = 0; chunk < product.chunks; ++chunk, weights += kChunkBytes) {
             std::uint32_t b[2];
-            if (kShared) {
-                b[0] = load_word(weights);
-                b[1] = load_word(weights + 4);
-            } else {
-                b[0] = reinterpret_cast<const std::uint32_t*>(weights)[0];
-                b[1] = reinterpret_cast<const std::uint32_t*>(weights)[1];
-            }
+            weights_of(weights, b);
             const std::uint8_t *x0 = in0 + offset + chunk * kChunkInputs, *x1 = in1 + offset + chunk * kChunkInputs;
             const std::uint32_t a[4] = {load_word(x0), load_word(x1), load_word(x0 + 16), load_word(x1 + 16)};
-            mma_s8(low, a, b);
+            mma_s8(part.low[chunk & 1], a, b);
             if (planes == 1) continue;
             x0 += cells.plane;
             x1 += cells.plane;
             const std::uint32_t h[4] = {load_word(x0), load_word(x1), load_word(x0 + 16), load_word(x1 + 16)};
-            mma_s8(high, h, b);
+            mma_s8(part.high[chunk & 1], h, b);
         }
     }
-    JAHP_UNROLL
-    for (int i = 0; i < 4; ++i) sums[i] += static_cast<std::uint32_t>(low[i]) + (static_cast<std::uint32_t>(high[i]) << 6);
+    part.add_to(sums);
+}
+
+// The same for a list, from its m-tile on.
+JAHP_DEVICE void multiply_list(const Product& product, const std::uint8_t* tile, const std::uint8_t* list, int lane, int planes,
+                               std::uint32_t (&sums)[4]) {
+    const std::uint8_t *weights = tile + lane * 8, *in = list + lane * 16;
+    Sums part;
+    JAHP_UNROLL_4
+    for (int chunk = 0; chunk < product.chunks; ++chunk, weights += kChunkBytes, in += kFragmentBytes) {
+        std::uint32_t b[2];
+        weights_of(weights, b);
+        const Words4 a = load(reinterpret_cast<const Words4*>(in));
+        mma_s8(part.low[chunk & 1], a.w, b);
+        if (planes == 1) continue;
+        const Words4 h = load(reinterpret_cast<const Words4*>(in + product.chunks * kFragmentBytes));
+        mma_s8(part.high[chunk & 1], h.w, b);
+    }
+    part.add_to(sums);
 }
 
 JAHP_DEVICE std::int32_t clamp(std::int64_t v, std::int32_t limit) {
@@ -91,17 +118,18 @@ JAHP_DEVICE std::int32_t requantise(std::uint32_t sum, const Requant& r, std::in
     return clamp(((scaled + (std::int64_t{1} << (r.shift - 1))) >> r.shift) + r.zero, limit);
 }
 
+JAHP_DEVICE std::int32_t low_plane(std::int32_t a) { return ((a + 32) & 63) - 32; }
+
 JAHP_DEVICE void store_activation(std::uint8_t* cell, const Cells& cells, int planes, int channel, std::int32_t a) {
     if (planes == 1) return store(cell + channel, static_cast<std::uint8_t>(a));
-    const std::int32_t low = ((a + 32) & 63) - 32;
-    store(cell + channel, static_cast<std::uint8_t>(low));
-    store(cell + cells.plane + channel, static_cast<std::uint8_t>((a - low) >> 6));
+    store(cell + channel, static_cast<std::uint8_t>(low_plane(a)));
+    store(cell + cells.plane + channel, static_cast<std::uint8_t>((a - low_plane(a)) >> 6));
 }
 
 // For the tiles that this warp has: use(tile, its number among the block's, m). Warps below `first_warp` have none.
 template <class Use>
 JAHP_DEVICE void for_tiles(const Place& place, int first_warp, int tiles, int positions, const Use& use) {
-    const int own = (tiles - place.rank + place.blocks - 1) / place.blocks, work = own * ((positions + 15) / 16);
+    const int own = (tiles - place.rank + place.blocks - 1) / place.blocks, work = own * ((positions + kRows - 1) / kRows);
     if (place.warp < first_warp) return;
     for (int i = place.warp - first_warp; i < work; i += place.warps - first_warp) {
         const int local = i % own;
@@ -110,116 +138,117 @@ JAHP_DEVICE void for_tiles(const Place& place, int first_warp, int tiles, int po
 }
 
 // What all layers of an image share.
+template <class Group>
 struct Net {
-    const DeviceModel& model;
     const Launch& launch;
     const Job& job;
-    const std::uint8_t* shared;
+    std::uint8_t* shared;
     Place place;
+    Group& group;
 
-    JAHP_DEVICE const std::uint8_t* blob() const { return launch.model_dev; }
+    JAHP_DEVICE const DeviceModel& model() const { return launch.model; }
 
-    JAHP_DEVICE void products(const Product& product, int resident, const Cells& cells, const Positions& at, int tile, int local, int m,
-                              std::uint32_t (&sums)[4]) const {
-        const int from = resident < 0 ? -1 : launch.resident[resident], bytes = product.taps * product.chunks * kChunkBytes;
-        if (from >= 0)
-            multiply<true>(blob(), job, product, shared + from + local * bytes, cells, at, m, place.lane, model.planes, sums);
-        else
-            multiply<false>(blob(), job, product, blob() + product.weights + static_cast<std::int64_t>(tile) * bytes, cells, at, m,
-                            place.lane, model.planes, sums);
+    JAHP_DEVICE std::uint8_t* lists() const { return Group::kDistributed ? shared + launch.lists : job.workspace_dev + job.lists; }
+
+    // Where a part begins that is copied as a whole.
+    JAHP_DEVICE const std::uint8_t* part(Resident resident, std::int64_t in_blob) const {
+        const int at = launch.parts[resident].to;
+        return at >= 0 ? shared + at : launch.model_dev + in_blob;
     }
 
-    JAHP_DEVICE const Requant* requant(const Outputs& outputs, int tile) const {
-        return reinterpret_cast<const Requant*>(blob() + outputs.requant) + tile * kTileOutputs + place.lane % 4 * 2;
+    JAHP_DEVICE const std::uint8_t* tile_of(const Product& product, int resident, int tile, int local) const {
+        const int at = resident < 0 ? -1 : launch.parts[resident].to, bytes = product.taps * product.chunks * kChunkBytes;
+        return at >= 0 ? shared + at + local * bytes : launch.model_dev + product.weights + static_cast<std::int64_t>(tile) * bytes;
     }
 
-    // Raw sums of [position][output].
-    JAHP_DEVICE std::int32_t* sums_at(std::int64_t sums, int tiles, int tile, int p) const {
-        const std::int64_t at = (static_cast<std::int64_t>(p) * tiles + tile) * kTileOutputs + place.lane % 4 * 2;
-        return reinterpret_cast<std::int32_t*>(job.workspace_dev + sums) + at;
+    JAHP_DEVICE const Requant* requant(const Outputs& outputs, int resident, int tile, int local) const {
+        const int at = resident < 0 ? -1 : launch.parts[resident].to;
+        const std::uint8_t* from = at >= 0 ? shared + at + local * kRequantBytes : launch.model_dev + outputs.requant + tile * kRequantBytes;
+        return reinterpret_cast<const Requant*>(from) + place.lane % 4 * 2;
+    }
+
+    JAHP_DEVICE const TapOffset* offsets(const Product& product) const {
+        const bool context = model().slope > 0 && launch.parts[kOffsets].to >= 0 && product.offsets >= model().context_old.offsets &&
+                             product.offsets < model().context_offsets_end;
+        return reinterpret_cast<const TapOffset*>(context ? shared + launch.parts[kOffsets].to + (product.offsets - model().context_old.offsets)
+                                                          : launch.model_dev + product.offsets);
+    }
+
+    JAHP_DEVICE void from_cells(const Product& product, int resident, const Cells& in, const Positions& at, int tile, int local, int m,
+                                std::uint32_t (&sums)[4]) const {
+        multiply_cells(job, product, offsets(product), tile_of(product, resident, tile, local), in, at, m, place.lane, model().planes, sums);
+    }
+
+    JAHP_DEVICE void from_list(const Product& product, int resident, int list, int tile, int local, int m, std::uint32_t (&sums)[4]) const {
+        const std::uint8_t* in = lists() + list + m * model().planes * product.chunks * kFragmentBytes;
+        multiply_list(product, tile_of(product, resident, tile, local), in, place.lane, model().planes, sums);
+    }
+
+    // Raw sums, of [tile][m][lane][4]: only the warps of one block have to do with them.
+    JAHP_DEVICE Words4* sums_at(std::int64_t sums, int tile, int m) const {
+        const int tiles = (job.most + kRows - 1) / kRows;
+        return reinterpret_cast<Words4*>(job.workspace_dev + sums) + (static_cast<std::int64_t>(tile) * tiles + m) * 32 + place.lane;
     }
 
     JAHP_DEVICE void to_sums(const Product& product, int resident, const Cells& in, const Positions& at, int first_warp, std::int64_t to) const {
         for_tiles(place, first_warp, product.tiles, at.count, [&](int tile, int local, int m) {
             std::uint32_t sums[4] = {0, 0, 0, 0};
-            products(product, resident, in, at, tile, local, m, sums);
-            JAHP_UNROLL
-            for (int i = 0; i < 4; ++i) {
-                const int p = 16 * m + place.lane / 4 + i / 2 * 8;
-                if (p < at.count) store(sums_at(to, product.tiles, tile, p) + i % 2, static_cast<std::int32_t>(sums[i]));
-            }
+            from_cells(product, resident, in, at, tile, local, m, sums);
+            store(sums_at(to, tile, m), Words4{{sums[0], sums[1], sums[2], sums[3]}});
         });
     }
 
-    JAHP_DEVICE void add_sums(std::int64_t from, int tiles, int tile, int m, const Positions& at, std::uint32_t (&sums)[4]) const {
-        JAHP_UNROLL
-        for (int i = 0; i < 4; ++i) {
-            const int p = 16 * m + place.lane / 4 + i / 2 * 8;
-            if (p < at.count) sums[i] += static_cast<std::uint32_t>(load(sums_at(from, tiles, tile, p) + i % 2));
-        }
-    }
-
-    // Activations of a layer, from sums (if from >= 0) plus a product; position (r, c) goes to cell (step r + row, step c + column).
-    JAHP_DEVICE void activate(const Product& product, int resident, const Outputs& outputs, const Cells& in, const Positions& at,
-                              std::int64_t from, const Cells& out, int step, int row, int column) const {
+    // Activations of a layer into cells; position (r, c) goes to cell (step r + row, step c + column).
+    JAHP_DEVICE void to_cells(const Product& product, const Outputs& outputs, const Cells& in, const Positions& at, const Cells& out, int step,
+                              int row, int column) const {
         for_tiles(place, 0, product.tiles, at.count, [&](int tile, int local, int m) {
             std::uint32_t sums[4] = {0, 0, 0, 0};
-            if (from >= 0) add_sums(from, product.tiles, tile, m, at, sums);
-            products(product, resident, in, at, tile, local, m, sums);
-            const Requant* table = requant(outputs, tile);
+            from_cells(product, -1, in, at, tile, local, m, sums);
+            const Requant* table = requant(outputs, -1, tile, local);
             JAHP_UNROLL
             for (int i = 0; i < 4; ++i) {
-                const int p = 16 * m + place.lane / 4 + i / 2 * 8, o = tile * kTileOutputs + place.lane % 4 * 2 + i % 2;
+                const int p = kRows * m + place.lane / 4 + i / 2 * 8, o = tile * kTileOutputs + place.lane % 4 * 2 + i % 2;
                 if (p >= at.count || o >= outputs.count) continue;
-                std::uint8_t* cell;
-                if (step == 1) {
-                    cell = cell_at(job, out, at, p);
-                } else {
-                    int r, c;
-                    locate(at, p, r, c);
-                    cell = job.workspace_dev + out.first + (step * r + row) * out.pitch + static_cast<std::int64_t>(step * c + column) * out.cell;
-                }
-                store_activation(cell, out, model.planes, o, requantise(sums[i], table[i % 2], outputs.limit));
+                int r, c;
+                locate(at, p, r, c);
+                std::uint8_t* cell = job.workspace_dev + out.first + (step * r + row) * out.pitch + static_cast<std::int64_t>(step * c + column) * out.cell;
+                store_activation(cell, out, model().planes, o, requantise(sums[i], table[i % 2], outputs.limit));
             }
         });
     }
 
     JAHP_DEVICE void transposed(const Product (&phases)[4], const Outputs& outputs, const Cells& in, const Positions& at, const Cells& out) const {
-        for (int phase = 0; phase < 4; ++phase) activate(phases[phase], -1, outputs, in, at, -1, out, 2, phase / 2, phase % 2);
+        for (int phase = 0; phase < 4; ++phase) to_cells(phases[phase], outputs, in, at, out, 2, phase / 2, phase % 2);
     }
 
-    // Table row (-1: skipped) and mean of each symbol of a step.
-    JAHP_DEVICE void to_symbols(const Positions& at) const {
-        const auto* thresholds = reinterpret_cast<const std::int32_t*>(blob() + model.thresholds);
-        const auto* scale_row = reinterpret_cast<const std::int32_t*>(blob() + model.scale_row);
-        const auto* scale_drop = reinterpret_cast<const std::int32_t*>(blob() + model.scale_drop);
-        const Outputs& outputs = model.parameter_outputs[2];
-        for_tiles(place, 0, model.third.tiles, at.count, [&](int tile, int local, int m) {
-            std::uint32_t sums[4] = {0, 0, 0, 0};
-            products(model.third, kThird, job.second, at, tile, local, m, sums);
-            const Requant* table = requant(outputs, tile);
-            const int latent = tile * (kTileOutputs / 2) + place.lane % 4;
-            JAHP_UNROLL
-            for (int i = 0; i < 2; ++i) {
-                const int p = 16 * m + place.lane / 4 + i * 8;
-                if (p >= at.count || latent >= model.latents) continue;
-                const std::int32_t scale = requantise(sums[2 * i], table[0], outputs.limit);
-                const std::int32_t mean = requantise(sums[2 * i + 1], table[1], outputs.limit);
-                int s = 0;
-                for (int left = model.scales - 1; left > 0;) {  // the thresholds that are <= scale
-                    const int half = left / 2;
-                    const bool below = thresholds[s + half] <= scale;
-                    s = below ? s + half + 1 : s;
-                    left = below ? left - half - 1 : half;
-                }
-                std::int32_t row = scale_row[s];
-                if (model.form_b == 0) row += (mean & ((1 << model.mean_bits) - 1)) >> scale_drop[s];
-                auto* symbol = reinterpret_cast<std::int32_t*>(job.workspace_dev + job.symbols);
-                symbol += (static_cast<std::int64_t>(p) * model.latents + latent) * 2;
-                store(symbol, s < job.skip ? -1 : row);
-                store(symbol + 1, mean);
-            }
-        });
+    // Activations of a layer into a list of `chunks` chunks. A word of it holds four channels of a position, which two lanes have: the even one
+    // gives up its second position's, the odd one its first position's.
+    JAHP_DEVICE void publish(const std::uint32_t (&sums)[4], const Outputs& outputs, const Requant* table, int list, int chunks, int tile, int m) const {
+        const int lane = place.lane, odd = lane & 1;
+        std::uint32_t pairs[2][2] = {};  // of [plane][position]
+        JAHP_UNROLL
+        for (int i = 0; i < 4; ++i) {
+            const std::int32_t a = requantise(sums[i], table[i % 2], outputs.limit), low = model().planes == 1 ? a : low_plane(a);
+            pairs[0][i / 2] |= (static_cast<std::uint32_t>(low) & 255) << (8 * (i % 2));
+            pairs[1][i / 2] |= (static_cast<std::uint32_t>((a - low) >> 6) & 255) << (8 * (i % 2));
+        }
+        const int row = lane / 4 + 8 * odd, channel = tile * kTileOutputs + lane % 4 / 2 * 4;
+        const int fragment = row % 8 * 4 + channel % 16 / 4, word = row / 8 + channel % kChunkInputs / 16 * 2;
+        std::uint8_t* to = lists() + list + (m * model().planes * chunks + channel / kChunkInputs) * kFragmentBytes + fragment * 16 + word * 4;
+        JAHP_UNROLL
+        for (int plane = 0; plane < 2; ++plane) {
+            if (plane == model().planes) break;
+            const auto given = static_cast<std::int32_t>(odd ? pairs[plane][0] : pairs[plane][1]);
+            const auto got = static_cast<std::uint32_t>(shuffle(kAllLanes, given, lane ^ 1));
+            const std::uint32_t v = odd ? got | pairs[plane][1] << 16 : pairs[plane][0] | got << 16;
+            group.store_all(reinterpret_cast<std::uint32_t*>(to + plane * chunks * kFragmentBytes), place.rank, place.blocks, v);
+        }
+    }
+
+    JAHP_DEVICE void load_sums(std::int64_t from, int tile, int m, std::uint32_t (&sums)[4]) const {
+        const Words4 v = load(sums_at(from, tile, m));
+        JAHP_UNROLL
+        for (int i = 0; i < 4; ++i) sums[i] = v.w[i];
     }
 };
 

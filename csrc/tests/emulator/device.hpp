@@ -52,8 +52,15 @@ inline void mma_s8(std::int32_t (&c)[4], const std::uint32_t (&a)[4], const std:
     emulator::mma_s8(c, a, b, where);
 }
 
+// A cluster, and a part of a cooperative grid.
+template <bool distributed>
 struct EmulatedGroup {
+    static constexpr bool kDistributed = distributed;
     void sync(Where where = Where::current()) { emulator::sync_group(where); }
+    void store_all(std::uint32_t* p, int rank, int blocks, std::uint32_t v, Where where = Where::current()) {
+        if (!distributed) return store(p, v, where);
+        for (int i = 0; i < blocks; ++i) store(static_cast<std::uint32_t*>(emulator::there(p, (rank + i) & (blocks - 1), where)), v, where);
+    }
 };
 
 }  // namespace jahp::cuda

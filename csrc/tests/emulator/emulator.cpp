@@ -300,6 +300,18 @@ int thread_count() { return running->shape.threads; }
 int block_index() { return running->block_of(running->current); }
 std::uint8_t* shared_memory() { return running->shared[static_cast<std::size_t>(block_index())]; }
 
+void* there(void* p, int rank, Where where) {
+    Grid::Impl& g = *running;
+    const auto offset = static_cast<std::uint8_t*>(p) - shared_memory();
+    const int group = g.group_of(g.current), block = group * g.shape.group + rank;
+    if (offset < 0 || static_cast<std::size_t>(offset) >= g.shape.shared) g.fail(at(where) + ": no place in shared memory");
+    if (rank < 0 || rank >= g.shape.group) g.fail(at(where) + ": no block of this group");
+    if (g.groups[static_cast<std::size_t>(group)].passed == 0) g.fail(at(where) + ": another block's memory before it is known to have started");
+    for (int thread = block * g.shape.threads; thread < (block + 1) * g.shape.threads; ++thread)
+        if (g.fibers[static_cast<std::size_t>(thread)].ended) g.fail(at(where) + ": the memory of a block that has ended");
+    return g.shared[static_cast<std::size_t>(block)] + offset;
+}
+
 void check_read(const void* p, std::size_t bytes, Where where) {
     Grid::Impl& g = *running;
     const std::size_t first = g.offset(p, bytes, where);

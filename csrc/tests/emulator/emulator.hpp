@@ -51,6 +51,9 @@ int thread_index();
 int thread_count();
 int block_index();
 std::uint8_t* shared_memory();
+// The place in the shared memory of block `rank` of the group that p is in this block's. Fails before the group's first barrier, as that block
+// need not have started, and when a thread of it has ended.
+void* there(void* p, int rank, Where where);
 void check_read(const void* p, std::size_t bytes, Where where);
 void check_write(const void* p, std::size_t bytes, Where where);
 void sync_warp(Where where);
