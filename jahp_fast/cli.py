@@ -30,6 +30,7 @@ _MODULES = {
     "eval": ("jahp_fast.evaluate.command", "rate and distortion on a folder of images, beside other codecs"),
     "train": ("jahp_fast.train.command", "train a model on folders of photos"),
     "export": ("jahp_fast.train.export", "turn a float checkpoint into a model file"),
+    "import-compressai": ("jahp_fast.compat.command", "turn a checkpoint of CompressAI into a model file"),
 }
 
 
