@@ -83,10 +83,11 @@ def test_scales_choose_the_rows_that_compressai_chooses(tmp_path, pictures):
 @pytest.mark.parametrize("tables", [True, False])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_payload_and_pixels_are_the_float_models(architecture, tables, tmp_path, pictures):
-    # Untrained predictions make rates that mean nothing by themselves; rounding them to integers must not change them. CompressAI's own
-    # tables cost up to 1.5 % at an unlucky scale, because it rounds scales up to the next of 64; here nearly all scales are equal.
+    # Untrained predictions make rates that mean nothing by themselves; rounding them to integers must not change them.
     said = report(*imported(tiny(architecture), tmp_path, pictures, tables), [dead_leaves(7, 512)])
-    assert abs(said.excess) < (0.02 if tables else 0.005)
+    # With 16-bit tables a 32-bit state leaves a symbol's cost a few tenths of a per cent to chance.
+    assert abs(said.excess) < 0.007
+    assert abs(said.float_bytes / said.ideal_bytes - 1) < 0.02
     assert said.float_bytes > 3000
     assert abs(said.psnr - said.float_psnr) < 0.02
     assert "grey levels" in said.text()
@@ -234,7 +235,7 @@ def test_the_command(tmp_path, capsys, photo_crop):
     assert main(["import-compressai", str(checkpoint), str(out), "-q", "3"]) == 0
     said = capsys.readouterr()
     assert "mbt2018, N = 8, M = 12, form B; factorised prior: kept verbatim, 8 rows, Gaussians: kept verbatim, 64 rows" in said.out
-    assert re.search(r"4 pictures: float model \d+ bytes \(estimate\), payload \d+ bytes \([+-]\d", said.out)
+    assert re.search(r"4 pictures: float networks with these tables \d+ bytes, payload \d+ bytes \([+-]\d", said.out)
     assert "synthetic pictures" in said.err
     codec = jahp_fast.Codec("mine", quality=3, models=[out])
     assert codec.decode(codec.encode(photo_crop)).shape == photo_crop.shape
