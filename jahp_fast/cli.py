@@ -34,6 +34,7 @@ _MODULES = {
     "train": ("jahp_fast.train.command", "train a model on folders of photos"),
     "study": ("jahp_fast.study.command", "what each part of the entropy model is worth, one factor at a time"),
     "export": ("jahp_fast.train.export", "turn a float checkpoint into a model file"),
+    "import-compressai": ("jahp_fast.compat.command", "turn a checkpoint of CompressAI into a model file"),
 }
 
 

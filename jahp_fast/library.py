@@ -66,8 +66,8 @@ def by_name(name: str, models: Sequence[PathLike] = ()) -> ModelFile:
         if path.stem == name:
             return load(path)
     if name in ARCHITECTURES:
-        raise UnknownModel(f"no weights for {name} are installed: train some (jahp train), export a checkpoint (jahp export), "
-                           "or name a file with models= or --model")  # fmt: skip
+        raise UnknownModel(f"no weights for {name} are installed: train some (jahp train), export a checkpoint (jahp export, "
+                           "jahp import-compressai), or name a file with models= or --model")  # fmt: skip
     places = ", ".join(str(p) for p in [*models, *folders()])
     raise UnknownModel(f"no model is called {name!r} (looked in {places}); the architectures are {', '.join(ARCHITECTURES)}")
 

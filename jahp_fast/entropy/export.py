@@ -238,6 +238,44 @@ def _integer_nets(model: CompressionModel, form: Form, limit: int, activations: 
     return entropy, train
 
 
+@dataclass(frozen=True)
+class EntropyTables:
+    """What a model file needs besides its integer nets.
+
+    Attributes:
+        rows: of z, or of y in the factorised architecture, one a channel; then those of the scales.
+        scale: the tensors scale.thresholds, scale.row (counted in `rows`) and scale.drop; empty for the factorised architecture.
+        z_offset: (N,) int32 with `z_bits` fractional bits, added to the symbols of z where they enter h_s.
+    """
+
+    rows: list[Row]
+    scale: dict[str, Array]
+    z_offset: NDArray[np.int32]
+    z_bits: int = 0
+
+
+def own_tables(model: CompressionModel, form: Form, prob_bits: int) -> EntropyTables:
+    """The tables of a model that was trained here: z and ŷ are rounded as they are."""
+    bottleneck: Any = getattr(model, "entropy_bottleneck", None)
+    rows = [] if bottleneck is None else factorised_rows(bottleneck, prob_bits)
+    z_offset = np.zeros(model.N if hasattr(model, "h_s") else 0, np.int32)
+    if model.architecture == "bmshj2018-factorized":
+        return EntropyTables(rows, {}, z_offset)
+    scale, scale_rows = gaussian_scales(len(rows), prob_bits, fractions=form == "A" and model.architecture != "bmshj2018-hyperprior")
+    return EntropyTables(rows + scale_rows, scale, z_offset)
+
+
+def gaussian_scales(before: int, prob_bits: int, *, fractions: bool) -> tuple[dict[str, Array], list[Row]]:
+    """The tensors scale.* of this package's scales and their rows, which `before` other rows stand in front of."""
+    table = scale_table(MEAN_BITS, prob_bits, fractions=fractions)
+    tensors: dict[str, Array] = {
+        "scale.thresholds": np.rint(table.boundaries * 2**SCALE_BITS).astype(np.int32),
+        "scale.row": table.row + np.int32(before),
+        "scale.drop": table.drop,
+    }
+    return tensors, table.rows
+
+
 def factorised_rows(bottleneck: Any, prob_bits: int, reach: int = 1024) -> list[Row]:
     """The rows of a factorised prior (models.layers.EntropyBottleneck), one a channel, at integers up to ± `reach`."""
     import torch
@@ -310,8 +348,15 @@ def export_model(
     activation_bits: int = 8,
     prob_bits: int = 15,
     qualities: Sequence[float] | None = None,
+    tables: EntropyTables | None = None,
+    half: bool = True,
 ) -> bytes:
-    """As export_state, for a module and how its activations are to be rounded."""
+    """As export_state, for a module and how its activations are to be rounded.
+
+    Args:
+        tables: by default own_tables.
+        half: store the transforms as float16, else as float32.
+    """
     checked_form(model, form, activation_bits, prob_bits)
     rows_of_gains = model.gain.shape[0]
     if qualities is None:
@@ -319,33 +364,23 @@ def export_model(
     if len(qualities) != rows_of_gains:
         raise UsageError(f"the model has {rows_of_gains} rows of gains, but {len(qualities)} qualities are named")
     limit = 127 if activation_bits == 8 else 4095
+    tables = tables or own_tables(model, form, prob_bits)
     entropy, train = _integer_nets(model, form, limit, activations)
     bottleneck: Any = getattr(model, "entropy_bottleneck", None)
-    rows: list[Row] = []
-    hyper = 0
     if bottleneck is not None:
-        rows = factorised_rows(bottleneck, prob_bits)
         train |= {f"entropy_bottleneck.{k}": v.numpy() for k, v in bottleneck.state_dict().items()}
     if hasattr(model, "h_s"):
-        hyper = model.N
-        entropy["z_offset"] = np.zeros(model.N, np.int32)
+        entropy["z_offset"] = tables.z_offset
     if hasattr(model, "context_prediction"):
         entropy |= _context_input(limit * activations["y"].scale, form, limit)[0]
-    if model.architecture != "bmshj2018-factorized":
-        fractions = form == "A" and model.architecture != "bmshj2018-hyperprior"
-        table = scale_table(MEAN_BITS, prob_bits, fractions=fractions)
-        entropy |= {
-            "scale.thresholds": np.rint(table.boundaries * 2**SCALE_BITS).astype(np.int32),
-            "scale.row": table.row + np.int32(len(rows)),
-            "scale.drop": table.drop,
-        }
-        rows += table.rows
-    entropy |= pack_rows(rows)
-    config = ModelConfig(model.architecture, model.M, hyper, form, activation_bits, MEAN_BITS, 0, prob_bits, tuple(qualities))
+    entropy |= tables.scale | pack_rows(tables.rows)
+    hyper = len(tables.z_offset)
+    names = tuple(qualities)
+    config = ModelConfig(model.architecture, model.M, hyper, form, activation_bits, MEAN_BITS, tables.z_bits, prob_bits, names)
     floats: dict[str, Array] = {}
     for name, tensor in model.state_dict().items():
         if name.split(".")[0] in ("g_a", "g_s", "h_a"):
-            floats[name] = tensor.half().numpy()
+            floats[name] = (tensor.half() if half else tensor.float()).numpy()
         elif name in ("gain", "inv_gain"):
             floats[name] = tensor.float().numpy()
     return save_model(out, config, entropy, floats, train)
@@ -369,4 +404,6 @@ def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tenso
             weight = weight.transpose(1, 0, 2, 3)
         state |= {f"{name}.weight": weight, f"{name}.bias": bias}
     state |= {k: v for k, v in model.train.items() if k.startswith("entropy_bottleneck.")}
+    if model.config.hyper_latents:  # symbols of imported models are counted from a median, float ones from 0
+        state["h_a.4.bias"] = state["h_a.4.bias"] + model.entropy["z_offset"] * 2.0**-model.config.z_bits
     return model.config.architecture, {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in state.items()}

@@ -95,7 +95,7 @@ class Compressible:
         if (images is None) == (file is None):
             raise UsageError("update needs calibration images, or file= with an exported model")
         if images is not None:
-            photos = [photo for image in images for photo in _photos(image)]
+            photos = [photo for image in images for photo in calibration_photos(image)]
             state = {name: tensor.detach().float().cpu() for name, tensor in model.state_dict().items()}
             with tempfile.TemporaryDirectory() as folder:  # the entropy path is in memory once the file was opened
                 path = Path(folder) / "model.safetensors"
@@ -108,7 +108,7 @@ class Compressible:
             if (c.architecture, c.latents, c.hyper_latents) != (model.architecture, model.M, model.N if hasattr(model, "h_s") else 0):
                 raise ModelError(f"{file} is {c.architecture} with N = {c.hyper_latents}, M = {c.latents}; "
                                  f"this is {model.architecture} with N = {model.N}, M = {model.M}")  # fmt: skip
-        self._coder, self._made_of = coder, (_versions(model), _checksum(model))
+        self._coder, self._made_of = coder, (weight_versions(model), weight_checksum(model))
 
     def compress(self, x: Tensor, q: float | None = None) -> Compressed:
         """Codes a batch of images.
@@ -138,8 +138,8 @@ class Compressible:
             wanted = (y * 2.0**coder.config.frac_bits).round()
             if not bool(torch.stack([wanted.abs().amax(), z.abs().amax() if z.numel() else z.new_zeros(())]).max() <= 2**30):
                 raise UsageError("a latent is beyond 2^30 or not a number")
-            z_hat = _channels_last(z.round())
-            payload, sizes, y_hat = encode_latents(z_hat, _channels_last(wanted), coder.key)
+            z_hat = channels_last(z.round())
+            payload, sizes, y_hat = encode_latents(z_hat, channels_last(wanted), coder.key)
             checksums = symbol_checksums(z_hat, y_hat).tolist()
         data, at, strings = payload.numpy().tobytes(), 0, []
         for (size, lanes), checksum in zip(sizes.tolist(), checksums, strict=True):
@@ -192,15 +192,16 @@ class Compressible:
         model = cast("CompressionModel", self)
         if self._coder is None:
             raise UsageError("call update(images) first: it rounds the entropy path to integers")
-        versions = _versions(model)
+        versions = weight_versions(model)
         if versions != self._made_of[0]:  # copies and moves between devices count anew; only then are values compared
-            if _checksum(model) != self._made_of[1]:
+            if weight_checksum(model) != self._made_of[1]:
                 raise UsageError("the entropy path's weights changed since update(): call it again")
             self._made_of = (versions, self._made_of[1])
         return self._coder
 
 
-def _channels_last(a: Tensor) -> Tensor:
+def channels_last(a: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h, w, C) int32, contiguous; an empty tensor keeps its shape."""
     return a.permute(0, 2, 3, 1).to(torch.int32).contiguous() if a.numel() else a.to(torch.int32)
 
 
@@ -208,8 +209,8 @@ def _q(model: CompressionModel, codes: Sequence[int]) -> Tensor:
     return torch.tensor(codes, dtype=torch.float64, device=model.gain.device) / Q_STEPS
 
 
-def _photos(image: Any) -> list[NDArray[np.uint8]]:
-    """(H, W, 3) uint8 arrays of what `update` takes as one of its images."""
+def calibration_photos(image: Any) -> list[NDArray[np.uint8]]:
+    """(H, W, 3) uint8 arrays of what `update` takes as one of its images. Raises UsageError for another kind."""
     if isinstance(image, Tensor):
         if image.ndim not in (3, 4) or image.shape[-3] != 3 or not image.is_floating_point():
             raise UsageError(f"a calibration tensor must be floats (3, H, W) or (B, 3, H, W), not {image.dtype} {tuple(image.shape)}")
@@ -220,18 +221,21 @@ def _photos(image: Any) -> list[NDArray[np.uint8]]:
     return [image]
 
 
-def _weights(model: CompressionModel) -> list[Tensor]:
+def entropy_weights(model: torch.nn.Module) -> list[Tensor]:
+    """The parameters that the integers are made of."""
     return [p for name, p in model.named_parameters() if name.startswith(_ENTROPY_PATH)]
 
 
-def _versions(model: CompressionModel) -> list[int]:
-    return [-1 if p.is_inference() else p._version for p in _weights(model)]
+def weight_versions(model: torch.nn.Module) -> list[int]:
+    """Changes when a parameter of the entropy path is written to in place, or the model is copied or moved."""
+    return [-1 if p.is_inference() else p._version for p in entropy_weights(model)]
 
 
-def _checksum(model: CompressionModel) -> int:
+def weight_checksum(model: torch.nn.Module) -> int:
+    """CRC-32C of the entropy path's parameters."""
     from jahp_fast import _native
 
     crc = 0
-    for p in _weights(model):
+    for p in entropy_weights(model):
         crc = _native.crc32c(p.detach().cpu().numpy().tobytes(), crc)
     return crc

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pillow reads and writes .jahp files once this module is imported: format "JAHP", MIME type image/jahp.
+
+    import jahp_fast.integrations.pillow
+    Image.open("photo.png").save("photo.jahp", quality=4)
+    Image.open("photo.jahp").show()
+
+`Image.open` reads the header and the metadata; pixels are decoded when they are first needed. Modes: RGB, RGBA, L, LA. Pillow has no
+entry point by which it would find plugins by itself, so the import is needed.
+
+Options of `save`: quality (1 to 8, 4 by default), model (a name, see Codec), effort, max_bytes, target_bpp (see Codec.encode), and
+icc_profile, exif, xmp, which replace the image's own; None or b"" leaves them out. Modes 1, P and images with a transparent colour are
+converted.
+
+Whoever catches Pillow's errors, subclasses of OSError, catches these too.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from jahp_fast import container
+from jahp_fast.errors import FormatError, JahpError, UnsupportedImage
+
+if TYPE_CHECKING:
+    from jahp_fast.codec import Codec
+
+FORMAT = "JAHP"
+MIME = "image/jahp"
+EXTENSION = ".jahp"
+_SEARCH = ("effort", "max_bytes", "target_bpp")
+_METADATA = ("icc_profile", "exif", "xmp")
+
+
+class UnreadableImage(FormatError, OSError):
+    """A .jahp file whose pixels cannot be decoded, or whose model is not at hand."""
+
+
+class UnwritableImage(UnsupportedImage, OSError):
+    """An image that .jahp cannot hold."""
+
+
+@lru_cache(maxsize=4)
+def _codec(model: str, quality: float) -> Codec:
+    from jahp_fast.codec import Codec
+
+    return Codec(model, quality=quality)
+
+
+def _decode(data: bytes) -> Any:
+    from jahp_fast.codec import decode
+
+    return decode(data)
+
+
+class JahpImageFile(ImageFile.ImageFile):
+    """What Image.open returns for a .jahp file."""
+
+    format = FORMAT
+    format_description = "Learned image codec (mbt2018)"
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        data = self.fp.read()
+        try:
+            stream = container.unpack(data)
+        except FormatError as e:
+            raise SyntaxError(str(e)) from None  # by which Pillow knows that it should try other formats
+        self._data: bytes | None = data
+        self._size = stream.size
+        self._mode = stream.mode + ("" if b"ALPH" not in stream.chunks else "A")
+        for kind, name in container.KNOWN_CHUNKS.items():
+            if kind in stream.chunks and name in _METADATA:
+                self.info[name] = stream.chunks[kind]
+        self.info |= {"quality": stream.quality, "model": stream.model.hex()}
+        self.tile = []
+
+    def load(self) -> Any:
+        """Decodes at the first call. Raises UnreadableImage."""
+        if self._data is not None:
+            try:
+                pixels = _decode(self._data)
+            except JahpError as e:
+                raise UnreadableImage(str(e)) from e
+            self._data = None
+            if self.mode == "LA":
+                pixels = np.ascontiguousarray(pixels[:, :, [0, 3]])
+            if self.fp is not None and getattr(self, "_exclusive_fp", False):
+                self.fp.close()
+            self.fp = io.BytesIO(pixels.tobytes())
+            self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+        return super().load()
+
+    def load_seek(self, pos: int) -> None:
+        """Nothing to seek for: pixels lie in memory."""
+
+
+def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    options: dict[str, Any] = dict(getattr(image, "encoderinfo", {}))
+    plain = image.copy()
+    for name in _METADATA:
+        if name in options:
+            value = options[name]
+            value = value.tobytes() if isinstance(value, Image.Exif) else value
+            plain.info.pop(name, None)
+            if value:
+                plain.info[name] = value
+    codec: Any = _codec(options.get("model", "mbt2018"), float(options.get("quality", 4.0)))
+    try:
+        data = codec.encode(plain, **{name: options[name] for name in _SEARCH if name in options})
+    except UnsupportedImage as e:
+        raise UnwritableImage(str(e)) from e
+    fp.write(data)
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(container.MAGIC)
+
+
+Image.register_open(FORMAT, JahpImageFile, _accept)
+Image.register_save(FORMAT, _save)
+Image.register_extension(FORMAT, EXTENSION)
+Image.register_mime(FORMAT, MIME)
