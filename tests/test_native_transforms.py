@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ def as_layers(net: nn.Sequential) -> list[Layer]:
     """What TransformNet takes, of a Sequential of convolutions with or without an activation behind each."""
     layers: list[Layer] = []
     modules = [*net, nn.Identity()]
-    for module, after in zip(modules, modules[1:], strict=False):
+    for module, after in itertools.pairwise(modules):
         if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             continue
         kind = "deconv" if isinstance(module, nn.ConvTranspose2d) else f"conv_s{module.stride[0]}"
