@@ -14,7 +14,9 @@ _Float32 = NDArray[np.float32]
 def crc32c(data: Buffer, crc: int = 0) -> int: ...
 def symbol_checksum(z: _Int32, y: _Int32) -> int: ...
 def isa_names() -> list[str]: ...
-def peak_macs(isa: str, bits: int, threads: int, seconds: float = 0.1) -> float: ...
+def peak_macs(isa: str, bits: int, threads: int, seconds: float = 0.1) -> float:
+    """Multiply-adds a second that the products' instruction reaches on registers alone; bits: 8 or 16 (integers), 32 (floats)."""
+
 def range_encode(
     tables: CdfTables, lanes: int, lane: _Int32, row: _Int32, value: _Int32, shift: _Int32, min_bytes: int = 0, oracle: bool = False
 ) -> bytes: ...
@@ -40,9 +42,27 @@ class EntropyModel:
     def decode(
         self, payload: Buffer, height: int, width: int, lanes: int, skip: int, min_bytes: int, threads: int
     ) -> tuple[_Int32, _Int32, dict[str, float]]: ...
+    def start_decode(
+        self, payload: Buffer, height: int, width: int, lanes: int, skip: int, min_bytes: int, threads: int
+    ) -> LatentDecode:
+        """decode, in a thread of its own (and `threads` - 1 helpers), whose rows can be used while later ones are decoded."""
+
     def encode(
         self, z: _Int32, y: _Int32, lanes: int, skip: int, min_bytes: int, threads: int
     ) -> tuple[bytes, _Int32, int, dict[str, float]]: ...
+
+class LatentDecode:
+    """A decode that runs. Rows that come before finish() has returned may be of a damaged payload: only its end tells."""
+
+    def rows(self, first: int) -> _Int32:
+        """Waits until more than `first` rows of y are final -> those from `first` on, (k, width, M); none where first is the height.
+
+        Raises:
+            FormatError: the payload is damaged.
+        """
+
+    def finish(self) -> tuple[_Int32, _Int32, dict[str, float]]:
+        """Waits for the end -> what EntropyModel.decode returns. After it both methods raise UsageError."""
 
 class TransformNet:
     """A chain of convolutions, float32, channels last. Immutable, may be shared between threads; weights are packed when it is made.
