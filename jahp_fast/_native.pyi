@@ -40,9 +40,27 @@ class EntropyModel:
     def decode(
         self, payload: Buffer, height: int, width: int, lanes: int, skip: int, min_bytes: int, threads: int
     ) -> tuple[_Int32, _Int32, dict[str, float]]: ...
+    def start_decode(
+        self, payload: Buffer, height: int, width: int, lanes: int, skip: int, min_bytes: int, threads: int
+    ) -> LatentDecode:
+        """decode, in a thread of its own (and `threads` - 1 helpers), whose rows can be used while later ones are decoded."""
+
     def encode(
         self, z: _Int32, y: _Int32, lanes: int, skip: int, min_bytes: int, threads: int
     ) -> tuple[bytes, _Int32, int, dict[str, float]]: ...
+
+class LatentDecode:
+    """A decode that runs. Rows that come before finish() has returned may be of a damaged payload: only its end tells."""
+
+    def rows(self, first: int) -> _Int32:
+        """Waits until more than `first` rows of y are final -> those from `first` on, (k, width, M); none where first is the height.
+
+        Raises:
+            FormatError: the payload is damaged.
+        """
+
+    def finish(self) -> tuple[_Int32, _Int32, dict[str, float]]:
+        """Waits for the end -> what EntropyModel.decode returns. After it both methods raise UsageError."""
 
 class TransformNet:
     """A chain of convolutions, float32, channels last. Immutable, may be shared between threads; weights are packed when it is made.

@@ -4,6 +4,7 @@
 #include "bindings/arrays.hpp"
 #include "bindings/model_tensors.hpp"
 #include "core/context_decoder.hpp"
+#include "core/latent_decode.hpp"
 
 namespace jahp::bind {
 namespace {
@@ -26,6 +27,19 @@ py::dict to_dict(const StageTimes& times) {
 py::tuple to_tuple(const EntropyModel& model, Latents&& l) {
     const py::ssize_t h = l.height, w = l.width, m = model.latents(), hz = l.hyper_height, wz = l.hyper_width, n = model.hyper_latents();
     return py::make_tuple(to_array(std::move(l.z), {hz, wz, n}), to_array(std::move(l.y), {h, w, m}));
+}
+
+// A copy, so that nobody holds memory of a decode that is over.
+py::array_t<std::int32_t> final_rows(LatentDecode& decode, int first) {
+    if (first < 0) throw Error(Fault::usage, "first must be 0 or more");
+    std::vector<std::int32_t> rows;
+    {
+        const py::gil_scoped_release release;
+        const std::span<const std::int32_t> values = decode.rows(first);
+        rows.assign(values.begin(), values.end());
+    }
+    const py::ssize_t w = decode.layout().width, m = decode.model().latents(), n = static_cast<py::ssize_t>(rows.size()) / (w * m);
+    return to_array(std::move(rows), {n, w, m});
 }
 
 }  // namespace
@@ -51,6 +65,14 @@ void register_entropy_model(py::module_& m) {
             },
             py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"))
         .def(
+            "start_decode",
+            [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip, std::size_t min_bytes, int threads) {
+                const py::buffer_info info = payload.request();
+                return std::make_unique<LatentDecode>(model, bytes_view(info, "payload"), layout_of(height, width, lanes, skip, min_bytes), threads);
+            },
+            py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"),
+            py::keep_alive<0, 1>())
+        .def(
             "encode",
             [](const EntropyModel& model, const py::object& z, const py::object& y, int lanes, int skip, std::size_t min_bytes, int threads) {
                 const auto zs = view<std::int32_t>(z, "z", 3), ys = view<std::int32_t>(y, "y", 3);
@@ -75,6 +97,18 @@ void register_entropy_model(py::module_& m) {
                 return py::make_tuple(to_bytes(payload), arrays[1], layout.lanes, to_dict(times));
             },
             py::arg("z"), py::arg("y"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"));
+    py::class_<LatentDecode>(m, "LatentDecode")
+        .def("rows", &final_rows, py::arg("first"))
+        .def("finish", [](LatentDecode& decode) {
+            StageTimes times;
+            Latents latents;
+            {
+                const py::gil_scoped_release release;
+                latents = decode.finish(&times);
+            }
+            const py::tuple arrays = to_tuple(decode.model(), std::move(latents));
+            return py::make_tuple(arrays[0], arrays[1], to_dict(times));
+        });
 }
 
 }  // namespace jahp::bind

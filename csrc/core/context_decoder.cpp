@@ -127,10 +127,17 @@ std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const s
 
 Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads,
                        StageTimes* times) {
+    Latents out;
+    decode_latents(model, payload, layout, threads, out, times, {});
+    return out;
+}
+
+void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads, Latents& out,
+                    StageTimes* times, const RowsFinal& rows_final) {
     check_layout(layout, threads);
     check_lanes(layout.lanes);
     const int m = model.latents(), n = model.hyper_latents();
-    Latents out;
+    out = {};
     out.height = layout.height;
     out.width = layout.width;
     if (n > 0) {
@@ -152,6 +159,7 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
     const bool form_a = model.form() == Form::a;
     const int mean_bits = model.mean_bits();
     const std::int64_t limit = form_a ? kMaxSymbol : std::int64_t{kMaxSymbol} << mean_bits;
+    int final = 0;
     steps.walk(out, [&](std::span<const Position> positions, std::span<const Symbol> symbols) {
         const Symbol* symbol = symbols.data();
         for (const Position at : positions) {
@@ -169,9 +177,12 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
             symbol += m;
             steps.net().reveal(at, y);
         }
+        if (!rows_final || positions.empty()) return;
+        const int rows = steps.net().order().rows_done(positions.back());
+        if (rows > final) rows_final(rows);
+        final = std::max(final, rows);
     });
     coder.finish(layout.min_bytes);
-    return out;
 }
 
 std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, StreamLayout& layout, int threads,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -38,6 +39,14 @@ std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const s
 // Throws Error(format) for a damaged payload, Error(usage) for an impossible layout. threads >= 1.
 Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads,
                        StageTimes* times = nullptr);
+
+// Told while latents are decoded, by the thread that decodes: all arrays have their size and their place, and rows [0, rows) of y will
+// not change any more. `rows` rises from call to call. What it throws ends the decode.
+using RowsFinal = std::function<void(int rows)>;
+
+// The same into `out`, whose arrays are replaced.
+void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads, Latents& out,
+                    StageTimes* times, const RowsFinal& rows_final);
 
 // Encodes z and y. Form A: y is ŷ already, all positions are treated in parallel. Form B: y is the wanted value times
 // 2^mean_bits. Where residuals are rounded (form B) or symbols skipped, y is replaced by what the decoder will see, in

@@ -65,7 +65,9 @@ class DirectConv final : public TransformLayer {
 // Output row 2 m + p takes kernel rows 4, 2, 0 (p = 0) or 3, 1 of the input rows m - 1, m, m + 1 or m, m + 1; columns likewise.
 class OverlapAdd final : public TransformLayer {
   public:
-    OverlapAdd(const ConvTensors& t, Isa isa) : TransformLayer(25 * t.outputs, t.outputs), slope_(t.slope), bias_(t.bias.begin(), t.bias.end()), gdn_(t, isa) {}
+    OverlapAdd(const ConvTensors& t, Isa isa) : TransformLayer(25 * t.outputs, t.outputs), slope_(t.slope), bias_(t.bias.begin(), t.bias.end()), gdn_(t, isa) {
+        bias_.insert(bias_.end(), t.bias.begin(), t.bias.end());
+    }
 
     int output_size(int size) const override { return 2 * size; }
     int unit_rows() const override { return 2; }
@@ -79,29 +81,44 @@ class OverlapAdd final : public TransformLayer {
             const int m = first + item / pieces, column = item % pieces * kPositions, n = std::min(kPositions, in.width() - column);
             for (int p = 0; p < 2; ++p) {
                 float* const to = out.row(2 * m + p) + 2 * column * out.stride();
-                sums(in, m, p, column, n, to, out.stride());
+                outputs() == 3 ? sums<3>(in, m, p, column, n, to, out.stride()) : sums<0>(in, m, p, column, n, to, out.stride());
                 gdn_.run(to, 2 * n, scratch[static_cast<std::size_t>(thread)]);
             }
         });
     }
 
   private:
+    // Outputs 2 j and 2 j + 1 take the products of kernel columns 0 and 1 of input j + 1, 2 and 3 of input j, and 4 of input j - 1, which
+    // lie beside one another. kOutputs: outputs(), where the compiler is to know it.
+    template <int kOutputs>
+    static constexpr int kGroup = kOutputs > 0 ? kOutputs : 1;
+
+    template <int kOutputs>
     void sums(const RowBuffer& in, int m, int p, int column, int n, float* to, std::ptrdiff_t stride) const {
-        const int c = outputs();
-        for (int j = 0; j < n; ++j)
-            for (int q = 0; q < 2; ++q, to += stride)
-                for (int o = 0; o < c; ++o) {
-                    float sum = bias_[static_cast<std::size_t>(o)];
-                    for (int kv = 4 - p; kv >= 0; kv -= 2) {
-                        const float* const row = in.row_or_zeros(m + 1 - kv / 2) + (column + j) * in.stride() + kv * 5 * c + o;
-                        for (int kh = 4 - q; kh >= 0; kh -= 2) sum += row[(1 - kh / 2) * in.stride() + kh * c];
-                    }
-                    to[o] = sum > 0 ? sum : sum * slope_;
+        const int c = kOutputs > 0 ? kOutputs : outputs();
+        const std::ptrdiff_t step = in.stride();
+        const float* rows[3];
+        const int taps = 3 - p;
+        for (int t = 0; t < taps; ++t) rows[t] = in.row_or_zeros(m + 1 - (4 - p - 2 * t) / 2) + column * step + (4 - p - 2 * t) * 5 * c;
+        for (int j = 0; j < n; ++j, to += 2 * stride)
+            for (int first = 0; first < 2 * c; first += 2 * kGroup<kOutputs>) {
+                float sum[2 * kGroup<kOutputs>];
+                for (int o = 0; o < 2 * kGroup<kOutputs>; ++o) sum[o] = bias_[static_cast<std::size_t>(first + o)];
+                for (int t = 0; t < taps; ++t) {
+                    const float* const at = rows[t] + j * step + first;
+                    for (int o = 0; o < 2 * kGroup<kOutputs>; ++o) sum[o] += at[step + o];
+                    for (int o = 0; o < 2 * kGroup<kOutputs>; ++o) sum[o] += at[2 * c + o];
+                    for (int o = 0; o < (kOutputs > 0 ? kOutputs : std::min(2, c - first)); ++o) sum[o] += at[4 * c - step + o];
                 }
+                for (int o = 0; o < 2 * kGroup<kOutputs>; ++o) {
+                    const int channel = first + o;
+                    to[channel < c ? channel : stride - c + channel] = sum[o] > 0 ? sum[o] : sum[o] * slope_;
+                }
+            }
     }
 
     float slope_;
-    std::vector<float> bias_;
+    std::vector<float> bias_;  // twice: of two columns
     Gdn gdn_;
 };
 

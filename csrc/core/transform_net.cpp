@@ -95,6 +95,8 @@ void TransformStream::push(std::span<const float> rows, int threads, std::vector
         throw Error(Fault::usage, "more than the " + std::to_string(in.height()) + " rows of the map");
     ThreadTeam team(threads);
     scratch_.resize(std::max(scratch_.size(), static_cast<std::size_t>(team.size())));
+    out.reserve(out.size() + static_cast<std::size_t>(rows_.back().width()) * static_cast<std::size_t>(net_.outputs()) *
+                                 static_cast<std::size_t>(count == static_cast<std::size_t>(in.height()) ? rows_.back().height() : 0));
     const float* from = rows.data();
     for (auto left = static_cast<int>(count); left > 0;) {
         const int n = std::min(left, room());

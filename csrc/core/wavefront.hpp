@@ -32,6 +32,12 @@ class Wavefront {
     // Positions of step t.
     int count(int t) const { return slope_ == 0 ? width_ : std::max(0, last(t) - first(t) + 1); }
 
+    // Rows that are complete once the step of `at` and those before it are done.
+    int rows_done(Position at) const {
+        const int t = at.column + slope_ * at.row - (width_ - 1);
+        return slope_ == 0 ? at.row + 1 : t < 0 ? 0 : std::min(height_, t / slope_ + 1);
+    }
+
     void append(int t, std::vector<Position>& out) const {
         if (slope_ == 0) {
             for (int c = 0; c < width_; ++c) out.push_back({t, c});

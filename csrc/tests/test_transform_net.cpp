@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/transform_net.hpp"
+
+#include <cmath>
+#include <deque>
+#include <limits>
+
+#include "tests/check.hpp"
+#include "tests/random_floats.hpp"
+#include "tests/random_model.hpp"
+
+namespace jahp::test {
+namespace {
+
+enum class After { nothing, relu, leaky, gdn, inverse_gdn };
+
+// A chain with its own tensors, and what it gives in doubles as the textbook has it.
+class RandomNet {
+  public:
+    explicit RandomNet(std::uint32_t seed) : random_(seed) {}
+
+    RandomNet& conv(int inputs, int outputs, int kernel, int stride, After after) { return add(false, inputs, outputs, kernel, stride, after); }
+    RandomNet& deconv(int inputs, int outputs, After after) { return add(true, inputs, outputs, 5, 2, after); }
+
+    TransformNet build(Isa isa) const { return {layers_, isa}; }
+    std::vector<ConvTensors>& layers() { return layers_; }
+
+    std::vector<double> textbook(std::span<const float> x, int h, int w) const {
+        std::vector<double> in(x.begin(), x.end());
+        for (const ConvTensors& t : layers_) {
+            const int oh = t.transposed ? 2 * h : (h - 1) / t.stride + 1, ow = t.transposed ? 2 * w : (w - 1) / t.stride + 1;
+            std::vector<double> out(size(oh, ow, t.outputs));
+            for (std::size_t i = 0; i < out.size(); ++i) out[i] = t.bias[i % static_cast<std::size_t>(t.outputs)];
+            const int half = t.kernel / 2;
+            for (int r = 0; r < (t.transposed ? h : oh); ++r)
+                for (int c = 0; c < (t.transposed ? w : ow); ++c)
+                    for (int i = 0; i < t.kernel * t.kernel; ++i) {
+                        const int fr = r * t.stride - half + i / t.kernel, fc = c * t.stride - half + i % t.kernel;  // of the larger map
+                        if (fr < 0 || fc < 0 || fr >= (t.transposed ? oh : h) || fc >= (t.transposed ? ow : w)) continue;
+                        tap(t, i, in.data() + (t.transposed ? size(r * w + c, t.inputs) : size(fr * w + fc, t.inputs)),
+                            out.data() + (t.transposed ? size(fr * ow + fc, t.outputs) : size(r * ow + c, t.outputs)));
+                    }
+            for (std::size_t p = 0; p < size(oh, ow); ++p) after(t, out.data() + p * static_cast<std::size_t>(t.outputs));
+            in = std::move(out);
+            h = oh;
+            w = ow;
+        }
+        return in;
+    }
+
+    Random& random() { return random_; }
+
+  private:
+    static std::size_t size(int a, int b, int c = 1) { return static_cast<std::size_t>(a) * static_cast<std::size_t>(b) * static_cast<std::size_t>(c); }
+
+    static void tap(const ConvTensors& t, int k, const double* in, double* out) {
+        const auto all = static_cast<std::size_t>(t.kernel * t.kernel);
+        for (int o = 0; o < t.outputs; ++o)
+            for (int i = 0; i < t.inputs; ++i)
+                out[o] += in[i] * t.weight[(t.transposed ? size(i, t.outputs) + static_cast<std::size_t>(o) : size(o, t.inputs) + static_cast<std::size_t>(i)) * all +
+                                           static_cast<std::size_t>(k)];
+    }
+
+    static void after(const ConvTensors& t, double* y) {
+        std::vector<double> x(y, y + t.outputs);
+        for (int o = 0; o < t.outputs; ++o) {
+            if (y[o] < 0) y[o] *= t.slope;
+            if (t.gamma.empty()) continue;
+            double norm = t.beta[static_cast<std::size_t>(o)];
+            for (int i = 0; i < t.outputs; ++i) norm += t.gamma[size(o, t.outputs) + static_cast<std::size_t>(i)] * x[static_cast<std::size_t>(i)] * x[static_cast<std::size_t>(i)];
+            y[o] = t.inverse ? y[o] * std::sqrt(norm) : y[o] / std::sqrt(norm);
+        }
+    }
+
+    std::span<const float> tensor(std::size_t count, float limit, bool positive = false) {
+        kept_.push_back(random_floats(random_, count, limit));
+        for (float& v : kept_.back())
+            if (positive) v = std::abs(v);
+        return kept_.back();
+    }
+
+    RandomNet& add(bool transposed, int inputs, int outputs, int kernel, int stride, After after) {
+        ConvTensors t;
+        t.name = "layer";
+        t.transposed = transposed;
+        t.inputs = inputs;
+        t.outputs = outputs;
+        t.kernel = kernel;
+        t.stride = stride;
+        t.weight = tensor(size(inputs, outputs, kernel * kernel), 2 / std::sqrt(static_cast<float>(inputs * kernel * kernel)));
+        t.bias = tensor(size(outputs, 1), 0.5f);
+        t.slope = after == After::relu ? 0.0f : after == After::leaky ? 0.01f : 1.0f;
+        if (after == After::gdn || after == After::inverse_gdn) {
+            t.gamma = tensor(size(outputs, outputs), 0.2f / static_cast<float>(outputs), true);
+            t.beta = tensor(size(outputs, 1), 1, true);
+            for (float& v : kept_.back()) v += 0.5f;
+            t.inverse = after == After::inverse_gdn;
+        }
+        layers_.push_back(t);
+        return *this;
+    }
+
+    Random random_;
+    std::deque<std::vector<float>> kept_;
+    std::vector<ConvTensors> layers_;
+};
+
+// Pushed `strip` rows at a time; 0: all at once.
+std::vector<float> run(const TransformNet& net, std::span<const float> x, int h, int w, int threads, int strip) {
+    TransformStream stream(net, h, w);
+    std::vector<float> out;
+    const std::size_t pitch = x.size() / static_cast<std::size_t>(h);
+    for (int r = 0; r < h;) {
+        const int n = strip == 0 ? h : std::min(strip, h - r);
+        stream.push(x.subspan(static_cast<std::size_t>(r) * pitch, static_cast<std::size_t>(n) * pitch), threads, out);
+        r += n;
+    }
+    stream.finish();
+    return out;
+}
+
+void check(RandomNet& net, int h, int w) {
+    const auto inputs = static_cast<std::size_t>(net.layers().front().inputs);
+    const auto x = random_floats(net.random(), static_cast<std::size_t>(h * w) * inputs, 1);
+    const std::vector<double> want = net.textbook(x, h, w);
+    double most = 0;
+    for (const double v : want) most = std::max(most, std::abs(v));
+    for (const Isa isa : all_isas()) {
+        const TransformNet built = net.build(isa);
+        const std::vector<float> got = run(built, x, h, w, 1, 0);
+        CHECK_EQ(got.size(), want.size());
+        CHECK_EQ(built.output_size(h) * built.output_size(w) * built.outputs(), static_cast<int>(got.size()));
+        double worst = 0;
+        for (std::size_t i = 0; i < std::min(got.size(), want.size()); ++i) worst = std::max(worst, std::abs(got[i] - want[i]));
+        CHECK(worst <= 1e-5 * most);
+        if (!(worst <= 1e-5 * most)) std::cout << "  " << isa_name(isa) << ' ' << h << 'x' << w << ": " << worst << " of " << most << '\n';
+        for (const int strip : {1, 3, 8}) CHECK(run(built, x, h, w, 1 + strip / 3, strip) == got);
+    }
+}
+
+}  // namespace
+
+TEST(single_layers_against_the_textbook) {
+    std::uint32_t seed = 1;
+    for (const auto& [h, w] : {std::pair{1, 1}, {2, 3}, {4, 4}, {5, 9}, {17, 7}, {1, 40}, {13, 1}})
+        for (const auto& [in, out] : {std::pair{3, 24}, {8, 8}, {20, 37}, {37, 3}, {5, 6}, {16, 64}}) {
+            check(RandomNet(++seed).conv(in, out, 5, 2, After::gdn), h, w);
+            check(RandomNet(++seed).deconv(in, out, After::inverse_gdn), h, w);
+            check(RandomNet(++seed).conv(in, out, 3, 1, After::leaky), h, w);
+            check(RandomNet(++seed).conv(in, out, 3, 2, After::relu), h, w);
+            check(RandomNet(++seed).conv(in, out, 1, 1, After::nothing), h, w);
+            check(RandomNet(++seed).deconv(in, out, After::leaky), h, w);
+            check(RandomNet(++seed).conv(in, out, 5, 2, After::relu), h, w);
+        }
+}
+
+TEST(the_published_widths) {
+    check(RandomNet(1).conv(96, 192, 5, 2, After::gdn), 9, 11);
+    check(RandomNet(2).deconv(192, 64, After::inverse_gdn), 5, 6);
+    check(RandomNet(3).deconv(320, 192, After::inverse_gdn), 3, 4);
+    check(RandomNet(4).deconv(192, 3, After::nothing), 6, 50);
+    check(RandomNet(5).conv(192, 192, 3, 1, After::leaky), 6, 5);
+}
+
+TEST(chains_by_strips_and_threads) {
+    RandomNet g_a(1), g_s(2);
+    g_a.conv(3, 16, 5, 2, After::gdn).conv(16, 16, 5, 2, After::gdn).conv(16, 16, 5, 2, After::gdn).conv(16, 24, 5, 2, After::nothing);
+    g_s.deconv(24, 16, After::inverse_gdn).deconv(16, 16, After::inverse_gdn).deconv(16, 16, After::inverse_gdn).deconv(16, 3, After::nothing);
+    check(g_a, 145, 83);
+    check(g_s, 11, 7);
+    for (RandomNet* net : {&g_a, &g_s}) {
+        const int h = net == &g_a ? 208 : 13, w = net == &g_a ? 48 : 40;  // more rows than the buffers hold
+        const auto x = random_floats(net->random(), static_cast<std::size_t>(h * w * net->layers().front().inputs), 1);
+        for (const Isa isa : all_isas()) {
+            const TransformNet built = net->build(isa);
+            const std::vector<float> whole = run(built, x, h, w, 1, 0);
+            for (int threads = 1; threads <= 8; ++threads) CHECK(run(built, x, h, w, threads, 5 * threads - 4) == whole);
+        }
+    }
+}
+
+TEST(an_output_depends_on_its_own_inputs_alone) {
+    // The upper left of a larger map, up to where the border is felt.
+    RandomNet net(3);
+    net.deconv(16, 16, After::inverse_gdn).deconv(16, 3, After::nothing);
+    const int h = 21, w = 30, less = 9;
+    const auto x = random_floats(net.random(), static_cast<std::size_t>(h * w * 16), 1);
+    std::vector<float> part;
+    for (int r = 0; r < less; ++r) part.insert(part.end(), x.begin() + r * w * 16, x.begin() + (r * w + less) * 16);
+    for (const Isa isa : all_isas()) {
+        const TransformNet built = net.build(isa);
+        const auto whole = run(built, x, h, w, 2, 0), some = run(built, part, less, less, 1, 2);
+        for (int r = 0; r < 4 * (less - 5); ++r)
+            for (int i = 0; i < 4 * (less - 5) * 3; ++i) CHECK_EQ(some[static_cast<std::size_t>(r * 4 * less * 3 + i)], whole[static_cast<std::size_t>(r * 4 * w * 3 + i)]);
+    }
+}
+
+TEST(extremes_stay_values) {
+    RandomNet net(4);
+    net.deconv(16, 16, After::inverse_gdn).deconv(16, 16, After::inverse_gdn).deconv(16, 3, After::nothing);
+    const float infinity = std::numeric_limits<float>::infinity();
+    for (const float extreme : {1e30f, -1e38f, 32767.0f * 65536, infinity, -infinity, std::numeric_limits<float>::quiet_NaN(), 1e-42f}) {
+        std::vector<float> x(6 * 6 * 16);
+        for (std::size_t i = 0; i < x.size(); i += 7) x[i] = extreme;
+        for (const Isa isa : all_isas()) CHECK_EQ(run(net.build(isa), x, 6, 6, 2, 1).size(), std::size_t{48 * 48 * 3});
+    }
+}
+
+TEST(what_is_refused) {
+    const Isa isa = best_isa();
+    CHECK_FAULT(model, "a transform needs a layer", TransformNet({}, isa));
+    CHECK_FAULT(model, "the layer before it has 16", RandomNet(1).deconv(8, 16, After::nothing).deconv(8, 3, After::nothing).build(isa));
+    const auto broken = [&](auto change) {
+        RandomNet net(1);
+        net.deconv(8, 16, After::gdn);
+        change(net.layers().front());
+        net.build(isa);
+    };
+    CHECK_FAULT(model, "weight and bias differ", broken([](ConvTensors& t) { t.bias = t.bias.first(7); }));
+    CHECK_FAULT(model, "weight and bias differ", broken([](ConvTensors& t) { t.weight = t.weight.first(7); }));
+    CHECK_FAULT(model, "gamma and beta", broken([](ConvTensors& t) { t.beta = {}; }));
+    CHECK_FAULT(model, "gamma and beta", broken([](ConvTensors& t) { t.gamma = t.gamma.first(16); }));
+    CHECK_FAULT(model, "a kernel of 3 with stride 2", broken([](ConvTensors& t) { t.kernel = 3; }));
+    CHECK_FAULT(model, "a kernel of 7", broken([](ConvTensors& t) {
+                    t.transposed = false;
+                    t.kernel = 7;
+                }));
+    CHECK_FAULT(model, "channels", broken([](ConvTensors& t) { t.inputs = 0; }));
+    const TransformNet net = RandomNet(1).deconv(8, 16, After::gdn).build(isa);
+    CHECK_FAULT(usage, "impossible", TransformStream(net, 0, 4));
+    CHECK_FAULT(usage, "impossible", TransformStream(net, 4, (1 << 20) + 1));
+    TransformStream stream(net, 3, 2);
+    const std::vector<float> rows(4 * 2 * 8);
+    std::vector<float> out;
+    CHECK_FAULT(usage, "threads", stream.push(rows, 0, out));
+    CHECK_FAULT(usage, "more than the 3 rows", stream.push(rows, 1, out));
+    CHECK_FAULT(usage, "rows of 16 values", stream.push(std::span(rows).first(5), 1, out));
+    stream.push(std::span(rows).first(32), 1, out);
+    CHECK_FAULT(usage, "1 of the 3 rows of the map are missing", stream.finish());
+    CHECK_FAULT(usage, "more than the 3 rows", stream.push(std::span(rows).first(32), 1, out));
+    stream.push(std::span(rows).first(16), 1, out);
+    stream.finish();
+    CHECK_EQ(out.size(), std::size_t{6 * 4 * 16});
+}
+
+}  // namespace jahp::test
