@@ -370,3 +370,12 @@ def test_rows_of_damaged_streams(codec, photo_crop):
             for block in codec.decode_rows(forged):
                 rows += len(block)
         assert rows < len(image)
+
+
+def test_rows_that_nobody_wants_any_more(trained):
+    """The decode behind an iterator that is dropped ends with it; the codec goes on."""
+    image = np.tile(photo()[:64], (1, 8, 1))
+    data = trained.encode(image)
+    for _ in range(3):
+        next(iter(trained.decode_rows(data)))
+    assert len(np.concatenate(list(trained.decode_rows(data)))) == 64
