@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BLOCK_ROWS = STRIDE * LATENT_ROWS
 """Rows of an image that go through the transforms at a time."""
 
+OVERLAP_PIXELS = 1 << 20
+"""Smaller images go through g_s nearly whole: their latents are decoded first, by threads that nobody else wants."""
+
 
 class CpuPipeline(EntropyPath):
     """Safe to share between threads. Backend and nets are made when first needed.
@@ -72,8 +75,11 @@ class CpuPipeline(EntropyPath):
     # Decoding
 
     def decode_rows(self, stream: _container.Stream, threads: int) -> Iterator[Pixels]:
-        """(k, W, 3) from top to bottom, while latents of later rows are decoded. Raises FormatError in place of a block."""
-        return self._synthesis(self.decode_integer_rows(stream, threads), stream, threads)
+        """(k, W, 3) from top to bottom; of large images while latents of later rows are decoded. Raises FormatError in place of a block."""
+        if stream.width * stream.height < OVERLAP_PIXELS:
+            return self._synthesis(in_blocks(self.decode_integers(stream, threads)[1], LATENT_ROWS), stream, threads)
+        rows = (block for rows in self.decode_integer_rows(stream, threads) for block in in_blocks(rows, LATENT_ROWS))
+        return self._synthesis(rows, stream, threads)
 
     def _synthesis(self, rows: Iterable[Ints], stream: _container.Stream, threads: int) -> Iterator[Pixels]:
         return self.transforms.synthesis(rows, stream.height, stream.width, stream.quality, self.file.config.frac_bits, threads)
