@@ -22,20 +22,20 @@ double since(std::chrono::steady_clock::time_point start) {
 }
 
 double peak_macs(const std::string& isa_name, int bits, int threads, double seconds) {
-    if (bits != 8 && bits != 16) throw Error(Fault::usage, "bits must be 8 or 16");
+    if (bits != 8 && bits != 16 && bits != 32) throw Error(Fault::usage, "bits must be 8, 16 or 32");
     if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
     if (!(seconds > 0) || seconds > 60) throw Error(Fault::usage, "seconds must be above 0 and at most 60");
     const Isa isa = parse_isa(isa_name.c_str());
-    const std::int32_t limit = bits == 8 ? 127 : 4095;
+    const auto products = [&](std::int64_t rounds) { return bits == 32 ? peak_f32_products(isa, rounds) : peak_products(isa, bits == 8 ? 127 : 4095, rounds); };
     const py::gil_scoped_release release;
     std::atomic<int> waiting{threads};
     std::vector<double> rates(static_cast<std::size_t>(threads));
     const auto measure = [&](std::size_t t) {
-        peak_products(isa, limit, 1 << 12);
+        products(1 << 12);
         for (--waiting; waiting.load() > 0;) std::this_thread::yield();  // all at once, or the ceiling is too high
         const auto start = std::chrono::steady_clock::now();
         std::int64_t done = 0;
-        do done += peak_products(isa, limit, 1 << 14);
+        do done += products(1 << 14);
         while (since(start) < seconds);
         rates[t] = static_cast<double>(done) / since(start);
     };
