@@ -39,30 +39,27 @@ def process(*arguments):
     return int(done.stdout) * 1024
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory, timing):
-    """Size -> (PNG, .jahp)."""
+@pytest.fixture(scope="module", params=SIZES)
+def files(request, tmp_path_factory, timing):
+    """PNG and .jahp of a size."""
     folder = tmp_path_factory.mktemp("sizes")
-    made = {}
-    for name, (height, width) in SIZES.items():
-        png, jahp = folder / f"{width}.png", folder / f"{width}.jahp"
-        image = tiled(height, width) if timing else tiled(height // 16, width // 16)
-        Image.fromarray(image).save(png, compress_level=1)
-        jahp.write_bytes(Codec().encode(image))
-        made[name] = png, jahp
-    return made
+    height, width = SIZES[request.param]
+    image = tiled(height, width) if timing else tiled(height // 16, width // 16)
+    png, jahp = folder / "in.png", folder / "in.jahp"
+    Image.fromarray(image).save(png, compress_level=1)
+    jahp.write_bytes(Codec().encode(image))
+    return request.param, png, jahp
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read as Linux tells it")
 @pytest.mark.parametrize("what", ["encode", "decode"])
-@pytest.mark.parametrize("size", SIZES)
-def test_process(benchmark, files, tmp_path, timing, what, size):
+def test_process(benchmark, files, tmp_path, timing, what):
     benchmark.group = f"jahp {what}, cold"
-    png, jahp = files[size]
+    size, png, jahp = files
     command = ["encode", png, tmp_path / "out.jahp"] if what == "encode" else ["decode", jahp, tmp_path / "out.png"]
     peaks = []
-    rounds = (7 if size == "0.4 MP" else 3) if timing else 1
-    benchmark.pedantic(lambda: peaks.append(process(*command)), rounds=rounds, warmup_rounds=1 if timing else 0)
+    rounds = (7 if size == "0.4 MP" else 2) if timing else 1
+    benchmark.pedantic(lambda: peaks.append(process(*command)), rounds=rounds, warmup_rounds=0)
     assert (tmp_path / command[-1].name).stat().st_size > 0
     if what == "encode":
         assert (tmp_path / "out.jahp").read_bytes() == jahp.read_bytes()
@@ -71,11 +68,10 @@ def test_process(benchmark, files, tmp_path, timing, what, size):
 
 
 @pytest.mark.parametrize("what", ["encode", "decode"])
-@pytest.mark.parametrize("size", SIZES)
-def test_warm(benchmark, files, timing, what, size):
+def test_warm(benchmark, files, timing, what):
     """Inside a process: milliseconds a megapixel, which must not grow with the size."""
     benchmark.group = f"{what}, warm"
-    png, jahp = files[size]
+    _, png, jahp = files
     codec, data = Codec(), jahp.read_bytes()
     with Image.open(png) as image:
         pixels = np.asarray(image)
@@ -83,7 +79,7 @@ def test_warm(benchmark, files, timing, what, size):
     def rows():
         return sum(len(block) for block in codec.decode_rows(data))
 
-    result = benchmark.pedantic(rows if what == "decode" else lambda: codec.encode(pixels), rounds=5 if timing else 1, warmup_rounds=1)
+    result = benchmark.pedantic(rows if what == "decode" else lambda: codec.encode(pixels), rounds=3 if timing else 1, warmup_rounds=1)
     assert result == (len(pixels) if what == "decode" else data)
     if benchmark.enabled:
         benchmark.extra_info["ms per MP"] = round(1e9 * benchmark.stats["median"] / pixels[:, :, 0].size, 1)

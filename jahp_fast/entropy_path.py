@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from jahp_fast import _native, backends
 from jahp_fast import container as _container
+from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import FormatError
 
@@ -59,6 +61,30 @@ class EntropyPath:
     def decode_integers(self, stream: _container.Stream, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         """z and y, channels last, checked, and seconds by stage. Raises FormatError."""
         z, y, times = self.backend.decode(stream.payload, self.layout(stream), threads)
-        if _native.symbol_checksum(z, y) != stream.checksum:
-            raise FormatError(CHECKSUM_ERROR)
+        check_symbols(z, y, stream)
         return z, y, times
+
+    def decode_integer_rows(self, stream: _container.Stream, threads: int) -> Iterator[Ints]:
+        """Rows of y, (k, w, M), while later ones are decoded, where the backend can. The last come when the checksum has been found right.
+
+        Raises FormatError in place of rows.
+        """
+        if not isinstance(self.backend, NativeBackend):
+            yield self.decode_integers(stream, threads)[1]
+            return
+        layout = self.layout(stream)
+        decode = self.backend.start(stream.payload, layout, threads)
+        row = 0
+        while row < layout.height:
+            rows = decode.rows(row)
+            row += len(rows)
+            if row == layout.height:
+                z, y, _ = decode.finish()
+                check_symbols(z, y, stream)
+            yield rows
+
+
+def check_symbols(z: Ints, y: Ints, stream: _container.Stream) -> None:
+    """Raises FormatError unless the checksum of the decoded symbols is the stream's."""
+    if _native.symbol_checksum(z, y) != stream.checksum:
+        raise FormatError(CHECKSUM_ERROR)

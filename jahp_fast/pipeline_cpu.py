@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = STRIDE * LATENT_ROWS
 """Rows of an image that go through the transforms at a time."""
+
+OVERLAP_PIXELS = 1 << 20
+"""Smaller images go through g_s nearly whole: their latents are decoded first, by threads that nobody else wants."""
 
 
 class CpuPipeline(EntropyPath):
@@ -72,23 +75,32 @@ class CpuPipeline(EntropyPath):
     # Decoding
 
     def decode_rows(self, stream: _container.Stream, threads: int) -> Iterator[Pixels]:
-        """(k, W, 3) from top to bottom. Raises FormatError before the first block, or behind the last."""
-        _, y, _ = self.decode_integers(stream, threads)
-        return self._synthesis(y, stream, threads)
+        """(k, W, 3) from top to bottom; of large images while latents of later rows are decoded. Raises FormatError in place of a block."""
+        if stream.width * stream.height < OVERLAP_PIXELS:
+            return self._synthesis(in_blocks(self.decode_integers(stream, threads)[1], LATENT_ROWS), stream, threads)
+        rows = (block for rows in self.decode_integer_rows(stream, threads) for block in in_blocks(rows, LATENT_ROWS))
+        return self._synthesis(rows, stream, threads)
 
-    def _synthesis(self, y: Ints, stream: _container.Stream, threads: int) -> Iterator[Pixels]:
-        blocks = in_blocks(y, LATENT_ROWS)
-        return self.transforms.synthesis(blocks, stream.height, stream.width, stream.quality, self.file.config.frac_bits, threads)
+    def _synthesis(self, rows: Iterable[Ints], stream: _container.Stream, threads: int) -> Iterator[Pixels]:
+        return self.transforms.synthesis(rows, stream.height, stream.width, stream.quality, self.file.config.frac_bits, threads)
+
+    def _image(self, y: Ints, stream: _container.Stream, threads: int) -> Pixels:
+        out = np.empty((stream.height, stream.width, 3), np.uint8)
+        row = 0
+        for block in self._synthesis(in_blocks(y, LATENT_ROWS), stream, threads):
+            out[row : row + len(block)] = block
+            row += len(block)
+        return out
 
     def decode_rgb(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> list[Pixels]:
-        """(H, W, 3) uint8 each. Raises FormatError; `labels`: see parallel.each."""
-        return each(lambda stream: _whole(self.decode_rows(stream, threads), stream), streams, labels=labels)
+        """(H, W, 3) uint8 each. Raises FormatError before any transform; `labels`: see parallel.each."""
+        return each(lambda stream: self._image(self.decode_integers(stream, threads)[1], stream, threads), streams, labels=labels)
 
     def decode_timed(self, stream: _container.Stream, threads: int, clock: Clock) -> tuple[Pixels, dict[str, float]]:
         """(H, W, 3) uint8, and seconds of the parts of `latents`; laps latents and g_s."""
         _, y, times = self.decode_integers(stream, threads)
         clock.lap("latents")
-        image = _whole(self._synthesis(y, stream, threads), stream)
+        image = self._image(y, stream, threads)
         clock.lap("g_s")
         return image, times
 
@@ -102,15 +114,6 @@ class CpuPipeline(EntropyPath):
         import torch
 
         return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
-
-
-def _whole(blocks: Iterator[Pixels], stream: _container.Stream) -> Pixels:
-    out = np.empty((stream.height, stream.width, 3), np.uint8)
-    row = 0
-    for block in blocks:
-        out[row : row + len(block)] = block
-        row += len(block)
-    return out
 
 
 def _rounded(x: Floats, bits: int) -> Ints:

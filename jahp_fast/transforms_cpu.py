@@ -178,8 +178,8 @@ class CpuTransforms:
 
 def to_pixels(x: Floats) -> Pixels:
     """Floats, 0 to 1 inside of the range -> uint8, rounded to nearest; what is not a number becomes 0."""
-    scaled = np.nan_to_num(x, nan=0.0, posinf=1.0, neginf=0.0)
-    np.clip(scaled, 0, 1, out=scaled)
+    scaled = np.fmax(x, np.float32(0))  # fmax and fmin pass over what is not a number
+    np.fmin(scaled, np.float32(1), out=scaled)
     scaled *= np.float32(255)
     return np.rint(scaled, out=scaled).astype(np.uint8)
 

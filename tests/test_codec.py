@@ -13,7 +13,7 @@ from PIL import Image
 from support import photo
 
 import jahp_fast
-from jahp_fast import Codec, FormatError, JahpError, UnknownModel, UnsupportedImage, UsageError, _native, container
+from jahp_fast import Codec, FormatError, JahpError, UnknownModel, UnsupportedImage, UsageError, _native, container, pipeline_cpu
 from jahp_fast.entropy.reference import StreamLayout
 
 
@@ -331,7 +331,9 @@ def test_import_is_light(codec, photo_crop):
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_rows_are_the_image(trained, photo_crop):
+@pytest.mark.parametrize("overlap", [False, True])
+def test_rows_are_the_image(trained, photo_crop, overlap, monkeypatch):
+    monkeypatch.setattr(pipeline_cpu, "OVERLAP_PIXELS", 0 if overlap else 1 << 30)
     alpha = np.random.default_rng(0).integers(0, 256, (90, 70, 1), dtype=np.uint8)
     rgb = photo_crop[:90, :70]
     for image in (rgb, rgb[:, :, 1], np.dstack([rgb, alpha]), rgb[:1, :1], rgb[:64], rgb[:65]):
@@ -341,7 +343,9 @@ def test_rows_are_the_image(trained, photo_crop):
         assert np.array_equal(np.concatenate(blocks), trained.decode(data))
 
 
-def test_rows_of_damaged_streams(codec, photo_crop):
+@pytest.mark.parametrize("overlap", [False, True])
+def test_rows_of_damaged_streams(codec, photo_crop, overlap, monkeypatch):
+    monkeypatch.setattr(pipeline_cpu, "OVERLAP_PIXELS", 0 if overlap else 1 << 30)
     image = np.dstack([photo_crop, photo_crop[:, :, :1]])
     data = codec.encode(image)
     for cut in (data[:-1], data[:30], b"", data[:60] + b"x" + data[61:]):
@@ -370,3 +374,13 @@ def test_rows_of_damaged_streams(codec, photo_crop):
             for block in codec.decode_rows(forged):
                 rows += len(block)
         assert rows < len(image)
+
+
+def test_rows_that_nobody_wants_any_more(trained, monkeypatch):
+    """The decode behind an iterator that is dropped ends with it; the codec goes on."""
+    monkeypatch.setattr(pipeline_cpu, "OVERLAP_PIXELS", 0)
+    image = np.tile(photo()[:64], (1, 8, 1))
+    data = trained.encode(image)
+    for _ in range(3):
+        next(iter(trained.decode_rows(data)))
+    assert len(np.concatenate(list(trained.decode_rows(data)))) == 64

@@ -24,6 +24,10 @@ class NativeBackend:
     def decode(self, payload: bytes, layout: StreamLayout, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         return self._model.decode(payload, layout.height, layout.width, layout.lanes, layout.skip, layout.min_bytes, threads)
 
+    def start(self, payload: bytes, layout: StreamLayout, threads: int) -> _native.LatentDecode:
+        """`decode` in threads of its own, whose rows can be had while later ones are decoded."""
+        return self._model.start_decode(payload, layout.height, layout.width, layout.lanes, layout.skip, layout.min_bytes, threads)
+
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         z, y = np.ascontiguousarray(z), np.ascontiguousarray(y)
         return self._model.encode(z, y, layout.lanes, layout.skip, layout.min_bytes, threads)
