@@ -86,6 +86,7 @@ def test_cuda_bindings_check_what_they_are_given(tmp_path):
         ({"skip": 256}, "skip must be"),
         ({"height": 0}, "impossible"),
         ({"min_bytes": -1}, "must not be negative"),
+        ({"payload_bytes": 1 << 31}, "2 GB or more"),
         ({"size_ptr": 2}, "size_ptr is no address"),
     ):
         with pytest.raises(UsageError, match=message):
