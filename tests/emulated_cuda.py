@@ -7,6 +7,7 @@ they are.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -66,6 +67,13 @@ def extension() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def last_counts() -> dict[str, int]:
+    """Of the last launch: blocks an image, whether they were clusters, barriers of a group, products (mma), words stored in blocks."""
+    out = (ctypes.c_int64 * 5)()
+    ctypes.CDLL(extension().__file__).jahp_emulated_counts(out)
+    return dict(zip(("blocks", "cluster", "barriers", "products", "remote_words"), out, strict=True))
 
 
 class EmulatedCuda(CudaBackend):

@@ -5,7 +5,7 @@ import importlib.util
 
 import numpy as np
 import pytest
-from support import Case, random_latents, random_model
+from support import CASES, Case, random_latents, random_model
 
 from jahp_fast.backends.cuda import CudaBackend, check_payload, find_fault
 from jahp_fast.backends.device import STATUS, DeviceResult, check
@@ -14,11 +14,11 @@ from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import FormatError, JahpError, UsageError
 
 built = pytest.mark.skipif(importlib.util.find_spec("jahp_fast._cuda") is None, reason="built without a CUDA compiler")
-JOINT = [Case("mbt2018", form, bits) for form in "AB" for bits in (8, 16)]
-CONTEXT = [Case("mbt2018-context", "A", 8), Case("mbt2018-context", "B", 16)]
+EVERY = [case for case in CASES if case.prob_bits == 15]
+JOINT = Case("mbt2018")
 
 
-def packed(tmp_path, case=JOINT[0], **shape):
+def packed(tmp_path, case=JOINT, **shape):
     from jahp_fast import _cuda
 
     model = random_model(tmp_path / "model.safetensors", case, seed=1, **shape)
@@ -46,7 +46,7 @@ def test_cuda_devices_that_serve():
 
 @built
 def test_cuda_backend_refuses_other_devices(tmp_path):
-    model = random_model(tmp_path / "model.safetensors", JOINT[0], seed=1)
+    model = random_model(tmp_path / "model.safetensors", JOINT, seed=1)
     with pytest.raises(UsageError, match="runs on a CUDA device, not on 'cpu'"):
         CudaBackend(model, "cpu")
     with pytest.raises(UsageError, match=r"^backend 'cuda': .*"):
@@ -54,21 +54,14 @@ def test_cuda_backend_refuses_other_devices(tmp_path):
 
 
 @built
-@pytest.mark.parametrize("architecture", ["bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean"])
-def test_cuda_pack_refuses_models_without_context(tmp_path, architecture):
-    with pytest.raises(UsageError, match="has no context"):
-        packed(tmp_path, Case(architecture))
-
-
-@built
-@pytest.mark.parametrize("case", JOINT + CONTEXT, ids=str)
+@pytest.mark.parametrize("case", EVERY, ids=str)
 def test_cuda_blob_holds_each_weight_once(tmp_path, case):
     cuda, model, blob = packed(tmp_path, case)
     for name in [n for n in model.entropy if n.endswith(".weight")]:
         weight = model.entropy[name]
         used = name.startswith("h_s") <= bool(model.config.hyper_latents)
         changed = weight.copy()
-        changed[-1, -1, 0, 0] ^= 1  # a cell that masks let through
+        changed[-1, -1, 0, 0] ^= 1  # a cell that masks let through, of an output that is used
         other = cuda.pack(model.config.as_native(), dict(model.entropy) | {name: changed})
         assert sum(a != b for a, b in zip(blob, other, strict=True)) == used, name
 
@@ -93,11 +86,17 @@ def test_cuda_bindings_check_what_they_are_given(tmp_path):
         ({"skip": 256}, "skip must be"),
         ({"height": 0}, "impossible"),
         ({"min_bytes": -1}, "must not be negative"),
+        ({"payload_bytes": 1 << 31}, "2 GB or more"),
+        ({"size_ptr": 2}, "size_ptr is no address"),
     ):
         with pytest.raises(UsageError, match=message):
             cuda.decode(blob, 4096, [image | change])
-    with pytest.raises(UsageError, match="model_ptr is no address"):
-        cuda.decode(blob, 100, [image])
+    for change, message in (({"rows_ptr": 0}, "rows_ptr is no address"), ({"shifts_ptr": 6}, "shifts_ptr is no address")):
+        with pytest.raises(UsageError, match=message):
+            cuda.rows(blob, 4096, [image | {"rows_ptr": 4096, "shifts_ptr": 4096} | change])
+    for call in (cuda.decode, cuda.rows):
+        with pytest.raises(UsageError, match="model_ptr is no address"):
+            call(blob, 100, [image])
 
 
 @built
@@ -136,18 +135,19 @@ def test_cuda_status_codes_become_errors(code):
 
 @built
 @pytest.mark.gpu
-@pytest.mark.parametrize("case", JOINT + CONTEXT, ids=str)
+@pytest.mark.parametrize("case", EVERY, ids=str)
 @pytest.mark.parametrize("lanes", [1, 8, 64])
 def test_cuda_decodes_as_native(tmp_path, case, lanes):
     import torch
 
     model = random_model(tmp_path / "model.safetensors", case, seed=2, N=24, M=40)
+    skip = 2 if lanes == 8 and model.config.conditional else 0
     native, cuda = NativeBackend(model), CudaBackend(model)
     payloads, layouts, latents = [], [], []
     for seed, (height, width) in enumerate([(1, 1), (9, 2), (20, 30), (32, 48)]):
         z, y = random_latents(model, height, width, seed, 0.02)
-        payload, seen, _, _ = native.encode(z, y, StreamLayout(height, width, lanes), 1)
-        layouts.append(StreamLayout(height, width, lanes))
+        payload, seen, _, _ = native.encode(z, y, StreamLayout(height, width, lanes, skip), 1)
+        layouts.append(StreamLayout(height, width, lanes, skip))
         payloads.append(payload)
         latents.append((z, seen))
         z_back, y_back, _ = cuda.decode(payload, layouts[-1], 1)
@@ -155,6 +155,12 @@ def test_cuda_decodes_as_native(tmp_path, case, lanes):
         assert np.array_equal(y_back, seen)
         with pytest.raises(FormatError):
             cuda.decode(payload[:-2], layouts[-1], 1)
+        assert cuda.encode(z, y, layouts[-1], 1)[0] == payload
+        room = torch.from_numpy(np.frombuffer(payload + bytes(999), np.uint8).copy()).cuda()
+        for size, code in ((len(payload), 0), (0, 1), (-1, 11), (len(room) + 1, 11)):
+            result = cuda.start_sized(room, torch.tensor([size], dtype=torch.int32, device="cuda"), layouts[-1])
+            assert result.status[0].item() == code
+            assert code or np.array_equal(result.y.cpu().numpy(), seen)
     on_device = [torch.from_numpy(np.frombuffer(p, np.uint8).copy()).cuda() for p in payloads]
     for result, (z, seen) in zip(cuda.start_batch(on_device * 5, layouts * 5), latents * 5, strict=True):
         check(result)

@@ -129,6 +129,7 @@ Job decode_job(const DeviceModel& model, const py::dict& from) {
     job.min_bytes = from["min_bytes"].cast<std::int64_t>();
     job.payload_bytes = from["payload_bytes"].cast<std::int64_t>();
     if (job.payload_bytes < 0 || job.min_bytes < 0) throw Error(Fault::usage, "payload_bytes and min_bytes must not be negative");
+    if (job.payload_bytes > INT32_MAX) throw Error(Fault::usage, "a payload of 2 GB or more cannot be decoded on a device");
     if (job.payload_bytes > 0) job.payload_dev = address_of<const std::uint8_t>(from, "payload_ptr", 1);
     if (from.contains("size_ptr")) job.size_dev = address_of<const std::int32_t>(from, "size_ptr", 4);
     return job;

@@ -82,8 +82,8 @@ struct Coder {
     int lane;
     std::int64_t bytes = 0;  // of the payload
     std::uint32_t state[2] = {kLeastState, kLeastState};
-    std::int64_t word = 0, words = 0, escape = 0, escapes = 0;  // read so far, and how many there are
-    std::int64_t filled = 0;                                    // words that have been in the ring
+    std::int32_t word = 0, words = 0, escape = 0, escapes = 0;  // read so far, and how many there are
+    std::int32_t filled = 0;                                    // words that have been in the ring
     std::uint32_t pending[kRefill / 64] = {};                   // those behind them
     const std::uint8_t *word_bytes = nullptr, *escape_bytes = nullptr;
     std::int64_t symbols = 0;  // of the sources before this one
@@ -94,7 +94,9 @@ struct Coder {
     TableRow next[2] = {};
     bool next_coded[2] = {};
     std::int32_t behind[2] = {-1, -1};
-    int position = 0, base = 0, ahead_position = 0, ahead_base = 0;
+    int position = 0, base = 0, ahead_positions = 0, ahead_base = 0;  // ahead_positions: left
+    const std::int32_t* ahead_rows = nullptr;                         // of the position
+    std::int32_t* out = nullptr;
 
     JAHP_DEVICE Coder(const DeviceModel& m, const TableRow* t, const Words4* n, const Job& j, std::uint32_t* r, int l)
         : model(m), table(t), nodes(n), job(j), ring(r), lane(l) {}
@@ -130,11 +132,11 @@ struct Coder {
     }
 
     JAHP_DEVICE void open_sections(std::int64_t claimed, std::int64_t states) {
-        escapes = claimed;
+        escapes = static_cast<std::int32_t>(claimed);
         escape_bytes = job.payload_dev + 4;
         const std::uint8_t* state_bytes = escape_bytes + 2 * escapes;
         word_bytes = state_bytes + states;
-        words = (job.payload_dev + bytes - word_bytes) / 2;
+        words = static_cast<std::int32_t>((job.payload_dev + bytes - word_bytes) / 2);
         for (int half = 0; half < 2; ++half) {
             const int own = lane + 32 * half;
             const std::uint8_t* s = state_bytes + 4 * own;
@@ -146,8 +148,9 @@ struct Coder {
     JAHP_DEVICE void load_pending() {
         JAHP_UNROLL
         for (int i = 0; i < kRefill / 64; ++i) {
-            const std::int64_t at = filled + 64 * i + 2 * lane;
-            const std::uint32_t low = at < words ? byte_word(word_bytes + 2 * at) : 0, high = at + 1 < words ? byte_word(word_bytes + 2 * at + 2) : 0;
+            const std::int32_t at = filled + 64 * i + 2 * lane;
+            const auto word_at = [&](std::int32_t i) { return i < words ? byte_word(word_bytes + std::int64_t{2} * i) : 0; };
+            const std::uint32_t low = word_at(at), high = word_at(at + 1);
             pending[i] = low | high << 16;
         }
     }
@@ -170,19 +173,27 @@ struct Coder {
             next_coded[h] = behind[h] >= 0;
             if (next_coded[h]) next[h] = table[behind[h]];
             const int c = ahead_base + 32 * h + lane;
-            behind[h] = lane < width && c < source.channels && ahead_position < source.positions ? source.row(ahead_position, c) : -1;
+            behind[h] = -1;
+            if (lane < width && c < source.channels && ahead_positions > 0) behind[h] = source.rows == nullptr ? c : load(ahead_rows + c);
         }
         ahead_base += width * kHalves;
-        if (ahead_base >= source.channels) {
-            ahead_base = 0;
-            ++ahead_position;
-        }
+        if (ahead_base < source.channels) return;
+        ahead_base = 0;
+        if (ahead_rows != nullptr) ahead_rows += source.channels;
+        --ahead_positions;
     }
 
     // Before the first part of a source.
     JAHP_DEVICE void open(const Source& source) {
-        position = base = ahead_position = ahead_base = 0;
+        position = base = ahead_base = 0;
+        ahead_positions = source.positions;
+        ahead_rows = source.rows;
+        out = source.out;
         for (int i = 0; i < 2; ++i) job.lanes == 64 ? look_ahead<2>(source) : look_ahead<1>(source);
+    }
+
+    JAHP_DEVICE void note(const Source& source, int c, std::int32_t status) {
+        if (fault == kNoFault) fault = fault_of(symbols + static_cast<std::int64_t>(position) * source.channels + c, status);
     }
 
     // The codes of positions up to `end`: an entry's number, or kEscapedCode and 16 bits.
@@ -229,35 +240,35 @@ struct Coder {
                 needing[h] = ballot(kAllLanes, coded[h] && x[h] < kLeastState);
                 escaping[h] = ballot(kAllLanes, coded[h] && k[h] == rows[h].size);
             }
-            const std::int64_t first_symbol = symbols + static_cast<std::int64_t>(position) * source.channels + base + lane;
             JAHP_UNROLL
             for (int h = 0; h < kHalves; ++h) {
+                const int c = base + 32 * h + lane;
                 if (needing[h] >> lane & 1) {
-                    const std::int64_t at = word + popcount(needing[h] & before);
+                    const std::int32_t at = word + popcount(needing[h] & before);
                     const std::uint16_t bits = load(reinterpret_cast<const std::uint16_t*>(ring) + (static_cast<std::uint32_t>(at) & (kRingWords - 1)));
                     x[h] = x[h] << 16 | bits;
-                    if (at >= words && fault == kNoFault) fault = fault_of(first_symbol + 32 * h, kWordsEnd);
+                    if (at >= words) note(source, c, kWordsEnd);
                 }
                 word += popcount(needing[h]);
                 state[h] = x[h];
                 std::int32_t result = k[h];
                 if (escaping[h] != 0) {
-                    const std::int64_t at = escape + popcount(escaping[h] & before);
+                    const std::int32_t at = escape + popcount(escaping[h] & before);
                     escape += popcount(escaping[h]);
                     if (escaping[h] >> lane & 1) {
                         const bool there = at < escapes;
-                        result = kEscapedCode | static_cast<std::int32_t>(there ? byte_word(escape_bytes + 2 * at) : 0);
-                        if (!there && fault == kNoFault) fault = fault_of(first_symbol + 32 * h, kEscapesEnd);
+                        result = kEscapedCode | static_cast<std::int32_t>(there ? byte_word(escape_bytes + std::int64_t{2} * at) : 0);
+                        if (!there) note(source, c, kEscapesEnd);
                     }
                 }
-                if (coded[h]) store(source.out + position * source.stride + base + 32 * h + lane, result);
+                if (coded[h]) store(out + c, result);
             }
             if (word + 32 * kHalves > filled) refill();
             base += width;
-            if (base >= source.channels) {
-                base = 0;
-                ++position;
-            }
+            if (base < source.channels) continue;
+            base = 0;
+            out += source.stride;
+            ++position;
         }
     }
 
@@ -271,7 +282,7 @@ struct Coder {
             code = kEscapesLeft;
             return;
         }
-        const std::uint8_t *left = word_bytes + 2 * word, *end = job.payload_dev + bytes;
+        const std::uint8_t *left = word_bytes + std::int64_t{2} * word, *end = job.payload_dev + bytes;
         if (left == end) return;
         bool bad = bytes != job.min_bytes;
         for (const std::uint8_t* p = left + lane; p < end && !bad; p += 32) bad = *p != 0;

@@ -36,7 +36,7 @@ struct Cells {
 struct Job {
     const std::uint8_t* payload_dev;
     const std::int32_t* size_dev;     // the payload's bytes, on the device; null: they are payload_bytes
-    std::int64_t payload_bytes, min_bytes;  // payload_bytes: at most, if size_dev is given
+    std::int64_t payload_bytes, min_bytes;  // payload_bytes: below 2^31; at most, if size_dev is given
     std::uint8_t* workspace_dev;  // 256-byte aligned; what it holds does not matter, but for the first 4 bytes: 0
     std::int32_t *z_dev, *y_dev;  // (hz, wz, N) and (h, w, M); encoding: inputs, y times 2^mean_bits in form B, and y becomes what a decoder sees
     std::int32_t *rows_dev, *shifts_dev;  // null: decode. Encoding: (h, w, M), of each symbol the table's row (-1: not coded) and what the

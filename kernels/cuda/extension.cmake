@@ -2,7 +2,7 @@
 include(CheckLanguage)
 check_language(CUDA)
 find_package(CUDAToolkit QUIET)
-if(NOT CMAKE_CUDA_COMPILER OR NOT TARGET CUDA::cudart_static)
+if(NOT CMAKE_CUDA_COMPILER OR NOT TARGET CUDA::cudart_static OR CUDAToolkit_VERSION VERSION_LESS 12.1)  # parameters beyond 4 KB
   return()
 endif()
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)

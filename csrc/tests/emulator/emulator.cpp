@@ -77,6 +77,7 @@ struct Grid::Impl {
     std::size_t used = 0;
     std::vector<int> ready;
     int current = 0, ended = 0;
+    std::int64_t remote_words = 0;
     std::string failure;
     bool stopping = false;
     const std::function<void()>* kernel = nullptr;
@@ -263,6 +264,7 @@ std::string Grid::run(const std::function<void()>& kernel) {
     g.groups.assign(size(g.shape.blocks / g.shape.group), {});
     g.ready.clear();
     g.ended = 0;
+    g.remote_words = 0;
     g.failure.clear();
     for (Cell& cell : g.cells)
         if (cell.write.thread != kOutside) cell = Cell{};
@@ -295,6 +297,14 @@ std::string Grid::run(const std::function<void()>& kernel) {
     return g.failure;
 }
 
+Counts Grid::counts() const {
+    Counts out;
+    for (const Meeting& group : impl_->groups) out.group_barriers = std::max<std::int64_t>(out.group_barriers, group.passed);
+    for (const WarpState& warp : impl_->warps) out.products += warp.products;
+    out.remote_words = impl_->remote_words;
+    return out;
+}
+
 int thread_index() { return running->current % running->shape.threads; }
 int thread_count() { return running->shape.threads; }
 int block_index() { return running->block_of(running->current); }
@@ -309,6 +319,7 @@ void* there(void* p, int rank, Where where) {
     if (g.groups[static_cast<std::size_t>(group)].passed == 0) g.fail(at(where) + ": another block's memory before it is known to have started");
     for (int thread = block * g.shape.threads; thread < (block + 1) * g.shape.threads; ++thread)
         if (g.fibers[static_cast<std::size_t>(thread)].ended) g.fail(at(where) + ": the memory of a block that has ended");
+    ++g.remote_words;
     return g.shared[static_cast<std::size_t>(block)] + offset;
 }
 

@@ -25,6 +25,11 @@ struct Shape {
     std::size_t shared;   // bytes a block
 };
 
+// What a run has done: barriers of the group that had most, mma instructions of all warps, words stored in blocks by there().
+struct Counts {
+    std::int64_t group_barriers = 0, products = 0, remote_words = 0;
+};
+
 class Grid {
   public:
     Grid(const Shape& shape, std::uint64_t seed, std::size_t memory);
@@ -37,6 +42,8 @@ class Grid {
 
     // Runs the kernel once for every thread. Returns what went wrong, or nothing.
     std::string run(const std::function<void()>& kernel);
+
+    Counts counts() const;  // of the last run
 
     struct Impl;
 

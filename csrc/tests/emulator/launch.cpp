@@ -16,8 +16,12 @@
 namespace {
 
 std::string last_message;
+std::int64_t last_counts[5];
 
 }  // namespace
+
+// Of the last launch: blocks an image, whether they were clusters, and emulator::Counts.
+extern "C" __attribute__((visibility("default"))) void jahp_emulated_counts(std::int64_t* out) { std::copy_n(last_counts, 5, out); }
 
 const char* cudaGetErrorString(cudaError_t) { return last_message.c_str(); }
 
@@ -86,6 +90,9 @@ cudaError_t context_decode(const DeviceModel& model, const std::uint8_t* model_d
         const auto kernel = [&](auto group) { decode_images(launch, group, emulator::shared_memory()); };
         last_message = grid.run([&] { cluster ? kernel(EmulatedGroup<true>{}) : kernel(EmulatedGroup<false>{}); });
         if (!last_message.empty()) return cudaErrorUnknown;
+        const auto [barriers, products, remote_words] = grid.counts();
+        const std::int64_t counts[] = {launch.blocks, cluster, barriers, products, remote_words};
+        std::copy_n(counts, 5, last_counts);
         for (const Arrays& image : arrays) image.give_back();
         done += launch.images;
     }
