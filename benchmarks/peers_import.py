@@ -75,8 +75,9 @@ def compare(architecture: str, args: argparse.Namespace, folder: Path) -> bool:
         lanes = jahp_fast.info(data).lanes
         excess = payload / row["bytes"] - 1
         sound = sound and (payload - STATE * (lanes - 1)) / row["bytes"] - 1 < LIMIT
+        ours = psnr(codec.decode(data), image)
         print(f"  {row['photo']}: CompressAI {row['bytes']} bytes, {row['psnr']:.3f} dB; "
-              f"ours {payload} bytes, {STATE * lanes} of them states ({100 * excess:+.2f} %), {psnr(codec.decode(data), image):.3f} dB")  # fmt: skip
+              f"ours {payload} bytes, {STATE * lanes} of them states ({100 * excess:+.2f} %), {ours:.3f} dB")  # fmt: skip
     print("  " + report(read, converted, ModelFile(out), photos).text().replace("\n", "\n  "), flush=True)
     return sound
 

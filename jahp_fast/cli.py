@@ -28,6 +28,7 @@ class _Command(Protocol):
 
 # Commands of their own module, imported only when called.
 _MODULES = {
+    "batch": ("jahp_fast.batch.command", "encode or decode whole folders, in parallel; can be interrupted"),
     "demo": ("jahp_fast.evaluate.demo", "encode a photo at three qualities and write a page that compares"),
     "bench": ("jahp_fast.evaluate.bench", "what each stage of encoding and decoding costs on this machine"),
     "eval": ("jahp_fast.evaluate.command", "rate and distortion on a folder of images, beside other codecs"),

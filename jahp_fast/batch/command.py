@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`jahp batch encode|decode SRC DST`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image
+
+from jahp_fast.batch.jobs import JAHP, is_done, jobs, sweep
+from jahp_fast.batch.pool import run_here
+from jahp_fast.batch.progress import Progress
+from jahp_fast.batch.work import Job, Outcome, Task
+from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.integrations.local import settings
+
+JOURNAL = "jahp-batch.jsonl"
+_Executor = Callable[[Task, Iterator[Job], int | None, Callable[[], bool]], Generator[Outcome | None, None, None]]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Encodes every image below SRC, or decodes every .jahp file, into the same folders below DST, in worker processes of one thread "
+        f"each. Files appear whole or not at all; a run that was killed goes on with --resume. DST/{JOURNAL} has a line of JSON for each "
+        "file that failed, and the exit status is 1 if there was one."
+    )
+    parser.add_argument("direction", choices=("encode", "decode"))
+    parser.add_argument("source", metavar="SRC", help="searched in depth; hidden files and folders are left out")
+    parser.add_argument("target", metavar="DST", help="made if it is missing")
+    parser.add_argument("-q", "--quality", type=float, help="of encode: 1 to 8 (default 4)")
+    parser.add_argument("--model", metavar="NAME|FILE", help="a model's name or its .safetensors file (default: mbt2018)")
+    parser.add_argument("--to", metavar="FORMAT", help="of decode: the format's file ending (default png)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
+    parser.add_argument("--resume", action="store_true", help="leave out files that are done: there, not older, same model and quality")
+    parser.add_argument("--ray", action="store_true", help="work on the Ray cluster of RAY_ADDRESS, or a new one on this machine; both "
+                                                           "folders must be on a file system that all nodes share")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    task, model = _task(args)
+    source, target = Path(args.source), Path(args.target)
+    if not source.is_dir():
+        raise UsageError(f"{source} is not a folder")
+    if args.workers is not None and not 1 <= args.workers <= 1024:
+        raise UsageError(f"--workers must be 1 to 1024, not {args.workers}")
+    run_jobs = _executor(args.ray)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise JahpError(f"cannot make {target}: {e.strerror}") from None
+    with _journal(target / JOURNAL, args.resume) as journal, _signals() as stopped:
+        sweep(target)
+        progress = Progress(sum(1 for _ in jobs(task, source, target)))
+        todo = _todo(task, jobs(task, source, target), model, progress if args.resume else None)
+        with contextlib.closing(run_jobs(task, todo, args.workers, stopped)) as outcomes:
+            for outcome in outcomes:
+                if outcome is not None:
+                    _count(outcome, progress, journal)
+                progress.show()
+        progress.clear()
+        return _end(progress, target / JOURNAL, bool(stopped()))
+
+
+def _task(args: argparse.Namespace) -> tuple[Task, bytes]:
+    """The task, and the id of the model that encodes. Raises what Codec raises, before anything is started."""
+    from jahp_fast.codec import Codec
+
+    encode = args.direction == "encode"
+    if args.quality is not None and not encode:
+        raise UsageError("-q is for encode: a decoder takes the quality from the file")
+    if args.to is not None and encode:
+        raise UsageError("--to is for decode")
+    suffix = JAHP if encode else "." + (args.to or "png").lower().removeprefix(".")
+    if not encode and Image.registered_extensions().get(suffix) not in Image.SAVE:
+        raise UsageError(f"Pillow writes no format of the ending {suffix}; png always works")
+    name, models = args.model or "mbt2018", []
+    if args.model and Path(args.model).suffix == ".safetensors":
+        name, models = Path(args.model).stem, [os.path.abspath(args.model)]
+    quality = 4.0 if args.quality is None else args.quality
+    if not encode:
+        from jahp_fast import library
+
+        quality = library.by_name(name, models).config.qualities[0]  # any that the model has: decoders do not use it
+    codec = Codec(name, quality=quality, models=models)
+    return Task(args.direction, settings(name, codec.quality, models), suffix), bytes.fromhex(codec.model_id)
+
+
+def _executor(on_ray: bool) -> _Executor:
+    if not on_ray:
+        return run_here
+    from jahp_fast.integrations.ray import run_on_cluster
+
+    return run_on_cluster
+
+
+@contextlib.contextmanager
+def _journal(path: Path, keep: bool) -> Iterator[IO[str]]:
+    """The journal, emptied unless `keep`; locked, because two runs would sweep away each other's files."""
+    import fcntl
+
+    try:
+        journal = open(path, "a+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+    except OSError as e:
+        raise JahpError(f"cannot write {path}: {e.strerror}") from None
+    with journal:
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise JahpError(f"another jahp batch is writing to {path.parent}") from None
+        if not keep:
+            journal.truncate(0)
+        yield journal
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM has come. The second one ends the process as if there were no handler."""
+    seen: list[int] = []
+
+    def handler(number: int, _: Any) -> None:
+        seen.append(number)
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _todo(task: Task, every: Iterator[Job], model: bytes, progress: Progress | None) -> Iterator[Job]:
+    """The jobs; without those that are done where there is a progress to count them in."""
+    for job in every:
+        if progress is not None and is_done(task, job, model):
+            progress.skipped += 1
+        else:
+            yield job
+
+
+def _count(outcome: Outcome, progress: Progress, journal: IO[str]) -> None:
+    if not outcome.error:
+        progress.done += 1
+        progress.bytes_in += outcome.bytes_in
+        progress.bytes_out += outcome.bytes_out
+        return
+    progress.failed += 1
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = {"time": when, "file": outcome.job.name, "error": outcome.error, "message": outcome.message}
+    try:
+        journal.write(json.dumps(line) + "\n")
+        journal.flush()
+    except OSError as e:
+        raise JahpError(f"cannot write {journal.name}: {e.strerror}") from None
+
+
+def _end(progress: Progress, journal: Path, stopped: bool) -> int:
+    seconds = max(time.monotonic() - progress.started, 1e-9)
+    parts = [f"{progress.done} files done in {seconds:.1f} s ({progress.done / seconds:.1f}/s, {progress.bytes_in} bytes to "
+             f"{progress.bytes_out})"]  # fmt: skip
+    if progress.skipped:
+        parts.append(f"{progress.skipped} were done before")
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    print(", ".join(parts), flush=True)
+    if stopped:
+        raise JahpError("interrupted: the same command with --resume goes on")
+    if progress.failed:
+        raise JahpError(f"{progress.failed} files failed; {journal} says why")
+    return 0

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Worker processes on this machine: each has one job at a time, and one that dies is replaced.
+
+Processes of their own and not multiprocessing's: one that crashes takes nothing along but its job, which is given to another once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from typing import IO, cast
+
+from jahp_fast.batch.work import Job, Outcome, Task
+from jahp_fast.batch.worker import dumped
+from jahp_fast.errors import JahpError
+from jahp_fast.parallel import available_cores
+
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+TRIES = 2
+"""Of a job whose worker dies."""
+GRACE_S = 10.0
+"""Workers may take so long to finish what they are at when the run ends early."""
+TICK_S = 0.5
+
+
+class _Worker:
+    def __init__(self, task: Task) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jahp_fast.batch.worker", dumped(task)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | dict.fromkeys(ONE_THREAD, "1"),
+            start_new_session=True,  # Ctrl-C in a terminal is for the parent alone, which lets workers finish
+        )
+        self.job: Job | None = None
+        self.tries = 0
+        self._line = b""
+
+    @property
+    def output(self) -> IO[bytes]:
+        return cast(IO[bytes], self.process.stdout)
+
+    def give(self, job: Job, tries: int) -> None:
+        self.job, self.tries = job, tries
+        stdin = cast(IO[bytes], self.process.stdin)
+        with contextlib.suppress(BrokenPipeError):  # it has died: its output ends, and that is seen
+            stdin.write(dumped(job).encode() + b"\n")
+            stdin.flush()
+
+    def take(self) -> Outcome | None:
+        """The outcome, when its line is complete. Raises EOFError where the worker is gone."""
+        chunk = os.read(self.output.fileno(), 1 << 16)
+        if not chunk:
+            raise EOFError
+        self._line += chunk
+        if not self._line.endswith(b"\n"):
+            return None
+        fields, self._line = json.loads(self._line), b""
+        fields["job"], self.job = Job(**fields["job"]), None
+        return Outcome(**fields)
+
+    def end(self) -> None:
+        """No more jobs."""
+        with contextlib.suppress(BrokenPipeError):
+            cast(IO[bytes], self.process.stdin).close()
+
+    def reap(self) -> int:
+        """Waits for its end; its exit status."""
+        self.end()
+        status = self.process.wait()
+        self.output.close()
+        return status
+
+
+def run_here(task: Task, jobs: Iterator[Job], workers: int | None, stopped: Callable[[], bool]) -> Generator[Outcome | None, None, None]:
+    """Outcomes in the order in which they come, and None now and then while there are none.
+
+    When `stopped` says so no more jobs are given out; what is being worked on is finished, within GRACE_S.
+
+    workers: by default as many as there are cores for this process.
+
+    Raises JahpError where workers die before they do anything.
+    """
+    pool: list[_Worker] = []
+    again: deque[tuple[Job, int]] = deque()
+    selector = selectors.DefaultSelector()
+    proven = False  # some worker has finished something
+
+    def next_job() -> tuple[Job, int] | None:
+        if stopped():
+            return None
+        if again:
+            return again.popleft()
+        job = next(jobs, None)
+        return None if job is None else (job, 0)
+
+    def start() -> bool:
+        item = next_job()
+        if item is None:
+            return False
+        worker = _Worker(task)
+        pool.append(worker)
+        selector.register(worker.output, selectors.EVENT_READ, worker)
+        worker.give(*item)
+        return True
+
+    def drop(worker: _Worker) -> int:
+        selector.unregister(worker.output)
+        pool.remove(worker)
+        return worker.reap()
+
+    deadline = None
+    try:
+        while len(pool) < (workers or available_cores()) and start():
+            pass
+        while pool:
+            if stopped() and deadline is None:
+                deadline = time.monotonic() + GRACE_S
+            if deadline is not None and time.monotonic() > deadline:
+                return
+            ready = selector.select(TICK_S)
+            if not ready:
+                yield None
+            for key, _ in ready:
+                worker: _Worker = key.data
+                try:
+                    outcome = worker.take()
+                except EOFError:
+                    job, tries = cast(Job, worker.job), worker.tries + 1
+                    status = drop(worker)
+                    if not proven and tries >= TRIES:
+                        raise JahpError(f"workers end with status {status} before they do anything; their messages are above") from None
+                    if tries < TRIES:
+                        again.append((job, tries))
+                    else:
+                        yield Outcome(job, "WorkerDied", f"the worker process ended with status {status}, twice")
+                    start()
+                    continue
+                if outcome is None:
+                    continue
+                proven = True
+                yield outcome
+                item = next_job()
+                if item is None:
+                    drop(worker)
+                else:
+                    worker.give(*item)
+    finally:
+        for worker in pool:
+            worker.process.kill()
+            worker.reap()
+        selector.close()

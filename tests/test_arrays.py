@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Array chunks: numcodecs, zarr 2 and 3; data loaders and WebDataset."""
+
+import json
+import multiprocessing
+import os
+import struct
+import tarfile
+
+import numcodecs
+import numpy as np
+import pytest
+import torch
+import webdataset
+import zarr
+from support import with_crc
+from torch.utils.data import DataLoader
+
+import jahp_fast
+from jahp_fast.errors import FormatError, UnknownModel, UnsupportedImage, UsageError
+from jahp_fast.integrations.chunks import decode_chunk, encode_chunk
+from jahp_fast.integrations.local import codec_for, settings
+from jahp_fast.integrations.numcodecs import Jahp
+from jahp_fast.integrations.torch_data import JahpDataset
+from jahp_fast.integrations.webdataset import decoder
+from jahp_fast.integrations.zarr import JahpCodec
+
+PLAIN = settings()
+
+
+@pytest.fixture
+def frames(photo_crop):
+    """(2, 2, 40, 48, 3)."""
+    return np.stack([photo_crop[i : i + 40, j : j + 48] for i in (0, 20) for j in (0, 30)]).reshape(2, 2, 40, 48, 3)
+
+
+def one_by_one(frames, quality=4.0):
+    codec = jahp_fast.Codec(quality=quality)
+    flat = frames.reshape(-1, *frames.shape[-3:])
+    return np.stack([codec.decode(codec.encode(np.ascontiguousarray(f))) for f in flat]).reshape(frames.shape)
+
+
+def test_chunks_are_what_the_codec_makes_of_each_image(frames):
+    data = encode_chunk(frames, PLAIN)
+    assert np.array_equal(decode_chunk(data, PLAIN), one_by_one(frames))
+    strided = np.empty((*frames.shape[:-1], 6), np.uint8)[..., ::2]
+    decode_chunk(memoryview(data), PLAIN, out=strided)
+    assert np.array_equal(strided, one_by_one(frames))
+    swapped = frames.swapaxes(2, 3)
+    assert np.array_equal(decode_chunk(encode_chunk(swapped, PLAIN), PLAIN), one_by_one(swapped))
+
+
+def test_a_single_image_is_not_copied(frames, monkeypatch):
+    data = encode_chunk(frames[0, :1], PLAIN)
+    made = []
+    decode = jahp_fast.Codec.decode
+    monkeypatch.setattr(jahp_fast.Codec, "decode", lambda self, d: made.append(decode(self, d)) or made[-1])
+    assert np.shares_memory(decode_chunk(data, PLAIN), made[0])
+
+
+def test_damaged_chunks(frames):
+    data = encode_chunk(frames[0], PLAIN)
+    shape = struct.pack("<4I", 2, 40, 48, 3)
+    assert data[8:24] == shape
+    other = encode_chunk(frames[0].swapaxes(1, 2), PLAIN)
+    for bad, message in (
+        (b"", "not a chunk"),
+        (b"JAHP" + data[4:], "not a chunk"),
+        (data[:4] + b"\2" + data[5:], "version 2"),
+        (data[:5] + b"\2" + data[6:], "2 dimensions"),
+        (data[:20], "cannot have 4 dimensions"),
+        (data.replace(shape, struct.pack("<4I", 2**31, 40, 48, 3)), "cannot have the shape"),
+        (data.replace(shape, struct.pack("<4I", 2, 2**31, 2**31, 3)), "is not 2147483648 x 2147483648 pixels"),
+        (data.replace(shape, struct.pack("<4I", 2, 40, 48, 4)), "cannot have the shape"),
+        (data.replace(shape, struct.pack("<4I", 0, 40, 48, 3)), "cannot have the shape"),
+        (data[:-1], "image 1 of the chunk is cut short"),
+        (data + b"\0", "1 bytes follow"),
+        (other.replace(struct.pack("<4I", 2, 48, 40, 3), shape), "image 0 of the chunk is not 48 x 40"),
+    ):
+        with pytest.raises(FormatError, match=message):
+            decode_chunk(bad, PLAIN)
+    with pytest.raises(FormatError, match="is needed"):
+        decode_chunk(data, PLAIN, out=np.empty((40, 48, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((4, 4, 3)), "float64"),
+        (np.zeros((4, 4), np.uint8), "height, width, 3"),
+        (np.zeros((4, 4, 4), np.uint8), "height, width, 3"),
+        (np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
+    ],
+)
+def test_what_is_no_chunk(array, message):
+    with pytest.raises(UnsupportedImage, match=message):
+        Jahp().encode(array)
+
+
+def test_numcodecs_contract(frames):
+    codec = numcodecs.get_codec(json.loads(json.dumps(Jahp(quality=5).get_config())))
+    assert codec == Jahp(quality=5)
+    assert codec != Jahp(quality=6)
+    want = one_by_one(frames, 5)
+    data = codec.encode(frames)
+    assert np.array_equal(codec.decode(data), want)
+    assert np.array_equal(codec.decode(np.frombuffer(data, np.uint8)), want)
+    assert np.array_equal(codec.decode(bytearray(data)), want)
+    out = np.empty(frames.nbytes, np.uint8)
+    assert codec.decode(data, out) is out
+    assert np.array_equal(out.reshape(want.shape), want)
+    with pytest.raises(UnknownModel):
+        Jahp(model="none such").encode(frames)
+
+
+def test_entry_points_find_the_codecs():
+    from importlib.metadata import entry_points
+
+    assert {e.name: e.load() for e in entry_points(group="numcodecs.codecs") if e.name == "jahp"} == {"jahp": Jahp}
+    assert {e.name: e.load() for e in entry_points(group="zarr.codecs") if e.name == "jahp"} == {"jahp": JahpCodec}
+
+
+def test_zarr_3(frames, tmp_path):
+    movie = frames.reshape(4, 40, 48, 3)
+    array = zarr.create_array(tmp_path / "a.zarr", shape=movie.shape, chunks=(2, 40, 48, 3), dtype="uint8",
+                              serializer=JahpCodec(quality=5), compressors=None)  # fmt: skip
+    array[:] = movie
+    again = zarr.open_array(tmp_path / "a.zarr", mode="r")
+    assert again.metadata.codecs[0] == JahpCodec(quality=5)
+    assert np.array_equal(again[:], one_by_one(movie, 5))
+    assert np.array_equal(again[3, 5:9, :, 1], one_by_one(movie, 5)[3, 5:9, :, 1])
+    assert sum(f.stat().st_size for f in (tmp_path / "a.zarr").rglob("c/*/*/*/*")) < movie.nbytes / 4
+
+
+def test_zarr_2(frames, tmp_path):
+    movie = frames.reshape(4, 40, 48, 3)[:3]  # the last chunk is half empty
+    array = zarr.create_array(tmp_path / "b.zarr", shape=movie.shape, chunks=(2, 40, 48, 3), dtype="uint8", zarr_format=2,
+                              compressors=Jahp(quality=5))  # fmt: skip
+    array[:] = movie
+    assert np.array_equal(zarr.open_array(tmp_path / "b.zarr", mode="r")[:], one_by_one(movie, 5))
+
+
+def test_zarr_refuses_other_arrays(tmp_path):
+    with pytest.raises(UnsupportedImage, match="height, width, 3"):
+        zarr.create_array(tmp_path / "c.zarr", shape=(8, 8), chunks=(4, 4), dtype="uint8", serializer=JahpCodec(), compressors=None)
+    with pytest.raises(UnsupportedImage, match="not uint16"):
+        zarr.create_array(tmp_path / "d.zarr", shape=(8, 8, 3), chunks=(8, 8, 3), dtype="uint16", serializer=JahpCodec(), compressors=None)
+    with pytest.raises(UsageError, match="no setting 'speed'"):
+        JahpCodec.from_dict({"name": "jahp", "configuration": {"speed": 3}})
+
+
+@pytest.fixture
+def folder(frames, tmp_path):
+    codec = jahp_fast.Codec()
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    for i, frame in enumerate(frames.reshape(-1, 40, 48, 3)):
+        (tmp_path / "photos" / ("sub" if i % 2 else ".") / f"{i}.jahp").write_bytes(codec.encode(frame))
+    return tmp_path / "photos"
+
+
+def describe(image):
+    """In the worker: the image, and how many threads torch and the codec use there."""
+    return image, os.getpid(), torch.get_num_threads(), codec_for(PLAIN).threads
+
+
+@pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])  # a spawned one loads torch anew
+def test_dataset_in_workers(folder, start, workers):
+    data = JahpDataset(folder, transform=describe)
+    first = data[0][0]  # so that the parent has a codec, with threads and locks, before it forks
+    loader = DataLoader(data, batch_size=None, num_workers=workers, multiprocessing_context=multiprocessing.get_context(start), timeout=100)
+    items = list(loader)
+    assert len(items) == 4
+    assert torch.equal(items[0][0], first)
+    for path, (image, _, threads, entropy_threads) in zip(data.files, items, strict=True):
+        assert np.array_equal(image.permute(1, 2, 0).numpy(), jahp_fast.decode(path.read_bytes()))
+        assert (threads, entropy_threads) == (1, 1)
+    assert os.getpid() not in {pid for _, pid, _, _ in items}
+
+
+def test_dataset_errors_name_the_file(folder, tmp_path):
+    with pytest.raises(UsageError, match=r"no\.jahp|not a folder"):
+        JahpDataset(tmp_path / "nothing")
+    bad = folder / "bad.jahp"
+    bad.write_bytes(b"JAHP")
+    with pytest.raises(FormatError, match=r"bad\.jahp: file of 4 bytes"):
+        JahpDataset([bad])[0]
+    with pytest.raises(FormatError, match="cannot read"):
+        JahpDataset([folder / "missing.jahp"])[0]
+
+
+def test_dataset_finds_named_models(tiny_models, photo_crop, tmp_path):
+    path = next(iter(tiny_models.values()))
+    data = jahp_fast.Codec(path.stem, models=[path], quality=1).encode(photo_crop)
+    (tmp_path / "x.jahp").write_bytes(data)
+    with pytest.raises(UnknownModel):
+        JahpDataset(tmp_path)[0]
+    assert JahpDataset(tmp_path, models=[path])[0].shape == (3, 96, 128)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset 1.0.2 leaves its tar files open
+@pytest.mark.parametrize("kind", ["numpy", "torch", "pil"])
+def test_webdataset(folder, tmp_path, kind):
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for i, path in enumerate(sorted(folder.rglob("*.jahp"))):
+            tar.add(path, f"{i:04d}.jahp")
+            (tmp_path / "cls").write_text(str(i))
+            tar.add(tmp_path / "cls", f"{i:04d}.cls")
+    samples = list(webdataset.WebDataset(str(tmp_path / "photos.tar"), shardshuffle=False).decode(decoder(kind)))
+    assert [s["cls"] for s in samples] == [0, 1, 2, 3]
+    for path, sample in zip(sorted(folder.rglob("*.jahp")), samples, strict=True):
+        image = sample["jahp"]
+        array = image.permute(1, 2, 0).numpy() if kind == "torch" else np.asarray(image)
+        assert np.array_equal(array, jahp_fast.decode(path.read_bytes()))
+
+
+def test_decoder_leaves_other_fields_alone():
+    assert decoder()("0001.png", b"x") is None
+    with pytest.raises(FormatError):
+        decoder()("0001.jahp", b"x")
+    with pytest.raises(UsageError, match="kind must be"):
+        decoder("jax")
+
+
+def test_damage_inside_a_chunk_is_found(frames):
+    data = bytearray(encode_chunk(frames[0, 0], PLAIN))
+    stream = bytearray(data[24:])
+    stream[36] ^= 1  # the checksum of the symbols
+    with pytest.raises(FormatError, match="checksum"):
+        decode_chunk(bytes(data[:24]) + with_crc(bytes(stream)), PLAIN)
