@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BLOCK_ROWS = STRIDE * LATENT_ROWS
 """Rows of an image that go through the transforms at a time."""
 
-OVERLAP_PIXELS = 1 << 20
+OVERLAP_PIXELS = 1 << 22
 """Smaller images go through g_s nearly whole: their latents are decoded first, by threads that nobody else wants."""
 
 
