@@ -121,10 +121,11 @@ def test_rows_of_each_backend(load, stand_in, monkeypatch):
     monkeypatch.setattr(gpu_rows, "BATCH", 3)
     jobs = gpu_rows.rows_of(load, "triton", "cpu", 2)
     assert [name for name, _ in jobs] == [
-        f"triton, {what} of 64x48, tiny" for what in ("latents", "decode", "latents, batch of 3", "decode, batch of 3")
+        f"triton, {what} of 64x48, tiny" for what in ("latents", "decode", "encode latents", "latents, batch of 3", "decode, batch of 3")
     ]
     rows = [job() for _, job in jobs]
-    assert [(r.what, r.batch) for r in rows] == [("latents", 1), ("decode", 1), ("latents", 3), ("decode to arrays", 3)]
+    assert [(r.what, r.batch) for r in rows] == [
+        ("latents", 1), ("decode", 1), ("encode latents", 1), ("latents", 3), ("decode to arrays", 3)]  # fmt: skip
     assert all(0 < r.least_ms <= r.wall_ms and r.device_ms is None and r.payload_bytes > 50 for r in rows)
     assert [name.split(" of")[0] for name, _ in gpu_rows.rows_of(load, "native", "cpu", 2)] == ["native, latents", "native, decode"]
     assert [job().backend for _, job in gpu_rows.rows_of(load, "native", "cpu", 1)] == ["native", "native"]
