@@ -164,6 +164,15 @@ def rows_of(load: Workload, backend: str, device: str, rounds: int) -> list[tupl
                 check_latents(load, result.y.cpu().numpy())
             return row("latents", batch, timed(lambda: computing.start_batch(payloads, layouts), rounds, device))  # type: ignore[attr-defined]
 
+    def encode_latents() -> Row:
+        pipeline, stream = codec()._encoder, load.payload
+        layout, computing = pipeline.layout(stream), pipeline.backend
+        z, y, _ = pipeline.decode_integers(stream, 16)
+        with pipeline.current():
+            if computing.encode(z, y, layout, 16)[0] != stream.payload:
+                raise WrongAnswer("the encoded latents are not the CPU's bytes")
+            return row("encode latents", 1, timed(lambda: computing.encode(z, y, layout, 16), rounds, device))
+
     def decode(graphs: bool) -> Row:
         decoder = codec(graphs=True) if graphs else codec()
         for _ in range(3 if graphs else 1):
@@ -178,6 +187,7 @@ def rows_of(load: Workload, backend: str, device: str, rounds: int) -> list[tupl
 
     jobs: list[tuple[str, Callable[[], Row]]] = [("latents", lambda: latents(1)), ("decode", lambda: decode(False))]
     if on_device:
+        jobs.append(("encode latents", encode_latents))
         if device != "cpu":
             jobs.append(("decode by a graph", lambda: decode(True)))
         if (load.width, load.height) == SIZES[0]:

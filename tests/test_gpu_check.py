@@ -121,10 +121,11 @@ def test_rows_of_each_backend(load, stand_in, monkeypatch):
     monkeypatch.setattr(gpu_rows, "BATCH", 3)
     jobs = gpu_rows.rows_of(load, "triton", "cpu", 2)
     assert [name for name, _ in jobs] == [
-        f"triton, {what} of 64x48, tiny" for what in ("latents", "decode", "latents, batch of 3", "decode, batch of 3")
+        f"triton, {what} of 64x48, tiny" for what in ("latents", "decode", "encode latents", "latents, batch of 3", "decode, batch of 3")
     ]
     rows = [job() for _, job in jobs]
-    assert [(r.what, r.batch) for r in rows] == [("latents", 1), ("decode", 1), ("latents", 3), ("decode to arrays", 3)]
+    assert [(r.what, r.batch) for r in rows] == [
+        ("latents", 1), ("decode", 1), ("encode latents", 1), ("latents", 3), ("decode to arrays", 3)]  # fmt: skip
     assert all(0 < r.least_ms <= r.wall_ms and r.device_ms is None and r.payload_bytes > 50 for r in rows)
     assert [name.split(" of")[0] for name, _ in gpu_rows.rows_of(load, "native", "cpu", 2)] == ["native, latents", "native, decode"]
     assert [job().backend for _, job in gpu_rows.rows_of(load, "native", "cpu", 1)] == ["native", "native"]
@@ -132,15 +133,20 @@ def test_rows_of_each_backend(load, stand_in, monkeypatch):
         gpu_rows.rows_of(load, "cuda", "cpu", 1)[0][1]()
 
 
-def test_wrong_answers_are_noticed(load, stand_in):
-    for name in ("y", "pixels"):
+def test_wrong_answers_are_noticed(load, stand_in, monkeypatch):
+    for name, part in (("y", "latents of"), ("pixels", "decode of")):
         wrong = getattr(load, name).copy()
         wrong[0, 0, 0] ^= 2
         changed = gpu_rows.Workload(**{**load.__dict__, name: wrong})
-        jobs = [job for backend in ("triton", "native") for _, job in gpu_rows.rows_of(changed, backend, "cpu", 1)]
-        for job in jobs[name == "pixels" :: 2]:
+        jobs = [row for backend in ("triton", "native") for row in gpu_rows.rows_of(changed, backend, "cpu", 1)]
+        jobs = [job for what, job in jobs if f", {part}" in what]
+        assert len(jobs) == 2
+        for job in jobs:
             with pytest.raises(gpu_rows.WrongAnswer):
                 job()
+    monkeypatch.setattr("fake_device.FakeBackend.encode", lambda *arguments: (b"other bytes", None, 1, {}))
+    with pytest.raises(gpu_rows.WrongAnswer, match="not the CPU's bytes"):
+        next(job for what, job in gpu_rows.rows_of(load, "triton", "cpu", 1) if "encode latents" in what)()
 
 
 def test_loads_are_what_they_say(tmp_path):

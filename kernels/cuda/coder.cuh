@@ -149,7 +149,7 @@ struct Coder {
         JAHP_UNROLL
         for (int i = 0; i < kRefill / 64; ++i) {
             const std::int32_t at = filled + 64 * i + 2 * lane;
-            const auto word_at = [&](std::int32_t i) { return i < words ? byte_word(word_bytes + std::int64_t{2} * i) : 0; };
+            const auto word_at = [&](std::int32_t w) { return w < words ? byte_word(word_bytes + std::int64_t{2} * w) : 0; };
             const std::uint32_t low = word_at(at), high = word_at(at + 1);
             pending[i] = low | high << 16;
         }
