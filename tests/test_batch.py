@@ -209,12 +209,12 @@ def command_line(*arguments):
     return [sys.executable, "-m", "jahp_fast.cli", "batch", *map(str, arguments)]
 
 
-def many(folder, count, crop):
+def many(folder, count, crop, scale):
     folder.mkdir()
     rng = np.random.default_rng(1)
     for i in range(count):
         r, c = rng.integers(0, (48, 64))
-        Image.fromarray(crop[r : r + 48, c : c + 64]).save(folder / f"{i:04d}.bmp")
+        Image.fromarray(crop[r : r + 48, c : c + 64]).resize((64 * scale, 48 * scale)).save(folder / f"{i:04d}.bmp")
 
 
 def children(pid):
@@ -230,10 +230,10 @@ def more_files(run, folder, more):
     return run.poll() is None
 
 
-def killed_until_done(tmp_path, crop, model, count, kills):
+def killed_until_done(tmp_path, crop, model, count, kills, scale=1):
     """Encodes `count` pictures in runs that are killed in the middle, some after a worker of theirs was; returns what was hit."""
     source, out = tmp_path / "many", tmp_path / "out"
-    many(source, count, crop)
+    many(source, count, crop, scale)
     hits = []
     for i in range(kills):
         run = subprocess.Popen(command_line("encode", source, out, "--model", model, "--workers", 2, "--resume"),
@@ -268,7 +268,7 @@ def test_killed_runs_lose_nothing(tmp_path, photo_crop, model):
 
 @pytest.mark.slow
 def test_twenty_kills_over_a_thousand_files(tmp_path, photo_crop, model):
-    hits = killed_until_done(tmp_path, photo_crop, model, 1000, 20)
+    hits = killed_until_done(tmp_path, photo_crop, model, 1000, 20, scale=5)  # so large that a kill comes in time
     assert len(hits) > 20
     assert set(hits) == {"SIGKILL", "worker", "SIGTERM"}
 

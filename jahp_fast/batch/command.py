@@ -96,8 +96,9 @@ def _task(args: argparse.Namespace) -> tuple[Task, bytes]:
 def _executor(on_ray: bool) -> _Executor:
     if not on_ray:
         return run_here
-    from jahp_fast.integrations.ray import run_on_cluster
+    from jahp_fast.integrations.ray import connect, run_on_cluster
 
+    connect()  # now, because it installs handlers of signals of its own
     return run_on_cluster
 
 

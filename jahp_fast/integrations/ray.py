@@ -36,7 +36,7 @@ def run_on_cluster(
 
     Raises JahpError where Ray is not installed or cannot be reached.
     """
-    ray = _connected()
+    ray = connect()
     remote = ray.remote(num_cpus=1, max_retries=RETRIES)(process)
     most = workers or max(1, int(PER_CPU * ray.cluster_resources().get("CPU", 1)))
     running: dict[Any, Job] = {}
@@ -67,7 +67,8 @@ def run_on_cluster(
             yield outcome
 
 
-def _connected() -> Any:
+def connect() -> Any:
+    """The module `ray`, connected to the cluster that RAY_ADDRESS names, else to a new one on this machine. Raises JahpError."""
     try:
         import ray
     except ImportError:
