@@ -1,5 +1,5 @@
 # Two commands from an empty clone: `make demo` and `make test`. Everything is installed into .venv in this folder.
-# TORCH names the wheel to install: where no CPU wheel is at hand, torch==2.13.0 from the package index brings several GB of CUDA.
+# Only the tests need torch. TORCH names the wheel to install: where no CPU wheel is at hand, torch==2.13.0 from the package index brings several GB of CUDA.
 SHELL := /bin/bash
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -55,7 +55,7 @@ clang: $(VENV)/.base
 	$(BIN)/ninja -C build/clang stream_digest
 	build/clang/$(DIGEST)
 
-peers: $(VENV)/.built
+peers: $(VENV)/.test
 	$(BIN)/python benchmarks/peers.py --make-env
 
 # On a machine with a GPU: the tests that need one, and timings, into gpu-check.json and gpu-check.md; under six minutes.
@@ -73,9 +73,8 @@ clean:
 	rm -rf build dist $(VENV) demo
 
 $(VENV)/.base: requirements.txt
-	@echo "Installing into $(VENV): about two minutes the first time."
+	@echo "Installing into $(VENV): about a minute the first time."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q "$(TORCH)"
 	$(BIN)/pip install -q -r requirements.txt
 	touch $@
 
@@ -84,6 +83,8 @@ $(VENV)/.built: $(VENV)/.base $(SOURCES)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.built requirements-dev.txt
+	@echo "Installing torch and what the tests need: about a minute the first time."
+	$(BIN)/pip install -q "$(TORCH)"
 	$(BIN)/pip install -q -r requirements-dev.txt
 	touch $@
 

@@ -11,15 +11,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jahp_fast.errors import DeviceError, FormatError, JahpError, ModelError, UnknownModel, UnsupportedImage, UsageError
+from jahp_fast.errors import (
+    DeviceError,
+    FormatError,
+    JahpError,
+    MissingExtra,
+    ModelError,
+    UnknownModel,
+    UnsupportedImage,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from jahp_fast.codec import Codec, Info, Latents, decode, encode, info
 
 __version__ = "0.1.0"
 __all__ = [
-    "Codec", "DeviceError", "FormatError", "Info", "JahpError", "Latents", "ModelError", "UnknownModel", "UnsupportedImage",
-    "UsageError", "decode", "encode", "info",
+    "Codec", "DeviceError", "FormatError", "Info", "JahpError", "Latents", "MissingExtra", "ModelError", "UnknownModel",
+    "UnsupportedImage", "UsageError", "decode", "encode", "info",
 ]  # fmt: skip
 _LAZY = {"Codec", "Info", "Latents", "decode", "encode", "info"}
 

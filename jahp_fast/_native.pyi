@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """C++ core of jahp_fast; not public, see jahp_fast.Codec. Contracts stand in csrc/core/*.hpp."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 _Int32 = NDArray[np.int32]
+_Float32 = NDArray[np.float32]
 
 def crc32c(data: Buffer, crc: int = 0) -> int: ...
 def symbol_checksum(z: _Int32, y: _Int32) -> int: ...
@@ -43,3 +44,42 @@ class EntropyModel:
         self, z: _Int32, y: _Int32, lanes: int, skip: int, min_bytes: int, threads: int
     ) -> tuple[bytes, _Int32, int, dict[str, float]]: ...
     def symbols(self, z: _Int32, y: _Int32, threads: int) -> tuple[_Int32, _Int32]: ...
+
+class TransformNet:
+    """A chain of convolutions, float32, channels last. Immutable, may be shared between threads; weights are packed when it is made.
+
+    For one instruction set an output depends on the weights and the inputs alone: strips, threads and sizes change no bit.
+    """
+
+    def __init__(self, layers: Sequence[tuple[str, _Float32, _Float32, str, _Float32 | None, _Float32 | None]], isa: str = "") -> None:
+        """Each layer: (kind, weight, bias, activation, gamma, beta).
+
+        Args:
+            layers: kind is "conv" (weight (out, in, k, k), k of 1, 3 or 5, zero padding k // 2, stride 2 if k is 5, else 1), "conv_s1" or
+                "conv_s2" (the stride by name), or "deconv" (weight (in, out, 5, 5), stride 2, padding 2, output padding 1);
+                bias (out,). activation is "none", "relu", "leaky_relu" (0.01), "gdn" or "igdn", which take gamma (out, out) and
+                beta (out,) as they act: y = x / sqrt(beta + gamma x^2), or x times that root.
+            isa: an instruction set of isa_names(); "" is the best.
+
+        Raises:
+            ModelError: tensors contradict each other.
+            UsageError: an unknown name, or an array of another type.
+        """
+
+    def run(self, x: _Float32, threads: int = 1) -> _Float32:
+        """x (h, w, c) -> (H, W, C)."""
+
+    def stream(self, height: int, width: int) -> TransformStream: ...
+
+class TransformStream:
+    """One map of a known size on its way through a net, by strips. Memory grows with the width alone."""
+
+    def push(self, rows: _Float32, threads: int = 1) -> _Float32:
+        """The next rows (k, width, c) -> the output rows that became final, (k', W, C); k' may be 0.
+
+        Raises:
+            UsageError: more rows than height, or of another shape.
+        """
+
+    def finish(self, threads: int = 1) -> _Float32:
+        """What is left, (k', W, C). Raises UsageError if rows are missing."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from jahp_fast.errors import JahpError
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes `data` to a temporary file beside `path` and renames it over `path`. On any failure nothing is left behind.
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A temporary file beside `path`, to be written; renamed over `path` at the end. On any failure nothing is left behind.
 
     Raises:
         JahpError: the folder is missing or cannot be written, or the disk is full.
@@ -24,10 +28,16 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         raise JahpError(f"cannot write {path}: {e.strerror}") from None
     try:
         with os.fdopen(fd, "wb") as f:
-            f.write(data)
+            yield f
         os.replace(temporary, path)
     except BaseException as e:
         os.unlink(temporary)
         if isinstance(e, OSError):
             raise JahpError(f"cannot write {path}: {e.strerror}") from None
         raise
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes `data` as the whole of a file; see atomic_file."""
+    with atomic_file(path) as f:
+        f.write(data)

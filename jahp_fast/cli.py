@@ -7,14 +7,17 @@ import argparse
 import dataclasses
 import importlib
 import io
+import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, cast
+from typing import Any, BinaryIO, NoReturn, Protocol, cast
 
 from jahp_fast import __version__
-from jahp_fast.atomic import write_atomically
+from jahp_fast.atomic import atomic_file
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
 
 
@@ -40,16 +43,19 @@ def _read(path: str) -> bytes:
         raise JahpError(f"cannot read {path}: {e.strerror}") from None
 
 
-def _write(path: str, data: bytes) -> None:
-    if path == "-":
-        try:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        except OSError as e:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter fails to flush once more at its end
-            raise JahpError(f"cannot write standard output: {e.strerror}") from None
-    else:
-        write_atomically(path, data)
+@contextmanager
+def _output(path: str) -> Iterator[BinaryIO]:
+    """The file that a command writes: whole or not at all, but for standard output."""
+    if path != "-":
+        with atomic_file(path) as file:
+            yield file
+        return
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter fails to flush once more at its end
+        raise JahpError(f"cannot write standard output: {e.strerror}") from None
 
 
 def _codec(args: argparse.Namespace, **kwargs: Any) -> Any:
@@ -80,14 +86,19 @@ def _encode(args: argparse.Namespace) -> int:
         image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
         raise UnsupportedImage(f"{args.input} is not an image that Pillow can read: {e}") from None
-    _write(args.output, _codec(args, quality=args.quality).encode(image))
+    data = _codec(args, quality=args.quality).encode(image)
+    with _output(args.output) as file:
+        file.write(data)
     return 0
 
 
 def _decode(args: argparse.Namespace) -> int:
+    suffix = Path(args.output).suffix.lower() if args.output != "-" else ".png"
+    if suffix == ".png":
+        _decode_png(args)
+        return 0
     from PIL import Image
 
-    suffix = Path(args.output).suffix.lower() if args.output != "-" else ".png"
     kind = Image.registered_extensions().get(suffix)
     if kind is None or kind not in Image.SAVE:
         raise JahpError(f"cannot write {args.output}: Pillow knows no format for the ending {suffix!r}; .png always works")
@@ -98,8 +109,26 @@ def _decode(args: argparse.Namespace) -> int:
         image.save(buffer, kind, **info)
     except (OSError, ValueError) as e:
         raise JahpError(f"cannot write {args.output} as {kind}: {e}; .png always works") from None
-    _write(args.output, buffer.getvalue())
+    with _output(args.output) as file:
+        file.write(buffer.getbuffer())
     return 0
+
+
+def _decode_png(args: argparse.Namespace) -> None:
+    """Rows are written as they are decoded."""
+    from jahp_fast.container import unpack
+    from jahp_fast.png import PngWriter
+
+    codec, data = _codec(args), _read(args.input)
+    blocks = codec.decode_rows(data)
+    stream = unpack(data)
+    channels = 4 if b"ALPH" in stream.chunks else 3 if stream.mode == "RGB" else 1
+    first = next(blocks)  # an error that is known before any pixel leaves standard output empty
+    with _output(args.output) as file:
+        metadata = (stream.chunks.get(kind) for kind in (b"iccp", b"exif", b"xmp_"))
+        writer = PngWriter(file.write, stream.width, stream.height, channels, *metadata)
+        for block in itertools.chain([first], blocks):
+            writer.rows(block)
 
 
 def _info(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -18,14 +18,17 @@ from jahp_fast import container as _container
 from jahp_fast import image as _image
 from jahp_fast.devices import Clock
 from jahp_fast.errors import UnsupportedImage, UsageError
+from jahp_fast.extras import require_torch
 from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
-from jahp_fast.pipeline import Pipeline
+from jahp_fast.pipeline_cpu import BLOCK_ROWS, CpuPipeline
+from jahp_fast.transforms_cpu import in_blocks
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
     from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.pipeline import Pipeline
 
 Bytes = bytes | bytearray | memoryview
 S = TypeVar("S")
@@ -68,20 +71,28 @@ class Info:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """An image on the codec's device. pixels: (3, H, W) uint8; chunks: metadata and alpha."""
+    """An image on the codec's device.
 
-    pixels: torch.Tensor
+    Attributes:
+        pixels: as the pipeline's `upload` gives them.
+        chunks: metadata and alpha.
+        size: width and height.
+    """
+
+    pixels: Any
     mode: Literal["RGB", "L"]
     chunks: dict[bytes, bytes]
-
-    @property
-    def size(self) -> tuple[int, int]:  # width, height
-        return self.pixels.shape[2], self.pixels.shape[1]
+    size: tuple[int, int]
 
 
 @lru_cache(maxsize=4)
-def _shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str) -> Pipeline:
+def _shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str) -> Pipeline | CpuPipeline:
     """One for all codecs of a process: making a codec anew for each image costs next to nothing."""
+    if device == "cpu" and backend not in backends.ON_DEVICE:
+        return CpuPipeline(file, backend)
+    require_torch(f"device {device!r}" if device != "cpu" else f"backend {backend!r}")
+    from jahp_fast.pipeline import Pipeline
+
     return Pipeline(file, backend, device, graphs)
 
 
@@ -92,17 +103,18 @@ class Codec:
         model: a model's name, or the stem of a file among `models` or in the folders of JAHP_FAST_MODELS.
         quality: 1 to 8, the paper's trade-offs λ = 0.0018 ... 0.18; rounded to steps of 0.05. A model with a single trade-off takes only
             its own.
-        device: "cpu", "cuda" or "cuda:N", where transforms run, and latents are decoded if the backend can.
+        device: "cpu", "cuda" or "cuda:N", where transforms run, and latents are decoded if the backend can. All but "cpu" needs torch.
         backend: "auto", or one of backends.NAMES. "auto" is what JAHP_FAST_BACKEND says, else "native" on the CPU, and on a GPU "cuda",
             or "triton" where there is no CUDA extension. "native" may be named with a GPU: latents on the CPU, transforms on the GPU.
-        threads: of the entropy path on the CPU; by default as many as there are cores for this process, at most 16. The transforms use
-            torch's own number (torch.set_num_threads).
+            On the CPU "reference" is NumPy alone, the transforms too.
+        threads: on the CPU; by default as many as there are cores for this process, at most 16.
         models: model files, looked through before the folders of JAHP_FAST_MODELS and the package's own.
         max_pixels: larger images are refused, both ways.
         graphs: on a GPU, decode single images by CUDA graphs: one for each shape that comes twice, at most eight.
 
     Raises:
         UnknownModel: no such model. UsageError: an argument that is none of these. DeviceError: no GPU, or nothing here can run on it.
+        MissingExtra: a GPU is asked for, and torch is not installed.
     """
 
     def __init__(
@@ -128,13 +140,13 @@ class Codec:
         self._models = tuple(models or ())
         self._max_pixels = max_pixels
         self._lock = threading.Lock()
-        self._loaded: dict[bytes, Pipeline] = {}
+        self._loaded: dict[bytes, Pipeline | CpuPipeline] = {}
         self._encoder = self._adopt(library.by_name(model, self._models))
         self.quality = _checked_quality(self._encoder.file, quality)
 
     @property
     def threads(self) -> int:
-        """Threads of the entropy path."""
+        """Threads on the CPU."""
         return self._threads
 
     @property
@@ -152,13 +164,13 @@ class Codec:
         """The id that streams of this codec carry, in hexadecimal."""
         return self._encoder.file.id.hex()
 
-    def _adopt(self, file: ModelFile) -> Pipeline:
+    def _adopt(self, file: ModelFile) -> Pipeline | CpuPipeline:
         name = backends.resolve(self._asked, self._device, file.config)
         loaded = _shared(file, name, self._device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""))
         with self._lock:
             return self._loaded.setdefault(file.id, loaded)
 
-    def _for_stream(self, stream: _container.Stream) -> Pipeline:
+    def _for_stream(self, stream: _container.Stream) -> Pipeline | CpuPipeline:
         return self._loaded.get(stream.model) or self._adopt(library.by_id(stream.model, self._models))
 
     def _prepare(self, image: Any) -> _Prepared:
@@ -169,18 +181,18 @@ class Codec:
             height, width = image.shape[1:]
         else:
             parts = _image.split(image)
-            height, width, _ = parts.rgb.shape
+            height, width = parts.rows.height, parts.rows.width
         if height * width > self._max_pixels:
             raise UnsupportedImage(f"{width} x {height} pixels are more than max_pixels = {self._max_pixels}")
         if max(height, width) > _container.MAX_SIDE:
             raise UnsupportedImage(f"{width} x {height} pixels: a side may have {_container.MAX_SIDE}")
         if parts is None:
-            return _Prepared(image.detach().to(self._device, non_blocking=True), "RGB", {})
+            return _Prepared(image.detach().to(self._device, non_blocking=True), "RGB", {}, (width, height))
         chunks = dict(parts.chunks)
         if parts.alpha is not None:
             chunks[b"ALPH"] = _image.pack_alpha(parts.alpha)
-        pixels = self._guarded(lambda: self._encoder.upload(parts.rgb), lambda: "encoding " + _sizes([(width, height)]))
-        return _Prepared(pixels, parts.mode, chunks)
+        pixels = self._guarded(lambda: self._encoder.upload(parts.rows), lambda: "encoding " + _sizes([(width, height)]))
+        return _Prepared(pixels, parts.mode, chunks, (width, height))
 
     def encode(self, image: Any) -> bytes:
         """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
@@ -206,18 +218,15 @@ class Codec:
 
     def _encode(self, prepared: _Prepared, threads: int, clock: Clock) -> bytes:
         loaded = self._encoder
-        transforms, _ = loaded.transforms, loaded.backend
+        loaded.warm()
         clock.lap("load")
-        y = transforms.analysis(prepared.pixels[None], self.quality)
-        clock.lap("g_a")
-        z = transforms.hyper_analysis(y)[0] if loaded.file.config.hyper_latents else None
-        clock.lap("h_a")
-        data = self._coded(prepared, y[0], z, threads)
+        y, z = loaded.analyse(prepared.pixels, self.quality, threads, clock)
+        data = self._coded(prepared, y, z, threads)
         clock.lap("entropy")
         return data
 
-    def _coded(self, prepared: _Prepared, y: torch.Tensor, z: torch.Tensor | None, threads: int) -> bytes:
-        """The file of an image and its latents, not rounded."""
+    def _coded(self, prepared: _Prepared, y: Any, z: Any, threads: int) -> bytes:
+        """The file of an image and its latents, not rounded, as the pipeline gives them."""
         loaded = self._encoder
         try:
             payload, lanes, checksum = loaded.encode_symbols(*loaded.symbols(y, z), *prepared.size, threads)
@@ -248,7 +257,36 @@ class Codec:
             FormatError: the file is damaged. UnknownModel: its model is not at hand. DeviceError: not enough memory on the device.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return _joined(stream, self._decoded([stream], self._threads)[0])
+        return self._decode(stream, self._threads)
+
+    def _decode(self, stream: _container.Stream, threads: int) -> NDArray[np.uint8]:
+        loaded = self._for_stream(stream)
+        return _joined(stream, loaded.to_array(self._decoded([stream], threads)[0]))
+
+    def decode_rows(self, data: Bytes) -> Iterator[NDArray[np.uint8]]:
+        """decode by rows, for images that are large or wanted as they come: blocks of rows from top to bottom.
+
+        Each block is (k, W, 3), (k, W) for grey or (k, W, 4) with alpha; k is the codec's choice, all k together are the height. On a CPU
+        memory grows with the width, but for the latents, which are held whole; on a GPU the image is decoded whole.
+
+        What the file's bytes say of themselves is checked at once. Whether the symbols that came of them are right is known at the end:
+        the error is then raised in place of a last block, and the blocks before it are to be thrown away. The same holds of alpha.
+
+        Raises:
+            As decode does.
+        """
+        stream = _container.unpack(data, self._max_pixels)
+        return self._rows(self._for_stream(stream), stream)
+
+    def _rows(self, loaded: Pipeline | CpuPipeline, stream: _container.Stream) -> Iterator[NDArray[np.uint8]]:
+        packed = stream.chunks.get(b"ALPH")
+        alpha = None if packed is None else _image.AlphaReader(packed, stream.height, stream.width)
+        if isinstance(loaded, CpuPipeline):
+            blocks = loaded.decode_rows(stream, self._threads)
+        else:
+            blocks = iter(in_blocks(loaded.to_array(self._decoded([stream], self._threads)[0]), BLOCK_ROWS))
+        for rgb in blocks:
+            yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
@@ -259,15 +297,11 @@ class Codec:
         loaded = self._for_stream(stream)
 
         def decode() -> tuple[NDArray[np.uint8], dict[str, float]]:
-            with loaded.current():
-                clock = Clock(self._device)
-                _ = loaded.transforms, loaded.backend
-                clock.lap("load")
-                started = loaded.start_latents([stream], self._threads)
-                clock.lap("latents")
-                image = _joined(stream, loaded.finish(started, [stream]).settle()[0])
-                clock.lap("g_s")
-            return image, clock.laps | {f"latents.{name}": seconds for name, seconds in started.times.items()}
+            clock = Clock(self._device)
+            loaded.warm()
+            clock.lap("load")
+            rgb, times = loaded.decode_timed(stream, self._threads, clock)
+            return _joined(stream, rgb), clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
 
         return self._guarded(decode, lambda: "decoding " + _sizes([stream.size]))
 
@@ -287,10 +321,11 @@ class Codec:
 
         On a GPU everything is queued on its current stream, and one wait at the end reads whether the stream was sound.
         """
+        stream = _container.unpack(data, self._max_pixels)
+        require_torch("decode_tensor")
         import torch
 
-        stream = _container.unpack(data, self._max_pixels)
-        rgb = self._decoded([stream], self._threads)[0]
+        rgb = self._for_stream(stream).to_tensor(self._decoded([stream], self._threads)[0])
         if stream.mode == "L":
             rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
         if b"ALPH" not in stream.chunks:
@@ -298,18 +333,16 @@ class Codec:
         alpha = torch.from_numpy(_image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width))
         return torch.cat([rgb.expand(3, -1, -1), alpha[None].to(rgb.device)])
 
-    def _decoded(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> list[torch.Tensor]:
-        """(3, H, W) uint8 of each, sound, on the device."""
+    def _decoded(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> list[Any]:
+        """Pixels of each, sound, as their pipeline has them."""
         pipelines = each(self._for_stream, streams, labels=labels)
-        out: dict[int, torch.Tensor] = {}
+        out: dict[int, Any] = {}
 
         def decode() -> None:
             for pipeline in dict.fromkeys(pipelines):
                 mine = [i for i, p in enumerate(pipelines) if p is pipeline]
                 said = None if labels is None else [labels[i] for i in mine]
-                with pipeline.current():
-                    rgb = pipeline.decode([streams[i] for i in mine], threads, said).settle(said)
-                out.update(zip(mine, rgb, strict=True))
+                out.update(zip(mine, pipeline.decode_rgb([streams[i] for i in mine], threads, said), strict=True))
 
         self._guarded(decode, lambda: "decoding " + _sizes([s.size for s in streams]))
         return [out[i] for i in range(len(streams))]
@@ -324,7 +357,7 @@ class Codec:
         with loaded.current():
             prepared = each(self._prepare, images, labels=labels)
         sizes = [p.size for p in prepared]
-        if self._device == "cpu" and not loaded.on_device:
+        if isinstance(loaded, CpuPipeline):
             return self._several(lambda p, threads: self._encode(p, threads, Clock("cpu")), prepared, sizes)
 
         def encode() -> list[bytes]:
@@ -343,20 +376,21 @@ class Codec:
         data = list(streams)
         labels = range(len(data))
         unpacked = each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels)
-        if self._device == "cpu" and not self._encoder.on_device:
-            return self._several(lambda s, threads: _joined(s, self._decoded([s], threads)[0]), unpacked, [s.size for s in unpacked])
+        if isinstance(self._encoder, CpuPipeline):
+            return self._several(self._decode, unpacked, [s.size for s in unpacked])
         decoded = self._decoded(unpacked, self._threads, labels)
-        return each(lambda i: _joined(unpacked[i], decoded[i]), labels, labels=labels)
+        arrays = [self._encoder.to_array(rgb) for rgb in decoded]
+        return each(lambda i: _joined(unpacked[i], arrays[i]), labels, labels=labels)
 
     def _several(self, function: Callable[[S, int], T], items: Sequence[S], sizes: Sequence[tuple[int, int]]) -> list[T]:
         """function(item, threads) of each on the CPU, as many at a time as there are threads and as bounded memory allows."""
         largest = max((width * height for width, height in sizes), default=1)
         workers, share = shared_out(self._threads, min(len(items), max(1, PIXELS_AT_ONCE // largest)))
-        return each(lambda item: function(item, share), items, workers, range(len(items)), torch_threads=share)
+        return each(lambda item: function(item, share), items, workers, range(len(items)))
 
     def _guarded(self, function: Callable[[], T], what: Callable[[], str]) -> T:
         """function(), with memory of a device that runs out told as a DeviceError."""
-        if self._device == "cpu" and not self._encoder.on_device:
+        if isinstance(self._encoder, CpuPipeline):
             return function()
         return devices.guarded(function, what)
 
@@ -367,10 +401,10 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
     return f"{many}{width} x {height} pixels"
 
 
-def _joined(stream: _container.Stream, rgb: torch.Tensor) -> NDArray[np.uint8]:
-    """The array that decode returns for (3, H, W) pixels."""
+def _joined(stream: _container.Stream, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The array that decode returns for (H, W, 3) pixels."""
     alpha = _image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width) if b"ALPH" in stream.chunks else None
-    return _image.join(rgb.permute(1, 2, 0).contiguous().cpu().numpy(), stream.mode, alpha)
+    return _image.join(rgb, stream.mode, alpha)
 
 
 def _checked_quality(file: ModelFile, quality: float) -> float:

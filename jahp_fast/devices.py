@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from jahp_fast.errors import DeviceError, UsageError
+from jahp_fast.extras import require_torch
 
 _T = TypeVar("_T")
 
@@ -18,12 +19,14 @@ def checked(name: str) -> str:
 
     Raises:
         UsageError: another name. DeviceError: torch was built without CUDA, no driver or one that is too old, no GPU of that number.
+        MissingExtra: torch is not installed.
     """
     if name == "cpu":
         return name
     match = re.fullmatch(r"cuda(?::(\d{1,3}))?", name)
     if match is None:
         raise UsageError(f"device {name!r} is not supported; there are 'cpu', 'cuda' and 'cuda:N'")
+    require_torch(f"device {name!r}")
     import torch
 
     try:

@@ -14,6 +14,10 @@ class FormatError(JahpError):
     """A .jahp stream is damaged, truncated, lying or of an unknown version."""
 
 
+class MissingExtra(JahpError, ImportError):
+    """A part needs a package that is not installed; the message names the extra that brings it."""
+
+
 class ModelError(JahpError):
     """A model file or checkpoint does not hold what it should."""
 
@@ -30,4 +34,6 @@ class UsageError(JahpError):
     """An argument or environment variable has a value that means nothing here."""
 
 
-__all__ = ["DeviceError", "FormatError", "JahpError", "ModelError", "UnknownModel", "UnsupportedImage", "UsageError"]
+__all__ = [
+    "DeviceError", "FormatError", "JahpError", "MissingExtra", "ModelError", "UnknownModel", "UnsupportedImage", "UsageError",
+]  # fmt: skip

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,21 +16,50 @@ from jahp_fast.errors import FormatError, UnsupportedImage
 _ALPHA_METHOD = 1  # rows minus the row above, modulo 256, then zlib
 
 
+class Rows:
+    """An image's pixels, made three channels of uint8 a strip at a time; grey is repeated.
+
+    Args:
+        source: a uint8 array (H, W) or (H, W, 3 or more), or a PIL image of mode L, LA, RGB or RGBA. Alpha is left out.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.height, self.width = source.shape[:2] if isinstance(source, np.ndarray) else source.size[::-1]
+
+    def take(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Rows start to stop: (k, W, 3), C-contiguous."""
+        whole = isinstance(self._source, np.ndarray)
+        a = self._source[start:stop] if whole else np.asarray(self._source.crop((0, start, self.width, min(stop, self.height))))
+        if a.ndim == 2 or a.shape[2] == 2:
+            a = np.repeat(a.reshape(*a.shape[:2], -1)[:, :, :1], 3, axis=2)
+        return np.ascontiguousarray(a[:, :, :3])
+
+    def blocks(self, rows: int) -> Iterator[NDArray[np.uint8]]:
+        """All rows from top to bottom, so many at a time."""
+        return (self.take(start, start + rows) for start in range(0, self.height, rows))
+
+
 @dataclass(frozen=True)
 class ImageParts:
     """An image as the codec sees it.
 
     Attributes:
-        rgb: (H, W, 3) uint8; grey is repeated three times.
+        rows: its pixels.
         mode: "RGB" or "L".
         alpha: (H, W) uint8, kept losslessly, or None.
         chunks: metadata, by chunk type.
     """
 
-    rgb: NDArray[np.uint8]
+    rows: Rows
     mode: Literal["RGB", "L"]
     alpha: NDArray[np.uint8] | None = None
     chunks: dict[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """(H, W, 3), made anew."""
+        return self.rows.take(0, self.rows.height)
 
 
 def split(image: Any) -> ImageParts:
@@ -70,9 +100,8 @@ def _split_array(a: NDArray[Any]) -> ImageParts:
         raise UnsupportedImage(f"an array must be (H, W), (H, W, 3) or (H, W, 4), not {a.shape}")
     if 0 in a.shape:
         raise UnsupportedImage(f"an image of {a.shape[1]} x {a.shape[0]} pixels is empty")
-    if a.ndim == 2:
-        return ImageParts(np.repeat(a[:, :, None], 3, axis=2), "L")
-    return ImageParts(np.ascontiguousarray(a[:, :, :3]), "RGB", np.ascontiguousarray(a[:, :, 3]) if a.shape[2] == 4 else None)
+    alpha = np.ascontiguousarray(a[:, :, 3]) if a.ndim == 3 and a.shape[2] == 4 else None
+    return ImageParts(Rows(a), "L" if a.ndim == 2 else "RGB", alpha)
 
 
 def _split_pil(image: Any) -> ImageParts:
@@ -99,12 +128,10 @@ def _split_pil(image: Any) -> ImageParts:
         b"xmp_": image.info.get("xmp"),
     }
     chunks = {kind: data if isinstance(data, bytes) else str(data).encode() for kind, data in metadata.items() if data}
-    a = np.asarray(image)
-    if image.mode == "LA":
-        parts = _split_array(np.ascontiguousarray(a[:, :, 0]))
-        return ImageParts(parts.rgb, "L", np.ascontiguousarray(a[:, :, 1]), chunks)
-    parts = _split_array(a)
-    return ImageParts(parts.rgb, parts.mode, parts.alpha, chunks)
+    if 0 in image.size:
+        raise UnsupportedImage(f"an image of {image.size[0]} x {image.size[1]} pixels is empty")
+    alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA") else None
+    return ImageParts(Rows(image), "L" if image.mode in ("L", "LA") else "RGB", alpha, chunks)
 
 
 def pack_alpha(alpha: NDArray[np.uint8]) -> bytes:
@@ -119,18 +146,53 @@ def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
     Raises:
         FormatError: unknown method, damaged data, or another number of pixels.
     """
-    if data[:1] != bytes([_ALPHA_METHOD]):
-        raise FormatError("alpha is compressed by an unknown method")
-    decoder = zlib.decompressobj()
-    try:
-        raw = decoder.decompress(data[1:], height * width)
-        complete = decoder.eof or (not decoder.decompress(decoder.unconsumed_tail, 1) and decoder.eof)
-    except zlib.error as e:
-        raise FormatError(f"alpha is damaged: {e}") from None
-    if not complete or len(raw) != height * width or decoder.unused_data:
-        raise FormatError(f"alpha does not have {width} x {height} values")
-    alpha: NDArray[np.uint8] = np.cumsum(np.frombuffer(raw, np.uint8).reshape(height, width), axis=0, dtype=np.uint8)
-    return alpha
+    return AlphaReader(data, height, width).rows(height)
+
+
+class AlphaReader:
+    """`unpack_alpha` by rows. Raises FormatError as that does, at the rows where the damage shows."""
+
+    _SLICE = 1 << 16
+
+    def __init__(self, data: bytes, height: int, width: int) -> None:
+        if data[:1] != bytes([_ALPHA_METHOD]):
+            raise FormatError("alpha is compressed by an unknown method")
+        self._size, self._left = (height, width), height
+        self._decoder = zlib.decompressobj()
+        self._slices = iter([data[i : i + self._SLICE] for i in range(1, len(data), self._SLICE)])
+        self._pending = b""
+        self._above = np.zeros(width, np.uint8)
+
+    def rows(self, count: int) -> NDArray[np.uint8]:
+        """The next `count` rows, at most as many as there are left: (count, W)."""
+        width = self._size[1]
+        self._left -= count
+        raw = self._read(count * width)
+        complete = len(raw) == count * width
+        if complete and not self._left:
+            complete = not self._read(1) and self._decoder.eof and not self._decoder.unused_data and not any(self._slices)
+        if not complete:
+            raise FormatError(f"alpha does not have {width} x {self._size[0]} values")
+        above = np.frombuffer(raw, np.uint8).reshape(count, width)
+        alpha: NDArray[np.uint8] = np.cumsum(np.concatenate([self._above[None], above]), axis=0, dtype=np.uint8)[1:]
+        self._above = alpha[-1]
+        return alpha
+
+    def _read(self, wanted: int) -> bytes:
+        """So many bytes, or as many as there are."""
+        parts = []
+        while wanted and not self._decoder.eof:
+            self._pending = self._pending or next(self._slices, b"")
+            at_end = not self._pending
+            try:
+                parts.append(self._decoder.decompress(self._pending, wanted))
+            except zlib.error as e:
+                raise FormatError(f"alpha is damaged: {e}") from None
+            self._pending = self._decoder.unconsumed_tail
+            wanted -= len(parts[-1])
+            if at_end and not parts[-1]:
+                break
+        return b"".join(parts)
 
 
 def join(rgb: NDArray[np.uint8], mode: Literal["RGB", "L"], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

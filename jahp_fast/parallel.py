@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 from jahp_fast.errors import JahpError
@@ -34,13 +33,11 @@ def each(
     items: Sequence[T],
     workers: int = 1,
     labels: Sequence[int] | None = None,
-    torch_threads: int | None = None,
 ) -> list[R]:
     """function of each item, in order, `workers` at a time; where there are several, an error says which.
 
     Args:
         labels: the items' numbers in errors, also for a single one; by default from 0, and none for a single one.
-        torch_threads: of torch, for each worker where there are several; by default torch's own number for each.
 
     Raises the error of the first item that has one, as its own class; items behind it may not have been started.
     """
@@ -58,7 +55,7 @@ def each(
 
     if workers <= 1 or len(items) <= 1:
         return [one(i) for i in range(len(items))]
-    with _pool(workers, torch_threads) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(one, i) for i in range(len(items))]
         try:
             return [f.result() for f in futures]
@@ -66,19 +63,3 @@ def each(
             for f in futures:
                 f.cancel()
 
-
-@contextmanager
-def _pool(workers: int, torch_threads: int | None) -> Iterator[ThreadPoolExecutor]:
-    if torch_threads is None:
-        with ThreadPoolExecutor(workers) as pool:
-            yield pool
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(torch_threads,)) as pool:
-        try:
-            yield pool
-        finally:
-            # The number is a thread's own, but new threads start with what was last set anywhere.
-            pool.submit(torch.set_num_threads, before)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model with its backend and transforms on one device: symbols of images, and images of streams, one or several at a time.
+"""A model with its backend and its transforms in torch, on one device: symbols of images, and images of streams.
+
+This is the pipeline of GPUs, and of backends of GPUs in an emulator; that of CPUs, without torch, is pipeline_cpu.
 
 With a backend that computes on the device, decoding is queued from the payload's bytes to the pixels and waits for nothing: what the
 kernels say of a stream, and the checksum of its symbols, is read at the end, together, in `Decoded.settle`. With another one the latents
@@ -9,7 +11,6 @@ are decoded on the CPU, and checked there.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
@@ -17,25 +18,25 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import _native, backends
+from jahp_fast import backends
 from jahp_fast import container as _container
+from jahp_fast.devices import Clock
 from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy_path import CHECKSUM_ERROR, EntropyPath, Ints
 from jahp_fast.errors import FormatError, UsageError
 from jahp_fast.parallel import each, shared_out
 
 if TYPE_CHECKING:
     import torch
 
-    from jahp_fast.backends import Backend
     from jahp_fast.backends.device import DeviceBackend, DeviceResult
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.graphs import GraphCache
+    from jahp_fast.image import Rows
     from jahp_fast.transforms import Transforms
 
-Ints = NDArray[np.int32]
 GROUP_PIXELS = 1 << 22
 """Images of one shape go through a transform together up to so many pixels, to bound its memory."""
-_CHECKSUM_ERROR = "the checksum of the decoded symbols does not match"
 _ALIGNMENT = 16
 
 
@@ -75,14 +76,14 @@ class Decoded:
             if code:
                 raise FormatError(STATUS[code].format(detail=detail))
             if checksum != wanted:
-                raise FormatError(_CHECKSUM_ERROR)
+                raise FormatError(CHECKSUM_ERROR)
 
         if self.verdicts is not None:
             each(check, list(zip(self.verdicts.tolist(), self.checksums, strict=True)), labels=labels)
         return self.rgb
 
 
-class Pipeline:
+class Pipeline(EntropyPath):
     """Safe to share between threads. Backend and transforms are made when first needed.
 
     Args:
@@ -92,22 +93,13 @@ class Pipeline:
     """
 
     def __init__(self, file: ModelFile, backend: str, device: str = "cpu", graphs: bool = False) -> None:
-        self.file, self.device, self.backend_name = file, device, backend
-        self._lock = threading.Lock()
-        self._backend: Backend | None = None
+        super().__init__(file, backend, device)
         self._transforms: Transforms | None = None
         self._graphs: GraphCache | None = None
         if graphs:
             from jahp_fast.graphs import CudaRecording, GraphCache
 
             self._graphs = GraphCache(CudaRecording)
-
-    @property
-    def backend(self) -> Backend:
-        with self._lock:
-            if self._backend is None:
-                self._backend = backends.load(self.backend_name, self.file, self.device)
-            return self._backend
 
     @property
     def transforms(self) -> Transforms:
@@ -117,6 +109,10 @@ class Pipeline:
 
                 self._transforms = Transforms(self.file, self.device)
             return self._transforms
+
+    def warm(self) -> None:
+        """Makes what is made when first needed."""
+        _ = self.transforms, self.backend
 
     @property
     def on_device(self) -> bool:
@@ -133,12 +129,21 @@ class Pipeline:
 
     # Encoding
 
-    def upload(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        """(H, W, 3) -> (3, H, W) on the device."""
+    def upload(self, rows: Rows) -> torch.Tensor:
+        """An image -> (3, H, W) on the device."""
         import torch
 
+        pixels = rows.take(0, rows.height)
         tensor = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
         return tensor if self.device == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def analyse(self, pixels: torch.Tensor, quality: float, threads: int, clock: Clock) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """An image as `upload` gives it -> y (M, h, w) and z (N, hz, wz) or None, not rounded; laps g_a and h_a."""
+        y = self.transforms.analysis(pixels[None], quality)
+        clock.lap("g_a")
+        z = self.transforms.hyper_analysis(y)[0] if self.file.config.hyper_latents else None
+        clock.lap("h_a")
+        return y[0], z
 
     def symbols(self, y: torch.Tensor, z: torch.Tensor | None) -> tuple[Ints, Ints]:
         """y (M, h, w) and z (N, hz, wz) or None, not rounded -> z and y as Backend.encode takes them.
@@ -154,12 +159,6 @@ class Pipeline:
         arrays = [r.to(torch.int32).contiguous().cpu().numpy() for r in rounded]
         return (arrays[1] if z is not None else np.zeros((0, 0, 0), np.int32)), arrays[0]
 
-    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> tuple[bytes, int, int]:
-        """Payload, lanes and checksum of an image's symbols. Raises UsageError for one beyond 32767."""
-        layout = StreamLayout(wanted.shape[0], wanted.shape[1], 0, 0, _container.min_payload_bytes(width, height))
-        payload, y_hat, lanes, _ = self.backend.encode(z, wanted, layout, threads)
-        return payload, lanes, _native.symbol_checksum(z, y_hat)
-
     def latents(self, images: Sequence[torch.Tensor], quality: float) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
         """Images (3, H, W) of any sizes -> y (M, h, w) and z (N, hz, wz) or None of each, not rounded."""
         import torch
@@ -174,26 +173,33 @@ class Pipeline:
 
     # Decoding
 
-    def layout(self, stream: _container.Stream) -> StreamLayout:
-        """The payload's layout. Raises FormatError for a quality that the model does not have."""
-        config, quality = self.file.config, stream.quality
-        if not config.qualities[0] <= quality <= config.qualities[-1]:
-            raise FormatError(f"stream of quality {quality:g}, which its model does not have")
-        least = _container.min_payload_bytes(stream.width, stream.height)
-        return StreamLayout(-(-stream.height // 16), -(-stream.width // 16), stream.lanes, stream.skip, least)
-
-    def decode_integers(self, stream: _container.Stream, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
-        """z and y, channels last, checked, and seconds by stage. Raises FormatError."""
-        z, y, times = self.backend.decode(stream.payload, self.layout(stream), threads)
-        if _native.symbol_checksum(z, y) != stream.checksum:
-            raise FormatError(_CHECKSUM_ERROR)
-        return z, y, times
-
     def decode(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> Decoded:
         """Decodes streams of this model; what is left to wait for and to check, the result's `settle` does. Raises FormatError."""
         if len(streams) == 1 and self._graphs is not None:
             return self._by_graph(streams[0], self._graphs)
         return self.finish(self.start_latents(streams, threads, labels), streams)
+
+    def decode_rgb(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> list[torch.Tensor]:
+        """`decode`, settled: (3, H, W) uint8 each."""
+        with self.current():
+            return self.decode(streams, threads, labels).settle(labels)
+
+    def decode_timed(self, stream: _container.Stream, threads: int, clock: Clock) -> tuple[NDArray[np.uint8], dict[str, float]]:
+        """(H, W, 3), and seconds of the parts of `latents`; laps latents and g_s."""
+        with self.current():
+            started = self.start_latents([stream], threads)
+            clock.lap("latents")
+            image = self.to_array(self.finish(started, [stream]).settle()[0])
+            clock.lap("g_s")
+        return image, started.times
+
+    def to_array(self, rgb: torch.Tensor) -> NDArray[np.uint8]:
+        """(3, H, W) -> (H, W, 3) in host memory."""
+        return cast("NDArray[np.uint8]", rgb.permute(1, 2, 0).contiguous().cpu().numpy())
+
+    def to_tensor(self, rgb: torch.Tensor) -> torch.Tensor:
+        """What decode_tensor starts from: (3, H, W), where it lies."""
+        return rgb
 
     def start_latents(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> Started:
         """The first half of `decode`. Waits only for a backend that runs on the CPU."""

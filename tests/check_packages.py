@@ -3,28 +3,33 @@
 
     python tests/check_packages.py
 
-Dependencies are not installed again: the new environment sees this one's through a .pth file, which the wheel's own folder precedes.
+The new environment has NumPy, Pillow and safetensors beside the wheel, and no torch. They are not installed again: their folders in
+this environment are linked into it.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tempfile
 import venv
 import zipfile
 from pathlib import Path
 
+from support import DEPENDENCIES, link_packages, size_of
+
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = ("jahp_fast/py.typed", "jahp_fast/_native.pyi", "jahp_fast/weights/mbt2018.safetensors", "jahp_fast/kernels/__init__.py")
+LARGEST = 60e6
+"""Bytes that the package may take in site-packages, beside NumPy and Pillow."""
 USE = """
 import sys, numpy as np, jahp_fast
-assert "torch" not in sys.modules and "site-packages" in jahp_fast.__file__, jahp_fast.__file__
+assert "site-packages" in jahp_fast.__file__, jahp_fast.__file__
 image = (np.add.outer(np.arange(70), np.arange(50))[:, :, None] * [1, 2, 1] % 256).astype(np.uint8)
 decoded = jahp_fast.decode(jahp_fast.encode(image, quality=6.0))
 assert decoded.shape == image.shape, decoded.shape
+assert not {"torch", "triton", "PIL"} & set(sys.modules)
 """
 
 
@@ -56,11 +61,20 @@ def main() -> None:
         python = environment / "bin" / "python"
         site = next((environment / "lib").glob("python*/site-packages"))
         run(python, "-m", "pip", "install", "-q", "--no-deps", wheel)
-        (site / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        links = link_packages(site, DEPENDENCIES)
+        own = size_of(site / "jahp_fast")
+        beside = sum(size_of(link) for link in links if link.name.startswith("safetensors"))
+        print(f"in site-packages, MB: jahp_fast {own / 1e6:.1f}, safetensors {beside / 1e6:.1f}, "
+              f"NumPy and Pillow {sum(map(size_of, links)) / 1e6 - beside / 1e6:.1f}")  # fmt: skip
+        assert own + beside < LARGEST, "the install has grown"
         empty = work / "empty"
         empty.mkdir()
         run(python, "-c", USE, cwd=empty)
-        run(environment / "bin" / "jahp", "models", "--verify", cwd=empty)
+        jahp = environment / "bin" / "jahp"
+        run(jahp, "models", "--verify", cwd=empty)
+        run(jahp, "encode", ROOT / "examples" / "photo.png", "photo.jahp", cwd=empty)
+        run(jahp, "decode", "photo.jahp", "back.png", cwd=empty)
+        run(jahp, "demo", "--out", "demo", cwd=empty)
     print("packages are sound")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import struct
 from dataclasses import dataclass
 from functools import cache
@@ -53,6 +54,29 @@ TINY = {
     "tiny-mean": Case("mbt2018-mean"),
     "tiny-factorized": Case("bmshj2018-factorized"),
 }
+
+
+DEPENDENCIES = ("numpy", "PIL", "safetensors")
+"""Modules that the package needs where it neither trains nor uses a GPU."""
+
+
+def link_packages(site: Path, modules: tuple[str, ...]) -> list[Path]:
+    """Links to installed modules, and to the shared libraries that come beside them, made in the folder `site`."""
+    links = []
+    for module in modules:
+        spec = importlib.util.find_spec(module)
+        home = Path(spec.submodule_search_locations[0])
+        library = {"PIL": "pillow"}.get(module, module)
+        for folder in (home, home.with_name(f"{library}.libs")):
+            if folder.is_dir():
+                links.append(site / folder.name)
+                links[-1].symlink_to(folder)
+    return links
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files below a folder, or below what it links to, without compiled Python."""
+    return sum(f.stat().st_size for f in folder.resolve().rglob("*") if f.is_file() and f.suffix != ".pyc")
 
 
 def photo() -> np.ndarray:

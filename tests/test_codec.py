@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -330,16 +331,43 @@ def test_import_is_light(codec, photo_crop):
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_batches_leave_torchs_threads_alone(tiny_models, photo_crop):
-    import torch
+def test_rows_are_the_image(trained, photo_crop):
+    alpha = np.random.default_rng(0).integers(0, 256, (90, 70, 1), dtype=np.uint8)
+    rgb = photo_crop[:90, :70]
+    for image in (rgb, rgb[:, :, 1], np.dstack([rgb, alpha]), rgb[:1, :1], rgb[:64], rgb[:65]):
+        data = trained.encode(image)
+        blocks = list(trained.decode_rows(data))
+        assert all(len(block) for block in blocks)
+        assert np.array_equal(np.concatenate(blocks), trained.decode(data))
+    assert len(list(trained.decode_rows(trained.encode(photo_crop)))) > 1
 
-    codec = Codec("tiny", threads=2, models=[tiny_models["tiny"]])
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        streams = codec.encode_batch([photo_crop[: 20 + i] for i in range(5)])
-        assert [d.shape[0] for d in codec.decode_batch(streams)] == [20, 21, 22, 23, 24]
-        with ThreadPoolExecutor(1) as pool:
-            assert (torch.get_num_threads(), pool.submit(torch.get_num_threads).result()) == (3, 3)
-    finally:
-        torch.set_num_threads(before)
+
+def test_rows_of_damaged_streams(codec, photo_crop):
+    image = np.dstack([photo_crop, photo_crop[:, :, :1]])
+    data = codec.encode(image)
+    for cut in (data[:-1], data[:30], b"", data[:60] + b"x" + data[61:]):
+        with pytest.raises(FormatError):  # at once, before the first block is asked for
+            codec.decode_rows(cut)
+    stream = container.unpack(data)
+    payload = bytearray(stream.payload)
+    payload[20] ^= 0x55
+    alpha = stream.chunks[b"ALPH"]
+    raw = zlib.decompress(alpha[1:])
+    for change in (
+        {"checksum": stream.checksum ^ 1},
+        {"payload": bytes(payload)},
+        {"chunks": {b"ALPH": alpha[:-5]}},
+        {"chunks": {b"ALPH": alpha + b"x"}},
+        {"chunks": {b"ALPH": alpha[:1] + zlib.compress(raw + b"x")}},
+        {"chunks": {b"ALPH": alpha[:1] + zlib.compress(raw[:-1])}},
+        {"chunks": {b"ALPH": alpha[:1] + zlib.compress(raw[: 64 * 128])}},
+        {"chunks": {b"ALPH": b"\2" + alpha[1:]}},
+    ):
+        forged = container.pack(container.Stream(**{**stream.__dict__, **change}))
+        with pytest.raises(FormatError):
+            codec.decode(forged)
+        rows = 0
+        with pytest.raises(FormatError):  # noqa: PT012  (the blocks before the error are what is looked at)
+            for block in codec.decode_rows(forged):
+                rows += len(block)
+        assert rows < len(image)

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support import SHIPPED, Case, random_model
 
-from jahp_fast import Codec, JahpError
+from jahp_fast import Codec, JahpError, container
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.backends.reference import ReferenceBackend
 from jahp_fast.entropy.model_file import ModelConfig, ModelFile, model_id, read_id, save_model, tensor_line
@@ -262,11 +262,20 @@ def test_float_tensors_that_are_missing(good, tmp_path, photo_crop):
 def test_float_tensors_of_the_wrong_shape(tiny_models, tmp_path, photo_crop):
     tiny = ModelFile(tiny_models["tiny"])
     gain, weight = tiny.floats["gain"], tiny.floats["g_s.0.weight"]
-    for change in ({"g_s.0.weight": weight[:-1]}, {"gain": gain[:, :-1]}, {"gain": gain[:3]}):
+    data = Codec("tiny", models=[tiny_models["tiny"]]).encode(photo_crop[:20, :20])
+    for change, name in (
+        ({"g_s.0.weight": weight[:-1]}, r"g_s.0.weight has the shape \(11, 8, 5, 5\); \(12, 8, 5, 5\) is needed"),
+        ({"inv_gain": gain[:, :-1]}, "inv_gain has"),
+        ({"gain": gain[:3]}, "gain has"),
+        ({"h_a.2.bias": gain}, "h_a.2.bias has"),
+        ({"g_a.1.gamma": gain}, "g_a.1.gamma has"),
+    ):
         floats = {k: v.astype(np.float32) for k, v in (tiny.floats | change).items()}
         save_model(tmp_path / "bad.safetensors", tiny.config, tiny.entropy, floats, {})
-        with pytest.raises(ModelError):
-            Codec("bad", models=[tmp_path / "bad.safetensors"]).encode(photo_crop[:20, :20])
+        codec = Codec("bad", models=[tmp_path / "bad.safetensors"])
+        stream = container.Stream(**{**container.unpack(data).__dict__, "model": bytes.fromhex(codec.model_id)})
+        with pytest.raises(ModelError, match=name):
+            codec.decode(container.pack(stream)) if "g_s" in name or "inv" in name else codec.encode(photo_crop[:20, :20])
 
 
 def test_the_shipped_model_is_whole():

@@ -45,8 +45,8 @@ bool cpu_has(Isa isa) {
     switch (isa) {
         case Isa::scalar: return true;
 #if defined(__x86_64__)
-        case Isa::avx2: return __builtin_cpu_supports("avx2");
-        case Isa::avxvnni: return __builtin_cpu_supports("avx2") && has_avxvnni();
+        case Isa::avx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        case Isa::avxvnni: return cpu_has(Isa::avx2) && has_avxvnni();
         case Isa::avx512vnni:
             return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                    __builtin_cpu_supports("avx512vnni");

@@ -207,7 +207,11 @@ class ModelFile:
     @cached_property
     def floats(self) -> dict[str, Array]:
         """Transforms and gains, float32, without their prefix. Not verified (see verify)."""
-        tensors, _, _ = _open(self.path, lambda name: name.startswith("float."))
+        return self.read_floats("")
+
+    def read_floats(self, prefix: str) -> dict[str, Array]:
+        """Those of `floats` whose name starts with `prefix`; no others are read."""
+        tensors, _, _ = _open(self.path, lambda name: name.startswith(f"float.{prefix}"))
         return {name.removeprefix("float."): array.astype(np.float32) for name, array in tensors.items()}
 
     @property

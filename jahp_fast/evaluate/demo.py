@@ -117,15 +117,17 @@ def check_latents(codec: Codec, image: NDArray[np.uint8], data: bytes) -> None:
     form B the coder itself rounds y around its mean, so there half a step is allowed; the stream's checksum covers the rest.
     """
     from jahp_fast import library
-    from jahp_fast.pipeline import Pipeline
+    from jahp_fast.devices import Clock
+    from jahp_fast.image import Rows
+    from jahp_fast.pipeline_cpu import CpuPipeline
 
-    pipeline = Pipeline(library.by_name(MODEL), "native")
-    y, z = pipeline.latents([pipeline.upload(image)], codec.quality)[0]
+    pipeline = CpuPipeline(library.by_name(MODEL), "native")
+    y, z = pipeline.analyse(Rows(image), codec.quality, codec.threads, Clock("cpu"))
     decoded = codec.decode_latents(data)
-    if decoded.z is None or z is None or not np.array_equal(decoded.z, np.rint(z.numpy())):
+    if decoded.z is None or z is None or not np.array_equal(decoded.z, np.rint(z.transpose(2, 0, 1))):
         raise JahpError("the decoded hyper-latents differ from the encoder's")
     step = 1 << decoded.frac_bits
-    if np.abs(decoded.y - np.rint(y.numpy() * step)).max() > step >> 1:
+    if np.abs(decoded.y - np.rint(y.transpose(2, 0, 1) * step)).max() > step >> 1:
         raise JahpError("the decoded latents differ from the encoder's")
 
 

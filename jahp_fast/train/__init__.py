@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training: `command` (`jahp train`), `loop`, `data`, `loss`, `optimizer`, `checkpoint`, `report`, `preload`.
 
-Importing this package loads nothing; `command` loads torch when it runs.
+Importing this package loads nothing, but says so where torch is missing; `command` loads torch when it runs.
 """
+
+from jahp_fast.extras import require_torch
+
+require_torch("training or exporting a model", "train")

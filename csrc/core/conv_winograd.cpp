@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// 5x5 convolutions of stride 2 and their transposes, as four smaller ones each in Winograd's form (simd/winograd.hpp): 121 products for a
+// tile of 4x4 (a convolution's outputs, a transposed one's inputs) instead of 400.
+#include <algorithm>
+#include <array>
+
+#include "core/transform_layer.hpp"
+#include "simd/winograd.hpp"
+
+namespace jahp {
+namespace {
+
+constexpr int kMostTiles = 48;   // of an item: enough for each weight that is read, few enough for the caches
+constexpr int kGoodTiles = 96;
+constexpr double kPoint[] = {0, 1, -1, 2, -2};
+
+// Tap k of the 3 (2) at each point: G of simd/winograd.hpp.
+double to_point(int taps, int point, int k) {
+    const int finite = winograd_points(taps) - 1;
+    if (point == finite) return k == taps - 1;
+    double value = 1;
+    for (int i = 0; i < k; ++i) value *= kPoint[point];
+    for (int i = 0; i < finite; ++i)
+        if (i != point) value /= kPoint[point] - kPoint[i];
+    return value;
+}
+
+// Where a point of a filter stands among the six.
+int shared_point(int taps, int point) { return point == winograd_points(taps) - 1 ? kWinogradPoints - 1 : point; }
+
+// An axis of one of the four filters: tap t is the 5-tap kernel's first_tap + tap_step * t, its first input that of the tile plus first.
+struct Axis {
+    int taps, first_tap, tap_step, first;
+    int points() const { return winograd_points(taps); }
+};
+constexpr Axis kConv[] = {{3, 0, 2, -2}, {2, 1, 2, -1}};        // even and odd inputs
+constexpr Axis kTransposed[] = {{3, 4, -2, -1}, {2, 3, -2, 0}};  // even and odd outputs
+
+class WinogradConv final : public TransformLayer {
+  public:
+    WinogradConv(const ConvTensors& t, Isa isa)
+        : TransformLayer(t.inputs, t.outputs), transposed_(t.transposed), slope_(t.slope), in_stride_(RowBuffer::stride_for(t.inputs)),
+          out_stride_(RowBuffer::stride_for(t.outputs)), matmul_(matmul_f32_for(isa)), winograd_(winograd_for(isa)), gdn_(t, isa) {
+        bias_.assign(static_cast<std::size_t>(out_stride_), 0);
+        std::copy(t.bias.begin(), t.bias.end(), bias_.begin());
+        for (int f = 0; f < 4; ++f) pack(t, f);
+    }
+
+    int output_size(int size) const override { return transposed_ ? 2 * size : (size - 1) / 2 + 1; }
+    int unit_rows() const override { return transposed_ ? 2 * kWinogradTile : kWinogradTile; }
+    int first_row(int unit) const override { return unit * in_tile() - (transposed_ ? 1 : 2); }
+    int end_row(int unit) const override { return unit * in_tile() + in_tile() + 1; }
+    int good_units(int width) const override { return std::clamp((kGoodTiles + tiles(width) - 1) / tiles(width), 1, 64); }
+
+    void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch) const override {
+        const int across = tiles(in.width()), all = across * units, rounds = (all - 1) / (team.size() * kMostTiles) + 1;
+        const int each = (all - 1) / (team.size() * rounds) + 1;
+        team.run((all - 1) / each + 1, [&](int item, int thread) {
+            const Tiles part{first, across, item * each, std::min(all, (item + 1) * each)};
+            compute(in, out, part, scratch[static_cast<std::size_t>(thread)]);
+        });
+    }
+
+  private:
+    // Tiles [begin, end) of the units from `unit` on, `across` of them a unit.
+    struct Tiles {
+        int unit, across, begin, end;
+        int count() const { return end - begin; }
+        int row(int i) const { return unit + i / across; }
+        int column(int i) const { return i % across; }
+    };
+
+    int in_tile() const { return transposed_ ? kWinogradTile : 2 * kWinogradTile; }
+    int tiles(int width) const { return ((transposed_ ? width : output_size(width)) - 1) / kWinogradTile + 1; }
+    const Axis& axis(int odd) const { return transposed_ ? kTransposed[odd] : kConv[odd]; }
+
+    void pack(const ConvTensors& t, int filter) {
+        const Axis &v = axis(filter / 2), &h = axis(filter % 2);
+        const auto point_size = static_cast<std::size_t>(t.inputs) * static_cast<std::size_t>(out_stride_);
+        AlignedVector<float>& weight = weight_[static_cast<std::size_t>(filter)];
+        weight.assign(point_size * static_cast<std::size_t>(v.points() * h.points()), 0);
+        double matrix[36][9];
+        for (int p = 0; p < v.points() * h.points(); ++p)
+            for (int k = 0; k < v.taps * h.taps; ++k) matrix[p][k] = to_point(v.taps, p / h.points(), k / h.taps) * to_point(h.taps, p % h.points(), k % h.taps);
+        for (int i = 0; i < t.inputs; ++i)
+            for (int o = 0; o < t.outputs; ++o) {
+                const float* const kernel = t.weight.data() + 25 * static_cast<std::size_t>(transposed_ ? i * t.outputs + o : o * t.inputs + i);
+                double taps[9];
+                for (int k = 0; k < v.taps * h.taps; ++k)
+                    taps[k] = kernel[(v.first_tap + v.tap_step * (k / h.taps)) * 5 + h.first_tap + h.tap_step * (k % h.taps)];
+                const std::size_t at = matmul_.pack_index(out_stride_ / kMatmulBlock, t.inputs, i, o);
+                for (int p = 0; p < v.points() * h.points(); ++p) {
+                    double sum = 0;
+                    for (int k = 0; k < v.taps * h.taps; ++k) sum += matrix[p][k] * taps[k];
+                    weight[static_cast<std::size_t>(p) * point_size + at] = static_cast<float>(sum);
+                }
+            }
+    }
+
+    void compute(const RowBuffer& in, RowBuffer& out, const Tiles& part, LayerScratch& scratch) const {
+        // A line more between points: else all of them would fall into the same set of the cache.
+        const std::ptrdiff_t in_point = part.count() * in_stride_ + 16, out_point = part.count() * out_stride_ + 16;
+        float* const v = LayerScratch::grown(scratch.input, static_cast<std::size_t>(36 * in_point));
+        float* const m = LayerScratch::grown(scratch.product, static_cast<std::size_t>(36 * out_point));
+        for (int filter = 0; filter < 4; ++filter) {
+            into(in, part, filter, v, in_point);
+            products(part, filter, v, in_point, m, out_point);
+            if (transposed_) out_of(out, part, filter, m, out_point);
+        }
+        if (!transposed_) out_of(out, part, 0, m, out_point);
+        for (int i = part.begin; i < part.end;) {
+            const int end = std::min(part.end, (i / part.across + 1) * part.across), wide = unit_rows();
+            const int row = part.row(i) * wide, column = part.column(i) * wide, n = std::min(out.width() - column, (end - i) * wide);
+            for (int r = row; r < std::min(row + wide, out.height()); ++r) gdn_.run(out.row(r) + static_cast<std::ptrdiff_t>(column) * out_stride_, n, scratch);
+            i = end;
+        }
+    }
+
+    void into(const RowBuffer& in, const Tiles& part, int filter, float* v, std::ptrdiff_t point) const {
+        const Axis &down = axis(filter / 2), &right = axis(filter % 2);
+        const int step = transposed_ ? 1 : 2;
+        for (int i = part.begin; i < part.end; ++i) {
+            const float* rows[kWinogradPoints];
+            const std::ptrdiff_t column = static_cast<std::ptrdiff_t>(part.column(i) * in_tile() + right.first) * in_stride_;
+            for (int r = 0; r < down.points(); ++r) rows[r] = in.row_or_zeros(part.row(i) * in_tile() + down.first + r * step) + column;
+            winograd_.input({rows, static_cast<std::ptrdiff_t>(step) * in_stride_, down.points(), right.points(), in_stride_,
+                             v + static_cast<std::ptrdiff_t>(i - part.begin) * in_stride_, point});
+        }
+    }
+
+    void products(const Tiles& part, int filter, const float* v, std::ptrdiff_t in_point, float* m, std::ptrdiff_t out_point) const {
+        const Axis &down = axis(filter / 2), &right = axis(filter % 2);
+        const float* weight = weight_[static_cast<std::size_t>(filter)].data();
+        for (int p = 0; p < down.points() * right.points(); ++p) {
+            const int i = p / right.points(), j = p % right.points();
+            const int to = transposed_ ? p : shared_point(down.taps, i) * kWinogradPoints + shared_point(right.taps, j);
+            const float* const a = v + p * in_point;
+            matmul_.run({&a, in_stride_, part.count(), 1, inputs(), weight, out_stride_ / kMatmulBlock, nullptr, m + to * out_point, out_stride_,
+                         !transposed_ && filter > 0});
+            weight += static_cast<std::ptrdiff_t>(inputs()) * out_stride_;
+        }
+    }
+
+    void out_of(RowBuffer& out, const Tiles& part, int filter, const float* m, std::ptrdiff_t point) const {
+        const int step = transposed_ ? 2 : 1, odd_row = filter / 2, odd_column = filter % 2;
+        const int points_v = transposed_ ? axis(odd_row).points() : kWinogradPoints, points_h = transposed_ ? axis(odd_column).points() : kWinogradPoints;
+        for (int i = part.begin; i < part.end; ++i) {
+            const int row = part.row(i) * unit_rows() + odd_row, column = part.column(i) * unit_rows() + odd_column;
+            float* rows[kWinogradTile];
+            int valid = 0;
+            for (; valid < kWinogradTile && row + valid * step < out.height(); ++valid)
+                rows[valid] = out.row(row + valid * step) + static_cast<std::ptrdiff_t>(column) * out_stride_;
+            winograd_.output({m + static_cast<std::ptrdiff_t>(i - part.begin) * out_stride_, point, points_v, points_h, out_stride_, bias_.data(), slope_, rows,
+                              static_cast<std::ptrdiff_t>(step) * out_stride_, valid, std::min(kWinogradTile, (out.width() - column - 1) / step + 1)});
+        }
+    }
+
+    bool transposed_;
+    float slope_;
+    int in_stride_, out_stride_;
+    MatmulF32Kernel matmul_;
+    Winograd winograd_;
+    Gdn gdn_;
+    AlignedVector<float> bias_;
+    std::array<AlignedVector<float>, 4> weight_;  // filter 2 * (odd row) + odd column; points, then as matmul_ packs
+};
+
+}  // namespace
+
+std::unique_ptr<TransformLayer> make_winograd_conv(const ConvTensors& t, Isa isa) { return std::make_unique<WinogradConv>(t, isa); }
+
+}  // namespace jahp

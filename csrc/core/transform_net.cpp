@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/transform_net.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "core/error.hpp"
+
+namespace jahp {
+namespace {
+
+constexpr int kMostSide = 1 << 20;
+
+}  // namespace
+
+TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa) {
+    if (layers.empty()) throw Error(Fault::model, "a transform needs a layer");
+    for (const ConvTensors& t : layers) {
+        if (!layers_.empty() && layers_.back()->outputs() != t.inputs)
+            throw Error(Fault::model, t.name + ": " + std::to_string(t.inputs) + " input channels; the layer before it has " + std::to_string(layers_.back()->outputs()));
+        for (auto& layer : make_layers(t, isa)) layers_.push_back(std::move(layer));
+    }
+}
+
+int TransformNet::output_size(int size) const {
+    for (const auto& layer : layers_) size = layer->output_size(size);
+    return size;
+}
+
+TransformStream::TransformStream(const TransformNet& net, int height, int width) : net_(net) {
+    if (height < 1 || width < 1 || height > kMostSide || width > kMostSide)
+        throw Error(Fault::usage, "a map of " + std::to_string(width) + "x" + std::to_string(height) + " is impossible");
+    int incoming = 0;
+    for (const auto& layer : net.layers()) {
+        const int batch = layer->good_units(width), span = layer->end_row(batch - 1) - layer->first_row(0);
+        // What a batch reads, and what may come before that is complete.
+        rows_.emplace_back(height, width, layer->inputs(), span + (rows_.empty() ? span : incoming));
+        next_.push_back(0);
+        batch_.push_back(batch);
+        incoming = batch * layer->unit_rows();
+        height = layer->output_size(height);
+        width = layer->output_size(width);
+    }
+    rows_.emplace_back(height, width, net.outputs(), incoming);
+}
+
+bool TransformStream::ready(std::size_t i, int& units) const {
+    const TransformLayer& layer = *net_.layers()[i];
+    const RowBuffer &in = rows_[i], &out = rows_[i + 1];
+    const int all = (out.height() - 1) / layer.unit_rows() + 1;
+    units = std::min(batch_[i], all - next_[i]);
+    if (units <= 0) return false;
+    return in.rows() == in.height() || in.rows() >= layer.end_row(next_[i] + units - 1);
+}
+
+bool TransformStream::advance(ThreadTeam& team, std::vector<LayerScratch>& scratch) {
+    for (std::size_t i = net_.layers().size(); i-- > 0;) {
+        int units = 0;
+        if (!ready(i, units)) continue;
+        const TransformLayer& layer = *net_.layers()[i];
+        RowBuffer& out = rows_[i + 1];
+        layer.run(rows_[i], out, next_[i], units, team, scratch);
+        next_[i] += units;
+        out.add_rows(std::min(out.height(), next_[i] * layer.unit_rows()) - out.rows());
+        return true;
+    }
+    return false;
+}
+
+int TransformStream::room() const {
+    const RowBuffer& in = rows_.front();
+    const int needed = std::max(0, net_.layers().front()->first_row(next_.front()));
+    return std::min(in.height(), needed + in.capacity()) - in.rows();
+}
+
+void TransformStream::take(std::vector<float>& out) {
+    RowBuffer& rows = rows_.back();
+    for (; taken_ < rows.rows(); ++taken_) {
+        const float* from = rows.row(taken_);
+        if (rows.stride() == rows.channels()) {
+            out.insert(out.end(), from, from + static_cast<std::ptrdiff_t>(rows.width()) * rows.channels());
+            continue;
+        }
+        for (int c = 0; c < rows.width(); ++c, from += rows.stride()) out.insert(out.end(), from, from + rows.channels());
+    }
+}
+
+void TransformStream::push(std::span<const float> rows, int threads, std::vector<float>& out) {
+    if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
+    RowBuffer& in = rows_.front();
+    const std::size_t pitch = static_cast<std::size_t>(in.width()) * static_cast<std::size_t>(in.channels());
+    const std::size_t count = rows.size() / pitch;
+    if (rows.size() % pitch != 0) throw Error(Fault::usage, "rows of " + std::to_string(pitch) + " values are wanted");
+    if (count > static_cast<std::size_t>(in.height() - in.rows()))
+        throw Error(Fault::usage, "more than the " + std::to_string(in.height()) + " rows of the map");
+    ThreadTeam team(threads);
+    scratch_.resize(std::max(scratch_.size(), static_cast<std::size_t>(team.size())));
+    const float* from = rows.data();
+    for (auto left = static_cast<int>(count); left > 0;) {
+        const int n = std::min(left, room());
+        for (int r = 0; r < n; ++r) {
+            float* to = in.row(in.rows());
+            for (int c = 0; c < in.width(); ++c, from += in.channels(), to += in.stride()) std::copy(from, from + in.channels(), to);
+            in.add_rows(1);
+        }
+        left -= n;
+        while (advance(team, scratch_)) take(out);
+    }
+}
+
+void TransformStream::finish() const {
+    const RowBuffer& in = rows_.front();
+    if (in.rows() < in.height())
+        throw Error(Fault::usage, std::to_string(in.height() - in.rows()) + " of the " + std::to_string(in.height()) + " rows of the map are missing");
+}
+
+}  // namespace jahp

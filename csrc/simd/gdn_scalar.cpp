@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// The oracle of the other instruction sets; 16 bytes are what every compiler can split.
+#include "simd/gdn_loop.hpp"
+
+namespace jahp {
+
+void gdn_squares_scalar(const float* x, std::ptrdiff_t count, float* squares) { squares_loop(x, count, squares); }
+void gdn_divide_scalar(float* x, std::ptrdiff_t count, const float* norm) { divide_loop(x, count, norm); }
+void gdn_multiply_scalar(float* x, std::ptrdiff_t count, const float* norm) { multiply_loop(x, count, norm); }
+
+}  // namespace jahp

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compiled with -mavx2 -mfma.
+#define JAHP_VECTOR_BYTES 32
+#include "simd/winograd_loop.hpp"
+
+namespace jahp {
+
+void winograd_input_avx2(const WinogradInput& w) { input_loop(w); }
+void winograd_output_avx2(const WinogradOutput& w) { output_loop(w); }
+
+}  // namespace jahp

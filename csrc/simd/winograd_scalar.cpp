@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// The oracle of the other instruction sets; 16 bytes are what every compiler can split.
+#define JAHP_VECTOR_BYTES 16
+#include "simd/winograd_loop.hpp"
+
+namespace jahp {
+
+void winograd_input_scalar(const WinogradInput& w) { input_loop(w); }
+void winograd_output_scalar(const WinogradOutput& w) { output_loop(w); }
+
+}  // namespace jahp

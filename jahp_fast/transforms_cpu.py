@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""g_a, h_a and g_s of an exported model on a CPU, without torch: what surrounds the nets of `_native` or of transforms_ref.
+
+Images go in and come out by rows, so that memory is bounded by an image's width. All is float32.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast import _native
+from jahp_fast.errors import ModelError
+from jahp_fast.transforms_ref import Layer, ReferenceNet
+
+if TYPE_CHECKING:
+    from jahp_fast.entropy.model_file import ModelFile
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Ints = NDArray[np.int32]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+STRIDE = 16
+"""Image pixels per latent, in each direction."""
+PEDESTAL = 2.0**-36
+BETA_MIN = 1e-6
+"""GDN's parameters are stored as sqrt(value + PEDESTAL); values are held at BETA_MIN (beta) and 0 (gamma) or above."""
+LATENT_ROWS = 4
+"""Rows of latents that g_s takes, and g_a gives, at a time."""
+
+
+class NetStream(Protocol):
+    def push(self, rows: Floats, threads: int = 1) -> Floats: ...
+    def finish(self, threads: int = 1) -> Floats: ...
+
+
+class Net(Protocol):
+    """What _native.TransformNet and ReferenceNet have in common."""
+
+    def run(self, x: Floats, threads: int = 1) -> Floats: ...
+    def stream(self, height: int, width: int) -> NetStream: ...
+
+
+class Tensors:
+    """The float tensors of a model, each checked for its shape when it is taken. Raises ModelError."""
+
+    def __init__(self, model: ModelFile, prefix: str) -> None:
+        self._path, self._tensors = model.path, model.read_floats(prefix)
+
+    def take(self, name: str, *shape: int | None) -> Floats:
+        """None in `shape` stands for any size of at least 1."""
+        array = self._tensors.get(name)
+        fits = array is not None and array.ndim == len(shape)
+        if array is None or not fits or any(n < 1 if want is None else n != want for n, want in zip(array.shape, shape, strict=True)):
+            has = "is missing" if array is None else f"has the shape {array.shape}"
+            wanted = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ModelError(f"{self._path}: tensor float.{name} {has}; ({wanted}) is needed")
+        return array
+
+    def gdn(self, name: str, channels: int) -> tuple[Floats, Floats]:
+        """(gamma, beta) as they act."""
+        low, pedestal = (np.float32(value) for value in ((BETA_MIN + PEDESTAL) ** 0.5, PEDESTAL))
+        beta = np.maximum(self.take(f"{name}.beta", channels), low) ** 2 - pedestal
+        gamma = np.maximum(self.take(f"{name}.gamma", channels, channels), np.float32(PEDESTAL**0.5)) ** 2 - pedestal
+        return gamma, beta
+
+
+def layers_of(model: ModelFile, net: str) -> list[Layer]:
+    """The layers of "g_a", "h_a" or "g_s", out of the model file alone. Raises ModelError for a tensor that is missing or misshapen."""
+    t, latents = Tensors(model, f"{net}."), model.config.latents
+    layers: list[Layer] = []
+    if net == "h_a":
+        n = model.config.hyper_latents
+        between = "relu" if model.config.architecture == "bmshj2018-hyperprior" else "leaky_relu"
+        for i, (inputs, kernel, activation) in enumerate(((latents, 3, between), (n, 5, between), (n, 5, "none"))):
+            weight, bias = t.take(f"h_a.{2 * i}.weight", n, inputs, kernel, kernel), t.take(f"h_a.{2 * i}.bias", n)
+            layers.append(("conv", weight, bias, activation, None, None))
+        return layers
+    synthesis = net == "g_s"
+    inner = t.take(f"{net}.{2}.weight", None, None, 5, 5).shape[0]
+    inputs = latents if synthesis else 3
+    for i in range(4):
+        outputs = inner if i < 3 else 3 if synthesis else latents
+        shape = (inputs, outputs) if synthesis else (outputs, inputs)
+        weight, bias = t.take(f"{net}.{2 * i}.weight", *shape, 5, 5), t.take(f"{net}.{2 * i}.bias", outputs)
+        gamma, beta = t.gdn(f"{net}.{2 * i + 1}", inner) if i < 3 else (None, None)
+        activation = "none" if i == 3 else "igdn" if synthesis else "gdn"
+        layers.append(("deconv" if synthesis else "conv", weight, bias, activation, gamma, beta))
+        inputs = inner
+    return layers
+
+
+class CpuTransforms:
+    """The float half of a model. Safe to share between threads. Each net is read and packed when it is first needed, once.
+
+    Raises ModelError from its methods if a float tensor is missing or has the wrong shape.
+
+    Args:
+        native: nets of the C++ core; otherwise NumPy's.
+    """
+
+    def __init__(self, model: ModelFile, native: bool) -> None:
+        self._model, self._native = model, native
+        self._lock = threading.Lock()
+        self._nets: dict[str, Net] = {}
+        self._gains: dict[str, Floats] = {}
+
+    def _net(self, name: str) -> Net:
+        with self._lock:
+            if name not in self._nets:
+                layers = layers_of(self._model, name)
+                isa = os.environ.get("JAHP_FAST_ISA", "")
+                self._nets[name] = _native.TransformNet(layers, isa) if self._native else ReferenceNet(layers)
+            return self._nets[name]
+
+    def _gain(self, name: str, quality: float) -> Floats:
+        """(M,) factors: geometric between the rows' qualities. name: "gain" or "inv_gain"."""
+        q = self._model.config.qualities
+        with self._lock:
+            if name not in self._gains:
+                self._gains[name] = Tensors(self._model, name).take(name, len(q), self._model.config.latents)
+            table = self._gains[name]
+        row = table[0]
+        if len(q) > 1:
+            high = min(max(int(np.searchsorted(q, quality)), 1), len(q) - 1)
+            share = np.float32((quality - q[high - 1]) / (q[high] - q[high - 1]))
+            row = table[high - 1] + share * (table[high] - table[high - 1])
+        gain: Floats = np.exp(row)
+        return gain
+
+    def analysis(self, blocks: Iterable[Pixels], height: int, width: int, quality: float, threads: int = 1) -> Floats:
+        """An image's rows from top to bottom, in blocks (k, width, 3) uint8 -> y (h, w, M) float32, scaled by the gain, not rounded.
+
+        The border is repeated to multiples of 16: h = ceil(height / 16), w = ceil(width / 16).
+        """
+        h, w = -(-height // STRIDE), -(-width // STRIDE)
+        stream, gain = self._net("g_a").stream(STRIDE * h, STRIDE * w), self._gain("gain", quality)
+        y = np.empty((h, w, self._model.config.latents), np.float32)
+        seen = done = 0
+        for block in blocks:
+            seen += len(block)
+            below = STRIDE * h - height if seen == height else 0
+            padded = np.pad(block, ((0, below), (0, STRIDE * w - width), (0, 0)), "edge") if below or STRIDE * w > width else block
+            rows = stream.push(padded.astype(np.float32) / np.float32(255), threads)
+            np.multiply(rows, gain, out=y[done : done + len(rows)])
+            done += len(rows)
+        np.multiply(stream.finish(threads), gain, out=y[done:])
+        return y
+
+    def hyper_analysis(self, y: Floats, threads: int = 1) -> Floats:
+        """y (h, w, M), as analysis gives it -> z (ceil(h/4), ceil(w/4), N), not rounded."""
+        return self._net("h_a").run(np.abs(y) if self._model.config.architecture == "bmshj2018-hyperprior" else y, threads)
+
+    def synthesis(
+        self, blocks: Iterable[Ints], height: int, width: int, quality: float, frac_bits: int, threads: int = 1
+    ) -> Iterator[Pixels]:
+        """Rows of ŷ from top to bottom, in blocks (k, w, M) int32, times 2^frac_bits -> the image's, (k', width, 3) uint8, cropped.
+
+        ŷ of hostile streams may overflow; what comes of it is arbitrary, but a number.
+        """
+        h, w = -(-height // STRIDE), -(-width // STRIDE)
+        stream, gain = self._net("g_s").stream(h, w), self._gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
+        left = height
+        for block in blocks:
+            rows = to_pixels(stream.push(block.astype(np.float32) * gain, threads)[:left, :width])
+            left -= len(rows)
+            if len(rows):
+                yield rows
+        rows = to_pixels(stream.finish(threads)[:left, :width])
+        if len(rows):
+            yield rows
+
+
+def to_pixels(x: Floats) -> Pixels:
+    """Floats, 0 to 1 inside of the range -> uint8, rounded to nearest; what is not a number becomes 0."""
+    scaled = np.nan_to_num(x, nan=0.0, posinf=1.0, neginf=0.0)
+    np.clip(scaled, 0, 1, out=scaled)
+    scaled *= np.float32(255)
+    return np.rint(scaled, out=scaled).astype(np.uint8)
+
+
+def in_blocks(array: NDArray[_Scalar], rows: int) -> list[NDArray[_Scalar]]:
+    """Views of the array, `rows` rows each, the last what is left."""
+    return [array[r : r + rows] for r in range(0, len(array), rows)]
