@@ -71,7 +71,7 @@ def refined(
     """
     net = _net(model)
     height, width = image.shape[:2]
-    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    x = torch.tensor(image).permute(2, 0, 1)[None].float() / 255  # a copy: images may be read-only
     y0, z0 = (None if t is None else _planes(t) for t in latents)
     assert y0 is not None
     parts = [t.clone().requires_grad_(True) for t in (y0, z0) if t is not None]

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from support import CASES, SHIPPED, make_model, photo
+from support import CASES, SHIPPED, photo, random_model
 
 import jahp_fast
 from jahp_fast import Codec, library
@@ -27,7 +27,7 @@ def latents(config, height, width, seed=0):
 
 @pytest.mark.parametrize("case", FORM_A, ids=str)
 def test_rows_are_the_plain_models_and_bits_are_the_payloads(case, tmp_path):
-    model = ModelFile(make_model(tmp_path / "m.safetensors", case))
+    model = random_model(tmp_path / "m.safetensors", case, seed=1)
     z, y = latents(model.config, 9, 6)
     y[0, 0, 0], y[3, 4, 1] = 3000, -3000  # escapes
     fast, plain = SymbolBits(model, plain=False), SymbolBits(model, plain=True)
@@ -69,8 +69,7 @@ def test_without_torch_effort_1_works_and_2_says_what_is_missing(monkeypatch, ph
 
 
 def test_a_model_without_search_tensors_says_so(tmp_path, photo_crop):
-    path = make_model(tmp_path / "old.safetensors", FORM_A[-1])
-    model = ModelFile(path)
+    model = random_model(tmp_path / "old.safetensors", FORM_A[-1], seed=1)
     assert f"float.{CURVATURE}" not in model.names
     from jahp_fast import search
 
@@ -93,7 +92,7 @@ def test_the_adjoint_correlates_with_the_gradient():
 
     from jahp_fast.transforms import Transforms
 
-    image = photo()[128:256, 256:448]
+    image = photo()[128:256, 256:448].copy()
     model = ModelFile(SHIPPED)
     transforms = Transforms(model)
     y = transforms.analysis(torch.from_numpy(image).permute(2, 0, 1)[None], 4.0)
@@ -101,7 +100,7 @@ def test_the_adjoint_correlates_with_the_gradient():
     x = symbols * transforms.log_inverse_gains([4.0]).exp()[..., None, None]
     for layer in transforms._g_s:
         x = layer(x)
-    error = (x - torch.from_numpy(image.copy()).permute(2, 0, 1)[None] / 255).square().sum()
+    error = (x - torch.from_numpy(image).permute(2, 0, 1)[None] / 255).square().sum()
     (gradient,) = torch.autograd.grad(error, symbols)
     wanted = gradient[0].permute(1, 2, 0).numpy() / 2
     integers = symbols.detach()[0].permute(1, 2, 0).contiguous().numpy().astype(np.int32)
