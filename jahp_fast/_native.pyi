@@ -50,6 +50,7 @@ class EntropyModel:
     def encode(
         self, z: _Int32, y: _Int32, lanes: int, skip: int, min_bytes: int, threads: int
     ) -> tuple[bytes, _Int32, int, dict[str, float]]: ...
+    def symbols(self, z: _Int32, y: _Int32, threads: int) -> tuple[_Int32, _Int32]: ...
 
 class LatentDecode:
     """A decode that runs. Rows that come before finish() has returned may be of a damaged payload: only its end tells."""

@@ -89,7 +89,7 @@ def _encode(args: argparse.Namespace) -> int:
             image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
         raise UnsupportedImage(f"{args.input} is not an image that Pillow can read: {e}") from None
-    data = _codec(args, quality=args.quality).encode(image)
+    data = _codec(args, quality=args.quality).encode(image, args.effort, args.max_bytes, args.target_bpp)
     with _output(args.output) as file:
         file.write(data)
     return 0
@@ -188,6 +188,9 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     p.add_argument("input", metavar="IN", help="any image that Pillow reads, or - for standard input")
     p.add_argument("output", metavar="OUT.jahp", help="or - for standard output")
     p.add_argument("-q", "--quality", type=float, default=4.0, help="1 to 8, fractions allowed (default 4)")
+    p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files; 2 and 3 need torch (default 0)")
+    p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")
+    p.add_argument("--target-bpp", type=float, metavar="X", help="choose the quality: the file nearest to X bits per pixel")
     _codec_options(p)
     p.set_defaults(run=_encode)
 

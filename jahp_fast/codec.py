@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import backends, devices, library
+from jahp_fast import backends, devices, library, rate_control, search
 from jahp_fast import container as _container
 from jahp_fast import image as _image
 from jahp_fast.devices import Clock
@@ -195,26 +196,39 @@ class Codec:
         pixels = self._guarded(lambda: self._encoder.upload(parts.rows), lambda: "encoding " + _sizes([(width, height)]))
         return _Prepared(pixels, parts.mode, chunks, (width, height))
 
-    def encode(self, image: Any) -> bytes:
+    def encode(self, image: Any, effort: int = 0, max_bytes: int | None = None, target_bpp: float | None = None) -> bytes:
         """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
 
         Alpha is kept losslessly; the ICC profile, EXIF and XMP of a PIL image are kept. With a GPU as the codec's device, a tensor that
         lies there stays there until its symbols are coded.
 
+        Args:
+            effort: 0 to 3, of the encoder's search for better symbols; decoders do not know of it. 0: none. 1: integers are chosen by
+                rate and distortion. 2 and 3: these follow a descent along the gradient of the image's own cost, which needs torch.
+                From 1 on it needs a model of form A.
+            max_bytes: the whole file is never larger; the codec's quality is then only where the search for one begins.
+            target_bpp: bits per pixel that the whole file comes near to, within 2 % where the model's qualities reach it.
+
         Raises:
             UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.
+            UsageError: an argument that is out of range; or the lowest quality takes more than max_bytes, or than target_bpp allows.
+            MissingExtra: an effort that needs torch, and it is not installed.
             DeviceError: not enough memory on the device.
         """
-        return self._encode_one(image, "cpu")[0]
+        search.check(self._encoder.file, effort)
+        with self._encoder.current():
+            prepared = self._prepare(image)
+            goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1])
+            what = f"encoding {_sizes([prepared.size])}"
+            if effort == 0 and goal is None:
+                return self._guarded(lambda: self._encode(prepared, self._threads, Clock("cpu")), lambda: what)
+            return self._guarded(lambda: self._search(prepared, effort, goal), lambda: what)
 
     def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
         """encode, and seconds by stage: g_a, h_a, entropy; on a GPU with a wait between them."""
-        return self._encode_one(image, self._device)
-
-    def _encode_one(self, image: Any, clock_of: str) -> tuple[bytes, dict[str, float]]:
         with self._encoder.current():
             prepared = self._prepare(image)
-            clock, what = Clock(clock_of), f"encoding {_sizes([prepared.size])}"
+            clock, what = Clock(self._device), f"encoding {_sizes([prepared.size])}"
             return self._guarded(lambda: self._encode(prepared, self._threads, clock), lambda: what), clock.laps
 
     def _encode(self, prepared: _Prepared, threads: int, clock: Clock) -> bytes:
@@ -226,15 +240,42 @@ class Codec:
         clock.lap("entropy")
         return data
 
+    def _search(self, prepared: _Prepared, effort: int, goal: rate_control.Goal | None) -> bytes:
+        """As _encode, with symbols that were searched for, at a quality that was."""
+        threads, steps = self._threads, _container.QUALITY_STEPS
+        loaded: Any = self._encoder  # features are arrays or tensors, as the pipeline has them
+        loaded.warm()
+        features = loaded.features(prepared.pixels, threads)
+
+        def attempt(code: int, rate: float | None = None) -> bytes:
+            quality = code / steps
+            latents = loaded.latents_at(features, quality, threads)
+            with _latents_as_images():
+                symbols = loaded.symbols(*latents)
+                if effort or rate is not None:
+                    symbols = search.improved(loaded, prepared.pixels, latents, symbols, quality, effort, rate or 1.0, threads)
+            return self._packed(prepared, symbols, quality, threads)
+
+        start = _container.quality_code(self.quality)
+        if goal is None:
+            return attempt(start)
+        codes = [_container.quality_code(q) for q in (loaded.file.config.qualities[0], loaded.file.config.qualities[-1])]
+        trim = attempt if loaded.file.config.form == "A" else None
+        return rate_control.fit(attempt, trim, (codes[0], codes[1]), start, goal)
+
     def _coded(self, prepared: _Prepared, symbols: Callable[[], tuple[Ints, Ints]], threads: int) -> bytes:
         """The file of an image and its symbols, as the pipeline gives them."""
-        try:
-            payload, lanes, checksum = self._encoder.encode_symbols(*symbols(), *prepared.size, threads)
-        except UsageError as e:
-            raise UnsupportedImage(f"the model's latents for this image cannot be coded: {e}") from None
-        model = self._encoder.file.id
+        with _latents_as_images():
+            made = symbols()
+        return self._packed(prepared, made, self.quality, threads)
+
+    def _packed(self, prepared: _Prepared, symbols: tuple[NDArray[np.int32], NDArray[np.int32]], quality: float, threads: int) -> bytes:
+        """The file of an image's z and y."""
+        loaded = self._encoder
+        with _latents_as_images():
+            payload, lanes, checksum = loaded.encode_symbols(*symbols, *prepared.size, threads)
         return _container.pack(
-            _container.Stream(*prepared.size, prepared.mode, self.quality, model, lanes, 0, checksum, payload, prepared.chunks)
+            _container.Stream(*prepared.size, prepared.mode, quality, loaded.file.id, lanes, 0, checksum, payload, prepared.chunks)
         )
 
     def decode_latents(self, data: Bytes) -> Latents:
@@ -394,6 +435,15 @@ class Codec:
         if isinstance(self._encoder, CpuPipeline):
             return function()
         return devices.guarded(function, what)
+
+
+@contextlib.contextmanager
+def _latents_as_images() -> Iterator[None]:
+    """Latents that are out of range are the image's fault, not the caller's."""
+    try:
+        yield
+    except UsageError as e:
+        raise UnsupportedImage(f"the model's latents for this image cannot be coded: {e}") from None
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> str:

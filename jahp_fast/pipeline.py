@@ -145,6 +145,15 @@ class Pipeline(EntropyPath):
         clock.lap("h_a")
         return y[0], z
 
+    def features(self, pixels: torch.Tensor, threads: int) -> torch.Tensor:
+        """An image as `upload` gives it -> what g_a gives, (M, h, w), without gains."""
+        return self.transforms.features(pixels[None])[0]
+
+    def latents_at(self, features: torch.Tensor, quality: float, threads: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """y and z of `analyse` at a quality, from features."""
+        y = self.transforms.scaled(features[None], quality)
+        return y[0], self.transforms.hyper_analysis(y)[0] if self.file.config.hyper_latents else None
+
     def symbols(self, y: torch.Tensor, z: torch.Tensor | None) -> tuple[Ints, Ints]:
         """y (M, h, w) and z (N, hz, wz) or None, not rounded -> z and y as Backend.encode takes them.
 

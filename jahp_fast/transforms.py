@@ -76,15 +76,23 @@ class Transforms:
         high = min(max(int(np.searchsorted(q, quality)), 1), len(q) - 1)
         return torch.lerp(table[high - 1], table[high], (quality - q[high - 1]) / (q[high] - q[high - 1]))
 
+    def features(self, images: Tensor) -> Tensor:
+        """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> what g_a gives, (B, M, ceil(H/16), ceil(W/16))."""
+        with torch.no_grad():
+            x = images.float() / 255
+            return _run(self._g_a, F.pad(x, (0, -x.shape[3] % STRIDE, 0, -x.shape[2] % STRIDE), "replicate"))
+
+    def scaled(self, features: Tensor, quality: float) -> Tensor:
+        """Features times the gain of a quality: y, not rounded."""
+        with torch.no_grad():
+            return features * self._log_gain(self._gain, quality).exp()[:, None, None]
+
     def analysis(self, images: Tensor, quality: float) -> Tensor:
         """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> y (B, M, ceil(H/16), ceil(W/16)) float32.
 
         Not rounded.
         """
-        with torch.no_grad():
-            x = images.float() / 255
-            x = F.pad(x, (0, -x.shape[3] % STRIDE, 0, -x.shape[2] % STRIDE), "replicate")
-            return _run(self._g_a, x) * self._log_gain(self._gain, quality).exp()[:, None, None]
+        return self.scaled(self.features(images), quality)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """y (B, M, h, w), as analysis gives it -> z (B, N, ceil(h/4), ceil(w/4)), not rounded."""

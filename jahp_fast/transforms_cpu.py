@@ -118,7 +118,7 @@ class CpuTransforms:
                 self._nets[name] = _native.TransformNet(layers, isa) if self._native else ReferenceNet(layers)
             return self._nets[name]
 
-    def _gain(self, name: str, quality: float) -> Floats:
+    def gain(self, name: str, quality: float) -> Floats:
         """(M,) factors: geometric between the rows' qualities. name: "gain" or "inv_gain"."""
         q = self._model.config.qualities
         with self._lock:
@@ -133,13 +133,19 @@ class CpuTransforms:
         gain: Floats = np.exp(row)
         return gain
 
-    def analysis(self, blocks: Iterable[Pixels], height: int, width: int, quality: float, threads: int = 1) -> Floats:
+    def scaled(self, features: Floats, quality: float) -> Floats:
+        """What g_a gave (h, w, M), times the gain of a quality: the same y as of `analysis` at that quality."""
+        return features * self.gain("gain", quality)
+
+    def analysis(self, blocks: Iterable[Pixels], height: int, width: int, quality: float | None, threads: int = 1) -> Floats:
         """An image's rows from top to bottom, in blocks (k, width, 3) uint8 -> y (h, w, M) float32, scaled by the gain, not rounded.
 
+        Without a quality there is no gain: what `scaled` takes.
         The border is repeated to multiples of 16: h = ceil(height / 16), w = ceil(width / 16).
         """
         h, w = -(-height // STRIDE), -(-width // STRIDE)
-        stream, gain = self._net("g_a").stream(STRIDE * h, STRIDE * w), self._gain("gain", quality)
+        stream = self._net("g_a").stream(STRIDE * h, STRIDE * w)
+        gain = np.float32(1) if quality is None else self.gain("gain", quality)
         y = np.empty((h, w, self._model.config.latents), np.float32)
         seen = done = 0
         for block in blocks:
@@ -164,7 +170,7 @@ class CpuTransforms:
         ŷ of hostile streams may overflow; what comes of it is arbitrary, but a number.
         """
         h, w = -(-height // STRIDE), -(-width // STRIDE)
-        stream, gain = self._net("g_s").stream(h, w), self._gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
+        stream, gain = self._net("g_s").stream(h, w), self.gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
         left = height
         for block in blocks:
             rows = to_pixels(stream.push(block.astype(np.float32) * gain, threads)[:left, :width])

@@ -4,6 +4,7 @@
 import argparse
 import csv
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,9 @@ def test_chroma_sampling_is_what_the_name_says():
 
 
 def test_select_codecs_expands_groups_once_and_names_the_unknown():
-    assert [c.name for c in select_codecs(["webp", "jpeg", "jpeg444"])] == ["webp", "jpeg420", "jpeg444"]
+    chosen, missing = select_codecs(["webp", "jpeg", "jpeg444"])
+    assert [c.name for c in chosen] == ["webp", "jpeg420", "jpeg444"]
+    assert missing == {}
     with pytest.raises(UsageError, match=r"'bpg'.*jpeg.*webp"):
         select_codecs(["bpg"])
 
@@ -74,7 +77,7 @@ def test_results_are_real_and_means_are_means(folder: Path, tmp_path: Path, caps
     assert evaluate(folder, "--out", out, "--models", "none", "--codecs", "jpeg,webp") == 0
     assert capsys.readouterr().out.strip() == str(out / "report.md")
     rows, summary = read(out / "results.csv"), read(out / "summary.csv")
-    codecs = select_codecs(["jpeg", "webp"])
+    codecs, _ = select_codecs(["jpeg", "webp"])
     assert len(rows) == 2 * sum(len(c.settings) for c in codecs)
     assert len({(r["codec"], r["setting"], r["image"]) for r in rows}) == len(rows)
     image = load_rgb(folder / "a.png")
@@ -174,7 +177,7 @@ def test_grey_and_palette_become_rgb(tmp_path: Path):
 
 
 def mean(codec: str, bpp: float, quality: float) -> report.Mean:
-    return report.Mean(codec, f"q={bpp}", 1, 0.0, bpp, quality, 1 - 10 ** (-quality / 20), 0.0, 0.0)
+    return report.Mean(codec, f"q={bpp}", 1, 0.0, bpp, quality, 1 - 10 ** (-quality / 20), math.nan, 0.0, 0.0)
 
 
 def test_report_states_bd_rate_and_overlap():
@@ -226,3 +229,55 @@ def test_an_unknown_model_is_an_error_before_any_work(folder: Path, tmp_path: Pa
     with pytest.raises(JahpError, match="mbt2081"):
         evaluate(folder, "--out", tmp_path / "out", "--models", "mbt2081", "--codecs", "none")
     assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_published_points_are_compared(tmp_path: Path):
+    source = tmp_path / "published.csv"
+    lines = [f"kodak,authors,bpg,psnr-rgb,{bpp},{q},," for bpp, q in ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34))]
+    source.write_text("\n".join(["dataset,source,codec,metric,bpp,value,encode_s,decode_s", *lines, "kodak,authors,bpg,psnr-yuv,1,40,,"]))
+    (curve,) = report.read_published(source)
+    assert curve == report.Published("bpg (authors)", "psnr", ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34)))
+    assert report.read_published(source, ["others"]) == []
+    table = [mean("ours", 2 * bpp, q) for bpp, q in ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34))]
+    assert report.bd_rows(table, "ours", [], [curve]) == [["bpg (authors)", "+100.0 % (28.0 to 34.0 dB)", ""]]
+    source.write_text("a,b\n1,2\n")
+    with pytest.raises(UsageError, match=r"published\.csv.*columns"):
+        report.read_published(source)
+
+
+def test_codecs_that_are_not_installed_are_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from jahp_fast.evaluate import plugins
+
+    monkeypatch.setattr(plugins, "find_spec", lambda name: None)
+    assert evaluate(folder, "--out", tmp_path / "out", "--models", "none", "--codecs", "jpeg420,heic,jxl") == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| heic | **not measured**: pillow-heif is not installed: pip install 'jahp_fast[eval]' |" in text
+    assert "| jxl | **not measured**" in text
+
+
+@pytest.mark.parametrize("name", ["heic", "jxl"])
+def test_plugin_codecs_round_trip(name: str):
+    from jahp_fast.evaluate.plugins import PLUGIN_CODECS
+
+    (codec,) = [c for c in PLUGIN_CODECS if c.name == name]
+    if not codec.installed():
+        pytest.skip(f"{codec.package} is not installed")
+    image = photo(64, 80)
+    sizes = []
+    for setting in (codec.settings[0], codec.settings[-1]):
+        data = codec.encode(image, setting)
+        sizes.append(len(data))
+        assert codec.decode(data).shape == image.shape
+    assert sizes[0] < sizes[1]
+
+
+def test_efforts_are_codecs_of_their_own(folder: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="--efforts"):
+        command.parse_efforts("0,4")
+    assert command.parse_efforts("1,0,1") == (0, 1)
+    assert evaluate(folder, "--out", tmp_path, "--codecs", "jpeg420", "--qualities", "1,3,5,8", "--efforts", "0,1") == 0
+    assert {r["codec"] for r in read(tmp_path / "results.csv")} == {"mbt2018", "mbt2018-e1", "jpeg420"}
+    page = (tmp_path / "index.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    for word in ("mbt2018-e1", "Image by image", "data:image/jpeg;base64,", "data:image/webp;base64,"):
+        assert word in page

@@ -42,6 +42,28 @@ py::array_t<std::int32_t> final_rows(LatentDecode& decode, int first) {
     return to_array(std::move(rows), {n, w, m});
 }
 
+// z and y of an encoder's call: shapes are taken at once, values by copy() when the interpreter lock is released.
+struct LatentViews {
+    LatentViews(const EntropyModel& model, const py::object& z, const py::object& y)
+        : zs(view<std::int32_t>(z, "z", 3)), ys(view<std::int32_t>(y, "y", 3)) {
+        const py::array za = z, ya = y;
+        latents.height = static_cast<int>(ya.shape(0));
+        latents.width = static_cast<int>(ya.shape(1));
+        latents.hyper_height = static_cast<int>(za.shape(0));
+        latents.hyper_width = static_cast<int>(za.shape(1));
+        if (ya.shape(2) != model.latents() || za.shape(2) != model.hyper_latents())
+            throw Error(Fault::usage, "latents have the wrong number of channels");
+    }
+
+    void copy() {
+        latents.z.assign(zs.begin(), zs.end());
+        latents.y.assign(ys.begin(), ys.end());
+    }
+
+    std::span<const std::int32_t> zs, ys;
+    Latents latents;
+};
+
 }  // namespace
 
 void register_entropy_model(py::module_& m);
@@ -75,28 +97,40 @@ void register_entropy_model(py::module_& m) {
         .def(
             "encode",
             [](const EntropyModel& model, const py::object& z, const py::object& y, int lanes, int skip, std::size_t min_bytes, int threads) {
-                const auto zs = view<std::int32_t>(z, "z", 3), ys = view<std::int32_t>(y, "y", 3);
-                const py::array za = z, ya = y;
-                Latents latents;
-                latents.height = static_cast<int>(ya.shape(0));
-                latents.width = static_cast<int>(ya.shape(1));
-                latents.hyper_height = static_cast<int>(za.shape(0));
-                latents.hyper_width = static_cast<int>(za.shape(1));
-                if (ya.shape(2) != model.latents() || za.shape(2) != model.hyper_latents())
-                    throw Error(Fault::usage, "latents have the wrong number of channels");
+                LatentViews views(model, z, y);
+                Latents& latents = views.latents;
                 StreamLayout layout = layout_of(latents.height, latents.width, lanes, skip, min_bytes);
                 StageTimes times;
                 std::vector<std::uint8_t> payload;
                 {
                     const py::gil_scoped_release release;
-                    latents.z.assign(zs.begin(), zs.end());
-                    latents.y.assign(ys.begin(), ys.end());
+                    views.copy();
                     payload = encode_latents(model, latents, layout, threads, &times);
                 }
                 const py::tuple arrays = to_tuple(model, std::move(latents));
                 return py::make_tuple(to_bytes(payload), arrays[1], layout.lanes, to_dict(times));
             },
-            py::arg("z"), py::arg("y"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"));
+            py::arg("z"), py::arg("y"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"))
+        .def(
+            "symbols",
+            [](const EntropyModel& model, const py::object& z, const py::object& y, int threads) {
+                LatentViews views(model, z, y);
+                std::vector<std::int32_t> rows, means;
+                {
+                    const py::gil_scoped_release release;
+                    views.copy();
+                    const std::vector<Symbol> symbols = symbols_of(model, views.latents, threads);
+                    rows.reserve(symbols.size());
+                    means.reserve(symbols.size());
+                    for (const Symbol& symbol : symbols) {
+                        rows.push_back(symbol.row);
+                        means.push_back(symbol.mean);
+                    }
+                }
+                const py::ssize_t h = views.latents.height, w = views.latents.width, c = model.latents();
+                return py::make_tuple(to_array(std::move(rows), {h, w, c}), to_array(std::move(means), {h, w, c}));
+            },
+            py::arg("z"), py::arg("y"), py::arg("threads"));
     py::class_<LatentDecode>(m, "LatentDecode")
         .def("rows", &final_rows, py::arg("first"))
         .def("finish", [](LatentDecode& decode) {

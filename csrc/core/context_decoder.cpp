@@ -107,11 +107,25 @@ std::size_t offset(const EntropyModel& model, const StreamLayout& layout, Positi
            static_cast<std::size_t>(model.latents());
 }
 
+void reveal_all(const EntropyModel& model, const StreamLayout& layout, const Latents& latents, ContextNet& net) {
+    for (int r = 0; r < layout.height; ++r)
+        for (int c = 0; c < layout.width; ++c) net.reveal({r, c}, latents.y.data() + offset(model, layout, {r, c}));
+}
+
 void check_layout(const StreamLayout& layout, int threads) {
     if (layout.height < 1 || layout.width < 1 || layout.height > kMaxLatentSide || layout.width > kMaxLatentSide)
         throw Error(Fault::usage, "latents of " + std::to_string(layout.width) + "x" + std::to_string(layout.height) + " are impossible");
     if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
     if (layout.skip < 0 || layout.skip > 255) throw Error(Fault::usage, "skip must be 0 to 255");
+}
+
+void check_shape(const EntropyModel& model, const Latents& latents, const StreamLayout& layout) {
+    const int m = model.latents(), n = model.hyper_latents();
+    const int hz = n > 0 ? (layout.height + 3) / 4 : 0, wz = n > 0 ? (layout.width + 3) / 4 : 0;
+    const auto count = [](int h, int w, int c) { return static_cast<std::size_t>(h) * static_cast<std::size_t>(w) * static_cast<std::size_t>(c); };
+    if (latents.height != layout.height || latents.width != layout.width || latents.hyper_height != hz || latents.hyper_width != wz ||
+        latents.y.size() != count(layout.height, layout.width, m) || latents.z.size() != count(hz, wz, n))
+        throw Error(Fault::usage, "latents do not have the shape that the image size demands");
 }
 
 void check_value(std::int64_t value, std::int64_t limit, Fault fault) {
@@ -190,11 +204,7 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
     check_layout(layout, threads);
     if (layout.lanes != 0) check_lanes(layout.lanes);
     const int m = model.latents(), n = model.hyper_latents();
-    const int hz = n > 0 ? (layout.height + 3) / 4 : 0, wz = n > 0 ? (layout.width + 3) / 4 : 0;
-    const auto count = [](int h, int w, int c) { return static_cast<std::size_t>(h) * static_cast<std::size_t>(w) * static_cast<std::size_t>(c); };
-    if (latents.height != layout.height || latents.width != layout.width || latents.hyper_height != hz || latents.hyper_width != wz ||
-        latents.y.size() != count(layout.height, layout.width, m) || latents.z.size() != count(hz, wz, n))
-        throw Error(Fault::usage, "latents do not have the shape that the image size demands");
+    check_shape(model, latents, layout);
     RangeEncoder coder(model.tables());
     for (std::size_t i = 0; i < latents.z.size();)
         for (int c = 0; c < n; ++c, ++i) coder.put(c, c, latents.z[i]);
@@ -204,9 +214,7 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
     const std::int64_t limit = form_a ? kMaxSymbol : std::int64_t{kMaxSymbol} << mean_bits;
     const bool known = form_a && (layout.skip == 0 || !model.conditional());  // ŷ does not depend on the context
     Steps steps(model, layout, known, threads, times);
-    if (known)
-        for (int r = 0; r < layout.height; ++r)
-            for (int c = 0; c < layout.width; ++c) steps.net().reveal({r, c}, latents.y.data() + offset(model, layout, {r, c}));
+    if (known) reveal_all(model, layout, latents, steps.net());
     steps.walk(latents, [&](std::span<const Position> positions, std::span<const Symbol> symbols) {
         const Symbol* symbol = symbols.data();
         for (const Position at : positions) {
@@ -233,6 +241,27 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
     const Stopwatch watch(field(times, &StageTimes::coder));
     if (layout.lanes == 0) layout.lanes = coder.choose_lanes();
     return coder.finish(layout.lanes, layout.min_bytes);
+}
+
+std::vector<Symbol> symbols_of(const EntropyModel& model, const Latents& latents, int threads) {
+    const StreamLayout layout{latents.height, latents.width, 1, 0, 0};
+    check_layout(layout, threads);
+    check_shape(model, latents, layout);
+    if (model.form() != Form::a) throw Error(Fault::usage, "in form B the symbols depend on each other");
+    for (const std::int32_t value : latents.y) check_value(value, kMaxSymbol, Fault::usage);
+    for (const std::int32_t value : latents.z) check_value(value, kMaxSymbol, Fault::usage);
+    Steps steps(model, layout, true, threads, nullptr);
+    reveal_all(model, layout, latents, steps.net());
+    std::vector<Symbol> out(latents.y.size());
+    const auto m = static_cast<std::size_t>(model.latents());
+    steps.walk(latents, [&](std::span<const Position> positions, std::span<const Symbol> symbols) {
+        const Symbol* symbol = symbols.data();
+        for (const Position at : positions) {
+            std::copy_n(symbol, m, out.begin() + static_cast<std::ptrdiff_t>(offset(model, layout, at)));
+            symbol += m;
+        }
+    });
+    return out;
 }
 
 }  // namespace jahp

@@ -55,4 +55,8 @@ void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> pay
 std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, StreamLayout& layout, int threads,
                                          StageTimes* times = nullptr);
 
+// How every symbol of y is coded when z and y are what they are: height x width x M, channels last. For encoders that weigh other
+// values against those. Form A alone: throws Error(usage) for form B and for arrays that do not fit each other.
+std::vector<Symbol> symbols_of(const EntropyModel& model, const Latents& latents, int threads);
+
 }  // namespace jahp

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from jahp_fast.entropy.chain import Node, nodes_of, run
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer
 from jahp_fast.entropy.model_file import Form, ModelConfig, ModelFile, save_model
+from jahp_fast.entropy.sensitivity import sensitivities
 from jahp_fast.entropy.tables import Row, make_row, pack_rows, scale_table
 from jahp_fast.errors import ModelError, UsageError
 
@@ -336,7 +337,10 @@ def export_state(
     checked_form(model, form, activation_bits, prob_bits)
     calibration = calibrate(model, photos)
     activations = activation_ranges(model, calibration).activations(model, form, 127 if activation_bits == 8 else 4095)
-    return export_model(model, out, activations, form=form, activation_bits=activation_bits, prob_bits=prob_bits, qualities=qualities)
+    return export_model(
+        model, out, activations, form=form, activation_bits=activation_bits, prob_bits=prob_bits, qualities=qualities,
+        calibration=calibration,
+    )  # fmt: skip
 
 
 def export_model(
@@ -350,12 +354,14 @@ def export_model(
     qualities: Sequence[float] | None = None,
     tables: EntropyTables | None = None,
     half: bool = True,
+    calibration: Calibration | None = None,
 ) -> bytes:
     """As export_state, for a module and how its activations are to be rounded.
 
     Args:
         tables: by default own_tables.
         half: store the transforms as float16, else as float32.
+        calibration: latents by which an encoder's search is prepared; without them it cannot search.
     """
     checked_form(model, form, activation_bits, prob_bits)
     rows_of_gains = model.gain.shape[0]
@@ -383,6 +389,8 @@ def export_model(
             floats[name] = (tensor.half() if half else tensor.float()).numpy()
         elif name in ("gain", "inv_gain"):
             floats[name] = tensor.float().numpy()
+    if calibration is not None and form == "A":
+        floats |= sensitivities(model, calibration)
     return save_model(out, config, entropy, floats, train)
 
 
@@ -391,7 +399,7 @@ def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tenso
     import torch
 
     model = ModelFile(path)
-    state: dict[str, Array] = dict(model.floats)
+    state: dict[str, Array] = {name: array for name, array in model.floats.items() if not name.startswith("search.")}
     for name in sorted({key.rsplit(".", 1)[0] for key in model.train if key.endswith(".unit")}):
         unit = model.train[f"{name}.unit"]
         in_scale = model.train[f"{name}.in_scale"]

@@ -330,6 +330,22 @@ def encode(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32], la
     return coder.finish(lanes, layout.min_bytes), out.astype(np.int32), lanes
 
 
+def symbols_of(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """z (hz, wz, N) and y (h, w, M) of form A -> (h, w, M) each: table row and mean (in fixed point) that each symbol of y is coded with.
+
+    Raises UsageError for form B, where symbols depend on each other.
+    """
+    if model.config.form != "A":
+        raise UsageError("in form B the symbols depend on each other")
+    rows_out, means_out = np.empty_like(y), np.empty_like(y)
+    steps = _Steps(model, z.astype(np.int64), StreamLayout(y.shape[0], y.shape[1], 1, 0, 0))
+    for positions, rows, means, _ in steps:
+        for p, position in enumerate(positions):
+            rows_out[position], means_out[position] = rows[p], means[p]
+            steps.reveal(position, y[position].astype(np.int64))
+    return rows_out, means_out
+
+
 def symbol_checksum(z: NDArray[np.int32], y: NDArray[np.int32]) -> int:
     """The sum of mix(index, value) over z and then y, modulo 2^32 (docs/format.md, "Checksum of the symbols")."""
     values = np.concatenate([z.ravel(), y.ravel()]).astype(np.uint32)

@@ -99,6 +99,10 @@ def _jpeg2000(setting: float, image: NDArray[np.uint8]) -> dict[str, Any]:
             "num_resolutions": resolutions}
 
 
+def _avif(setting: float, image: NDArray[np.uint8]) -> dict[str, Any]:
+    return {"quality": round(setting), "subsampling": "4:4:4", "speed": 4}
+
+
 _JPEG_QUALITIES = (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 
 PILLOW_CODECS: tuple[PillowCodec, ...] = (
@@ -111,6 +115,8 @@ PILLOW_CODECS: tuple[PillowCodec, ...] = (
     PillowCodec("jpeg2000", "jpeg2000", "JPEG2000", "ratio", (240, 160, 120, 80, 60, 40, 30, 20, 15, 10, 8, 6), _jpeg2000,
                 "JPEG 2000, irreversible=True, mct=1, quality_mode=rates (compression ratio), raw codestream",
                 ("jpg_2000", "OpenJPEG")),
+    PillowCodec("avif", "avif", "AVIF", "q", (5, 15, 25, 35, 45, 55, 65, 75, 85, 92), _avif,
+                "AVIF 4:4:4, speed=4, subsampling=4:4:4", ("avif", "libavif")),
 )  # fmt: skip
 
 
@@ -119,22 +125,33 @@ def pillow_codec(name: str) -> PillowCodec:
     return next(codec for codec in PILLOW_CODECS if codec.name == name)
 
 
-def select_codecs(names: Sequence[str]) -> list[PillowCodec]:
+def select_codecs(names: Sequence[str]) -> tuple[list[Coder], dict[str, str]]:
     """Codecs by name or by group ("jpeg" is both of its chroma samplings), in the order given, each once.
 
-    Raises UsageError for an unknown name and for a codec that this Pillow was built without.
+    Returns the codecs, and by name those that are not installed here, with what would bring them.
+    Raises UsageError for an unknown name.
     """
-    chosen: dict[str, PillowCodec] = {}
+    from jahp_fast.evaluate.plugins import PLUGIN_CODECS
+
+    chosen: dict[str, Coder] = {}
+    missing: dict[str, str] = {}
     for name in names:
         matching = [codec for codec in PILLOW_CODECS if name in (codec.name, codec.group)]
-        if not matching:
-            known = sorted({codec.group for codec in PILLOW_CODECS} | {codec.name for codec in PILLOW_CODECS})
+        plugins = [codec for codec in PLUGIN_CODECS if codec.name == name]
+        if not matching and not plugins:
+            known = sorted({c.group for c in PILLOW_CODECS} | {c.name for c in PILLOW_CODECS} | {c.name for c in PLUGIN_CODECS})
             raise UsageError(f"unknown codec {name!r}; known are {', '.join(known)}")
         for codec in matching:
-            if not features.check(codec.library[0]):
-                raise UsageError(f"codec {codec.name}: this Pillow {pillow_version} was built without {codec.library[1]}")
-            chosen[codec.name] = codec
-    return list(chosen.values())
+            if features.check(codec.library[0]):
+                chosen[codec.name] = codec
+            else:
+                missing[codec.name] = f"this Pillow {pillow_version} was built without {codec.library[1]}"
+        for plugin in plugins:
+            if plugin.installed():
+                chosen[plugin.name] = plugin
+            else:
+                missing[plugin.name] = f"{plugin.package} is not installed: pip install 'jahp_fast[eval]'"
+    return list(chosen.values()), missing
 
 
 @dataclass
@@ -147,24 +164,25 @@ class JahpCodec:
     device: str = "cpu"
     backend: str = "auto"
     threads: int | None = None
+    effort: int = 0
     _encoders: dict[float, Codec] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def name(self) -> str:
-        return self.model
+        return self.model + (f"-e{self.effort}" if self.effort else "")
 
     @property
     def description(self) -> str:
         import jahp_fast
 
         model_id = self.encoder(self.settings[0]).model_id
-        return f"jahp_fast {jahp_fast.__version__}, model id {model_id}, device {self.device}, backend {self.backend}"
+        return f"jahp_fast {jahp_fast.__version__}, model id {model_id}, device {self.device}, backend {self.backend}, effort {self.effort}"
 
     def label(self, setting: float) -> str:
         return f"q={setting:g}"
 
     def encode(self, image: NDArray[np.uint8], setting: float) -> bytes:
-        return self.encoder(setting).encode(image)
+        return self.encoder(setting).encode(image, self.effort)
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         # Any object decodes any stream: model and quality come from the stream.
@@ -177,6 +195,6 @@ class JahpCodec:
         if setting not in self._encoders:
             codec = jahp_fast.Codec(self.model, quality=setting, device=self.device, backend=self.backend, threads=self.threads,
                                     models=self.models)  # fmt: skip
-            codec.decode(codec.encode(np.zeros((64, 64, 3), np.uint8)))
+            codec.decode(codec.encode(np.zeros((64, 64, 3), np.uint8), self.effort))
             self._encoders[setting] = codec
         return self._encoders[setting]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`jahp eval`: rate and distortion of our files beside JPEG, WebP and JPEG 2000 on a folder of images."""
+"""`jahp eval`: rate and distortion of our files beside other codecs on a folder of images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +17,20 @@ from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.evaluate.codecs import OUR_QUALITIES, Coder, JahpCodec, select_codecs
 from jahp_fast.evaluate.files import find_images, load_rgb, make_folder
+from jahp_fast.evaluate.gallery import gallery
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
-from jahp_fast.evaluate.report import Mean, Row, describe_machine, markdown, means, plot, read_results, to_csv
+from jahp_fast.evaluate.plugins import perceptual, perceptual_name
+from jahp_fast.evaluate.report import Mean, Published, Row, describe_machine, markdown, means, plot, read_published, read_results, to_csv
 
 DEFAULT_MODELS = "mbt2018"
-DEFAULT_CODECS = "jpeg,webp,jpeg2000"
+DEFAULT_CODECS = "jpeg,webp,jpeg2000,avif,heic,jxl"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `jahp eval`."""
     parser.description = (
-        "Encode and decode every image of a folder with each codec at each setting; write results.csv, summary.csv, report.md "
-        "and plot.png (with matplotlib). Started again with the same --out it keeps what is already measured and still holds."
+        "Encode and decode every image of a folder with each codec at each setting; write results.csv, summary.csv, report.md, "
+        "index.html and plot.png (with matplotlib). Started again with the same --out it keeps what is already measured and still holds."
     )
     parser.add_argument("images", type=Path, metavar="IMAGES_DIR", help="folder of opaque 8-bit images")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT_DIR", help="folder for the results; made if missing")
@@ -36,6 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", action="append", metavar="FILE", help="a model file to look in too; may be repeated")
     parser.add_argument("--codecs", default=DEFAULT_CODECS, help=f"other codecs by comma, or 'none' (default {DEFAULT_CODECS})")
     parser.add_argument("--qualities", default=",".join(f"{q:g}" for q in OUR_QUALITIES), help="ours, by comma (default 1 to 8)")
+    parser.add_argument("--efforts", default="0", help="of our encoder, by comma (default 0)")
+    parser.add_argument("--published", type=Path, metavar="CSV", help="published points: dotted lines in the plot, rows in the BD-rates")
+    parser.add_argument("--sources", default="none", help="of the published points, by comma (default: all)")
     parser.add_argument("--device", default="cpu", help="for our transforms (default cpu)")
     parser.add_argument("--backend", default="auto", help="for our entropy path (default auto)")
     parser.add_argument("--threads", type=int, default=None, help="of our entropy path (default: all cores)")
@@ -45,10 +50,15 @@ def run(args: argparse.Namespace) -> int:
     """Measure, with progress on standard error; print the summary's place. Raises JahpError for bad input."""
     qualities = parse_qualities(args.qualities)
     ours = [
-        JahpCodec(name, qualities, models=args.model, device=args.device, backend=args.backend, threads=args.threads)
+        JahpCodec(name, qualities, models=args.model, device=args.device, backend=args.backend, threads=args.threads, effort=effort)
         for name in _names(args.models)
+        for effort in parse_efforts(args.efforts)
     ]
-    coders: list[Coder] = [*ours, *select_codecs(_names(args.codecs))]
+    others, missing = select_codecs(_names(args.codecs))
+    for name, reason in missing.items():
+        print(f"{name} is not measured: {reason}", file=sys.stderr)
+    published = [] if args.published is None else read_published(args.published, _names(args.sources))
+    coders: list[Coder] = [*ours, *others]
     if not coders:
         raise UsageError("nothing to measure: both --models and --codecs are empty")
     paths = find_images(args.images)
@@ -56,15 +66,26 @@ def run(args: argparse.Namespace) -> int:
     rows = measure(paths, coders, args.out / "results.csv", Progress(len(paths)))
     table = means(rows)
     images = f"{len(paths)} images of `{args.images.resolve().name}`."
-    write_report(args.out, table, coders, [codec.name for codec in ours], images)
+    write_report(args.out, table, coders, [codec.name for codec in ours], images, missing, published, rows)
+    if ours:
+        write_atomically(args.out / "index.html", gallery(paths, coders, [codec.name for codec in ours], args.out, rows).encode())
     print(f"{args.out / 'report.md'}")
     return 0
 
 
-def write_report(out: Path, table: Sequence[Mean], coders: Sequence[Coder], ours: Sequence[str], images: str) -> None:
+def write_report(
+    out: Path,
+    table: Sequence[Mean],
+    coders: Sequence[Coder],
+    ours: Sequence[str],
+    images: str,
+    missing: Mapping[str, str],
+    published: Sequence[Published],
+    rows: Sequence[Row],
+) -> None:
     """Write summary.csv, plot.png (or a line on standard error that it is left out) and report.md into `out`."""
     write_atomically(out / "summary.csv", to_csv(table, Mean).encode())
-    picture = plot(table, images.rstrip("."))
+    picture = plot(table, images.rstrip("."), published)
     if picture is None:
         print("plot.png is left out: matplotlib is not installed (pip install 'jahp_fast[bench]')", file=sys.stderr)
         (out / "plot.png").unlink(missing_ok=True)
@@ -72,8 +93,9 @@ def write_report(out: Path, table: Sequence[Mean], coders: Sequence[Coder], ours
         write_atomically(out / "plot.png", picture)
     descriptions = {coder.name: coder.description for coder in coders}
     text = markdown(
-        table, images=images, descriptions=descriptions, ours=ours, machine=describe_machine(), plotted=picture is not None
-    )
+        table, images=images, descriptions=descriptions, ours=ours, machine=describe_machine(), plotted=picture is not None,
+        missing=missing, published=published, rows=rows,
+    )  # fmt: skip
     write_atomically(out / "report.md", text.encode())
 
 
@@ -86,8 +108,8 @@ def measure(paths: Sequence[Path], coders: Sequence[Coder], results: Path, progr
     kept = read_results(results)
     descriptions = {coder.name: coder.description for coder in coders}
     plan = [
-        (path, coder, [row_key(path, coder.name, descriptions[coder.name], coder.label(s)) for s in coder.settings])
-        for path in paths
+        (path, coder, [row_key(path.name, digest, coder.name, descriptions[coder.name], coder.label(s)) for s in coder.settings])
+        for path, digest in ((path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)
         for coder in coders
     ]
     wanted = [key for _, _, keys in plan for key in keys]
@@ -126,15 +148,22 @@ def measure_one(name: str, image: NDArray[np.uint8], coder: Coder, setting: floa
     height, width = image.shape[:2]
     return Row(
         coder.name, coder.label(setting), name, len(data), 8 * len(data) / (height * width),
-        psnr(image, decoded), ms_ssim(image, decoded), middle - start, end - middle, key,
+        psnr(image, decoded), ms_ssim(image, decoded), perceptual(image, decoded), middle - start, end - middle, key,
     )  # fmt: skip
 
 
-def row_key(path: Path, codec: str, description: str, label: str) -> str:
-    """16 hexadecimal digits over the image's name, size and time of change, the codec with its description, and the setting."""
-    status = path.stat()
-    parts = (path.name, str(status.st_size), str(status.st_mtime_ns), codec, description, label)
+def row_key(name: str, digest: str, codec: str, description: str, label: str) -> str:
+    """16 hexadecimal digits over the image's name and the hash of its file, the codec with its description, the setting and the metric."""
+    parts = (name, digest, codec, description, label, perceptual_name() or "")
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def parse_efforts(text: str) -> tuple[int, ...]:
+    """"0,1" -> (0, 1), ascending, each once. UsageError for what is no whole number from 0 to 3."""
+    parts = _names(text)
+    if not parts or not all(part in ("0", "1", "2", "3") for part in parts):
+        raise UsageError(f"--efforts {text!r}: expected numbers from 0 to 3 by comma")
+    return tuple(sorted({int(part) for part in parts}))
 
 
 def parse_qualities(text: str) -> tuple[float, ...]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's page: one HTML file with the pictures inside, which loads nothing.
+"""The page of `jahp demo` and `jahp eval`: one HTML file with the pictures inside, which loads nothing.
 
 `page.html` is the whole page but for one block of JSON; this module makes the block. JPEG and WebP are shown from their own
 files, by the browser's decoder; our pixels, which no browser decodes, as PNG.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -28,12 +28,13 @@ def render(image: NDArray[np.uint8], original: bytes, levels: Sequence[Level]) -
     """The page's text for the photo (pixels (H, W, 3) and its PNG file) and its levels."""
     height, width = image.shape[:2]
     content = {
+        "title": "One photo, three sizes",
         "model": MODEL,
         "others": {"jpeg": "JPEG", "webp": "WebP"},
         "subject": "Two macaws",
         "width": width,
         "height": height,
-        "original": _uri("image/png", original),
+        "original": data_uri("image/png", original),
         "original_bytes": len(original),
         "levels": [_level(level) for level in levels],
         "stage_names": list(levels[0].stages),
@@ -47,6 +48,11 @@ def render(image: NDArray[np.uint8], original: bytes, levels: Sequence[Level]) -
         "footer": "Photo: image 23 of the Kodak Lossless True Color Image Suite, released by the Eastman Kodak Company for "
         "unrestricted usage; it took no part in training. This page is self-contained and makes no network request.",
     }
+    return filled(content)
+
+
+def filled(content: Mapping[str, Any]) -> str:
+    """The page with its block of JSON."""
     # "<" cannot occur raw inside a script element; everything else in JSON can.
     block = json.dumps(content, allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
     template = (resources.files("jahp_fast.evaluate") / "page.html").read_text("utf-8")
@@ -65,12 +71,12 @@ def _variant(name: str, variant: Variant) -> dict[str, Any]:
     if name == "ours":
         out = io.BytesIO()
         Image.fromarray(variant.pixels).save(out, format="PNG", optimize=True)
-        source = _uri("image/png", out.getvalue())
+        source = data_uri("image/png", out.getvalue())
     else:
-        source = _uri(f"image/{name}", variant.data)
+        source = data_uri(f"image/{name}", variant.data)
     return {"src": source, "detail": variant.detail, "bytes": len(variant.data), "bpp": variant.bpp, "psnr": variant.psnr,
             "ms_ssim": variant.ms_ssim}  # fmt: skip
 
 
-def _uri(mime: str, data: bytes) -> str:
+def data_uri(mime: str, data: bytes) -> str:
     return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"

@@ -2,7 +2,7 @@
 """Results of an evaluation: rows and their CSV, means over images, BD-rates, the plot and the report.
 
 `results.csv` has a line an image and setting; its last column, `key`, is a hash of everything the line depends on (the
-image's size and time, the codec's description, the setting), by which an interrupted run knows which lines still hold.
+image file's bytes, the codec's description, the setting, the metrics), by which an interrupted run knows which lines still hold.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Row:
     bpp: float
     psnr: float
     ms_ssim: float
+    ssimulacra2: float
     encode_s: float
     decode_s: float
     key: str
@@ -47,11 +48,12 @@ class Mean:
     bpp: float
     psnr: float
     ms_ssim: float
+    ssimulacra2: float
     encode_s: float
     decode_s: float
 
 
-_FORMATS = {"bpp": ".6f", "psnr": ".4f", "ms_ssim": ".6f", "encode_s": ".4f", "decode_s": ".4f"}
+_FORMATS = {"bpp": ".6f", "psnr": ".4f", "ms_ssim": ".6f", "ssimulacra2": ".3f", "encode_s": ".4f", "decode_s": ".4f"}
 
 
 def to_csv(rows: Sequence[Row] | Sequence[Mean], kind: type[Row] | type[Mean]) -> str:
@@ -84,7 +86,8 @@ def read_results(path: Path) -> dict[str, Row]:
             row = Row(
                 codec=record["codec"], setting=record["setting"], image=record["image"], bytes=int(record["bytes"]),
                 bpp=float(record["bpp"]), psnr=float(record["psnr"]), ms_ssim=float(record["ms_ssim"]),
-                encode_s=float(record["encode_s"]), decode_s=float(record["decode_s"]), key=record["key"],
+                ssimulacra2=float(record["ssimulacra2"]), encode_s=float(record["encode_s"]),
+                decode_s=float(record["decode_s"]), key=record["key"],
             )  # fmt: skip
         except (TypeError, ValueError) as error:
             raise UsageError(f"{path}: line {reader.line_num} is damaged; move the file away or choose another --out") from error
@@ -104,20 +107,68 @@ def means(rows: Sequence[Row]) -> list[Mean]:
             Mean(
                 codec, setting, n,
                 sum(r.bytes for r in members) / n, sum(r.bpp for r in members) / n, sum(r.psnr for r in members) / n,
-                sum(r.ms_ssim for r in members) / n, sum(r.encode_s for r in members) / n, sum(r.decode_s for r in members) / n,
+                sum(r.ms_ssim for r in members) / n, sum(r.ssimulacra2 for r in members) / n,
+                sum(r.encode_s for r in members) / n, sum(r.decode_s for r in members) / n,
             )
         )  # fmt: skip
     return result
 
 
+METRICS = {"psnr": ("PSNR", "dB"), "ms_ssim": ("MS-SSIM", "dB"), "ssimulacra2": ("SSIMULACRA 2", "")}
+"""By field: what a metric is called, and its unit (MS-SSIM is compared on its dB scale)."""
+
+
+def value_of(row: Mean | Row, metric: str) -> float:
+    """A metric's value on the scale on which curves are drawn."""
+    return ms_ssim_db(row.ms_ssim) if metric == "ms_ssim" else float(getattr(row, metric))
+
+
+def measured(table: Sequence[Mean]) -> list[str]:
+    """The metrics that some row has."""
+    return [metric for metric in METRICS if any(math.isfinite(value_of(row, metric)) for row in table)]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A curve that others published: points (bpp, value) of one codec by one metric of METRICS."""
+
+    name: str
+    metric: str
+    points: tuple[tuple[float, float], ...]
+
+
+_PUBLISHED = {"psnr-rgb": "psnr", "ms-ssim-rgb": "ms_ssim"}
+
+
+def read_published(path: Path, sources: Sequence[str] = ()) -> list[Published]:
+    """Curves of a CSV with the columns source, codec, metric ("psnr-rgb", "ms-ssim-rgb"), bpp and value; other metrics are passed over.
+
+    Raises UsageError, naming the file, for another one.
+    """
+    curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for record in csv.DictReader(file):
+                metric = _PUBLISHED.get(record["metric"])
+                if metric is None or (sources and record["source"] not in sources):
+                    continue
+                value = float(record["value"])
+                value = ms_ssim_db(value) if metric == "ms_ssim" and value <= 1 else value
+                curves.setdefault((f"{record['codec']} ({record['source']})", metric), []).append((float(record["bpp"]), value))
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        wanted = "source, codec, metric, bpp, value"
+        raise UsageError(f"{path}: not a CSV of published points with the columns {wanted}: {error}") from error
+    return [Published(name, metric, tuple(sorted(points))) for (name, metric), points in curves.items()]
+
+
 def compare(table: Sequence[Mean], anchor: str, tested: str, metric: str) -> BDRate | str:
-    """BD-rate of `tested` against `anchor` on the mean curves, metric "psnr" or "ms_ssim" (in dB); a str says why there is none.
+    """BD-rate of `tested` against `anchor` on the mean curves by a metric of METRICS; a str says why there is none.
 
     Points that are lossless or undefined (inf or nan) are left out.
     """
     curves = []
     for codec in (anchor, tested):
-        points = [(m.bpp, m.psnr if metric == "psnr" else ms_ssim_db(m.ms_ssim)) for m in table if m.codec == codec]
+        points = [(m.bpp, value_of(m, metric)) for m in table if m.codec == codec]
         points = [p for p in points if math.isfinite(p[1])]
         curves.append(([p[0] for p in points], [p[1] for p in points]))
     try:
@@ -126,53 +177,100 @@ def compare(table: Sequence[Mean], anchor: str, tested: str, metric: str) -> BDR
         return str(error)
 
 
-def plot(table: Sequence[Mean], title: str) -> bytes | None:
-    """A PNG of mean PSNR and MS-SSIM (dB) over bits a pixel, a line a codec; None where matplotlib is not installed."""
+def plot(table: Sequence[Mean], title: str, published: Sequence[Published] = ()) -> bytes | None:
+    """A PNG of the mean metrics over bits a pixel, a line a codec, published ones dotted; None where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return None
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    for axes, label, metric in zip(
-        figure.subplots(1, 2), ("PSNR of 8-bit RGB (dB)", "MS-SSIM (dB)"), ("psnr", "ms_ssim"), strict=True
-    ):
+    shown = measured(table)
+    figure = Figure(figsize=(6 * len(shown), 5), layout="constrained")
+    most = max((row.bpp for row in table), default=1.0)
+    for axes, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         for codec in dict.fromkeys(m.codec for m in table):
-            points = [(m.bpp, m.psnr if metric == "psnr" else ms_ssim_db(m.ms_ssim)) for m in table if m.codec == codec]
+            points = [(m.bpp, value_of(m, metric)) for m in table if m.codec == codec]
             points = sorted(p for p in points if math.isfinite(p[1]))
             axes.plot([p[0] for p in points], [p[1] for p in points], marker=".", label=codec)
-        axes.set(xlabel="bits per pixel, whole file", ylabel=label)
+        for curve in published:
+            points = [p for p in curve.points if p[0] <= most]
+            if curve.metric == metric and points:
+                axes.plot([p[0] for p in points], [p[1] for p in points], linestyle=":", label=curve.name)
+        name, unit = METRICS[metric]
+        axes.set(xlabel="bits per pixel, whole file", ylabel=f"{name} of 8-bit RGB{f' ({unit})' if unit else ''}")
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(fontsize="small")
     figure.suptitle(title)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=120)
     return out.getvalue()
 
 
+def bd_rows(table: Sequence[Mean], name: str, others: Sequence[str], published: Sequence[Published] = ()) -> list[list[str]]:
+    """A row for each other codec and published curve: its name, and the BD-rate of `name` against it by each metric."""
+    metrics = measured(table)
+    rows = [[other, *(_bd(compare(table, other, name, metric), metric) for metric in metrics)] for other in others]
+    for curve in published:
+        mine = [(m.bpp, value_of(m, curve.metric)) for m in table if m.codec == name]
+        mine = [p for p in mine if math.isfinite(p[1])]
+        try:
+            rate: BDRate | str = bd_rate(*zip(*curve.points, strict=True), *zip(*mine, strict=True))
+        except UsageError as error:
+            rate = str(error)
+        rows.append([curve.name, *(_bd(rate, metric) if metric == curve.metric else "" for metric in metrics)])
+    return rows
+
+
 def markdown(
-    table: Sequence[Mean], *, images: str, descriptions: Mapping[str, str], ours: Sequence[str], machine: str, plotted: bool
+    table: Sequence[Mean],
+    *,
+    images: str,
+    descriptions: Mapping[str, str],
+    ours: Sequence[str],
+    machine: str,
+    plotted: bool,
+    missing: Mapping[str, str] | None = None,
+    published: Sequence[Published] = (),
+    rows: Sequence[Row] = (),
 ) -> str:
-    """report.md: what was measured and how, BD-rates of each of `ours` against every other codec, and the table of means."""
+    """report.md: what was measured and how, BD-rates of each of `ours` against every other codec, the table of means, the images."""
     lines = ["# Rate and distortion", "", f"{images} {_METHOD} {machine}.", "", "| codec | settings |", "|---|---|"]
     lines += [f"| {name} | {text} |" for name, text in descriptions.items()]
+    lines += [f"| {name} | **not measured**: {reason} |" for name, reason in (missing or {}).items()]
     if plotted:
         lines += ["", "![rate and distortion](plot.png)"]
     for name in ours:
         others = [codec for codec in descriptions if codec != name]
-        if others:
-            lines += ["", f"## BD-rate of {name}", "", _BD_METHOD, "", "| against | PSNR | MS-SSIM |", "|---|---|---|"]
-        for other in others:
-            cells = [_bd(compare(table, other, name, metric)) for metric in ("psnr", "ms_ssim")]
-            lines.append(f"| {other} | {cells[0]} | {cells[1]} |")
-    titles = ("codec", "setting", "images", "bytes", "bpp", "PSNR dB", "MS-SSIM", "MS-SSIM dB", "encode s", "decode s")
+        if others or published:
+            names = [METRICS[metric][0] for metric in measured(table)]
+            lines += ["", f"## BD-rate of {name}", "", _BD_METHOD, ""]
+            lines += [f"| against | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
+            lines += [f"| {' | '.join(row)} |" for row in bd_rows(table, name, others, published)]
+    titles = ("codec", "setting", "images", "bytes", "bpp", "PSNR dB", "MS-SSIM", "MS-SSIM dB", "SSIMULACRA 2", "encode s", "decode s")
     lines += ["", "## Means", "", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     lines += [
         f"| {m.codec} | {m.setting} | {m.images} | {m.bytes:.0f} | {m.bpp:.4f} | {m.psnr:.2f} | {m.ms_ssim:.4f} "
-        f"| {ms_ssim_db(m.ms_ssim):.2f} | {m.encode_s:.3f} | {m.decode_s:.3f} |"
+        f"| {ms_ssim_db(m.ms_ssim):.2f} | {m.ssimulacra2:.2f} | {m.encode_s:.3f} | {m.decode_s:.3f} |"
         for m in table
     ]
+    if rows and ours:
+        lines += ["", "## Image by image", "", _IMAGE_METHOD.format(name=ours[0]), ""]
+        others = [codec for codec in descriptions if codec != ours[0]]
+        lines += [f"| image | {' | '.join(others)} |", "|---" * (1 + len(others)) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in image_rows(rows, ours[0], others)]
     return "\n".join(lines) + "\n"
 
+
+def image_rows(rows: Sequence[Row], name: str, others: Sequence[str]) -> list[list[str]]:
+    """A row an image: the BD-rate of `name` against each other codec on that image alone, by PSNR, in per cent."""
+    out = []
+    for image in dict.fromkeys(row.image for row in rows):
+        mine = means([row for row in rows if row.image == image])
+        rates = [compare(mine, other, name, "psnr") for other in others]
+        out.append([image, *("-" if isinstance(rate, str) else f"{rate.percent:+.1f} %" for rate in rates)])
+    return out
+
+
+_IMAGE_METHOD = """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where they do not overlap."""
 
 _METHOD = """Every file was really written and read back; sizes are whole files. PSNR is of 8-bit RGB (one MSE over the
 three channels; the mean of the images' dB). MS-SSIM is the mean of the three channels at five scales, nan where an image is
@@ -183,8 +281,9 @@ _BD_METHOD = """Mean difference in file size at equal quality, negative where ou
 mean curves, over the qualities that both codecs reach (in brackets)."""
 
 
-def _bd(value: BDRate | str) -> str:
-    return value if isinstance(value, str) else f"{value.percent:+.1f} % ({value.low:.1f} to {value.high:.1f} dB)"
+def _bd(value: BDRate | str, metric: str) -> str:
+    unit = METRICS[metric][1]
+    return value if isinstance(value, str) else f"{value.percent:+.1f} % ({value.low:.1f} to {value.high:.1f}{unit and ' ' + unit})"
 
 
 def describe_machine() -> str:

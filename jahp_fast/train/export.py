@@ -69,7 +69,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         activations = ranges.activations(model, args.form, limit)
     activations = finetune(model, activations, calibration, activation_bits=args.activation_bits, minutes=args.finetune, seed=args.seed)
-    identity = export_model(model, args.out, activations, form=args.form, activation_bits=args.activation_bits, prob_bits=args.prob_bits)
+    identity = export_model(
+        model, args.out, activations, form=args.form, activation_bits=args.activation_bits, prob_bits=args.prob_bits,
+        calibration=calibration,
+    )  # fmt: skip
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
     if measured_photos:
         print(f"payload beside the float model's estimate, {len(measured_photos)} held-out photos:", flush=True)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rate control: the quality at which an image's file has a wanted size.
+
+Qualities are steps of 0.05, and the logarithm of a file's size is nearly linear in them, so a secant through the two nearest sizes
+known finds the step in few encodings. Where one step changes the size by more than a file may miss its goal by (small images), the
+symbols of the step above are trimmed: rounded nearer to their means, harder and harder, until the file is just small enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jahp_fast.errors import UsageError
+
+TOLERANCE = 0.02
+"""Share of the goal by which a file may miss it before its symbols are trimmed."""
+_CLOSE = 0.004
+"""A file this near to its goal ends the search: less than a third of what a step of quality changes."""
+_SLOPE = 0.0135
+"""Rise of the logarithm of the size from one step to the next, before two sizes are known: the shipped model's on its training photos."""
+_TRIMS = 6
+_HARDEST, _SOFTEST = 6.0, -6.0
+"""Bounds of the trim: base-2 logarithms of the factor of the rate in what rounding minimises."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Sizes in bytes of a whole file. goal: as near to it as can be; most: never above it (infinity where only the bpp is wanted)."""
+
+    goal: float
+    most: float
+
+    def badness(self, size: int) -> float:
+        """How far a size is from the goal, in logarithms; infinite where it is not allowed."""
+        return math.inf if size > self.most else abs(math.log(size / self.goal))
+
+
+def goal_of(max_bytes: int | None, target_bpp: float | None, pixels: int) -> Goal | None:
+    """What the arguments of Codec.encode ask for an image of so many pixels; None if nothing. Raises UsageError for what is no size."""
+    if max_bytes is not None and not (isinstance(max_bytes, int) and max_bytes > 0):
+        raise UsageError(f"max_bytes must be a positive whole number, not {max_bytes!r}")
+    if target_bpp is not None and not (isinstance(target_bpp, (int, float)) and 0 < target_bpp < math.inf):
+        raise UsageError(f"target_bpp must be a positive number, not {target_bpp!r}")
+    if max_bytes is None and target_bpp is None:
+        return None
+    most = math.inf if max_bytes is None else float(max_bytes)
+    return Goal(most if target_bpp is None else min(most, target_bpp * pixels / 8), most)
+
+
+def fit(
+    encode: Callable[[int], bytes],
+    trim: Callable[[int, float], bytes] | None,
+    codes: tuple[int, int],
+    start: int,
+    goal: Goal,
+) -> bytes:
+    """The file that comes nearest to the goal.
+
+    Args:
+        encode: quality code (steps of 0.05) -> the file.
+        trim: (code, factor of the rate) -> the file with symbols rounded by rate and distortion; None where a model cannot.
+        codes: the lowest and the highest that the model has.
+        start: the code to begin with.
+
+    Returns:
+        A file within TOLERANCE of the goal where steps and trimming reach it; the highest quality's if that is still smaller.
+
+    Raises:
+        UsageError: the lowest quality is more than TOLERANCE too big, or above goal.most.
+    """
+    lowest, highest = codes
+    sizes: dict[int, int] = {}
+    best: bytes = b""
+    badness = math.inf
+
+    def consider(data: bytes) -> int:
+        nonlocal best, badness
+        if (now := goal.badness(len(data))) < badness:
+            best, badness = data, now
+        return len(data)
+
+    code = min(max(start, lowest), highest)
+    while code not in sizes:
+        sizes[code] = consider(encode(code))
+        if badness <= _CLOSE:
+            return best
+        code = _next(sizes, lowest, highest, goal.goal, len(sizes))
+    under = [c for c, size in sizes.items() if size <= goal.goal]
+    if not under and (badness > math.log1p(TOLERANCE)):
+        raise UsageError(
+            f"{math.floor(goal.goal)} bytes are too few for this image: at quality {lowest / 20:g}, the lowest, it takes {sizes[lowest]}"
+        )
+    above = [c for c, size in sizes.items() if size > goal.goal]
+    if trim is not None and above and badness > math.log1p(TOLERANCE):
+        soft, hard = _SOFTEST, _HARDEST
+        for _ in range(_TRIMS):
+            middle = (soft + hard) / 2
+            if consider(trim(min(above), 2.0**middle)) > goal.goal:
+                soft = middle
+            else:
+                hard = middle
+            if badness <= math.log1p(TOLERANCE) / 2:
+                break
+    return best
+
+
+def _next(sizes: dict[int, int], lowest: int, highest: int, goal: float, passes: int) -> int:
+    """The code to try next; one that is known when the search has ended. From the fifth on every other is a bisection."""
+    logs = {code: math.log(size / goal) for code, size in sizes.items()}
+    low = max((c for c, v in logs.items() if v <= 0), default=None)
+    high = min((c for c, v in logs.items() if v > 0), default=None)
+    if low is None or high is None:
+        known = high if low is None else low
+        assert known is not None
+        ranked = sorted(logs)
+        slope = _SLOPE
+        if len(ranked) > 1 and logs[ranked[-1]] > logs[ranked[0]]:
+            slope = (logs[ranked[-1]] - logs[ranked[0]]) / (ranked[-1] - ranked[0])
+        step = math.ceil(abs(logs[known]) / slope)
+        return min(max(known + step if high is None else known - step, lowest), highest)
+    if high - low <= 1:
+        return low
+    share = 0.5 if passes >= 4 and passes % 2 == 0 else -logs[low] / (logs[high] - logs[low])
+    return min(max(low + round(share * (high - low)), low + 1), high - 1)

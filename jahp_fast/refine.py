@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Efforts 2 and 3: y and z of one image by descent along the gradient of its own rate and distortion, in torch.
+
+The nets are the model's own: g_s, and the entropy nets with their integers turned back into floats. Rounding is annealed: symbols
+go through a soft rounding that hardens from step to step (Agustsson and Theis, "Universally quantized neural compression", NeurIPS
+2020; the idea of annealing it for one image: Yang, Bamler and Mandt, "Improving inference for neural image compression", NeurIPS 2020).
+No random numbers: the same image gives the same symbols on one machine.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jahp_fast.entropy.export import dequantise
+from jahp_fast.models import registry
+from jahp_fast.models.layers import gaussian_likelihood
+from jahp_fast.models.priors import log_gain_at
+from jahp_fast.search import trade_off
+
+if TYPE_CHECKING:
+    from jahp_fast.entropy.model_file import ModelFile
+
+Ints = NDArray[np.int32]
+STEPS = {2: 12, 3: 60}
+RATE_OF_LEARNING = 0.06
+"""Of Adam, in quantisation steps; it falls to zero along a cosine."""
+SOFT, HARD = 2.0, 10.0
+"""Sharpness of the soft rounding at the first and the last step; 0 is none."""
+
+
+@lru_cache(maxsize=2)
+def _net(model: ModelFile) -> Any:
+    net = registry.from_state_dict(dequantise(model.path)[1]).eval()
+    return net.requires_grad_(False)
+
+
+def soft_round(x: Tensor, sharpness: float) -> Tensor:
+    """Towards the nearest integer, the more the sharper; integers and halves stay where they are."""
+    middle = x.detach().floor() + 0.5
+    return middle + ((x - middle) * sharpness).tanh() / (2 * float(np.tanh(sharpness / 2)))
+
+
+def bits(net: Any, y: Tensor, z: Tensor | None) -> Tensor:
+    """Bits of y (1, M, h, w) and z (1, N, hz, wz) or None by the float entropy model; a scalar."""
+    if z is not None:
+        likelihoods = [gaussian_likelihood(y, *net.distribution(y, z)), net.entropy_bottleneck.likelihood(z)]
+    elif hasattr(net, "context_prediction"):
+        likelihoods = [gaussian_likelihood(y, *net.distribution(y))]
+    else:
+        likelihoods = [net.entropy_bottleneck.likelihood(y)]
+    total: Tensor = torch.stack([-p.log2().sum() for p in likelihoods]).sum()
+    return total
+
+
+def refined(
+    model: ModelFile, image: NDArray[np.uint8], latents: tuple[Any, Any], quality: float, effort: int, rate: float
+) -> tuple[Ints, Ints]:
+    """z (hz, wz, N) and y (h, w, M) after STEPS[effort] steps, rounded.
+
+    Args:
+        image: (H, W, 3).
+        latents: y and z, not rounded, as a pipeline gives them: arrays with channels last, or tensors with channels first.
+        rate: factor of the bits.
+    """
+    net = _net(model)
+    height, width = image.shape[:2]
+    x = torch.tensor(image).permute(2, 0, 1)[None].float() / 255  # a copy: images may be read-only
+    y0, z0 = (None if t is None else _planes(t) for t in latents)
+    assert y0 is not None
+    parts = [t.clone().requires_grad_(True) for t in (y0, z0) if t is not None]
+    row = quality - model.config.qualities[0] + 1 if len(model.config.qualities) > 1 else 1.0
+    gain = log_gain_at(net.inv_gain, row)
+    weight = trade_off(model, quality) * 255**2 / 3
+    optimizer = torch.optim.Adam(parts, lr=RATE_OF_LEARNING)
+    steps = STEPS[effort]
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        sharpness = SOFT * (HARD / SOFT) ** (step / max(1, steps - 1))
+        soft = [soft_round(t, sharpness) for t in parts]
+        decoded = net.synthesis(soft[0], gain)[:, :, :height, :width]
+        cost = weight * F.mse_loss(decoded, x, reduction="sum") + rate * bits(net, soft[0], soft[1] if z0 is not None else None)
+        optimizer.zero_grad()
+        cost.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    rounded = [t.detach()[0].round().permute(1, 2, 0).contiguous().numpy().astype(np.int32) for t in parts]
+    return (rounded[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), rounded[0]
+
+
+def _planes(part: Any) -> Tensor:
+    """(1, channels, rows, columns) float32 on the CPU."""
+    if isinstance(part, np.ndarray):
+        return torch.from_numpy(part).permute(2, 0, 1)[None].contiguous()
+    return part.detach().cpu()[None].float()  # type: ignore[no-any-return]

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder's search for better symbols than the nearest integers: what `effort` means. Decoders do not know of it.
+
+All of it minimises, for an image of P pixels and the λ of its quality,
+
+    λ · 255² · |x − x̂|² / 3 + bits          (x in 0..1, |·|² over all samples; both sides times P)
+
+Bits of a symbol are exact: the logarithm of its frequency in the row of the tables that it is coded with. Its effect on the image is
+
+    2 u · step + curvature · step²          u: half of the gradient of |x − x̂|² at the present symbols
+
+Effort 1 knows u without automatic differentiation: it decodes the nearest integers, takes the difference to the image back through the
+adjoint of g_s with each inverse GDN held at its root mean square gain (a chain of plain convolutions, which correlates at 0.92 to 0.95
+with the gradient), and steps each symbol by one where that pays. All symbols step at once, on the rate that the contexts of before
+gave; DAMPING of the curvature stands for what they do to each other, PRICE of the bits for what other symbols pay when a context changes.
+Both were chosen on held-out training photos (docs/evaluation.md). Efforts 2 and 3: jahp_fast.refine.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast import _native
+from jahp_fast.entropy.bits import SymbolBits
+from jahp_fast.errors import UsageError
+from jahp_fast.extras import require_torch
+from jahp_fast.image import Rows
+from jahp_fast.transforms_cpu import STRIDE, CpuTransforms, Floats, Ints, Tensors, in_blocks
+from jahp_fast.transforms_ref import Layer, ReferenceNet
+
+if TYPE_CHECKING:
+    from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.entropy_path import EntropyPath
+
+LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
+"""The paper's trade-offs on 255² · MSE, quality 1 to 8."""
+DAMPING = 1.5
+PRICE = 0.77
+TYPICAL = 5.0
+"""λ · 255² / 3 times the curvature of a latent, in bits: about this at every quality, as theory has it for any codec whose steps suit its
+λ. Trimming, which must work for every model, takes it for all channels."""
+EFFORTS = (0, 1, 2, 3)
+SCALES = ("search.scale.0", "search.scale.1", "search.scale.2")
+CURVATURE = "search.curvature"
+
+
+def check(model: ModelFile, effort: int) -> None:
+    """Raises UsageError for an effort that is none, or that the model cannot have; MissingExtra where it needs torch."""
+    if effort not in EFFORTS or isinstance(effort, bool):
+        raise UsageError(f"effort must be one of {EFFORTS}, not {effort!r}")
+    if effort == 0:
+        return
+    if model.config.form != "A":
+        raise UsageError(f"{model.path.stem} is of form B, whose symbols depend on each other: it has effort 0 alone")
+    if f"float.{CURVATURE}" not in model.names:
+        raise UsageError(f"{model.path.stem} has no tensors for searching (float.{CURVATURE}): `jahp export` writes them")
+    if effort > 1:
+        require_torch(f"effort {effort}", "train")
+
+
+def trade_off(model: ModelFile, quality: float) -> float:
+    """λ of a quality: geometric between the paper's."""
+    return float(np.exp(np.interp(quality, np.arange(1, 9), np.log(LAMBDAS))))
+
+
+def improved(
+    path: EntropyPath,
+    pixels: Any,
+    latents: tuple[Any, Any],
+    nearest: tuple[Ints, Ints],
+    quality: float,
+    effort: int,
+    rate: float,
+    threads: int,
+) -> tuple[Ints, Ints]:
+    """z and y to code in place of the nearest integers.
+
+    Args:
+        path: the pipeline, for its model and backend.
+        pixels: the image, as the pipeline's `upload` gives it.
+        latents: y and z, not rounded, as the pipeline gives them.
+        nearest: z and y, rounded.
+        rate: factor of the bits in what is minimised; above 1 the file becomes smaller.
+    """
+    searcher = _searcher(path.file, path.backend_name == "reference")
+    if effort == 0:
+        y, z = _channels_last(latents[0], path), nearest[0]
+        return z, searcher.trimmed(y, nearest, rate, threads)
+    image = pixels.take(0, pixels.height) if isinstance(pixels, Rows) else pixels.permute(1, 2, 0).cpu().numpy()
+    if effort == 1:
+        return nearest[0], searcher.stepped(image, nearest, quality, rate, threads)
+    from jahp_fast.refine import refined
+
+    start = refined(path.file, image, latents, quality, effort, rate)
+    return start[0], searcher.stepped(image, start, quality, rate, threads)
+
+
+def _channels_last(y: Any, path: EntropyPath) -> Floats:
+    return y if isinstance(y, np.ndarray) else np.ascontiguousarray(y.permute(1, 2, 0).cpu().numpy())
+
+
+@lru_cache(maxsize=4)
+def _searcher(model: ModelFile, plain: bool) -> Searcher:
+    return Searcher(model, plain)
+
+
+class Searcher:
+    """One model's rates and sensitivities. Safe to share between threads.
+
+    Args:
+        plain: NumPy alone, for the reference backend.
+    """
+
+    def __init__(self, model: ModelFile, plain: bool) -> None:
+        self.model = model
+        self.bits = SymbolBits(model, plain)
+        self._transforms = CpuTransforms(model, not plain)
+        self._plain = plain
+        self._adjoint: Any = None
+
+    def trimmed(self, y: Floats, nearest: tuple[Ints, Ints], rate: float, threads: int) -> Ints:
+        """nearest[1], with symbols a step nearer to their distribution's mode where that pays, as far as y alone can tell."""
+        z, symbols = nearest
+        return self._step(z, symbols, TYPICAL * (symbols - y), np.full(symbols.shape[2], TYPICAL, np.float32), rate, threads)
+
+    def stepped(self, image: NDArray[np.uint8], start: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> Ints:
+        """start[1], with symbols one step up or down where that pays.
+
+        Args:
+            image: (H, W, 3) uint8.
+            start: z and y.
+        """
+        z, y = start
+        weight = np.float32(trade_off(self.model, quality) * 255**2 / 3)
+        slope, curvature = self.gradient(image, y, quality, threads), self.curvature(quality)
+        return self._step(z, y, weight * slope, weight * curvature, PRICE * rate, threads)
+
+    def gradient(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> Floats:
+        """About half of the gradient of |x − x̂|² by y, (h, w, M)."""
+        height, width = image.shape[:2]
+        decoded = np.concatenate(list(self._transforms.synthesis(in_blocks(y, 4), height, width, quality, 0, threads)))
+        error = np.zeros((y.shape[0] * STRIDE, y.shape[1] * STRIDE, 3), np.float32)
+        np.subtract(decoded, image, out=error[:height, :width], dtype=np.float32)
+        error *= np.float32(1 / 255)
+        return self.adjoint.run(error, threads) * self._transforms.gain("inv_gain", quality)  # type: ignore[no-any-return]
+
+    def curvature(self, quality: float) -> Floats:
+        """(M,) increase of |x − x̂|² by a step of one, damped."""
+        base = Tensors(self.model, CURVATURE).take(CURVATURE, self.model.config.latents)
+        return base * self._transforms.gain("inv_gain", quality) ** 2 * np.float32(DAMPING)
+
+    @property
+    def adjoint(self) -> Any:
+        """The chain of convolutions from pixels to latents."""
+        if self._adjoint is None:
+            layers = adjoint_layers(self.model)
+            self._adjoint = ReferenceNet(layers) if self._plain else _native.TransformNet(layers)
+        return self._adjoint
+
+    def _step(self, z: Ints, y: Ints, slope: Floats, curvature: Floats, rate: float, threads: int) -> Ints:
+        """slope (h, w, M), curvature (M,) in bits: a step of d costs 2 d slope + curvature, and rate times the bits that it adds."""
+        rows, shifts = self.bits.rows(z, y, threads)
+        now = self.bits.of(rows, y - shifts)
+        best = np.zeros(y.shape, np.float32)
+        step = np.zeros(y.shape, np.int32)
+        for d in (-1, 1):
+            cost = curvature + (2 * d) * slope + np.float32(rate) * (self.bits.of(rows, y - shifts + d) - now)
+            better = cost < best
+            best[better] = cost[better]
+            step[better] = d
+        return y + step
+
+
+def adjoint_layers(model: ModelFile) -> list[Layer]:
+    """g_s backwards, linear: convolutions with the transposed weights of its deconvolutions, and the mean gains of its inverse GDN."""
+    tensors = Tensors(model, "")
+    inner = tensors.take("g_s.2.weight", None, None, 5, 5).shape[0]
+    layers: list[Layer] = []
+    for i in (3, 2, 1, 0):
+        outputs, inputs = inner if i else model.config.latents, 3 if i == 3 else inner
+        weight = tensors.take(f"g_s.{2 * i}.weight", outputs, inputs, 5, 5)
+        if i:
+            weight = weight * tensors.take(SCALES[i - 1], inner)[:, None, None, None]
+        layers.append(("conv", np.ascontiguousarray(weight), np.zeros(outputs, np.float32), "none", None, None))
+    return layers

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder's search: rates against real payloads, rows against the plain model, what each effort earns, and what it refuses."""
+
+import sys
+
+import numpy as np
+import pytest
+from support import CASES, SHIPPED, photo, random_model
+
+import jahp_fast
+from jahp_fast import Codec, library
+from jahp_fast.backends import load
+from jahp_fast.entropy.bits import SymbolBits
+from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.errors import MissingExtra, UsageError
+from jahp_fast.search import CURVATURE, Searcher, trade_off
+
+FORM_A = [case for case in CASES if case.form == "A" and case.prob_bits == 15]
+
+
+def latents(config, height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    z_shape = ((height + 3) // 4, (width + 3) // 4, config.hyper_latents) if config.hyper_latents else (0, 0, 0)
+    y = np.rint(rng.normal(0, 2, (height, width, config.latents))).astype(np.int32)
+    return np.rint(rng.normal(0, 1, z_shape)).astype(np.int32), y
+
+
+@pytest.mark.parametrize("case", FORM_A, ids=str)
+def test_rows_are_the_plain_models_and_bits_are_the_payloads(case, tmp_path):
+    model = random_model(tmp_path / "m.safetensors", case, seed=1)
+    z, y = latents(model.config, 9, 6)
+    y[0, 0, 0], y[3, 4, 1] = 3000, -3000  # escapes
+    fast, plain = SymbolBits(model, plain=False), SymbolBits(model, plain=True)
+    rows, shifts = fast.rows(z, y, threads=3)
+    for one, other in zip((rows, shifts), plain.rows(z, y), strict=True):
+        assert np.array_equal(one, other)
+    bits = fast.of(rows, y - shifts).sum()
+    if z.size:
+        z_rows = np.broadcast_to(np.arange(z.shape[2], dtype=np.int32), z.shape)
+        bits += fast.of(z_rows, z).sum()
+    from jahp_fast.entropy.reference import StreamLayout
+
+    payload, _, _, _ = load("native", model).encode(z, y, StreamLayout(9, 6, 1, 0, 0), 1)
+    # One state of 32 bits, of which 16 are the coder's own, and the number of escapes.
+    assert 8 * len(payload) == pytest.approx(bits + 32 + 16, abs=24)
+
+
+def test_form_b_is_refused(tiny_models, photo_crop):
+    codec = Codec("tiny-b16", models=[tiny_models["tiny-b16"]])
+    with pytest.raises(UsageError, match="form B"):
+        codec.encode(photo_crop, effort=1)
+
+
+@pytest.mark.parametrize("effort", [-1, 4, 1.5, True])
+def test_what_is_no_effort(effort):
+    with pytest.raises(UsageError, match="effort must be one of"):
+        Codec().encode(photo()[:32, :32], effort=effort)
+
+
+def test_without_torch_effort_1_works_and_2_says_what_is_missing(monkeypatch, photo_crop):
+    from jahp_fast import extras
+
+    wanted = Codec().encode(photo_crop, effort=1)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert Codec().encode(photo_crop, effort=1) == wanted
+    with pytest.raises(MissingExtra, match=r"effort 2 needs torch.*jahp_fast\[train\]"):
+        Codec().encode(photo_crop, effort=2)
+
+
+def test_a_model_without_search_tensors_says_so(tmp_path, photo_crop):
+    model = random_model(tmp_path / "old.safetensors", FORM_A[-1], seed=1)
+    assert f"float.{CURVATURE}" not in model.names
+    from jahp_fast import search
+
+    with pytest.raises(UsageError, match=r"old has no tensors for searching.*jahp export"):
+        search.check(model, 1)
+
+
+def test_lambdas_are_the_papers():
+    from jahp_fast import search
+    from jahp_fast.models.priors import LAMBDAS
+
+    assert search.LAMBDAS == LAMBDAS
+    model = library.by_name("mbt2018")
+    assert [trade_off(model, q) for q in range(1, 9)] == pytest.approx(LAMBDAS)
+    assert trade_off(model, 4.5) == pytest.approx((LAMBDAS[3] * LAMBDAS[4]) ** 0.5)
+
+
+def test_the_adjoint_correlates_with_the_gradient():
+    import torch
+
+    from jahp_fast.transforms import Transforms
+
+    image = photo()[128:256, 256:448].copy()
+    model = ModelFile(SHIPPED)
+    transforms = Transforms(model)
+    y = transforms.analysis(torch.from_numpy(image).permute(2, 0, 1)[None], 4.0)
+    symbols = y.round().requires_grad_(True)
+    x = symbols * transforms.log_inverse_gains([4.0]).exp()[..., None, None]
+    for layer in transforms._g_s:
+        x = layer(x)
+    error = (x - torch.from_numpy(image).permute(2, 0, 1)[None] / 255).square().sum()
+    (gradient,) = torch.autograd.grad(error, symbols)
+    wanted = gradient[0].permute(1, 2, 0).numpy() / 2
+    integers = symbols.detach()[0].permute(1, 2, 0).contiguous().numpy().astype(np.int32)
+    for plain in (False, True):
+        got = Searcher(model, plain).gradient(image, integers, 4.0, 2)
+        assert (got * wanted).sum() / np.sqrt(np.square(got).sum() * np.square(wanted).sum()) > 0.85
+
+
+def cost(codec, image, quality, **options):
+    """What the search minimises, in bits a pixel, of a real file."""
+    data = codec.encode(image, **options)
+    error = np.square(codec.decode(data).astype(np.float64) - image).mean()
+    model = library.by_name("mbt2018")
+    return trade_off(model, quality) * error + 8 * len(data) / (image.shape[0] * image.shape[1])
+
+
+@pytest.mark.parametrize("quality", [1, 4.5, 8])
+def test_effort_1_pays_on_real_files(quality):
+    image = photo()[128:320, 256:512]
+    codec = Codec(quality=quality)
+    assert cost(codec, image, quality, effort=1) < 0.995 * cost(codec, image, quality)
+    assert codec.encode(image, effort=1) == codec.encode(image, effort=1) != codec.encode(image)
+    assert jahp_fast.info(codec.encode(image, effort=1)).quality == quality
+
+
+def test_effort_2_pays_more_and_repeats():
+    image = photo()[128:256, 256:384]
+    codec = Codec(quality=4)
+    assert cost(codec, image, 4, effort=2) < cost(codec, image, 4, effort=1)
+    assert codec.encode(image, effort=2) == codec.encode(image, effort=2)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-mean", "tiny-factorized"])
+@pytest.mark.parametrize("effort", [1, 2])
+def test_every_architecture_of_form_a(tiny_models, photo_crop, name, effort):
+    image = photo_crop[:50, :70]
+    codec = Codec(name, models=[tiny_models[name]])
+    assert codec.decode(codec.encode(image, effort=effort)).shape == image.shape
+    assert len(codec.encode(image, effort=effort, max_bytes=100_000)) <= 100_000
+
+
+@pytest.mark.slow
+def test_effort_3_pays_more():
+    image = photo()[128:256, 256:384]
+    codec = Codec(quality=4)
+    assert cost(codec, image, 4, effort=3) < cost(codec, image, 4, effort=2)
