@@ -66,7 +66,9 @@ def test_make_targets_exist():
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/design.md", "docs/format.md", "docs/training.md", "docs/integrations.md"]
+    "page",
+    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/design.md", "docs/format.md", "docs/training.md",
+     "docs/integrations.md"],
 )
 def test_links_lead_to_files(page):
     path = ROOT / page
