@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
 
 Ints = NDArray[np.int32]
-STEPS = {2: 12, 3: 60}
-RATE_OF_LEARNING = 0.06
-"""Of Adam, in quantisation steps; it falls to zero along a cosine."""
-SOFT, HARD = 2.0, 10.0
+SCHEDULES = {2: ((12, 0.15),), 3: ((12, 0.15), (12, 0.25), (24, 0.12), (24, 0.25))}
+"""By effort, descents to choose among by their real cost: steps, and the rate of learning of Adam in quantisation steps, which falls to
+zero along a cosine. More steps of one descent do not help: what they gain on soft symbols, rounding takes back."""
+SOFT, HARD = 6.0, 30.0
 """Sharpness of the soft rounding at the first and the last step; 0 is none."""
 
 
@@ -60,9 +60,9 @@ def bits(net: Any, y: Tensor, z: Tensor | None) -> Tensor:
 
 
 def refined(
-    model: ModelFile, image: NDArray[np.uint8], latents: tuple[Any, Any], quality: float, effort: int, rate: float
+    model: ModelFile, image: NDArray[np.uint8], latents: tuple[Any, Any], quality: float, schedule: tuple[int, float], rate: float
 ) -> tuple[Ints, Ints]:
-    """z (hz, wz, N) and y (h, w, M) after STEPS[effort] steps, rounded.
+    """z (hz, wz, N) and y (h, w, M) after one of SCHEDULES, rounded.
 
     Args:
         image: (H, W, 3).
@@ -78,9 +78,9 @@ def refined(
     row = quality - model.config.qualities[0] + 1 if len(model.config.qualities) > 1 else 1.0
     gain = log_gain_at(net.inv_gain, row)
     weight = trade_off(model, quality) * 255**2 / 3
-    optimizer = torch.optim.Adam(parts, lr=RATE_OF_LEARNING)
-    steps = STEPS[effort]
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    steps, top = schedule
+    optimizer = torch.optim.Adam(parts, lr=top)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
         sharpness = SOFT * (HARD / SOFT) ** (step / max(1, steps - 1))
         soft = [soft_round(t, sharpness) for t in parts]
@@ -89,7 +89,7 @@ def refined(
         optimizer.zero_grad()
         cost.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        schedule.step()
+        decay.step()
     rounded = [t.detach()[0].round().permute(1, 2, 0).contiguous().numpy().astype(np.int32) for t in parts]
     return (rounded[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), rounded[0]
 

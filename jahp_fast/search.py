@@ -91,12 +91,15 @@ def improved(
         y, z = _channels_last(latents[0], path), nearest[0]
         return z, searcher.trimmed(y, nearest, rate, threads)
     image = pixels.take(0, pixels.height) if isinstance(pixels, Rows) else pixels.permute(1, 2, 0).cpu().numpy()
-    if effort == 1:
-        return nearest[0], searcher.stepped(image, nearest, quality, rate, threads)
-    from jahp_fast.refine import refined
+    candidates = [nearest]
+    if effort > 1:
+        from jahp_fast.refine import SCHEDULES, refined
 
-    start = refined(path.file, image, latents, quality, effort, rate)
-    return start[0], searcher.stepped(image, start, quality, rate, threads)
+        candidates += [refined(path.file, image, latents, quality, schedule, rate) for schedule in SCHEDULES[effort]]
+    stepped = [(z, searcher.stepped(image, (z, y), quality, rate, threads)) for z, y in candidates]
+    if len(stepped) == 1:
+        return stepped[0]
+    return min(stepped, key=lambda symbols: searcher.cost(image, symbols, quality, rate, threads))
 
 
 def _channels_last(y: Any, path: EntropyPath) -> Floats:
@@ -139,14 +142,28 @@ class Searcher:
         slope, curvature = self.gradient(image, y, quality, threads), self.curvature(quality)
         return self._step(z, y, weight * slope, weight * curvature, PRICE * rate, threads)
 
+    def cost(self, image: NDArray[np.uint8], symbols: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> float:
+        """What is minimised, of the integers z and y, in bits."""
+        z, y = symbols
+        error = self._error(image, y, quality, threads)
+        rows, shifts = self.bits.rows(z, y, threads)
+        bits = float(self.bits.of(rows, y - shifts).sum(dtype=np.float64))
+        bits += float(self.bits.of(np.broadcast_to(np.arange(z.shape[2], dtype=np.int32), z.shape), z).sum(dtype=np.float64))
+        return trade_off(self.model, quality) * 255**2 / 3 * float(np.square(error).sum(dtype=np.float64)) + rate * bits
+
     def gradient(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> Floats:
         """About half of the gradient of |x − x̂|² by y, (h, w, M)."""
+        error = self._error(image, y, quality, threads)
+        return self.adjoint.run(error, threads) * self._transforms.gain("inv_gain", quality)  # type: ignore[no-any-return]
+
+    def _error(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> Floats:
+        """x̂ − x, on the grid of latents (16 h, 16 w, 3), zero outside of the image."""
         height, width = image.shape[:2]
         decoded = np.concatenate(list(self._transforms.synthesis(in_blocks(y, 4), height, width, quality, 0, threads)))
         error = np.zeros((y.shape[0] * STRIDE, y.shape[1] * STRIDE, 3), np.float32)
         np.subtract(decoded, image, out=error[:height, :width], dtype=np.float32)
         error *= np.float32(1 / 255)
-        return self.adjoint.run(error, threads) * self._transforms.gain("inv_gain", quality)  # type: ignore[no-any-return]
+        return error
 
     def curvature(self, quality: float) -> Floats:
         """(M,) increase of |x − x̂|² by a step of one, damped."""
