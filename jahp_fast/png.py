@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """PNG files written row by row (ISO/IEC 15948), for decoders that hand rows out as they come. Pillow writes whole images only.
 
-All rows are filtered by Paeth's predictor, and deflate looks for runs alone (Z_RLE). On decoded photos that makes files as small as
+All rows are filtered by Paeth's predictor, and deflate looks for runs alone (Z_RLE). On decoded photos that makes files about as small as
 choosing a filter by row and searching for matches does, in a tenth of the time: what is left of noise after the predictor has no matches
 (`pytest benchmarks/bench_png.py`).
 """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int32]
 SCHEDULES = {2: ((12, 0.15),), 3: ((12, 0.15), (12, 0.25), (24, 0.12), (24, 0.25))}
 """By effort, descents to choose among by their real cost: steps, and the rate of learning of Adam in quantisation steps, which falls to
-zero along a cosine. More steps of one descent do not help: what they gain on soft symbols, rounding takes back."""
+zero along a cosine. More steps of one descent did not help on the few crops they were tried on; why is not known."""
 SOFT, HARD = 6.0, 30.0
 """Sharpness of the soft rounding at the first and the last step; 0 is none."""
 
