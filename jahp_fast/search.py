@@ -10,10 +10,10 @@ Bits of a symbol are exact: the logarithm of its frequency in the row of the tab
     2 u · step + curvature · step²          u: half of the gradient of |x − x̂|² at the present symbols
 
 Effort 1 knows u without automatic differentiation: it decodes the nearest integers, takes the difference to the image back through the
-adjoint of g_s with each inverse GDN held at its root mean square gain (a chain of plain convolutions; tests/test_search.py
-correlates it with the gradient), and steps each symbol by one where that pays. All symbols step at once, on the rate that the contexts of before
-gave; DAMPING of the curvature stands for what they do to each other, PRICE of the bits for what other symbols pay when a context changes.
-Both were chosen on three held-out training photos (docs/evaluation.md). Efforts 2 and 3: jahp_fast.refine.
+adjoint of g_s with each inverse GDN held at its root mean square gain (a chain of plain convolutions; tests/test_search.py correlates
+it with the gradient), and steps each symbol by one where that pays. All symbols step at once, on the rate that the contexts of before
+gave; DAMPING of the curvature stands for what they do to each other, PRICE of the bits for what other symbols pay when a context
+changes. Both were chosen on three held-out training photos (docs/evaluation.md). Efforts 2 and 3: jahp_fast.refine.
 """
 
 from __future__ import annotations
