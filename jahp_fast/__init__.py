@@ -9,6 +9,7 @@ Importing this loads neither torch nor a model.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from jahp_fast.errors import (
@@ -23,21 +24,20 @@ from jahp_fast.errors import (
 )
 
 if TYPE_CHECKING:
-    from jahp_fast.codec import Codec, Info, Latents, decode, encode, info
+    from jahp_fast.codec import Codec, decode, encode
+    from jahp_fast.records import Info, Latents, info
 
 __version__ = "0.1.0"
 __all__ = [
     "Codec", "DeviceError", "FormatError", "Info", "JahpError", "Latents", "MissingExtra", "ModelError", "UnknownModel",
     "UnsupportedImage", "UsageError", "decode", "encode", "info",
 ]  # fmt: skip
-_LAZY = {"Codec", "Info", "Latents", "decode", "encode", "info"}
+_LAZY = {"Codec": "codec", "decode": "codec", "encode": "codec", "Info": "records", "Latents": "records", "info": "records"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        from jahp_fast import codec
-
-        return getattr(codec, name)
+        return getattr(importlib.import_module(f"jahp_fast.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'jahp_fast' has no attribute {name!r}")
 
 

@@ -136,7 +136,7 @@ def _decode_png(args: argparse.Namespace) -> None:
 
 def _info(args: argparse.Namespace) -> int:
     from jahp_fast import backends, devices
-    from jahp_fast.codec import info
+    from jahp_fast.records import info
 
     fields = dataclasses.asdict(info(_read(args.file)))
     device = devices.checked(args.device)

@@ -23,6 +23,7 @@ from jahp_fast.errors import UnsupportedImage, UsageError
 from jahp_fast.extras import require_torch
 from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
 from jahp_fast.pipeline_cpu import BLOCK_ROWS, CpuPipeline
+from jahp_fast.records import Bytes, Latents
 from jahp_fast.transforms_cpu import in_blocks
 
 if TYPE_CHECKING:
@@ -32,43 +33,10 @@ if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.pipeline import Pipeline
 
-Bytes = bytes | bytearray | memoryview
 S = TypeVar("S")
 T = TypeVar("T")
 PIXELS_AT_ONCE = 1 << 24
 """Batches on a CPU have so many pixels in the making, or one image: it bounds their memory."""
-
-
-@dataclass(frozen=True)
-class Latents:
-    """What the exact part of a decoder gives: equal on every machine, for every backend.
-
-    Attributes:
-        y: (M, h, w) int32, ŷ times 2^frac_bits.
-        frac_bits: 0 in form A.
-        z: (N, h', w') int32, or None where a model has no hyperprior.
-    """
-
-    y: NDArray[np.int32]
-    frac_bits: int
-    z: NDArray[np.int32] | None
-
-
-@dataclass(frozen=True)
-class Info:
-    """What a stream says of itself. `chunks` are type -> bytes."""
-
-    width: int
-    height: int
-    mode: str
-    alpha: bool
-    quality: float
-    model: str
-    lanes: int
-    skip: int
-    bytes: int
-    payload_bytes: int
-    chunks: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -475,11 +443,3 @@ def encode(image: Any, quality: float = 4.0) -> bytes:
 def decode(data: Bytes) -> NDArray[np.uint8]:
     """Decodes with shipped models; see Codec.decode."""
     return Codec().decode(data)
-
-
-def info(data: Bytes) -> Info:
-    """What a stream says of itself; needs no model. Raises FormatError for a damaged file."""
-    s = _container.unpack(data)
-    chunks = {kind.decode(): len(content) for kind, content in s.chunks.items()}
-    alpha = b"ALPH" in s.chunks
-    return Info(s.width, s.height, s.mode, alpha, s.quality, s.model.hex(), s.lanes, s.skip, len(data), len(s.payload), chunks)
