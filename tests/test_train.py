@@ -23,7 +23,7 @@ from jahp_fast.train.data import Crops, Photos, find_photos, held_out_crops
 from jahp_fast.train.loss import BALANCE, MS_SSIM_LAMBDAS, RateDistortion, evaluate, ladder
 from jahp_fast.train.optimizer import make_optimizer, reorder, trained_names
 from jahp_fast.train.report import Screen, clock, draw
-from jahp_fast.train.settings import Settings
+from jahp_fast.train.settings import DEFAULT_LR, Settings
 
 
 class Quiet(Screen):
@@ -198,7 +198,7 @@ def test_goes_on_from_the_earlier_scripts_checkpoint(photos, tmp_path):
             assert_same(t.optimizer.state[loaded[name]][key], value)
     assert t.optimizer.param_groups[0]["step"] == 3
     run_steps(t, 1)
-    assert t.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)  # warm already
+    assert t.optimizer.param_groups[0]["lr"] == pytest.approx(DEFAULT_LR["soap"])  # warm already
 
 
 def test_reorder_refuses_another_models_state():
@@ -217,7 +217,7 @@ def test_starts_from_bare_weights(photos, tmp_path):
         assert (t.model.architecture, t.model.rows, t.training.steps) == ("mbt2018-context", 3, 0)
         assert torch.equal(t.model.g_a[0].weight.half(), model.g_a[0].weight.half())
         run_steps(t, 1)
-        assert t.optimizer.param_groups[0]["lr"] == pytest.approx(1e-3 / loop.WARM_UP)
+        assert t.optimizer.param_groups[0]["lr"] == pytest.approx(DEFAULT_LR["soap"] / loop.WARM_UP)
 
 
 def test_starts_from_an_exported_model(photos, tmp_path):

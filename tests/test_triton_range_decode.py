@@ -154,7 +154,7 @@ def test_triton_check_says_what_was_wrong(backend, native):
         check(backend.start(as_tensor(payload + b"\0\0"), StreamLayout(H, W, 8)))
     with pytest.raises(FormatError, match=r"before symbol \d+$"):
         backend.decode(payload[:-2], StreamLayout(H, W, 8), 1)
-    assert sorted(STATUS) == list(range(1, 11))
+    assert sorted(STATUS) == list(range(1, 12))
 
 
 def test_triton_bad_arguments(backend):
