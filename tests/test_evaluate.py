@@ -234,15 +234,18 @@ def test_an_unknown_model_is_an_error_before_any_work(folder: Path, tmp_path: Pa
 def test_published_points_are_compared(tmp_path: Path):
     source = tmp_path / "published.csv"
     lines = [f"kodak,authors,bpg,psnr-rgb,{bpp},{q},," for bpp, q in ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34))]
+    lines += ["tecnick,authors,bpg,psnr-rgb,0.3,39,,"]
     source.write_text("\n".join(["dataset,source,codec,metric,bpp,value,encode_s,decode_s", *lines, "kodak,authors,bpg,psnr-yuv,1,40,,"]))
-    (curve,) = report.read_published(source)
+    (curve,) = report.read_published(source, "kodak")
     assert curve == report.Published("bpg (authors)", "psnr", ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34)))
-    assert report.read_published(source, ["others"]) == []
+    assert report.read_published(source, "kodak", ["others"]) == []
+    with pytest.raises(UsageError, match="no points of 'photos' but of kodak, tecnick: name one with --dataset"):
+        report.read_published(source, "photos")
     table = [mean("ours", 2 * bpp, q) for bpp, q in ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34))]
     assert report.bd_rows(table, "ours", [], [curve]) == [["bpg (authors)", "+100.0 % (28.0 to 34.0 dB)", ""]]
     source.write_text("a,b\n1,2\n")
     with pytest.raises(UsageError, match=r"published\.csv.*columns"):
-        report.read_published(source)
+        report.read_published(source, "kodak")
 
 
 def test_codecs_that_are_not_installed_are_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -40,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--qualities", default=",".join(f"{q:g}" for q in OUR_QUALITIES), help="ours, by comma (default 1 to 8)")
     parser.add_argument("--efforts", default="0", help="of our encoder, by comma (default 0)")
     parser.add_argument("--published", type=Path, metavar="CSV", help="published points: dotted lines in the plot, rows in the BD-rates")
+    parser.add_argument("--dataset", metavar="NAME", help="whose published points (default: the name of the folder)")
     parser.add_argument("--sources", default="none", help="of the published points, by comma (default: all)")
     parser.add_argument("--device", default="cpu", help="for our transforms (default cpu)")
     parser.add_argument("--backend", default="auto", help="for our entropy path (default auto)")
@@ -57,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     others, missing = select_codecs(_names(args.codecs))
     for name, reason in missing.items():
         print(f"{name} is not measured: {reason}", file=sys.stderr)
-    published = [] if args.published is None else read_published(args.published, _names(args.sources))
+    published = []
+    if args.published is not None:
+        published = read_published(args.published, args.dataset or Path(args.images).resolve().name, _names(args.sources))
     coders: list[Coder] = [*ours, *others]
     if not coders:
         raise UsageError("nothing to measure: both --models and --codecs are empty")

@@ -140,24 +140,30 @@ class Published:
 _PUBLISHED = {"psnr-rgb": "psnr", "ms-ssim-rgb": "ms_ssim"}
 
 
-def read_published(path: Path, sources: Sequence[str] = ()) -> list[Published]:
-    """Curves of a CSV with the columns source, codec, metric ("psnr-rgb", "ms-ssim-rgb"), bpp and value; other metrics are passed over.
+def read_published(path: Path, dataset: str, sources: Sequence[str] = ()) -> list[Published]:
+    """Curves of a CSV with the columns dataset, source, codec, metric ("psnr-rgb", "ms-ssim-rgb"), bpp and value.
 
-    Raises UsageError, naming the file, for another one.
+    Other metrics and datasets are passed over.
+
+    Raises UsageError, naming the file, for another one, and for a dataset that is not in it.
     """
     curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    datasets: set[str] = set()
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for record in csv.DictReader(file):
                 metric = _PUBLISHED.get(record["metric"])
-                if metric is None or (sources and record["source"] not in sources):
+                datasets.add(record["dataset"])
+                if metric is None or record["dataset"] != dataset or (sources and record["source"] not in sources):
                     continue
                 value = float(record["value"])
                 value = ms_ssim_db(value) if metric == "ms_ssim" and value <= 1 else value
                 curves.setdefault((f"{record['codec']} ({record['source']})", metric), []).append((float(record["bpp"]), value))
     except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        wanted = "source, codec, metric, bpp, value"
+        wanted = "dataset, source, codec, metric, bpp, value"
         raise UsageError(f"{path}: not a CSV of published points with the columns {wanted}: {error}") from error
+    if dataset not in datasets:
+        raise UsageError(f"{path} has no points of {dataset!r} but of {', '.join(sorted(datasets))}: name one with --dataset")
     return [Published(name, metric, tuple(sorted(points))) for (name, metric), points in curves.items()]
 
 
