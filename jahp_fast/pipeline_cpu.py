@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jahp_fast import container as _container
+from jahp_fast.constants import STRIDE
 from jahp_fast.devices import Clock
 from jahp_fast.entropy_path import EntropyPath, Ints
 from jahp_fast.errors import UsageError
 from jahp_fast.extras import require_torch
 from jahp_fast.image import Rows
 from jahp_fast.parallel import each
-from jahp_fast.transforms_cpu import LATENT_ROWS, STRIDE, CpuTransforms, Floats, Pixels, in_blocks
+from jahp_fast.transforms_cpu import LATENT_ROWS, CpuTransforms, Floats, Pixels, in_blocks
 
 if TYPE_CHECKING:
     import torch

@@ -18,6 +18,7 @@ changes. Both were chosen on three held-out training photos (docs/evaluation.md)
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,19 +26,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native
+from jahp_fast.constants import LAMBDAS, STRIDE
 from jahp_fast.entropy.bits import SymbolBits
 from jahp_fast.errors import UsageError
 from jahp_fast.extras import require_torch
 from jahp_fast.image import Rows
-from jahp_fast.transforms_cpu import STRIDE, CpuTransforms, Floats, Ints, Tensors, in_blocks
+from jahp_fast.transforms_cpu import CpuTransforms, Floats, Ints, Tensors, in_blocks
 from jahp_fast.transforms_ref import Layer, ReferenceNet
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.entropy_path import EntropyPath
 
-LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
-"""The paper's trade-offs on 255² · MSE, quality 1 to 8."""
 DAMPING = 1.5
 PRICE = 0.77
 TYPICAL = 5.0
@@ -175,7 +175,8 @@ class Searcher:
         """The chain of convolutions from pixels to latents."""
         if self._adjoint is None:
             layers = adjoint_layers(self.model)
-            self._adjoint = ReferenceNet(layers) if self._plain else _native.TransformNet(layers)
+            isa = os.environ.get("JAHP_FAST_ISA", "")
+            self._adjoint = ReferenceNet(layers) if self._plain else _native.TransformNet(layers, isa)
         return self._adjoint
 
     def _step(self, z: Ints, y: Ints, slope: Floats, curvature: Floats, rate: float, threads: int) -> Ints:

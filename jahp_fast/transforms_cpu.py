@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native
+from jahp_fast.constants import GDN_BETA_MIN, GDN_PEDESTAL, STRIDE
 from jahp_fast.errors import ModelError
 from jahp_fast.transforms_ref import Layer, ReferenceNet
 
@@ -25,11 +26,6 @@ Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Ints = NDArray[np.int32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-STRIDE = 16
-"""Image pixels per latent, in each direction."""
-PEDESTAL = 2.0**-36
-BETA_MIN = 1e-6
-"""GDN's parameters are stored as sqrt(value + PEDESTAL); values are held at BETA_MIN (beta) and 0 (gamma) or above."""
 LATENT_ROWS = 4
 """Rows of latents that g_s takes, and g_a gives, at a time."""
 
@@ -64,9 +60,9 @@ class Tensors:
 
     def gdn(self, name: str, channels: int) -> tuple[Floats, Floats]:
         """(gamma, beta) as they act."""
-        low, pedestal = (np.float32(value) for value in ((BETA_MIN + PEDESTAL) ** 0.5, PEDESTAL))
+        low, pedestal = (np.float32(value) for value in ((GDN_BETA_MIN + GDN_PEDESTAL) ** 0.5, GDN_PEDESTAL))
         beta = np.maximum(self.take(f"{name}.beta", channels), low) ** 2 - pedestal
-        gamma = np.maximum(self.take(f"{name}.gamma", channels, channels), np.float32(PEDESTAL**0.5)) ** 2 - pedestal
+        gamma = np.maximum(self.take(f"{name}.gamma", channels, channels), np.float32(GDN_PEDESTAL**0.5)) ** 2 - pedestal
         return gamma, beta
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from jahp_fast.constants import LAMBDAS
 from jahp_fast.errors import ModelError, UnknownModel, UsageError
-from jahp_fast.models.priors import LAMBDAS, lambda_ladder, log_gain_at, rows_at
+from jahp_fast.models.priors import lambda_ladder, log_gain_at, rows_at
 from jahp_fast.models.registry import ARCHITECTURES, build, from_state_dict, model_info
 
 HYPER = [n for n in ARCHITECTURES if n not in ("bmshj2018-factorized", "mbt2018-context")]

@@ -78,10 +78,8 @@ def test_a_model_without_search_tensors_says_so(tmp_path, photo_crop):
 
 
 def test_lambdas_are_the_papers():
-    from jahp_fast import search
-    from jahp_fast.models.priors import LAMBDAS
+    from jahp_fast.constants import LAMBDAS
 
-    assert search.LAMBDAS == LAMBDAS
     model = library.by_name("mbt2018")
     assert [trade_off(model, q) for q in range(1, 9)] == pytest.approx(LAMBDAS)
     assert trade_off(model, 4.5) == pytest.approx((LAMBDAS[3] * LAMBDAS[4]) ** 0.5)

@@ -15,8 +15,8 @@ from PIL import Image
 from pytorch_optimizer import SOAP
 from safetensors.torch import load_file, save_file
 
+from jahp_fast.constants import LAMBDAS
 from jahp_fast.errors import JahpError, ModelError, UnsupportedImage, UsageError
-from jahp_fast.models.priors import LAMBDAS
 from jahp_fast.models.registry import ARCHITECTURES, build
 from jahp_fast.train import checkpoint, command, loop, preload
 from jahp_fast.train.data import Crops, Photos, find_photos, held_out_crops

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jahp_fast.constants import GDN_BETA_MIN, GDN_PEDESTAL
+
 SCALE_BOUND = 0.11
 """Smallest standard deviation of a latent, in quantisation steps."""
 LIKELIHOOD_BOUND = 1e-9
@@ -84,8 +86,8 @@ class GDN(nn.Module):
     non-negative and their gradients small near zero. Values are held at 1e-6 (beta) and 0 (gamma) or above.
     """
 
-    PEDESTAL = 2.0**-36
-    BETA_MIN = 1e-6
+    PEDESTAL = GDN_PEDESTAL
+    BETA_MIN = GDN_BETA_MIN
 
     def __init__(self, channels: int, inverse: bool = False) -> None:
         super().__init__()

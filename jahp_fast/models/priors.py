@@ -26,14 +26,10 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from jahp_fast.constants import LAMBDAS, STRIDE
 from jahp_fast.errors import UsageError
 from jahp_fast.models.compressible import Compressible
 from jahp_fast.models.layers import GDN, EntropyBottleneck, MaskedConv2d, gaussian_likelihood
-
-LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
-"""The paper's trade-offs, on 255^2 * MSE, quality 1 to 8."""
-STRIDE = 16
-"""Image pixels per latent, in each direction."""
 
 
 @dataclass

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from jahp_fast.constants import STRIDE
 from jahp_fast.errors import UsageError
-from jahp_fast.models.priors import STRIDE, CompressionModel, rows_at
+from jahp_fast.models.priors import CompressionModel, rows_at
 from jahp_fast.train.data import PhotoFiles, load_photo
 
 SIDE = 256

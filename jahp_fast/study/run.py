@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from jahp_fast.constants import LAMBDAS
 from jahp_fast.errors import UsageError
-from jahp_fast.models.priors import LAMBDAS, CompressionModel, rows_at
+from jahp_fast.models.priors import CompressionModel, rows_at
 from jahp_fast.study.latents import Cached
 from jahp_fast.study.prior import LatentPrior, Variant
 

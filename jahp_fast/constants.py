@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers of the model family that both the modules in torch and the codec without it go by."""
+
+from __future__ import annotations
+
+LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
+"""The paper's trade-offs, on 255^2 * MSE, quality 1 to 8."""
+STRIDE = 16
+"""Image pixels per latent, in each direction."""
+GDN_PEDESTAL = 2.0**-36
+GDN_BETA_MIN = 1e-6
+"""GDN's parameters are stored as sqrt(value + pedestal); values are held at this (beta) and 0 (gamma) or above."""
