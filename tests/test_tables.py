@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jahp_fast.entropy.tables import SCALE_MAX, SCALE_MIN, gaussian_row, make_row, quantise_frequencies, scale_table
+from jahp_fast.entropy.tables import SCALE_MAX, SCALE_MIN, TAIL, gaussian_row, make_row, quantise_frequencies, scale_table
 
 
 def cost(p, counts):
@@ -63,7 +63,7 @@ def test_gaussian_rows(mean, scale, prob_bits):
     assert entries[0] <= mean - 1.5
     assert entries[-1] >= mean + 1.5
     for beyond in (row.low - 1, row.low + row.size):
-        assert box(beyond, mean, scale) * (1 << prob_bits) < 0.25
+        assert box(beyond, mean, scale) * (1 << prob_bits) < TAIL
     outside = 1 - sum(box(v, mean, scale) for v in entries.tolist())
     assert abs(int(counts[-1]) - max(1, outside * (1 << prob_bits))) <= 2
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fine-tuning of the entropy nets with their rounding in the loop, on cached latents; g_a, h_a and g_s stay as they are.
+"""Fine-tuning of the entropy nets with their rounding in the loop; g_a, h_a and g_s stay as they are.
 
 Weights and activations are rounded as the exporter will round them, with straight-through gradients; the activations' scales are learned
-along (Esser et al., "Learned step size quantization", ICLR 2020). The loss is the rate of y relative to what the float nets needed.
+along (Esser et al., "Learned step size quantization", ICLR 2020). The loss is the rate relative to what is usual at its quality.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -77,17 +77,23 @@ class QuantisedNets:
         }
 
 
-def _patches(calibration: Calibration, size: int) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
-    """Cuts latents to size x size (a multiple of 4) where they are larger; z alongside."""
-    y_out: list[torch.Tensor] = []
-    z_out: list[torch.Tensor | None] = []
-    for y, z in zip(calibration.y, calibration.z, strict=True):
-        for r in range(0, y.shape[2] - size + 1, size):
-            for c in range(0, y.shape[3] - size + 1, size):
-                y_out.append(y[:, :, r : r + size, c : c + size].round())
-                q = size // 4
-                z_out.append(None if z is None else z[:, :, r // 4 : r // 4 + q, c // 4 : c // 4 + q])
-    return y_out, z_out
+@dataclass(frozen=True)
+class Latents:
+    """A batch to train on: y (B, M, h, w) rounded, z (B, N, h', w') rounded or None, and the row of the gains of each, (B,)."""
+
+    y: torch.Tensor
+    z: torch.Tensor | None
+    rows: torch.Tensor
+
+
+def _bottleneck(model: CompressionModel, z: torch.Tensor | None) -> torch.nn.Module | None:
+    return None if z is None else cast("torch.nn.Module", model.entropy_bottleneck)
+
+
+def _z_rate(model: CompressionModel, z: torch.Tensor | None) -> torch.Tensor | float:
+    """(B,) bits of rounded z."""
+    bottleneck: Any = _bottleneck(model, z)
+    return 0.0 if bottleneck is None else -bottleneck.likelihood(z).log2().sum((1, 2, 3))
 
 
 def search_clipping(
@@ -138,52 +144,57 @@ def search_clipping(
 def finetune(
     model: CompressionModel,
     activations: Activations,
-    calibration: Calibration,
+    draw: Callable[[], Latents],
+    held_out: Calibration,
     *,
     activation_bits: int,
-    minutes: float,
+    steps: int,
     lr: float = 1e-4,
-    batch: int = 8,
-    size: int = 16,
-    seed: int = 0,
     report: Callable[[str], None] = print,
 ) -> Activations:
-    """Trains model's h_s, context_prediction and entropy_parameters in place for `minutes`; returns the activations with learned scales.
+    """Trains the entropy nets and z's prior of `model` in place for `steps`; returns the activations with learned scales.
+
+    Training saw latents plus noise; here they are rounded, as in a file, so that the nets end better than rounding alone would leave them.
 
     Args:
         activations: from export.Ranges, or search_clipping.
-        calibration: latents of training photos; those smaller than size x size are left out.
+        draw: makes a batch of latents of training photos.
+        held_out: latents that the reports are about, of photos that `draw` never takes.
         lr: of Adam, falling to zero along a cosine.
-        report: called with a line every 100 steps.
+        report: called with a line at the start, every 100 steps and at the end.
     """
     import torch
 
     nodes = nodes_of(model.architecture)
-    if not nodes or minutes <= 0:
+    if not nodes or steps <= 0:
         return activations
-    generator = np.random.default_rng(seed)
-    y_all, z_all = _patches(calibration, size)
     nets = QuantisedNets(model, activations, 127 if activation_bits == 8 else 4095)
+    pairs = [(y.round(), z) for y, z in zip(held_out.y, held_out.z, strict=True)]
     with torch.no_grad():
-        base = torch.cat([_rate(run(model, z, y), y) for y, z in zip(y_all, z_all, strict=True)])
+        base = [float((_rate(run(model, z, y), y) + _z_rate(model, z)).sum()) for y, z in pairs]
+    rows = model.gain.shape[0]
+    typical = torch.tensor([sum(base[r::rows]) / len(base[r::rows]) for r in range(rows)])  # held_out has each photo at all rows, in order
+
+    def excess() -> float:
+        with torch.no_grad():
+            now = sum(float((nets.bits(z, y) + _z_rate(model, z)).sum()) / b for (y, z), b in zip(pairs, base, strict=True))
+        return 100 * (now / len(base) - 1)
+
     weights = [p for n in nodes for p in model.get_submodule(n.name).parameters()]
-    optimizer = torch.optim.Adam([{"params": weights, "lr": lr}, {"params": list(nets.learned.values()), "lr": 10 * lr}])
+    bottleneck = _bottleneck(model, pairs[0][1])
+    prior = [] if bottleneck is None else [p for n, p in bottleneck.named_parameters() if n != "quantiles"]
+    optimizer = torch.optim.Adam([{"params": [*weights, *prior], "lr": lr}, {"params": list(nets.learned.values()), "lr": 10 * lr}])
     top = [group["lr"] for group in optimizer.param_groups]
-    start, steps, mean = time.monotonic(), 0, 0.0
-    while (done := (time.monotonic() - start) / 60 / minutes) < 1:
+    report(f"fine-tuning: rate {excess():+.2f} % against the float nets, on {len(base) // rows} held-out photos")
+    for step in range(steps):
         for group, rate in zip(optimizer.param_groups, top, strict=True):
-            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * done)) * min(1.0, (steps + 1) / 20)
-        pick = generator.integers(0, len(y_all), batch)
-        y = torch.cat([y_all[i] for i in pick])
-        z = None if z_all[0] is None else torch.cat([z for i in pick if (z := z_all[i]) is not None])
-        loss = (nets.bits(z, y) / base[pick].clamp_min(1.0)).mean()
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps)) * min(1.0, (step + 1) / 20)
+        batch = draw()
+        loss = ((nets.bits(batch.z, batch.y) + _z_rate(model, batch.z)) / typical[batch.rows]).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-        steps += 1
-        excess = 100 * (loss.item() - 1)
-        mean = excess if steps == 1 else 0.98 * mean + 0.02 * excess
-        if steps % 100 == 0:
-            report(f"fine-tuning: step {steps}, rate {mean:+.2f} % against the float nets, {100 * done:.0f} % of the time")
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            report(f"fine-tuning: step {step + 1} of {steps}, rate {excess():+.2f} %")
     return nets.result()

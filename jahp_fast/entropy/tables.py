@@ -2,7 +2,7 @@
 """Probability tables: from float distributions to the integer rows that a model file stores. Used at export only.
 
 A row is a run of values [low, low + size) with cumulative starts, and an escape behind them (docs/format.md, "Tables"). Values whose
-probability would not fill a quarter of the smallest frequency are left to the escape, which costs 16 bits more.
+probability would fill less than `TAIL` of the smallest frequency are left to the escape, which costs 16 bits more.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # the field's bounds on a Gaussian's scale (CompressAI, scale table)
+TAIL = 0.005  # under a Gaussian 0.08 would do; what really happens far from the mean happens oftener (docs/training.md)
 _ALWAYS = 2  # values this near to the mode are always in the table: predictions that are too sure are then cheap to correct
 
 
@@ -60,12 +61,12 @@ def make_row(values: NDArray[np.int64], p: Floats, prob_bits: int) -> Row:
         values: (n,) consecutive integers. p: (n,) their probabilities, summing to at most 1; the rest goes to the escape.
     """
     mode = int(np.argmax(p))
-    keep = p * (1 << prob_bits) >= 0.25
+    keep = p * (1 << prob_bits) >= TAIL
     keep[max(0, mode - _ALWAYS) : mode + _ALWAYS + 1] = True
     inside = np.flatnonzero(keep)
     first, last = int(inside[0]), int(inside[-1])
     kept = p[first : last + 1]
-    escape = max(1.0 - float(kept.sum()), 0.25 / (1 << prob_bits))
+    escape = max(1.0 - float(kept.sum()), TAIL / (1 << prob_bits))
     counts = quantise_frequencies(np.append(kept, escape), prob_bits)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     return Row(int(values[first]), starts.astype(np.uint16))

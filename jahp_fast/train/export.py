@@ -7,10 +7,20 @@ import argparse
 import copy
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jahp_fast.errors import ModelError
+from jahp_fast.errors import ModelError, UsageError
 from jahp_fast.train.checkpoint import load
-from jahp_fast.train.data import Photo, find_photos, load_photo
+from jahp_fast.train.data import Crops, Photo, PhotoFiles, Photos, find_photos, load_photo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jahp_fast.entropy.finetune import Latents
+    from jahp_fast.models.priors import CompressionModel
+
+FINETUNE_BATCH, FINETUNE_SIDE, FINETUNE_MEMORY = 8, 256, 2**31
+"""Crops a step, their side in pixels, and bytes of decoded photos to keep."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,18 +43,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prob-bits", type=int, choices=(15, 16), default=15)
     parser.add_argument("--search-clipping", action="store_true", help="search how far to clip each activation (minutes)")
     parser.add_argument(
-        "--finetune", type=float, default=0.0, metavar="MINUTES", help="train the entropy nets with their rounding in the loop"
+        "--finetune",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="train the entropy nets with their rounding in the loop, on 8 crops a step (half a second on one core)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")
 
 
-def _choose(args: argparse.Namespace) -> tuple[list[Photo], list[Photo]]:
+def _choose(files: PhotoFiles, args: argparse.Namespace) -> tuple[list[Photo], list[Photo]]:
     """Photos to calibrate on, and the largest held-out photos to measure on."""
-    files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)
     shuffled = list(files.train)
     random.Random(args.seed).shuffle(shuffled)
     largest = sorted(files.held_out, key=lambda p: (-p.stat().st_size, p.name))
     return [load_photo(p) for p in shuffled[: args.calibrate]], [load_photo(p) for p in largest[: args.measure]]
+
+
+def _latents(model: CompressionModel, crops: Crops, seed: int) -> Callable[[], Latents]:
+    """Batches for fine-tuning: crops of photos, each at a random row of the gains."""
+    import torch
+
+    from jahp_fast.entropy.finetune import Latents
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw() -> Latents:
+        with torch.no_grad():
+            rows = torch.randint(model.rows, (crops.batch,), generator=generator)
+            y = model.analysis(crops.draw(), model.gain[rows])
+            return Latents(y.round(), model.hyper_analysis(y).round() if hasattr(model, "h_a") else None, rows)
+
+    return draw
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +83,10 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.entropy.payload import format_payload_table, payload_table
 
-    calibration_photos, measured_photos = _choose(args)
+    if args.finetune < 0:
+        raise UsageError(f"--finetune {args.finetune} is not a number of steps")
+    files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)
+    calibration_photos, measured_photos = _choose(files, args)
     start = load(Path(args.checkpoint))
     model = start.average.eval()
     checked_form(model, args.form, args.activation_bits, args.prob_bits)
@@ -68,7 +101,11 @@ def run(args: argparse.Namespace) -> int:
         activations = search_clipping(model, ranges, calibration, form=args.form, activation_bits=args.activation_bits)
     else:
         activations = ranges.activations(model, args.form, limit)
-    activations = finetune(model, activations, calibration, activation_bits=args.activation_bits, minutes=args.finetune, seed=args.seed)
+    if args.finetune:
+        photos = Photos(files.train, FINETUNE_SIDE, FINETUNE_MEMORY)
+        held_out = calibrate(model, [p[:FINETUNE_SIDE, :FINETUNE_SIDE] for p in measured_photos])
+        draw = _latents(model, Crops(photos, FINETUNE_BATCH, FINETUNE_SIDE, args.seed), args.seed)
+        activations = finetune(model, activations, draw, held_out, activation_bits=args.activation_bits, steps=args.finetune)
     identity = export_model(
         model, args.out, activations, form=args.form, activation_bits=args.activation_bits, prob_bits=args.prob_bits,
         calibration=calibration,
