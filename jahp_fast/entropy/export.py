@@ -266,9 +266,12 @@ def own_tables(model: CompressionModel, form: Form, prob_bits: int) -> EntropyTa
     return EntropyTables(rows + scale_rows, scale, z_offset)
 
 
-def gaussian_scales(before: int, prob_bits: int, *, fractions: bool) -> tuple[dict[str, Array], list[Row]]:
-    """The tensors scale.* of this package's scales and their rows, which `before` other rows stand in front of."""
-    table = scale_table(MEAN_BITS, prob_bits, fractions=fractions)
+def gaussian_scales(before: int, prob_bits: int, *, fractions: bool, **finer: Any) -> tuple[dict[str, Array], list[Row]]:
+    """The tensors scale.* of this package's scales and their rows, which `before` other rows stand in front of.
+
+    finer: `count`, `cells` and `tail` of scale_table.
+    """
+    table = scale_table(MEAN_BITS, prob_bits, fractions=fractions, **finer)
     tensors: dict[str, Array] = {
         "scale.thresholds": np.rint(table.boundaries * 2**SCALE_BITS).astype(np.int32),
         "scale.row": table.row + np.int32(before),

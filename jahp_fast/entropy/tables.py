@@ -54,25 +54,26 @@ def quantise_frequencies(p: Floats, prob_bits: int) -> NDArray[np.int64]:
     return counts
 
 
-def make_row(values: NDArray[np.int64], p: Floats, prob_bits: int) -> Row:
+def make_row(values: NDArray[np.int64], p: Floats, prob_bits: int, tail: float = TAIL) -> Row:
     """The row of a distribution given on consecutive `values` that hold practically all of its mass.
 
     Args:
         values: (n,) consecutive integers. p: (n,) their probabilities, summing to at most 1; the rest goes to the escape.
+        tail: least share of the smallest frequency that a value must fill, away from the mode.
     """
     mode = int(np.argmax(p))
-    keep = p * (1 << prob_bits) >= TAIL
+    keep = p * (1 << prob_bits) >= tail
     keep[max(0, mode - _ALWAYS) : mode + _ALWAYS + 1] = True
     inside = np.flatnonzero(keep)
     first, last = int(inside[0]), int(inside[-1])
     kept = p[first : last + 1]
-    escape = max(1.0 - float(kept.sum()), TAIL / (1 << prob_bits))
+    escape = max(1.0 - float(kept.sum()), tail / (1 << prob_bits))
     counts = quantise_frequencies(np.append(kept, escape), prob_bits)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     return Row(int(values[first]), starts.astype(np.uint16))
 
 
-def gaussian_row(mean: float, scale: float, prob_bits: int) -> Row:
+def gaussian_row(mean: float, scale: float, prob_bits: int, tail: float = TAIL) -> Row:
     """The row of a Gaussian convolved with a unit box (Minnen et al. 2018, section 3), |mean| at most 1."""
     reach = math.ceil(8 * scale) + 3
     values = np.arange(-reach, reach + 1)
@@ -80,7 +81,7 @@ def gaussian_row(mean: float, scale: float, prob_bits: int) -> Row:
     below = np.array([0.5 * math.erfc(-e) for e in edges])
     above = np.array([0.5 * math.erfc(e) for e in edges])
     p = np.where(edges[:-1] > 0, above[:-1] - above[1:], below[1:] - below[:-1])  # on the side where no digits cancel
-    return make_row(values, p, prob_bits)
+    return make_row(values, p, prob_bits, tail)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ class ScaleTable:
     rows: list[Row]
 
 
-def scale_table(mean_bits: int, prob_bits: int, *, fractions: bool, count: int = 64, cells: float = 24.0) -> ScaleTable:
+def scale_table(
+    mean_bits: int, prob_bits: int, *, fractions: bool, count: int = 64, cells: float = 24.0, tail: float = TAIL
+) -> ScaleTable:
     """Builds the rows of all scales.
 
     A cell of means is [f, f+1) * 2^drop / 2^mean_bits, and its row is that of the cell's centre. Its width is at most
@@ -113,6 +116,7 @@ def scale_table(mean_bits: int, prob_bits: int, *, fractions: bool, count: int =
     Args:
         fractions: False for form B and for scale-only models: one row a scale, of mean zero.
         count: S.
+        tail: see make_row.
     """
     ratio = (SCALE_MAX / SCALE_MIN) ** (1 / (count - 1))
     scales = SCALE_MIN * ratio ** np.arange(count)
@@ -127,7 +131,7 @@ def scale_table(mean_bits: int, prob_bits: int, *, fractions: bool, count: int =
         drop.append(mean_bits - bits)
         for f in range(1 << bits):
             centre = (f + 0.5) / (1 << bits) if fractions else 0.0
-            rows.append(gaussian_row(centre, float(scale), prob_bits))
+            rows.append(gaussian_row(centre, float(scale), prob_bits, tail))
     return ScaleTable(scales, boundaries, np.array(first, np.int32), np.array(drop, np.int32), rows)
 
 
