@@ -60,7 +60,7 @@ clang: $(VENV)/.base
 peers: $(VENV)/.test
 	$(BIN)/python benchmarks/peers.py --make-env
 
-# Ray on two nodes of this machine, with workers killed, in an environment that has Ray (650 MB) beside what is in .venv; under a minute.
+# Ray on two nodes of this machine, with workers killed, in an environment that has Ray (530 MB) beside what is in .venv; under a minute.
 RAY := .venv-ray
 ray: $(RAY)/.made
 	$(RAY)/bin/python -m pytest -q tests/test_ray.py
