@@ -46,7 +46,8 @@ def torchrun(*arguments):
 
 def command(photos, work, *more):
     tiny = ["--width", 4, "--latents", 6, "--batch", 2, "--crop", 64, "--precision", "float32", "--threads", 1, "--no-preload"]
-    return ["--no-python", Path(sys.executable).with_name("jahp"), "train", "--photos", photos, "--work", work, "--minutes", 5, *tiny, *more]
+    jahp = Path(sys.executable).with_name("jahp")
+    return ["--no-python", jahp, "train", "--photos", photos, "--work", work, "--minutes", 5, *tiny, *more]
 
 
 @pytest.fixture(scope="module")
