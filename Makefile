@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray gpu-check clean
+.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check clean
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -64,6 +64,10 @@ peers: $(VENV)/.test
 RAY := .venv-ray
 ray: $(RAY)/.made
 	$(RAY)/bin/python -m pytest -q tests/test_ray.py
+
+# The page of examples/serve.py in headless Chromium, which must be installed; under a minute.
+browser: $(VENV)/.test
+	$(BIN)/python -m pytest -q tests/test_page.py
 
 # On a machine with a GPU: the tests that need one, and timings, into gpu-check.json and gpu-check.md; under six minutes.
 gpu-check: $(VENV)/.test

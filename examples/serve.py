@@ -45,7 +45,7 @@ from jahp_fast.parallel import available_cores
 
 HERE = Path(__file__).parent
 JAHP_TYPE = "image/jahp"
-POLICY = "default-src 'none'; img-src 'self' blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' blob:"
 NO_CLIENT = 499  # by custom, where the client has gone
 LINGER_S = 0.5
 """A refused body is taken and thrown away for so long: a client that is still sending would see a broken connection, and no answer."""
@@ -197,7 +197,8 @@ def decode(data: bytes, pixels: int) -> bytes:
     check_pixels(header.width, header.height, pixels)
     out = io.BytesIO()
     image = codec_for(settings()).decode_pil(data)
-    image.save(out, "png", compress_level=1, icc_profile=image.info.get("icc_profile"))
+    kept = {name: image.info[name] for name in ("icc_profile", "exif") if name in image.info}
+    image.save(out, "png", compress_level=1, **kept)
     return out.getvalue()
 
 
