@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers gpu-check clean
+.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check clean
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -60,6 +60,15 @@ clang: $(VENV)/.base
 peers: $(VENV)/.test
 	$(BIN)/python benchmarks/peers.py --make-env
 
+# Ray on two nodes of this machine, with workers killed, in an environment that has Ray (530 MB) beside what is in .venv; under a minute.
+RAY := .venv-ray
+ray: $(RAY)/.made
+	$(RAY)/bin/python -m pytest -q tests/test_ray.py
+
+# The page of examples/serve.py in headless Chromium, which must be installed; under a minute.
+browser: $(VENV)/.test
+	$(BIN)/python -m pytest -q tests/test_page.py
+
 # On a machine with a GPU: the tests that need one, and timings, into gpu-check.json and gpu-check.md; under six minutes.
 gpu-check: $(VENV)/.test
 	$(BIN)/python benchmarks/gpu_check.py
@@ -72,7 +81,7 @@ wheel sdist: $(VENV)/.base
 	$(BIN)/python -m build --no-isolation --$@
 
 clean:
-	rm -rf build dist $(VENV) demo
+	rm -rf build dist $(VENV) $(RAY) demo
 
 $(VENV)/.base: requirements.txt
 	@echo "Installing into $(VENV): about a minute the first time."
@@ -88,6 +97,13 @@ $(VENV)/.test: $(VENV)/.built requirements-dev.txt
 	@echo "Installing torch and what the tests need: about a minute the first time."
 	$(BIN)/pip install -q "$(TORCH)"
 	$(BIN)/pip install -q -r requirements-dev.txt
+	touch $@
+
+$(RAY)/.made: $(VENV)/.test
+	$(PYTHON) -m venv $(RAY)
+	$(BIN)/python -c "import sysconfig as s; print('import site; site.addsitedir(%r)' % s.get_path('purelib'))" > \
+	  $$($(RAY)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/beside.pth
+	$(RAY)/bin/pip install -q "ray[data]==2.60.0"
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.test

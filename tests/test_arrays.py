@@ -1,28 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Array chunks: numcodecs, zarr 2 and 3; data loaders and WebDataset."""
+"""Array chunks: numcodecs, zarr 2 and 3."""
 
+import asyncio
 import json
-import multiprocessing
-import os
 import struct
-import tarfile
+import tracemalloc
 
 import numcodecs
 import numpy as np
 import pytest
-import torch
-import webdataset
 import zarr
 from support import with_crc
-from torch.utils.data import DataLoader
 
 import jahp_fast
 from jahp_fast.errors import FormatError, UnknownModel, UnsupportedImage, UsageError
 from jahp_fast.integrations.chunks import decode_chunk, encode_chunk
-from jahp_fast.integrations.local import codec_for, settings
+from jahp_fast.integrations.local import settings
 from jahp_fast.integrations.numcodecs import Jahp
-from jahp_fast.integrations.torch_data import JahpDataset
-from jahp_fast.integrations.webdataset import decoder
 from jahp_fast.integrations.zarr import JahpCodec
 
 PLAIN = settings()
@@ -109,6 +103,8 @@ def test_numcodecs_contract(frames):
     out = np.empty(frames.nbytes, np.uint8)
     assert codec.decode(data, out) is out
     assert np.array_equal(out.reshape(want.shape), want)
+    with pytest.raises(FormatError, match="place for it has 8 bytes"):
+        codec.decode(data, np.empty(8, np.uint8))
     with pytest.raises(UnknownModel):
         Jahp(model="none such").encode(frames)
 
@@ -149,81 +145,53 @@ def test_zarr_refuses_other_arrays(tmp_path):
         JahpCodec.from_dict({"name": "jahp", "configuration": {"speed": 3}})
 
 
-@pytest.fixture
-def folder(frames, tmp_path):
-    codec = jahp_fast.Codec()
-    (tmp_path / "photos" / "sub").mkdir(parents=True)
-    for i, frame in enumerate(frames.reshape(-1, 40, 48, 3)):
-        (tmp_path / "photos" / ("sub" if i % 2 else ".") / f"{i}.jahp").write_bytes(codec.encode(frame))
-    return tmp_path / "photos"
-
-
-def describe(image):
-    """In the worker: the image, and how many threads torch and the codec use there."""
-    return image, os.getpid(), torch.get_num_threads(), codec_for(PLAIN).threads
-
-
-@pytest.mark.parametrize(("start", "workers"), [("fork", 2), ("spawn", 1)])  # a spawned one loads torch anew
-def test_dataset_in_workers(folder, start, workers):
-    data = JahpDataset(folder, transform=describe)
-    first = data[0][0]  # so that the parent has a codec, with threads and locks, before it forks
-    loader = DataLoader(data, batch_size=None, num_workers=workers, multiprocessing_context=multiprocessing.get_context(start), timeout=100)
-    items = list(loader)
-    assert len(items) == 4
-    assert torch.equal(items[0][0], first)
-    for path, (image, _, threads, entropy_threads) in zip(data.files, items, strict=True):
-        assert np.array_equal(image.permute(1, 2, 0).numpy(), jahp_fast.decode(path.read_bytes()))
-        assert (threads, entropy_threads) == (1, 1)
-    assert os.getpid() not in {pid for _, pid, _, _ in items}
-
-
-def test_dataset_errors_name_the_file(folder, tmp_path):
-    with pytest.raises(UsageError, match=r"no\.jahp|not a folder"):
-        JahpDataset(tmp_path / "nothing")
-    bad = folder / "bad.jahp"
-    bad.write_bytes(b"JAHP")
-    with pytest.raises(FormatError, match=r"bad\.jahp: file of 4 bytes"):
-        JahpDataset([bad])[0]
-    with pytest.raises(FormatError, match="cannot read"):
-        JahpDataset([folder / "missing.jahp"])[0]
-
-
-def test_dataset_finds_named_models(tiny_models, photo_crop, tmp_path):
-    path = next(iter(tiny_models.values()))
-    data = jahp_fast.Codec(path.stem, models=[path], quality=1).encode(photo_crop)
-    (tmp_path / "x.jahp").write_bytes(data)
-    with pytest.raises(UnknownModel):
-        JahpDataset(tmp_path)[0]
-    assert JahpDataset(tmp_path, models=[path])[0].shape == (3, 96, 128)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset 1.0.2 leaves its tar files open
-@pytest.mark.parametrize("kind", ["numpy", "torch", "pil"])
-def test_webdataset(folder, tmp_path, kind):
-    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
-        for i, path in enumerate(sorted(folder.rglob("*.jahp"))):
-            tar.add(path, f"{i:04d}.jahp")
-            (tmp_path / "cls").write_text(str(i))
-            tar.add(tmp_path / "cls", f"{i:04d}.cls")
-    samples = list(webdataset.WebDataset(str(tmp_path / "photos.tar"), shardshuffle=False).decode(decoder(kind)))
-    assert [s["cls"] for s in samples] == [0, 1, 2, 3]
-    for path, sample in zip(sorted(folder.rglob("*.jahp")), samples, strict=True):
-        image = sample["jahp"]
-        array = image.permute(1, 2, 0).numpy() if kind == "torch" else np.asarray(image)
-        assert np.array_equal(array, jahp_fast.decode(path.read_bytes()))
-
-
-def test_decoder_leaves_other_fields_alone():
-    assert decoder()("0001.png", b"x") is None
-    with pytest.raises(FormatError):
-        decoder()("0001.jahp", b"x")
-    with pytest.raises(UsageError, match="kind must be"):
-        decoder("jax")
-
-
 def test_damage_inside_a_chunk_is_found(frames):
     data = bytearray(encode_chunk(frames[0, 0], PLAIN))
     stream = bytearray(data[24:])
     stream[36] ^= 1  # the checksum of the symbols
     with pytest.raises(FormatError, match="checksum"):
         decode_chunk(bytes(data[:24]) + with_crc(bytes(stream)), PLAIN)
+
+
+def peak(work):
+    """Bytes that NumPy and Python hold at most at a time because of `work`."""
+    work()
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_chunks_are_copied_once_at_most(photo_crop):
+    """Seven images more take the room of their pixels once, or none where there is a place for them; encoding takes none."""
+    slack = 15_000
+    one, eight = (np.repeat(photo_crop[None], n, 0) for n in (1, 8))
+    more = eight.nbytes - one.nbytes
+    coded = [Jahp().encode(a) for a in (one, eight)]
+    places = [np.empty_like(a) for a in (one, eight)]
+    growth = [b - a for a, b in (
+        [peak(lambda data=data: Jahp().decode(data)) for data in coded],
+        [peak(lambda data=data, out=out: Jahp().decode(data, out)) for data, out in zip(coded, places, strict=True)],
+        [peak(lambda a=a: Jahp().encode(a)) for a in (one, eight)],
+    )]  # fmt: skip
+    streams = len(coded[1]) - len(coded[0])
+    assert more <= growth[0] < more + one.nbytes + slack
+    assert growth[1] < slack
+    assert growth[2] < 2 * streams + slack
+    assert np.array_equal(places[1][7], jahp_fast.decode(jahp_fast.encode(photo_crop)))
+
+
+def test_zarr_hands_on_what_was_decoded(frames):
+    """Its codec adds no copy of its own: the buffer that it gives is the array that was decoded."""
+    codec, made = JahpCodec(), []
+    one = frames[0, :1]
+    spec = zarr.core.array_spec.ArraySpec(one.shape, zarr.dtype.UInt8(), 0, zarr.core.array_spec.ArrayConfig.from_dict({}),
+                                          zarr.core.buffer.default_buffer_prototype())  # fmt: skip
+    coded = asyncio.run(codec._encode_single(spec.prototype.nd_buffer.from_numpy_array(one), spec))
+    decode = jahp_fast.Codec.decode
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jahp_fast.Codec, "decode", lambda self, data: made.append(decode(self, data)) or made[-1])
+        given = asyncio.run(codec._decode_single(coded, spec))
+    assert np.shares_memory(given.as_numpy_array(), made[0])

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`jahp batch`: what is done, what is left out, what fails, and runs that are killed."""
+"""`jahp batch`: what is done, what is left out, and what fails. Runs that are killed: test_batch_killed."""
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -203,74 +201,6 @@ def test_progress_counts_and_estimates(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("jahp batch: 30/100 files, ")
     now[0], progress.done = 7300.0, 20
     assert progress.line(7300.0).endswith("left, 2 failed")
-
-
-def command_line(*arguments):
-    return [sys.executable, "-m", "jahp_fast.cli", "batch", *map(str, arguments)]
-
-
-def many(folder, count, crop, scale):
-    folder.mkdir()
-    rng = np.random.default_rng(1)
-    for i in range(count):
-        r, c = rng.integers(0, (48, 64))
-        Image.fromarray(crop[r : r + 48, c : c + 64]).resize((64 * scale, 48 * scale)).save(folder / f"{i:04d}.bmp")
-
-
-def children(pid):
-    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def more_files(run, folder, more):
-    """Waits until there are so many files more in the folder; whether the run is still going on then."""
-    count = (lambda: len(os.listdir(folder)) if folder.exists() else 0)  # noqa: E731
-    wanted, deadline = count() + more, time.monotonic() + 120
-    while run.poll() is None and count() < wanted and time.monotonic() < deadline:
-        time.sleep(0.002)
-    return run.poll() is None
-
-
-def killed_until_done(tmp_path, crop, model, count, kills, scale=1):
-    """Encodes `count` pictures in runs that are killed in the middle, some after a worker of theirs was; returns what was hit."""
-    source, out = tmp_path / "many", tmp_path / "out"
-    many(source, count, crop, scale)
-    hits = []
-    for i in range(kills):
-        run = subprocess.Popen(command_line("encode", source, out, "--model", model, "--workers", 2, "--resume"),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
-        going = more_files(run, out, 4)
-        if going and i % 2 == 0 and (workers := children(run.pid)):
-            os.kill(workers[0], signal.SIGKILL)
-            hits.append("worker")
-            going = more_files(run, out, 4)
-        if going:
-            hits.append("SIGTERM" if i % 3 == 2 else "SIGKILL")
-            run.send_signal(signal.SIGTERM if i % 3 == 2 else signal.SIGKILL)
-        said = run.communicate(timeout=120)
-        if going and hits[-1] == "SIGTERM" and run.returncode:
-            assert "interrupted" in said[1], said
-        for path in out.rglob("*.jahp"):  # whatever has its final name is whole
-            jahp_fast.info(path.read_bytes())
-    final = subprocess.run(command_line("encode", source, out, "--model", model, "--workers", 2, "--resume"),
-                           capture_output=True, text=True, timeout=300, check=False)  # fmt: skip
-    assert final.returncode == 0, final.stderr
-    codec = jahp_fast.Codec("tiny", models=[model], threads=1)
-    for path in sorted(source.iterdir()):
-        assert (out / f"{path.stem}.jahp").read_bytes() == codec.encode(Image.open(path)), path
-    assert {p.name for p in out.iterdir()} == {f"{p.stem}.jahp" for p in source.iterdir()} | {command.JOURNAL}
-    assert (out / command.JOURNAL).read_text() == ""
-    return hits
-
-
-def test_killed_runs_lose_nothing(tmp_path, photo_crop, model):
-    assert killed_until_done(tmp_path, photo_crop, model, 100, 1) == ["worker", "SIGKILL"]
-
-
-@pytest.mark.slow
-def test_twenty_kills_over_a_thousand_files(tmp_path, photo_crop, model):
-    hits = killed_until_done(tmp_path, photo_crop, model, 1000, 20, scale=5)  # so large that a kill comes in time
-    assert len(hits) > 20
-    assert set(hits) == {"SIGKILL", "worker", "SIGTERM"}
 
 
 @pytest.mark.parametrize(("fatal", "error"), [(1, None), (2, "WorkerDied")])

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import IO, cast
 
 from jahp_fast.batch.work import Job, Outcome, Task
-from jahp_fast.batch.worker import dumped
+from jahp_fast.batch.worker import PARENT, dumped
 from jahp_fast.errors import JahpError
 from jahp_fast.parallel import available_cores
 
@@ -30,15 +31,22 @@ GRACE_S = 10.0
 TICK_S = 0.5
 
 
+_PARENTS = {signal.SIGINT, signal.SIGTERM}
+"""Signals for the parent alone, which lets workers finish; workers start with them blocked, and otherwise share its process group."""
+
+
 class _Worker:
     def __init__(self, task: Task) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "jahp_fast.batch.worker", dumped(task)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | dict.fromkeys(ONE_THREAD, "1"),
-            start_new_session=True,  # Ctrl-C in a terminal is for the parent alone, which lets workers finish
-        )
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS)  # a child starts with its parent's mask
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "jahp_fast.batch.worker", dumped(task)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | dict.fromkeys(ONE_THREAD, "1") | {PARENT: str(os.getpid())},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.job: Job | None = None
         self.tries = 0
         self._line = b""

@@ -76,7 +76,9 @@ def decode_chunk(data: bytes | bytearray | memoryview, settings: Settings, out: 
     return whole
 
 
-def _parsed(view: memoryview) -> tuple[tuple[int, ...], list[memoryview]]:
+def chunk_shape(data: bytes | bytearray | memoryview) -> tuple[int, ...]:
+    """What decode_chunk will give, by the chunk's head. Raises FormatError."""
+    view = memoryview(data).cast("B")
     if len(view) < _HEAD.size or bytes(view[:4]) != MAGIC:
         raise FormatError("not a chunk of images: it does not start with 'JAHC'")
     _, version, ndim, reserved = _HEAD.unpack_from(view)
@@ -89,8 +91,14 @@ def _parsed(view: memoryview) -> tuple[tuple[int, ...], list[memoryview]]:
     count = math.prod(shape[:-3])
     if shape[-1] != 3 or 0 in shape or count * (_LENGTH.size + container.HEADER_BYTES) > len(view) - at:
         raise FormatError(f"a chunk of {len(view)} bytes cannot have the shape {shape}")
+    return shape
+
+
+def _parsed(view: memoryview) -> tuple[tuple[int, ...], list[memoryview]]:
+    shape = chunk_shape(view)
+    at = _HEAD.size + 4 * len(shape)
     streams = []
-    for i in range(count):
+    for i in range(math.prod(shape[:-3])):
         length = _LENGTH.unpack_from(view, at)[0] if len(view) - at >= _LENGTH.size else len(view)
         at += _LENGTH.size
         if length > len(view) - at:

@@ -10,6 +10,7 @@ Importing the module registers it; where the package is installed numcodecs find
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,8 @@ from numcodecs.abc import Codec
 from numcodecs.compat import ensure_contiguous_ndarray, ensure_ndarray
 from numpy.typing import NDArray
 
-from jahp_fast.integrations.chunks import decode_chunk, encode_chunk
+from jahp_fast.errors import FormatError
+from jahp_fast.integrations.chunks import chunk_shape, decode_chunk, encode_chunk
 from jahp_fast.integrations.local import settings
 
 
@@ -42,11 +44,12 @@ class Jahp(Codec):  # type: ignore[misc]
     def decode(self, buf: Any, out: Any = None) -> NDArray[np.uint8]:
         """Bytes -> the array; or into `out`, of as many bytes. Raises FormatError."""
         data = ensure_contiguous_ndarray(buf).data
-        decoded = decode_chunk(data, settings(self.model, self.quality))
         if out is None:
-            return decoded
-        flat = ensure_contiguous_ndarray(out).view(np.uint8).reshape(decoded.shape)
-        flat[...] = decoded
+            return decode_chunk(data, settings(self.model, self.quality))
+        flat, shape = ensure_contiguous_ndarray(out).view(np.uint8), chunk_shape(data)
+        if flat.size != math.prod(shape):
+            raise FormatError(f"the chunk is {shape}, and the place for it has {flat.size} bytes")
+        decode_chunk(data, settings(self.model, self.quality), out=flat.reshape(shape))
         result: NDArray[np.uint8] = out
         return result
 

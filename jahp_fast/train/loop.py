@@ -25,6 +25,7 @@ from jahp_fast.train.checkpoint import Start, Training
 from jahp_fast.train.data import Crops, Photos, find_photos, held_out_crops
 from jahp_fast.train.loss import Loss, RateDistortion, evaluate, ladder
 from jahp_fast.train.optimizer import make_optimizer, make_quantile_optimizer, reorder, trained_names
+from jahp_fast.train.ranks import Ranks, joined
 from jahp_fast.train.settings import DEFAULT_LR, Settings
 
 WARM_UP = 300
@@ -34,6 +35,8 @@ LOG_EVERY = 100
 CLOCKS = {"wall": time.monotonic, "cpu": time.process_time}
 MAX_SKIPPED = 50
 """Steps without finite gradients, one after the other, before the run gives up."""
+RANK_SEEDS = 1_000_003
+"""Between the seeds of two ranks."""
 
 
 class Diverged(JahpError):
@@ -136,10 +139,18 @@ def _with_transforms(settings: Settings) -> Start:
 
 
 class Trainer:
-    """One run. `train` does it all; `step` is one step, for benchmarks."""
+    """One run, or one rank of it. `train` does it all; `step` is one step, for benchmarks.
 
-    def __init__(self, settings: Settings, screen: report.Screen) -> None:
-        self.settings, self.screen = settings, screen
+    Rank 0 alone writes, measures and speaks, and its random numbers are those that a checkpoint keeps; the others draw crops, qualities and
+    noise from seeds of their own, new ones whenever a run goes on.
+    """
+
+    def __init__(self, settings: Settings, screen: report.Screen, ranks: Ranks | None = None) -> None:
+        self.settings, self.screen, self.ranks = settings, screen, ranks or Ranks()
+        if self.ranks.size > 1:
+            for option, unfit in (("--clock cpu", settings.clock == "cpu"), ("--device cuda", settings.device == "cuda")):
+                if unfit:
+                    raise UsageError(f"{option} is for one process, and this run has {self.ranks.size}")
         self.clock = CLOCKS[settings.clock]
         self.started = self.clock()
         if settings.threads is not None:
@@ -165,8 +176,10 @@ class Trainer:
         files = find_photos(settings.photos, settings.held_out)
         photos = Photos(files.train, settings.crop, round(settings.memory_gib * 2**30))
         self.held_out = held_out_crops(files.held_out)
-        self.crops = Crops(photos, settings.batch, settings.crop, seed + 1 + self.training.steps)
-        if self.training.crops_state is not None:
+        own_seed = seed + 1 + self.training.steps + RANK_SEEDS * self.ranks.rank
+        self.crops = Crops(photos, settings.batch, settings.crop, own_seed)
+        self.crops_per_step = settings.batch * self.ranks.size
+        if self.training.crops_state is not None and self.ranks.rank == 0:
             self.crops.state = self.training.crops_state
 
         self.model = start.model.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -174,8 +187,11 @@ class Trainer:
         self.model.bf16 = use_bf16(settings.precision, self.device)
         self._make_optimizers()
         self.weights = [p for n, p in self.model.named_parameters() if not n.endswith("quantiles")]
-        if self.training.noise_state is not None:
+        if self.ranks.rank:
+            torch.manual_seed(own_seed)
+        elif self.training.noise_state is not None:
             torch.set_rng_state(self.training.noise_state)
+        self.ranks.require_same(self._state())
         self.skipped = 0
         info = model_info(self.model)
         screen.say(
@@ -186,7 +202,12 @@ class Trainer:
         screen.say(
             f"{len(photos)} photos to train on ({photos.too_small} smaller than a crop), {len(self.held_out)} held out; "
             f"{metric}, {self.training.optimizer_kind}, {precision}, {torch.get_num_threads()} threads"
+            + (f" in each of {self.ranks.size} processes" if self.ranks.size > 1 else "")
         )
+
+    def _state(self) -> Iterator[torch.Tensor]:
+        yield from self.model.state_dict().values()
+        yield from self.average.state_dict().values()
 
     def _lambdas(self, metric: str, rows: int) -> torch.Tensor:
         asked, saved = self.settings.lambda_, self.training
@@ -230,6 +251,8 @@ class Trainer:
         loss = self.loss(self.model, x, q)
         self.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in self.weights if p.grad is not None]
+        loss = Loss(*self.ranks.average(gradients, torch.stack((loss.total.detach(), loss.bpp, loss.mse))))
         if not bool(torch.isfinite(nn.utils.clip_grad_norm_(self.weights, CLIP_NORM))):
             self.skipped += 1
             if self.skipped > MAX_SKIPPED:
@@ -243,7 +266,7 @@ class Trainer:
             self.quantile_optimizer.step()
         training.steps += 1
         training.warm_steps += 1
-        training.crops += x.shape[0]
+        training.crops += self.crops_per_step
         keep = min(AVERAGE_KEEP, (1 + training.steps) / (10 + training.steps))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
@@ -251,7 +274,10 @@ class Trainer:
         return loss
 
     def save(self) -> None:
-        """Both files of the working folder."""
+        """Both files of the working folder. Raises JahpError where the ranks do not hold the same weights."""
+        self.ranks.require_same(self._state())
+        if self.ranks.rank:
+            return
         state = self.training
         state.noise_state, state.crops_state = torch.get_rng_state(), self.crops.state
         content = Training(**vars(state))
@@ -262,7 +288,7 @@ class Trainer:
 
     def measure(self, rows: range) -> None:
         """The averaged model on the held-out photos, to the screen and to held_out.csv."""
-        if not self.held_out:
+        if not self.held_out or self.ranks.rank:
             return
         results = evaluate(self.average, self.held_out, rows, self.device)
         t = self.training
@@ -276,40 +302,41 @@ class Trainer:
         first, before, saved = training.steps, training.minutes, self.clock()
         sums, counted, mark = torch.zeros(3), 0, self.clock()
         with stopping() as received:
-            while not received:
+            while True:
                 elapsed = self.clock() - self.started
                 done = elapsed / 60 / settings.minutes
                 if settings.steps is not None:
                     done = max(done, (training.steps - first) / settings.steps)
-                if done >= 1:
+                done, signalled = self.ranks.largest(done, received[0] if received else 0)
+                if signalled or done >= 1:
                     break
                 loss = self.step(done)
                 now = self.clock()
                 training.minutes = before + (now - self.started) / 60
                 if loss is None:
                     continue
-                sums += torch.stack((loss.total.detach(), loss.bpp, loss.mse)).cpu()
+                sums += torch.stack((loss.total, loss.bpp, loss.mse)).cpu()
                 counted += 1
-                rate = counted * settings.batch / (now - mark)
+                rate = counted * self.crops_per_step / (now - mark)
                 mean = (sums / counted).tolist()
                 self.screen.progress(self._line(mean, rate, self._remaining(now - self.started, training.steps - first, rate)))
                 if counted == LOG_EVERY:
                     self._log(mean, rate)
                     sums, counted, mark = torch.zeros(3), 0, now
-                if now - saved > settings.checkpoint_minutes * 60:
+                if self.ranks.largest(now - saved)[0] > settings.checkpoint_minutes * 60:
                     self.save()
                     self.measure(self.rows[::2])
                     saved = self.clock()
                     mark += saved - now  # not training time
             if counted:
-                self._log((sums / counted).tolist(), counted * settings.batch / (self.clock() - mark))
+                self._log((sums / counted).tolist(), counted * self.crops_per_step / (self.clock() - mark))
             self.save()
-            if received:
-                name = signal.Signals(received[0]).name
+            if signalled:
+                name = signal.Signals(int(signalled)).name
                 self.screen.say(f"{name}: saved {settings.work / checkpoint.LAST} at step {training.steps}")
                 return False
             self.measure(self.rows)
-            if self.held_out:
+            if self.held_out and self.ranks.rank == 0:
                 self.screen.say(report.draw(settings.work))
             self.screen.say(f"saved {settings.work / checkpoint.AVERAGE} at step {training.steps}")
             return True
@@ -319,7 +346,7 @@ class Trainer:
         seconds = self.settings.minutes * 60 - elapsed
         if self.settings.steps is None:
             return seconds
-        return min(seconds, (self.settings.steps - steps) * self.settings.batch / rate)
+        return min(seconds, (self.settings.steps - steps) * self.crops_per_step / rate)
 
     def _line(self, mean: list[float], rate: float, remaining: float) -> str:
         loss, bpp, mse = mean
@@ -328,6 +355,8 @@ class Trainer:
         return f"step {self.training.steps}, loss {loss:.3f}, {bpp:.3f} bpp, {psnr:.2f} dB, {rate:.1f} crops/s, {left} left"
 
     def _log(self, mean: list[float], rate: float) -> None:
+        if self.ranks.rank:
+            return
         t = self.training
         row: list[float | int] = [t.steps, t.crops, t.minutes, *mean, self.optimizer.param_groups[0]["lr"], rate]
         report.append_rows(self.settings.work / report.LOG, report.LOG_COLUMNS, [row])
@@ -335,5 +364,9 @@ class Trainer:
 
 def train(settings: Settings, screen: report.Screen | None = None) -> bool:
     """Runs `settings` in its working folder; True if it ran to its end, False if a signal ended it. Raises JahpError."""
-    with sole_user(settings.work):
-        return Trainer(settings, screen or report.Screen()).train()
+    with joined() as ranks:
+        if ranks.rank:
+            with open(os.devnull, "w", encoding="ascii") as nowhere:
+                return Trainer(settings, report.Screen(nowhere), ranks).train()
+        with sole_user(settings.work):
+            return Trainer(settings, screen or report.Screen(), ranks).train()

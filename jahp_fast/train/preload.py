@@ -43,7 +43,8 @@ def restart_preloaded() -> None:
     if not sys.platform.startswith("linux") or MARK in os.environ:
         return
     library = find_jemalloc()
-    if library is None and "jemalloc" not in os.environ.get("LD_PRELOAD", ""):
+    silent = os.environ.get("RANK", "0") != "0"  # of several processes one speaks
+    if library is None and "jemalloc" not in os.environ.get("LD_PRELOAD", "") and not silent:
         print("jemalloc is not installed; with it a step takes about a third less (Debian: libjemalloc2)")
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The codec as a service with FastAPI and uvicorn, within limits; and a page that shows what it does to a picture.
+
+    pip install jahp_fast fastapi uvicorn
+    python examples/serve.py --port 8000
+
+    curl --data-binary @photo.png 'http://127.0.0.1:8000/encode?quality=4' -o photo.jahp
+    curl --data-binary @photo.jahp http://127.0.0.1:8000/decode -o back.png
+
+    POST /encode?quality=4   an image that Pillow reads -> a .jahp file
+    POST /decode             a .jahp file -> PNG
+    GET  /metrics            for Prometheus
+    GET  /health             whether it runs, and with which model
+    GET  /                   the page
+
+A refusal is JSON, {"error": a class, "message": what was wrong}: 408 the body came too slowly, 413 too many bytes or pixels, 422 not what
+can be coded, 503 all places taken (come again after Retry-After), 504 the answer took too long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import io
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from PIL import Image, UnidentifiedImageError
+from serve_metrics import Metrics
+from starlette.requests import ClientDisconnect
+
+import jahp_fast
+from jahp_fast.errors import JahpError
+from jahp_fast.integrations.local import codec_for, settings
+from jahp_fast.parallel import available_cores
+
+HERE = Path(__file__).parent
+JAHP_TYPE = "image/jahp"
+POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' blob:"
+NO_CLIENT = 499  # by custom, where the client has gone
+LINGER_S = 0.5
+"""A refused body is taken and thrown away for so long: a client that is still sending would see a broken connection, and no answer."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may take.
+
+    Attributes:
+        body_bytes: of a request.
+        pixels: of an image, known from its header.
+        seconds: from a request's first byte to its answer.
+        workers: images at a time, one thread each.
+        queue: requests that may wait beyond those; memory is bounded by (workers + queue) bodies and `workers` images.
+    """
+
+    body_bytes: int = 1 << 25
+    pixels: int = 1 << 26
+    seconds: float = 20.0
+    workers: int = available_cores()
+    queue: int = 16
+
+
+class Refused(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, error: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.error, self.message = status, error, message
+
+    def response(self) -> Response:
+        """As JSON. Where a body may be left unread the connection ends, so that nobody waits for it to be taken."""
+        headers = {"Connection": "close"} if self.status in (408, 413, 503) else {}
+        if self.status == 503:
+            headers["Retry-After"] = "1"
+        return JSONResponse({"error": self.error, "message": self.message}, self.status, headers)
+
+
+class Service:
+    """Places for requests, and threads that do the work. All methods run on the event loop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits, self.metrics = limits, Metrics()
+        self._taken = 0
+        self._pool = ThreadPoolExecutor(limits.workers, "codec")
+
+    def close(self) -> None:
+        """Waits for the work that has begun."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def answer(self, operation: str, request: Request, work: Callable[[bytes], bytes], media_type: str) -> Response:
+        """The answer to a request, whatever it is; counted."""
+        started, error, status, sizes = time.monotonic(), "InternalError", 500, [0, 0]
+        try:
+            made = await self._made(request, work, sizes)
+            error, status, sizes[1] = "", 200, len(made)
+            return Response(made, media_type=media_type)
+        except Refused as e:
+            error, status = e.error, e.status
+            await self._linger(request)
+            return e.response()
+        finally:
+            self.metrics.count(operation, status, error, time.monotonic() - started, sizes[0], sizes[1])
+
+    async def _made(self, request: Request, work: Callable[[bytes], bytes], sizes: list[int]) -> bytes:
+        """Raises Refused. A place is held until the work itself has ended, also where its client has been told that it takes too long."""
+        limits = self.limits
+        if self._taken >= limits.workers + limits.queue:
+            raise Refused(503, "Busy", f"all {limits.workers + limits.queue} places are taken")
+        self._take(1)
+        job: Future[bytes] | None = None
+        try:
+            async with asyncio.timeout(limits.seconds):
+                body = await self._body(request, sizes)
+                loop = asyncio.get_running_loop()
+                job = self._pool.submit(work, body)
+                job.add_done_callback(lambda _: loop.call_soon_threadsafe(self._take, -1))
+                return await asyncio.wrap_future(job)  # where time is up work that has not begun is taken back
+        except TimeoutError:
+            if job is None:
+                raise Refused(408, "SlowBody", f"the request's body did not come within {limits.seconds:g} s") from None
+            raise Refused(504, "TimedOut", f"no answer within {limits.seconds:g} s") from None
+        except ClientDisconnect:
+            raise Refused(NO_CLIENT, "Disconnected", "the client has gone") from None
+        except JahpError as e:
+            raise Refused(422, type(e).__name__, str(e)) from None
+        except MemoryError:
+            raise Refused(503, "MemoryError", "not enough memory") from None
+        finally:
+            if job is None:
+                self._take(-1)
+
+    async def _linger(self, request: Request) -> None:
+        left = self.limits.body_bytes
+        if "expect" in request.headers:
+            return  # the client waits for leave to send
+        with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):  # the last one where the body has been taken already
+            async with asyncio.timeout(LINGER_S):
+                async for part in request.stream():
+                    left -= len(part)
+                    if left < 0:
+                        return
+
+    def _take(self, places: int) -> None:
+        self._taken += places
+        self.metrics.places = self._taken
+
+    async def _body(self, request: Request, sizes: list[int]) -> bytes:
+        most = self.limits.body_bytes
+        refusal = Refused(413, "TooManyBytes", f"a request may have {most} bytes")
+        said = request.headers.get("content-length", "")
+        if said.isdigit() and int(said) > most:
+            raise refusal
+        body = bytearray()
+        async for part in request.stream():
+            sizes[0] += len(part)
+            if sizes[0] > most:
+                raise refusal
+            body += part
+        return bytes(body)
+
+
+def check_pixels(width: int, height: int, limit: int) -> None:
+    """Raises Refused."""
+    if width * height > limit:
+        raise Refused(413, "TooManyPixels", f"{width} x {height} pixels are more than {limit}")
+
+
+def encode(data: bytes, quality: float, pixels: int) -> bytes:
+    """An image file -> a .jahp file. Raises Refused and JahpError."""
+    codec = codec_for(settings(quality=quality))
+    try:
+        with Image.open(io.BytesIO(data)) as image:  # the header
+            check_pixels(*image.size, pixels)
+            image.load()
+            return codec.encode(image)
+    except Image.DecompressionBombError as e:
+        raise Refused(413, "TooManyPixels", str(e)) from None
+    except UnidentifiedImageError:
+        raise Refused(422, "UnsupportedImage", "not an image of a format that Pillow knows") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as e:
+        raise Refused(422, "UnsupportedImage", f"not an image that can be read: {e}") from None
+
+
+def decode(data: bytes, pixels: int) -> bytes:
+    """A .jahp file -> a PNG file. Raises Refused and JahpError."""
+    header = jahp_fast.info(data)
+    check_pixels(header.width, header.height, pixels)
+    out = io.BytesIO()
+    image = codec_for(settings()).decode_pil(data)
+    kept = {name: image.info[name] for name in ("icc_profile", "exif") if name in image.info}
+    image.save(out, "png", compress_level=1, **kept)
+    return out.getvalue()
+
+
+def make_app(limits: Limits) -> FastAPI:
+    """The application."""
+    service = Service(limits)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(title="jahp_fast", version=jahp_fast.__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.exception_handler(RequestValidationError)
+    async def unreadable(_: Request, e: RequestValidationError) -> Response:
+        first = e.errors()[0]
+        return Refused(422, "UsageError", f"{first['loc'][-1]}: {first['msg']}, not {first.get('input')!r}").response()
+
+    @app.post("/encode")
+    async def post_encode(request: Request, quality: float = 4.0) -> Response:
+        return await service.answer("encode", request, lambda data: encode(data, quality, limits.pixels), JAHP_TYPE)
+
+    @app.post("/decode")
+    async def post_decode(request: Request) -> Response:
+        return await service.answer("decode", request, lambda data: decode(data, limits.pixels), "image/png")
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok", "version": jahp_fast.__version__, "model": codec_for(settings()).model_id}
+
+    @app.get("/")
+    async def page() -> Response:
+        return FileResponse(HERE / "compare.html", headers={"Content-Security-Policy": POLICY})
+
+    @app.get("/photo.png")
+    async def photo() -> Response:
+        return FileResponse(HERE / "photo.png")
+
+    return app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add, default = parser.add_argument, Limits()
+    add("--host", default="127.0.0.1")
+    add("--port", type=int, default=8000, help="0: any that is free; the first line of output says which")
+    add("--body-bytes", type=int, default=default.body_bytes, help="of a request (default %(default)s)")
+    add("--pixels", type=int, default=default.pixels, help="of an image (default %(default)s)")
+    add("--seconds", type=float, default=default.seconds, help="until an answer (default %(default)s)")
+    add("--workers", type=int, default=default.workers, help="images at a time (default: one a core)")
+    add("--queue", type=int, default=default.queue, help="requests that may wait (default %(default)s)")
+    args = parser.parse_args()
+    limits = Limits(args.body_bytes, args.pixels, args.seconds, args.workers, args.queue)
+    codec_for(settings())  # a model that is missing is told of now
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((args.host, args.port))
+        listener.listen(128)  # whoever reads the next line may connect
+        print(f"http://{args.host}:{listener.getsockname()[1]}", flush=True)
+        # What is under way at SIGTERM is answered first.
+        config = uvicorn.Config(make_app(limits), log_level="warning", timeout_graceful_shutdown=round(limits.seconds) + 1)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
