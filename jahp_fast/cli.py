@@ -40,6 +40,8 @@ _MODULES = {
 
 
 def _read(path: str) -> bytes:
+    if path == "-" and sys.stdin is None:
+        raise JahpError("cannot read standard input: it is closed")
     try:
         return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as e:
@@ -53,12 +55,10 @@ def _output(path: str) -> Iterator[BinaryIO]:
         with atomic_file(path) as file:
             yield file
         return
-    try:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-    except OSError as e:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter fails to flush once more at its end
-        raise JahpError(f"cannot write standard output: {e.strerror}") from None
+    if sys.stdout is None:
+        raise JahpError("cannot write standard output: it is closed")
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()
 
 
 def _codec(args: argparse.Namespace, **kwargs: Any) -> Any:
@@ -221,14 +221,33 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    """Standard output, written out at the end. Raises JahpError if it is full, or nobody reads it any more."""
+    try:
+        try:
+            yield
+        finally:  # argparse leaves by SystemExit when it has printed its help
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as e:
+        if e.filename is not None:
+            raise JahpError(f"{e.filename}: {e.strerror}") from None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter fails to flush once more at its end
+        raise JahpError(f"cannot write standard output: {e.strerror}") from None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        args = _parser(next((a for a in argv if not a.startswith("-")), None)).parse_args(argv)
-        return cast(int, args.run(args))
+        with _standard_output():
+            args = _parser(next((a for a in argv if not a.startswith("-")), None)).parse_args(argv)
+            return cast(int, args.run(args))
     except JahpError as e:
         print(f"jahp: {e}", file=sys.stderr)
+    except MemoryError:
+        print("jahp: there is not enough memory for this image", file=sys.stderr)
     except KeyboardInterrupt:
         print("jahp: interrupted", file=sys.stderr)
     return 1

@@ -28,6 +28,8 @@ Ints = NDArray[np.int32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 LATENT_ROWS = 4
 """Rows of latents that g_s takes, and g_a gives, at a time."""
+HYPER_ROWS = 64
+"""Rows of latents that h_a takes at a time."""
 
 
 class NetStream(Protocol):
@@ -156,7 +158,10 @@ class CpuTransforms:
 
     def hyper_analysis(self, y: Floats, threads: int = 1) -> Floats:
         """y (h, w, M), as analysis gives it -> z (ceil(h/4), ceil(w/4), N), not rounded."""
-        return self._net("h_a").run(np.abs(y) if self._model.config.architecture == "bmshj2018-hyperprior" else y, threads)
+        stream = self._net("h_a").stream(*y.shape[:2])
+        sizes = self._model.config.architecture == "bmshj2018-hyperprior"
+        parts = [stream.push(np.abs(rows) if sizes else rows, threads) for rows in in_blocks(y, HYPER_ROWS)]
+        return np.concatenate([*parts, stream.finish(threads)])
 
     def synthesis(
         self, blocks: Iterable[Ints], height: int, width: int, quality: float, frac_bits: int, threads: int = 1

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # test modules are imported by path; their helpers (support.py) by name
@@ -23,6 +24,9 @@ def _gpu() -> bool:
 GPU = _gpu()
 if not GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # read by triton when it is first imported
+
+# Known when pytest reads --hypothesis-profile; for test_fuzz.py.
+settings.register_profile("long", max_examples=20_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 from support import TINY, photo  # noqa: E402  (needs the path above)
 

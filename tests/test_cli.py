@@ -176,20 +176,20 @@ def test_write_atomically(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-class Stream:
-    def __init__(self, data=b""):
-        self.buffer = io.BytesIO(data)
+def stream(data=b""):
+    """Like sys.stdin or sys.stdout."""
+    return io.TextIOWrapper(io.BytesIO(data))
 
 
 def test_standard_input_and_output(work, tiny, monkeypatch):
     main(["encode", "photo.png", "photo.jahp", "--model", tiny])
-    monkeypatch.setattr(sys, "stdin", Stream(Path("photo.png").read_bytes()))
-    monkeypatch.setattr(sys, "stdout", Stream())
+    monkeypatch.setattr(sys, "stdin", stream(Path("photo.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdout", stream())
     assert main(["encode", "-", "-", "--model", tiny]) == 0
     data = sys.stdout.buffer.getvalue()
     assert data == Path("photo.jahp").read_bytes()
-    monkeypatch.setattr(sys, "stdin", Stream(data))
-    monkeypatch.setattr(sys, "stdout", Stream())
+    monkeypatch.setattr(sys, "stdin", stream(data))
+    monkeypatch.setattr(sys, "stdout", stream())
     assert main(["decode", "-", "-", "--model", tiny]) == 0
     image = Image.open(io.BytesIO(sys.stdout.buffer.getvalue()))
     assert (image.format, image.size) == ("PNG", (56, 40))

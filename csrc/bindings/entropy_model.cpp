@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <memory>
 
 #include "bindings/arrays.hpp"
@@ -12,6 +13,23 @@ namespace {
 std::unique_ptr<EntropyModel> make_model(const py::dict& config, const py::dict& tensors, const std::string& isa) {
     return std::make_unique<EntropyModel>(entropy_tensors(config, tensors), parse_isa(isa.c_str()));
 }
+
+// Lets the interpreter act on Ctrl-C while the core works, without the interpreter lock most of the time: a photo never takes it.
+class Signals {
+  public:
+    void operator()() {
+        const Clock::time_point now = Clock::now();
+        if (now < next_) return;
+        const py::gil_scoped_acquire acquire;
+        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+        next_ = Clock::now() + kEvery;
+    }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    static constexpr std::chrono::milliseconds kEvery{50};
+    Clock::time_point next_ = Clock::now() + kEvery;
+};
 
 StreamLayout layout_of(int height, int width, int lanes, int skip, std::size_t min_bytes) { return {height, width, lanes, skip, min_bytes}; }
 
@@ -35,7 +53,7 @@ py::array_t<std::int32_t> final_rows(LatentDecode& decode, int first) {
     std::vector<std::int32_t> rows;
     {
         const py::gil_scoped_release release;
-        const std::span<const std::int32_t> values = decode.rows(first);
+        const std::span<const std::int32_t> values = decode.rows(first, Signals());
         rows.assign(values.begin(), values.end());
     }
     const py::ssize_t w = decode.layout().width, m = decode.model().latents(), n = static_cast<py::ssize_t>(rows.size()) / (w * m);
@@ -80,7 +98,7 @@ void register_entropy_model(py::module_& m) {
                 Latents latents;
                 {
                     const py::gil_scoped_release release;
-                    latents = decode_latents(model, bytes, layout, threads, &times);
+                    decode_latents(model, bytes, layout, threads, latents, &times, [signals = Signals()](int) mutable { signals(); });
                 }
                 const py::tuple arrays = to_tuple(model, std::move(latents));
                 return py::make_tuple(arrays[0], arrays[1], to_dict(times));
@@ -105,7 +123,7 @@ void register_entropy_model(py::module_& m) {
                 {
                     const py::gil_scoped_release release;
                     views.copy();
-                    payload = encode_latents(model, latents, layout, threads, &times);
+                    payload = encode_latents(model, latents, layout, threads, &times, Signals());
                 }
                 const py::tuple arrays = to_tuple(model, std::move(latents));
                 return py::make_tuple(to_bytes(payload), arrays[1], layout.lanes, to_dict(times));
@@ -119,7 +137,7 @@ void register_entropy_model(py::module_& m) {
                 {
                     const py::gil_scoped_release release;
                     views.copy();
-                    const std::vector<Symbol> symbols = symbols_of(model, views.latents, threads);
+                    const std::vector<Symbol> symbols = symbols_of(model, views.latents, threads, Signals());
                     rows.reserve(symbols.size());
                     means.reserve(symbols.size());
                     for (const Symbol& symbol : symbols) {
@@ -138,7 +156,7 @@ void register_entropy_model(py::module_& m) {
             Latents latents;
             {
                 const py::gil_scoped_release release;
-                latents = decode.finish(&times);
+                latents = decode.finish(&times, Signals());
             }
             const py::tuple arrays = to_tuple(decode.model(), std::move(latents));
             return py::make_tuple(arrays[0], arrays[1], to_dict(times));

@@ -192,15 +192,14 @@ void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> pay
             steps.net().reveal(at, y);
         }
         if (!rows_final || positions.empty()) return;
-        const int rows = steps.net().order().rows_done(positions.back());
-        if (rows > final) rows_final(rows);
-        final = std::max(final, rows);
+        final = std::max(final, steps.net().order().rows_done(positions.back()));
+        rows_final(final);
     });
     coder.finish(layout.min_bytes);
 }
 
 std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, StreamLayout& layout, int threads,
-                                         StageTimes* times) {
+                                         StageTimes* times, const Poll& poll) {
     check_layout(layout, threads);
     if (layout.lanes != 0) check_lanes(layout.lanes);
     const int m = model.latents(), n = model.hyper_latents();
@@ -237,13 +236,14 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
             }
             if (!known) steps.net().reveal(at, y);
         }
+        if (poll) poll();
     });
     const Stopwatch watch(field(times, &StageTimes::coder));
     if (layout.lanes == 0) layout.lanes = coder.choose_lanes();
     return coder.finish(layout.lanes, layout.min_bytes);
 }
 
-std::vector<Symbol> symbols_of(const EntropyModel& model, const Latents& latents, int threads) {
+std::vector<Symbol> symbols_of(const EntropyModel& model, const Latents& latents, int threads, const Poll& poll) {
     const StreamLayout layout{latents.height, latents.width, 1, 0, 0};
     check_layout(layout, threads);
     check_shape(model, latents, layout);
@@ -260,6 +260,7 @@ std::vector<Symbol> symbols_of(const EntropyModel& model, const Latents& latents
             std::copy_n(symbol, m, out.begin() + static_cast<std::ptrdiff_t>(offset(model, layout, at)));
             symbol += m;
         }
+        if (poll) poll();
     });
     return out;
 }

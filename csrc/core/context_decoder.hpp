@@ -40,23 +40,26 @@ std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const s
 Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads,
                        StageTimes* times = nullptr);
 
-// Told while latents are decoded, by the thread that decodes: all arrays have their size and their place, and rows [0, rows) of y will
-// not change any more. `rows` rises from call to call. What it throws ends the decode.
+// Told after every step while latents are decoded, by the thread that decodes: all arrays have their size and their place, and rows
+// [0, rows) of y will not change any more. `rows` never falls from call to call. What it throws ends the decode.
 using RowsFinal = std::function<void(int rows)>;
 
 // The same into `out`, whose arrays are replaced.
 void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads, Latents& out,
                     StageTimes* times, const RowsFinal& rows_final);
 
+// Called after every step by the thread that encodes. What it throws ends the encode.
+using Poll = std::function<void()>;
+
 // Encodes z and y. Form A: y is ŷ already, all positions are treated in parallel. Form B: y is the wanted value times
 // 2^mean_bits. Where residuals are rounded (form B) or symbols skipped, y is replaced by what the decoder will see, in
 // wavefront order. layout.lanes is replaced by the number chosen if it was 0.
 // Throws Error(usage) for a symbol beyond 32767 or arrays that do not fit the layout.
 std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, StreamLayout& layout, int threads,
-                                         StageTimes* times = nullptr);
+                                         StageTimes* times = nullptr, const Poll& poll = {});
 
 // How every symbol of y is coded when z and y are what they are: height x width x M, channels last. For encoders that weigh other
 // values against those. Form A alone: throws Error(usage) for form B and for arrays that do not fit each other.
-std::vector<Symbol> symbols_of(const EntropyModel& model, const Latents& latents, int threads);
+std::vector<Symbol> symbols_of(const EntropyModel& model, const Latents& latents, int threads, const Poll& poll = {});
 
 }  // namespace jahp

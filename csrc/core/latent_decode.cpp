@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/latent_decode.hpp"
 
+#include <chrono>
 #include <system_error>
 #include <utility>
 
 #include "core/error.hpp"
 
 namespace jahp {
+namespace {
+
+constexpr std::chrono::milliseconds kPollEvery{50};
+
+}  // namespace
 
 LatentDecode::LatentDecode(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads)
     : model_(model), payload_(payload.begin(), payload.end()), layout_(layout), threads_(threads) {
@@ -53,20 +59,30 @@ void LatentDecode::check_unfinished() const {
     if (finished_) throw Error(Fault::usage, "the decode is finished");
 }
 
-std::span<const std::int32_t> LatentDecode::rows(int first) {
+template <typename Holds>
+void LatentDecode::wait(std::unique_lock<std::mutex>& lock, const Poll& poll, const Holds& holds) {
+    while (!changed_.wait_for(lock, kPollEvery, holds)) {
+        if (!poll) continue;
+        lock.unlock();  // it may take long, or wait for a lock of its own
+        poll();
+        lock.lock();
+    }
+}
+
+std::span<const std::int32_t> LatentDecode::rows(int first, const Poll& poll) {
     std::unique_lock lock(mutex_);
     check_unfinished();
     if (first >= layout_.height) return {};
-    changed_.wait(lock, [&] { return final_ > first || over_; });
+    wait(lock, poll, [&] { return final_ > first || over_; });
     if (failure_) std::rethrow_exception(failure_);
     const std::size_t pitch = static_cast<std::size_t>(layout_.width) * static_cast<std::size_t>(model_.latents());
     return {latents_.y.data() + static_cast<std::size_t>(first) * pitch, static_cast<std::size_t>(final_ - first) * pitch};
 }
 
-Latents LatentDecode::finish(StageTimes* times) {
+Latents LatentDecode::finish(StageTimes* times, const Poll& poll) {
     std::unique_lock lock(mutex_);
     check_unfinished();
-    changed_.wait(lock, [&] { return over_; });
+    wait(lock, poll, [&] { return over_; });
     if (failure_) std::rethrow_exception(failure_);
     finished_ = true;
     if (times != nullptr) *times = times_;

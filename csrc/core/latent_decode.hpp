@@ -25,11 +25,11 @@ class LatentDecode {
 
     // Waits until more than `first` rows of y are final and returns them, (rows, width, M) from row `first` on; valid until finish().
     // Empty if `first` is the height or more. Throws what the decode has thrown. What is handed out before finish() returns may
-    // be of a damaged payload: only its end tells.
-    std::span<const std::int32_t> rows(int first);
+    // be of a damaged payload: only its end tells. `poll` is called every now and then while it waits; what that throws ends the wait.
+    std::span<const std::int32_t> rows(int first, const Poll& poll = {});
 
     // Waits for the end. Throws what the decode has thrown; Error(usage) for a second time, as rows() does after it.
-    Latents finish(StageTimes* times = nullptr);
+    Latents finish(StageTimes* times = nullptr, const Poll& poll = {});
 
     const EntropyModel& model() const { return model_; }
     const StreamLayout& layout() const { return layout_; }
@@ -38,6 +38,8 @@ class LatentDecode {
     struct GivenUp {};
     void decode();
     void check_unfinished() const;
+    template <typename Holds>
+    void wait(std::unique_lock<std::mutex>& lock, const Poll& poll, const Holds& holds);
 
     const EntropyModel& model_;
     const std::vector<std::uint8_t> payload_;

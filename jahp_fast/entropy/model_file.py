@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.atomic import write_atomically
+from jahp_fast.entropy.tensor_file import TensorFile
 from jahp_fast.errors import ModelError
 
 Array = NDArray[Any]
@@ -151,25 +152,13 @@ def model_id(manifest: str) -> bytes:
 
 def read_id(path: str | os.PathLike[str]) -> bytes:
     """The id that a model file claims, from its header alone, without reading or verifying tensors."""
-    return model_id(_open(path, lambda _: False)[2].get("manifest", ""))
-
-
-def _open(path: str | os.PathLike[str], wanted: Callable[[str], bool]) -> tuple[dict[str, Array], tuple[str, ...], dict[str, str]]:
-    """Tensors whose name is wanted, all names in order, and the metadata."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as f:
-            names = tuple(sorted(f.keys()))
-            return {name: f.get_tensor(name) for name in names if wanted(name)}, names, f.metadata() or {}
-    except OSError as e:
-        raise ModelError(f"cannot read the model file {path}: {e.strerror or e}") from None
-    except (SafetensorError, KeyError, TypeError, AttributeError) as e:
-        raise ModelError(f"{path}: is not a safetensors file that NumPy can read: {e}") from None
+    return model_id(TensorFile(path).metadata.get("manifest", ""))
 
 
 class ModelFile:
     """An exported model. The config and the `entropy.*` tensors are read and verified at once, float tensors when asked for.
+
+    The file stays open: it may be replaced or removed meanwhile.
 
     Attributes:
         path: where it came from.
@@ -184,45 +173,50 @@ class ModelFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        tensors, self.names, metadata = _open(path, lambda name: name == "config" or name.startswith("entropy."))
+        self._file = TensorFile(path)
+        self.names, metadata = self._file.names, self._file.metadata
         if metadata.get("jahp") != str(FORMAT_VERSION):
             raise ModelError(f"{self.path}: is a safetensors file, but not an exported jahp model of version {FORMAT_VERSION}")
         self.manifest = metadata.get("manifest", "")
         self.id = model_id(self.manifest)
-        self._verify(tensors)
+        self._lines = {line.split(" ", 1)[0]: line for line in self.manifest.splitlines()}
+        if tuple(sorted(self._lines)) != self.names or self.manifest != "".join(f"{self._lines[n]}\n" for n in self.names):
+            raise ModelError(f"{self.path}: the manifest does not list the tensors of the file")
+        tensors = {name: self._read(name) for name in self.names if name == "config" or name.startswith("entropy.")}
         config = tensors.pop("config", None)
         if config is None or config.dtype != np.uint8 or config.ndim != 1:
             raise ModelError(f"{self.path}: has no config")
         self.config = ModelConfig.from_json(config.tobytes())
         self.entropy = {name.removeprefix("entropy."): array for name, array in tensors.items()}
 
-    def _verify(self, tensors: Mapping[str, Array]) -> None:
-        lines = {line.split(" ", 1)[0]: line for line in self.manifest.splitlines()}
-        if tuple(sorted(lines)) != self.names or self.manifest != "".join(f"{lines[n]}\n" for n in sorted(lines)):
-            raise ModelError(f"{self.path}: the manifest does not list the tensors of the file")
-        for name, array in tensors.items():
-            if array.dtype.name not in _DTYPES or tensor_line(name, array) != lines[name]:
-                raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
+    def _read(self, name: str) -> Array:
+        array = self._file.read(name)
+        if array.dtype.name not in _DTYPES or tensor_line(name, array) != self._lines[name]:
+            raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
+        return array
 
     @cached_property
     def floats(self) -> dict[str, Array]:
-        """Transforms and gains, float32, without their prefix. Not verified (see verify)."""
+        """Transforms and gains, float32, without their prefix. Raises ModelError for one that does not match the manifest."""
         return self.read_floats("")
 
     def read_floats(self, prefix: str) -> dict[str, Array]:
-        """Those of `floats` whose name starts with `prefix`; no others are read."""
-        tensors, _, _ = _open(self.path, lambda name: name.startswith(f"float.{prefix}"))
-        return {name.removeprefix("float."): array.astype(np.float32) for name, array in tensors.items()}
+        """Those of `floats` whose name starts with `prefix`; no others are read. Raises ModelError as that does."""
+        return self._as_float32("float.", prefix)
 
     @property
     def train(self) -> dict[str, Array]:
-        """What only training needs, float32, without prefix."""
-        tensors, _, _ = _open(self.path, lambda name: name.startswith("train."))
-        return {name.removeprefix("train."): array.astype(np.float32) for name, array in tensors.items()}
+        """What only training needs, float32, without prefix. Raises ModelError as `floats` does."""
+        return self._as_float32("train.", "")
+
+    def _as_float32(self, group: str, prefix: str) -> dict[str, Array]:
+        names = [name for name in self.names if name.startswith(group + prefix)]
+        return {name.removeprefix(group): self._read(name).astype(np.float32) for name in names}
 
     def verify(self) -> None:
         """Checks every tensor, the float ones too, against the manifest; raises ModelError naming the first that differs."""
-        self._verify(_open(self.path, lambda _: True)[0])
+        for name in self.names:
+            self._read(name)
 
 
 def save_model(

@@ -5,7 +5,7 @@
 
 Models are random integers, a few KB each, without transforms; streams cover every architecture, form, activation width, table
 precision, number of lanes, skipping, padding, grey, alpha and metadata. golden.json holds SHA-256 digests of z and y (int32,
-little-endian, channels first). Run it again only when the format itself changes, and say so in the changelog.
+little-endian, channels first). It adds what is missing and never writes a file that stands here already; then run control_points.py.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from support import CASES, Case, random_latents, random_model  # noqa: E402  (ne
 
 from jahp_fast import _native, container  # noqa: E402
 from jahp_fast.backends.reference import ReferenceBackend  # noqa: E402
-from jahp_fast.entropy.model_file import ModelFile  # noqa: E402
+from jahp_fast.entropy.model_file import ModelFile, save_model  # noqa: E402
 from jahp_fast.entropy.reference import StreamLayout  # noqa: E402
 from jahp_fast.image import pack_alpha  # noqa: E402
 
 SIZES = ((1, 1), (17, 31), (100, 37), (333, 20), (64, 64), (1500, 1), (5, 200))
 LANES = (1, 2, 4, 8, 16, 32, 64)
+KNOWN = json.loads((HERE / "golden.json").read_text())
 
 
 def digest(array: np.ndarray) -> str:
@@ -39,26 +40,48 @@ def digest(array: np.ndarray) -> str:
 
 def golden_models() -> dict[str, ModelFile]:
     cases = [c for c in CASES if c.prob_bits == 15] + [Case("mbt2018", "A", 8, 16), Case("mbt2018", "B", 16, 16)]
-    models = {}
-    for seed, case in enumerate(cases):
-        path = HERE / f"{case}.safetensors"
-        models[path.stem] = random_model(path, case, seed=1000 + seed, N=5, M=7, z_bits=seed % 3)
-    models["wide"] = random_model(HERE / "wide.safetensors", Case("bmshj2018-factorized"), seed=2000, M=70)
-    models["saturated"] = random_model(HERE / "saturated.safetensors", Case("mbt2018"), seed=2001, N=4, M=6, mode="saturated")
-    models["edge"] = random_model(HERE / "edge.safetensors", Case("mbt2018", "A", 16), seed=2002, N=4, M=6, mode="edge")
-    return models
+    wanted = {str(case): (case, {"seed": 1000 + seed, "N": 5, "M": 7, "z_bits": seed % 3}) for seed, case in enumerate(cases)}
+    wanted |= {
+        "wide": (Case("bmshj2018-factorized"), {"seed": 2000, "M": 70}),
+        "saturated": (Case("mbt2018"), {"seed": 2001, "N": 4, "M": 6, "mode": "saturated"}),
+        "edge": (Case("mbt2018", "A", 16), {"seed": 2002, "N": 4, "M": 6, "mode": "edge"}),
+        "kernel-3": (Case("mbt2018", "A", 8), {"seed": 2003, "N": 3, "M": 5, "kernel": 3, "mean_bits": 0}),
+        "kernel-7": (Case("mbt2018-context", "B", 16), {"seed": 2004, "M": 4, "kernel": 7, "mean_bits": 8}),
+        "fractions-8": (Case("mbt2018-mean", "A", 16, 16), {"seed": 2005, "N": 3, "M": 4, "mean_bits": 8, "z_bits": 8}),
+    }
+    paths = {name: HERE / f"{name}.safetensors" for name in wanted}
+    return {
+        name: ModelFile(paths[name]) if paths[name].exists() else random_model(paths[name], case, **options)
+        for name, (case, options) in wanted.items()
+    }
+
+
+def thresholds_met() -> ModelFile:
+    """A model whose scales are constants: each equals a threshold, or lies one below it."""
+    path = HERE / "thresholds.safetensors"
+    if not path.exists():
+        model = random_model(path, Case("mbt2018"), seed=2006, N=3, M=6)
+        entropy = {name: array.copy() for name, array in model.entropy.items()}
+        for part in ("mul_pos", "mul_neg"):
+            entropy[f"entropy_parameters.4.{part}"][:6] = 0
+        entropy["scale.thresholds"][:3] = 10, 300, 4000
+        entropy["entropy_parameters.4.zero"][:6] = np.repeat(entropy["scale.thresholds"][:3], 2) - [0, 1] * 3
+        save_model(path, model.config, entropy, {}, {})
+    return ModelFile(path)
 
 
 def write(name: str, model: ModelFile, width: int, height: int, lanes: int, skip: int = 0, mode: str = "RGB", chunks=None,
-          empty: bool = False) -> dict[str, object]:  # fmt: skip
-    """One stream of random latents, or with `empty` of zeros; returns its entry of golden.json."""
+          fill: int | None = None, quality: float = 4.5) -> dict[str, object]:  # fmt: skip
+    """One stream of random latents, or of ±`fill`, unless it stands here; returns its entry of golden.json."""
+    if name in KNOWN:
+        return KNOWN[name]
     h, w = -(-height // 16), -(-width // 16)
     z, y = random_latents(model, h, w, seed=len(name), wild=0.0 if skip else 0.01)
-    if empty:
-        z, y = np.zeros_like(z), np.zeros_like(y)
+    if fill is not None:
+        z, y = (np.where(np.arange(a.size).reshape(a.shape) % 2, fill, -fill).astype(np.int32) for a in (z, y))
     layout = StreamLayout(h, w, lanes, skip, container.min_payload_bytes(width, height))
     payload, seen, lanes = ReferenceBackend(model).encode(z, y, layout, 1)[:3]
-    stream = container.Stream(width, height, mode, 4.5, model.id, lanes, skip, _native.symbol_checksum(z, seen), payload, chunks or {})
+    stream = container.Stream(width, height, mode, quality, model.id, lanes, skip, _native.symbol_checksum(z, seen), payload, chunks or {})
     (HERE / f"{name}.jahp").write_bytes(container.pack(stream))
     return {
         "model": model.path.stem,
@@ -69,10 +92,9 @@ def write(name: str, model: ModelFile, width: int, height: int, lanes: int, skip
 
 
 def main() -> None:
-    for old in (*HERE.glob("*.jahp"), *HERE.glob("*.safetensors")):
-        old.unlink()
     models = golden_models()
     entries = {}
+    later = [models.pop(name) for name in ("kernel-3", "kernel-7", "fractions-8")]
     for i, (name, model) in enumerate(models.items()):
         width, height = SIZES[i % len(SIZES)]
         entries[name] = write(name, model, width, height, LANES[i % len(LANES)])
@@ -88,9 +110,18 @@ def main() -> None:
     entries["metadata"] = write("metadata", joint, 40, 30, 2, chunks=chunks)
     entries["alpha"] = write("alpha", joint, 40, 30, 4, chunks={b"ALPH": pack_alpha(alpha), **chunks})
     entries["alpha"]["alpha"] = hashlib.sha256(alpha.tobytes()).hexdigest()
-    entries["padded"] = write("padded", context, 1024, 512, 1, skip=255, empty=True)
+    for model, (width, height), lanes, quality in zip(later, ((90, 70), (40, 120), (50, 65)), (4, 1, 2), (1.0, 8.0, 1.05), strict=True):
+        name = model.path.stem
+        entries[name] = write(name, model, width, height, lanes, quality=quality)
+        entries[f"{name}-skip"] = write(f"{name}-skip", model, height, width, 8, skip=3, quality=quality)
+    entries["grey-alpha"] = write("grey-alpha", joint, 40, 30, 1, mode="L", chunks={b"ALPH": pack_alpha(alpha[::-1])}, quality=7.95)
+    entries["grey-alpha"]["alpha"] = hashlib.sha256(alpha[::-1].tobytes()).hexdigest()
+    entries["limits"] = write("limits", models["mbt2018-A-a16-p15"], 20, 20, 2, fill=32767)
+    entries["thresholds"] = write("thresholds", thresholds_met(), 60, 40, 2)
+    entries["padded"] = write("padded", context, 1024, 512, 1, skip=255, fill=0)
     (HERE / "golden.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
-    print(f"{len(models)} models, {len(entries)} streams, {sum(p.stat().st_size for p in HERE.iterdir() if p.is_file())} bytes")
+    models_here, size = len(list(HERE.glob("*.safetensors"))), sum(p.stat().st_size for p in HERE.iterdir() if p.is_file())
+    print(f"{models_here} models, {len(entries)} streams, {len(entries) - len(KNOWN)} of them new, {size} bytes")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A decoder of .jahp files written from docs/format.md alone: NumPy and the standard library, nothing of jahp_fast.
+
+    python -m tests.independent FILE --model MODEL.safetensors [--model ...]
+
+prints the control points of the file ("Control points" in docs/format.md) as JSON. Whatever breaks a rule of the page raises Refused.
+"""
+
+from .decode import checksum, decode, digest
+from .model_file import Model
+from .stream_file import Refused, StreamFile, parse
+
+__all__ = ["Model", "Refused", "StreamFile", "checksum", "decode", "digest", "parse"]

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model file of docs/format.md: its config and integer tensors, checked. Written from that page alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .stream_file import Refused, require
+
+DTYPES = {"U8": "<u1", "I8": "<i1", "U16": "<u2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
+#                   z and h_s, context, means
+ARCHITECTURES = {
+    "bmshj2018-factorized": (False, False, False),
+    "bmshj2018-hyperprior": (True, False, False),
+    "mbt2018-mean": (True, False, True),
+    "mbt2018-context": (False, True, True),
+    "mbt2018": (True, True, True),
+}
+FIELDS = {
+    "version", "architecture", "latents", "hyper_latents", "form", "activation_bits", "mean_bits", "z_bits", "prob_bits", "qualities",
+}  # fmt: skip
+
+
+def read_tensors(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[str, list[int]]], dict[str, str]]:
+    """Bytes, (dtype, shape) and metadata strings of a safetensors file."""
+    require(len(data) >= 8, "no safetensors file")
+    length = int.from_bytes(data[:8], "little")
+    require(length <= len(data) - 8, "the JSON header is cut short")
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except ValueError as error:
+        raise Refused("the header is no JSON") from error
+    body = data[8 + length :]
+    metadata = header.pop("__metadata__", {})
+    raw, kinds, covered = {}, {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, end = entry["data_offsets"]
+        require(entry["dtype"] in DTYPES, f"{name} has an unknown dtype")
+        size = int(np.prod(entry["shape"], dtype=object)) * np.dtype(DTYPES[entry["dtype"]]).itemsize
+        require(begin == covered and end - begin == size and end <= len(body), f"{name} does not lie where it must")
+        covered = end
+        raw[name], kinds[name] = body[begin:end], (entry["dtype"], entry["shape"])
+    require(covered == len(body), "bytes behind the tensors")
+    return raw, kinds, metadata
+
+
+class Model:
+    """`config` (fields of the page), `id` (8 bytes), `tensors` (names without `entropy.`, int64) and what they say of the flow."""
+
+    def __init__(self, path: Path) -> None:
+        raw, kinds, metadata = read_tensors(path.read_bytes())
+        require(metadata.get("jahp") == "1", "no model file of version 1")
+        manifest = metadata["manifest"]
+        lines = [line.split(" ") for line in manifest.removesuffix("\n").split("\n")]
+        require([line[0] for line in lines] == sorted(kinds), "the manifest lists other tensors")
+        for name, dtype, shape, digest in lines:
+            require((dtype, shape) == (kinds[name][0], f"[{','.join(map(str, kinds[name][1]))}]"), f"{name}: the manifest differs")
+            if name == "config" or name.startswith("entropy."):
+                require(hashlib.sha256(raw[name]).hexdigest() == digest, f"{name}: the manifest has another hash")
+        self.id = hashlib.sha256(manifest.encode()).digest()[:8]
+        self.config: dict[str, Any] = json.loads(raw["config"])
+        self.tensors = {
+            name.removeprefix("entropy."): np.frombuffer(raw[name], DTYPES[dtype]).reshape(shape).astype(np.int64)
+            for name, (dtype, shape) in kinds.items()
+            if name.startswith("entropy.")
+        }
+        self._kinds = {name.removeprefix("entropy."): kind for name, kind in kinds.items() if name.startswith("entropy.")}
+        c = self.config
+        require(set(c) == FIELDS and c["version"] == 1 and c["architecture"] in ARCHITECTURES, "config: unknown fields")
+        self.hyper, self.context, self.means = ARCHITECTURES[c["architecture"]]
+        self.conditional = self.hyper or self.context
+        self.M, self.N, self.B, self.P = c["latents"], c["hyper_latents"], c["mean_bits"], c["prob_bits"]
+        self.form_b = c["form"] == "B"
+        self.limit = {8: 127, 16: 4095}[c["activation_bits"]]
+        require(c["form"] == "A" or (self.form_b and self.means), "config: form")
+        require(1 <= self.M <= 4096 and (1 <= self.N <= 4096 if self.hyper else self.N == 0), "config: channels")
+        require(0 <= self.B <= 8 and 0 <= c["z_bits"] <= 8 and self.P in (15, 16), "config: bits")
+        q = c["qualities"]
+        require(bool(q) and q == sorted(set(q)) and q[0] >= 1 and q[-1] <= 8, "config: qualities")
+        self._check_layers()
+        self._check_tables()
+
+    def _take(self, name: str, dtype: str, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
+        require(name in self.tensors, f"{name} is missing")
+        require(self._kinds[name] == (dtype, list(shape)), f"{name} has another dtype or shape")
+        array = self.tensors[name]
+        require(array.size == 0 or (low <= array.min() and array.max() <= high), f"{name} leaves its range")
+        return array
+
+    def _layer(self, name: str, inputs: int, kernel: int | None, outputs: int | None = None, used: str = "all") -> int:
+        """Checks a layer and returns its number of outputs. `kernel` None: any odd one."""
+        require(f"{name}.weight" in self.tensors, f"{name} is missing")
+        shape = self.tensors[f"{name}.weight"].shape
+        require(len(shape) == 4 and shape[0] >= 1, f"{name}.weight has another shape")
+        k = shape[2] if kernel is None else kernel
+        require(k % 2 == 1 and (3 if used == "masked" else 1) <= k <= 15, f"{name}: kernel")
+        o = shape[0] if outputs is None else outputs
+        weight = np.abs(self._take(f"{name}.weight", "I8", (o, inputs, k, k), -127, 127))
+        bias = np.abs(self._take(f"{name}.bias", "I32", (o,), -(2**31), 2**31 - 1))
+        for part, low, high in (("mul_pos", 0, 2**31 - 1), ("mul_neg", 0, 2**31 - 1), ("shift", 1, 62), ("zero", -4095, 4095)):
+            self._take(f"{name}.{part}", "I32", (o,), low, high)
+        if used == "masked":
+            sums = [weight.reshape(o, inputs, k * k)[:, :, : k * k // 2].sum((1, 2))]
+        elif used == "phase":
+            sums = [weight[:, :, a::2, b::2].sum((1, 2, 3)) for a in (0, 1) for b in (0, 1)]
+        else:
+            sums = [weight.sum((1, 2, 3))]
+        require(all((bias + self.limit * s < 2**31).all() for s in sums), f"{name}: sums leave 32 bits")
+        return o
+
+    def _check_layers(self) -> None:
+        parameters = (2 if self.means else 1) * self.M
+        outputs = 0
+        if self.hyper:
+            inner = self._layer("h_s.2", self._layer("h_s.0", self.N, 5, used="phase"), 5, used="phase")
+            outputs = self._layer("h_s.4", inner, None, None if self.context else parameters)
+            self._take("z_offset", "I32", (self.N,), -(2**20) + 1, 2**20 - 1)
+        if self.context:
+            outputs += self._layer("context_prediction", self.M, None, used="masked")
+            for i in (0, 2, 4):
+                outputs = self._layer(f"entropy_parameters.{i}", outputs, 1, parameters if i == 4 else None)
+            self._take("context_input.mul", "I32", (self.M,), -32768, 32768)
+            self._take("context_input.add", "I32", (self.M,), -(2**31), 2**31 - 1)
+            self._take("context_input.shift", "I32", (self.M,), 0, 31)
+
+    def _check_tables(self) -> None:
+        t = self.tensors
+        rows = len(t["tables.low"])
+        low = self._take("tables.low", "I32", (rows,), -65535, 65535)
+        size = self._take("tables.size", "I32", (rows,), 1, 65535)
+        starts = self._take("tables.starts", "U16", (int((size + 1).sum()),), 0, 65535)
+        require(rows >= self.N and (self.conditional or rows >= self.M), "too few rows of tables")
+        self.rows: list[tuple[int, int, list[int]]] = []
+        at = 0
+        for i in range(rows):
+            row = [*starts[at : at + size[i] + 1].tolist(), 1 << self.P]
+            at += int(size[i]) + 1
+            require(row[0] == 0 and all(a < b for a, b in pairwise(row)), f"row {i} of the tables does not rise")
+            self.rows.append((int(low[i]), int(size[i]), row))
+        if self.conditional:
+            s = len(t["scale.row"])
+            require(s >= 1, "no scales")
+            first = self._take("scale.row", "I32", (s,), 0, rows - 1)
+            drop = self._take("scale.drop", "I32", (s,), 0, self.B)
+            thresholds = self._take("scale.thresholds", "I32", (s - 1,), -(2**31), 2**31 - 1)
+            require(bool((np.diff(thresholds) >= 0).all()), "thresholds fall")
+            if self.means and not self.form_b:
+                require(bool((first + ((2**self.B - 1) >> drop) < rows).all()), "a fraction's row is outside of the tables")
