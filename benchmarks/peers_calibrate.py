@@ -56,15 +56,15 @@ def calibrate(model: Any, x: Tensor, bpp: float, seed: int = 1, tolerance: float
         for name, parameter in model.named_parameters():
             if parameter.ndim == 4:
                 bound = 1 / math.sqrt(parameter[0].numel())
-                parameter.copy_((torch.rand(parameter.shape, generator=_generator(seed, name)) * 2 - 1) * bound)
+                parameter.copy_((torch.rand(parameter.shape, generator=generator(seed, name)) * 2 - 1) * bound)
             elif name.endswith(".bias"):
                 parameter.zero_()  # set by what follows, in which a bias left over would change the roundings
         _mask_context(model)
         m = model.g_a[6].bias.numel()
-        rank = torch.randperm(m, generator=_generator(seed, "rank")) / max(m - 1, 1)
-        unit = _normalised(model.g_a, x)
-        _fit_prior(model, seed)
-        _normalised(model.g_s, unit, 0.2, 0.5)
+        rank = torch.randperm(m, generator=generator(seed, "rank")) / max(m - 1, 1)
+        unit = normalised(model.g_a, x)
+        fit_prior(model.entropy_bottleneck, *logistic_prior(z_deviations(model, seed), seed))
+        normalised(model.g_s, unit, 0.2, 0.5)
         weight, bias = model.g_a[6].weight.clone(), model.g_a[6].bias.clone()
         low, high = 0.5, 30.0
         for _ in range(24):
@@ -76,13 +76,13 @@ def calibrate(model: Any, x: Tensor, bpp: float, seed: int = 1, tolerance: float
             model.g_a[6].bias.copy_(bias * deviations)
             reached = _fit_entropy_model(model, unit * deviations.view(1, -1, 1, 1), seed, decay, x.shape[2] * x.shape[3])
             if abs(reached.bpp / bpp - 1) <= tolerance:
-                _round_to_half(model)
+                round_to_half(model.g_a, model.h_a, model.g_s)
                 return reached
             low, high = (decay, high) if reached.bpp > bpp else (low, decay)
     raise RuntimeError(f"no decay of the channels gives {bpp} bpp on this photo; the last try gave {reached.bpp:.3f}")
 
 
-def _generator(seed: int, name: str) -> torch.Generator:
+def generator(seed: int, name: str) -> torch.Generator:
     """A random stream of its own for each use, so that adding one does not move the others."""
     return torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))  # it heeds 32 bits
 
@@ -92,9 +92,9 @@ def _mask_context(model: Any) -> None:
     model.context_prediction.weight.mul_(model.context_prediction.mask)
 
 
-def _round_to_half(model: Any) -> None:
-    """Let g_a, h_a and g_s hold what a float16 model file can: then every codec codes the same latents."""
-    for net in (model.g_a, model.h_a, model.g_s):
+def round_to_half(*nets: Any) -> None:
+    """Let transforms hold what a float16 model file can: then every codec codes the same latents."""
+    for net in nets:
         for parameter in net.parameters():
             parameter.copy_(parameter.half().float())
 
@@ -114,7 +114,7 @@ def _normalise(layer: Any, x: Tensor, deviation: float | Tensor = 1.0, mean: flo
     return scaled
 
 
-def _normalised(net: Sequence[Any], x: Tensor, last: float | Tensor = 1.0, mean: float = 0.0) -> Tensor:
+def normalised(net: Sequence[Any], x: Tensor, last: float | Tensor = 1.0, mean: float = 0.0) -> Tensor:
     """Run `x` through `net`, normalising every convolution to deviation 1 and the last one to `last` and `mean`."""
     for i, layer in enumerate(net):
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
@@ -125,26 +125,24 @@ def _normalised(net: Sequence[Any], x: Tensor, last: float | Tensor = 1.0, mean:
     return x
 
 
-def _z_deviations(model: Any, seed: int) -> Tensor:
+def z_deviations(model: Any, seed: int) -> Tensor:
     n = int(model.h_a[4].bias.numel())
-    rank = torch.randperm(n, generator=_generator(seed, "z rank")) / max(n - 1, 1)
+    rank = torch.randperm(n, generator=generator(seed, "z rank")) / max(n - 1, 1)
     return torch.exp(math.log(Z_DEVIATIONS[0]) + rank * math.log(Z_DEVIATIONS[1] / Z_DEVIATIONS[0]))
 
 
-def _logistic_prior(model: Any, seed: int) -> tuple[Tensor, Tensor]:
-    """(N, 1, 1) each: the scale s and the offset t of z's logistic density, whose cumulative's logit is x/s + t."""
+def logistic_prior(deviations: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """(N, 1, 1) each: the scale s and the offset t of the logistic density of such deviations; its cumulative's logit is x/s + t."""
     # The floor leaves ±1 a probability of exp(−0.5/0.06), 12 bits, in the channels that are nearly always 0.
-    s = (_z_deviations(model, seed) * math.sqrt(3) / math.pi).clamp_min(0.06).view(-1, 1, 1)
+    s = (deviations * math.sqrt(3) / math.pi).clamp_min(0.06).view(-1, 1, 1)
     # As in a trained model, no channel's density is symmetric about its most likely integer to the last bit.
-    t = 0.1 * (torch.rand(s.shape, generator=_generator(seed, "z offset")) - 0.5)
+    t = 0.1 * (torch.rand(s.shape, generator=generator(seed, "z offset")) - 0.5)
     return s, t
 
 
-def _fit_prior(model: Any, seed: int) -> None:
-    """Write the logistic density into the factorised prior, which needs no training: a matrix of softplus 1/f averages its f
+def fit_prior(prior: Any, s: Tensor, t: Tensor) -> None:
+    """Write logistic densities into a factorised prior, which needs no training: a matrix of softplus 1/f averages its f
     inputs, so that every layer but the first hands on what it gets. z is rounded as it is: the medians stay at 0."""
-    prior = model.entropy_bottleneck
-    s, t = _logistic_prior(model, seed)
     for k, (matrix, bias) in enumerate(zip(prior.matrices, prior.biases, strict=True)):
         gain = 1 / s if k == 0 else torch.ones(1, 1, 1)
         matrix.copy_(_inverse_softplus(gain / matrix.shape[2]).expand_as(matrix))
@@ -160,23 +158,34 @@ def _inverse_softplus(y: Tensor) -> Tensor:
 
 def _fit_entropy_model(model: Any, y: Tensor, seed: int, decay: float, pixels: int) -> Calibration:
     """Normalise h_a, h_s, the context model and the parameter net for these latents and regress the two heads."""
-    z = torch.round(_normalised(model.h_a, y, _z_deviations(model, seed)))
+    z = torch.round(normalised(model.h_a, y, z_deviations(model, seed)))
     h, w = y.shape[2:]
-    hyper = _normalised(model.h_s, z)[:, :, :h, :w]
-    noise = _generator(seed, "noise")
+    hyper = normalised(model.h_s, z)[:, :, :h, :w]
+    noise = generator(seed, "noise")
     contexts = [y + torch.rand(y.shape, generator=noise) - 0.5 for _ in range(DRAWS)]
     context = _normalise(model.context_prediction, torch.cat(contexts))
     hidden = torch.cat((hyper.expand(DRAWS, -1, -1, -1), context), dim=1)
-    features = _normalised(model.entropy_parameters[:3], hidden)
+    features = normalised(model.entropy_parameters[:3], hidden)
     features = _rows(model.entropy_parameters[3](features))
     target = _rows(y).repeat(DRAWS, 1)
+    head = model.entropy_parameters[4]
+    weight, bias = heads(features, target)
+    head.weight.copy_(weight.view_as(head.weight))
+    head.bias.copy_(bias)
+    return _rate(model, y, z, hyper=hyper, prior=logistic_prior(z_deviations(model, seed), seed), decay=decay, pixels=pixels)
 
+
+def heads(features: Tensor, target: Tensor, *, means: bool = True) -> tuple[Tensor, Tensor]:
+    """Weight (2M, features) and bias (2M,) of the layer that predicts scales and means of `target` (n, M) from `features`
+    (n, features); without means those of scales about 0, (M, features) and (M,)."""
     mean_weight, mean_bias = _ridge(features, target, FEATURE_NOISE)
     # In a trained model the mean of a quiet channel rests at an integer, here 0: fractional means beside scales under 0.5 would
     # cost the integer form of ŷ 5 % more than the mean-shifted one, which is no property of the two decoders.
     power = target.square().mean(0)
     heed = power / (power + 1.0)
     mean_weight, mean_bias = mean_weight * heed.view(-1, 1), mean_bias * heed
+    if not means:
+        mean_weight, mean_bias = torch.zeros_like(mean_weight), torch.zeros_like(mean_bias)
     residual = target - (features @ mean_weight.T + mean_bias)
     deviation = residual.square().mean(0).sqrt()
     scale_weight, _ = _ridge(features, residual.abs(), 3 * FEATURE_NOISE)
@@ -185,11 +194,9 @@ def _fit_entropy_model(model: Any, y: Tensor, seed: int, decay: float, pixels: i
     shrink = (0.6 * deviation / (-swing).amax(0).clamp_min(1e-9)).clamp_max(1.0) * 1.2533
     scale_weight = scale_weight * shrink.view(-1, 1)
     scale_bias = deviation - scale_weight @ features.mean(0)
-
-    head = model.entropy_parameters[4]
-    head.weight.copy_(torch.cat((scale_weight, mean_weight)).view_as(head.weight))
-    head.bias.copy_(torch.cat((scale_bias, mean_bias)))
-    return _rate(model, y, z, hyper=hyper, prior=_logistic_prior(model, seed), decay=decay, pixels=pixels)
+    if not means:
+        return scale_weight, scale_bias
+    return torch.cat((scale_weight, mean_weight)), torch.cat((scale_bias, mean_bias))
 
 
 def _rows(t: Tensor) -> Tensor:
@@ -227,6 +234,3 @@ def _gaussian_bits(offset: Tensor, scale: Tensor) -> Tensor:
     upper = torch.special.ndtr((0.5 - distance) / scale)
     lower = torch.special.ndtr((-0.5 - distance) / scale)
     return -torch.log2((upper - lower).clamp_min(2.0**-30)).sum()
-
-
-__all__ = ["Calibration", "calibrate"]

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imported checkpoints beside CompressAI 1.2.8 itself: its float `compress` and our file, of the same weights, size and PSNR.
+"""Imported checkpoints beside CompressAI 1.2.8 itself, of the same weights: its float `compress`, our file of the imported checkpoint, and
+its model after `accelerate`. Size, PSNR, and seconds of both directions.
 
-    python benchmarks/peers_import.py [--env DIR | --make-env] [--minutes 1.5 --train-photos DIR] [--photo PNG ...]
+    python benchmarks/peers_import.py [--env DIR | --make-env] [--minutes 1.5] [--train-photos DIR] [--photo PNG ...]
 
-Without --minutes: mbt2018 at N = M = 192 with random weights, calibrated (peers_calibrate.py). With: all four architectures, N = 32,
-M = 48, each trained so long by CompressAI. Photos to code are cropped to multiples of 64; the first one is not calibrated on.
+All four architectures. Without --minutes N = M = 192 with random weights, calibrated on the first photo (peers_calibrate.py,
+peers_calibrate_priors.py); with it N = 32, M = 48, each trained so long by CompressAI. Activations are calibrated on photos of
+--train-photos, else on synthetic pictures. Photos to code are cropped to multiples of 64.
 """
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +24,13 @@ import numpy as np
 import peers_env
 
 import jahp_fast
+from jahp_fast import _native
 from jahp_fast.compat.checkpoint import read_state, understood
 from jahp_fast.compat.convert import convert
 from jahp_fast.compat.report import report
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import JahpError
+from jahp_fast.models.compressible import PREFIX
 from jahp_fast.train.data import find_photos, load_photo
 
 HERE = Path(__file__).resolve().parent
@@ -34,12 +40,26 @@ HEADER = 44  # bytes of a .jahp file that CompressAI's strings have no counterpa
 LIMIT = 0.005
 """Largest excess of the payloads over CompressAI's strings that is accepted, states of more lanes than one left out."""
 STATE = 4  # bytes a lane
+CALIBRATE = 16  # photos
 
 
-def theirs(python: Path, arguments: list[str]) -> list[dict[str, Any]]:
+def link_package(folder: Path) -> None:
+    """The parts of this jahp_fast, wherever they were installed, as one package in `folder`: the peers' environment has none."""
+    package = folder / "jahp_fast"
+    package.mkdir()
+    for part in {path for place in jahp_fast.__path__ for path in Path(place).iterdir()}:
+        if part.name not in ("__pycache__", "kernels") and not (package / part.name).exists():
+            (package / part.name).symlink_to(part)
+    if not (package / Path(_native.__file__).name).exists():
+        (package / Path(_native.__file__).name).symlink_to(_native.__file__)
+
+
+def theirs(python: Path, package: Path, arguments: list[str]) -> list[dict[str, Any]]:
     """The worker's lines. Raises PeersError with the end of what it said when it fails."""
     command = [str(python), "-B", str(HERE / "peers_import_worker.py"), *arguments]
-    done = subprocess.run(command, env=peers_env.worker_environment(threads=2), capture_output=True, text=True, check=False)
+    environment = peers_env.worker_environment(threads=2)
+    environment["PYTHONPATH"] += os.pathsep + str(package)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise peers_env.PeersError(f"the worker failed:\n{done.stderr.strip()[-2000:]}")
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -54,14 +74,13 @@ def compare(architecture: str, args: argparse.Namespace, folder: Path) -> bool:
     n, m = (32, 48) if args.minutes else (192, 192)
     checkpoint = folder / f"{architecture}.pth.tar"
     training = ["--minutes", str(args.minutes), "--train-photos", str(args.train_photos)] if args.minutes else []
-    rows = theirs(args.env_python, ["--architecture", architecture, "--n", str(n), "--m", str(m), *training,
-                                    "--checkpoint", str(checkpoint), *map(str, args.photo)])  # fmt: skip
+    files = find_photos([args.train_photos]).train[:CALIBRATE] if args.train_photos else []
+    rows = theirs(args.env_python, folder, ["--architecture", architecture, "--n", str(n), "--m", str(m), *training,
+                                            "--checkpoint", str(checkpoint), *map(str, args.photo),
+                                            *(["--calibrate", *map(str, files)] if files else [])])  # fmt: skip
     photos = [load_photo(p) for p in args.photo]
     read = understood(read_state(checkpoint))
-    calibration = []
-    if args.train_photos:
-        calibration = [load_photo(p) for p in find_photos([args.train_photos]).train[:16]]
-    converted = convert(read, calibration)
+    converted = convert(read, [load_photo(p) for p in files])
     out = folder / f"{architecture}.safetensors"
     converted.save(out, half=not args.float32)
     print(f"{architecture}, N = {n}, M = {m}, " + (f"{rows[0]['steps']} steps" if args.minutes else "calibrated random weights"))
@@ -70,14 +89,21 @@ def compare(architecture: str, args: argparse.Namespace, folder: Path) -> bool:
     sound = True
     for row, photo in zip(rows, photos, strict=True):
         image = np.ascontiguousarray(photo[: photo.shape[0] // 64 * 64, : photo.shape[1] // 64 * 64])
+        start = time.perf_counter()
         data = codec.encode(image)
-        payload = len(data) - HEADER
+        decoded = codec.decode(data)
+        seconds = time.perf_counter() - start
         lanes = jahp_fast.info(data).lanes
-        excess = payload / row["bytes"] - 1
-        sound = sound and (payload - STATE * (lanes - 1)) / row["bytes"] - 1 < LIMIT
-        ours = psnr(codec.decode(data), image)
-        print(f"  {row['photo']}: CompressAI {row['bytes']} bytes, {row['psnr']:.3f} dB; "
-              f"ours {payload} bytes, {STATE * lanes} of them states ({100 * excess:+.2f} %), {ours:.3f} dB")  # fmt: skip
+        peer, accelerated = row["plain"], row["accelerated"]
+        print(f"  {row['photo']}: CompressAI {peer['bytes']} bytes, {peer['psnr']:.3f} dB, {peer['seconds']:.2f} s")
+        for name, size, states, quality, time_taken in (
+            ("our file", len(data) - HEADER, lanes, psnr(decoded, image), seconds),
+            ("accelerated", accelerated["bytes"] - PREFIX.size, 1 << accelerated["log_lanes"], accelerated["psnr"], accelerated["seconds"]),
+        ):
+            excess = (size - STATE * (states - 1)) / peer["bytes"] - 1
+            sound = sound and excess < LIMIT
+            print(f"    {name} {size} bytes with {STATE * states} of states ({100 * (size / peer['bytes'] - 1):+.2f} %; with one state "
+                  f"{100 * excess:+.2f} %), {quality:.3f} dB, {time_taken:.2f} s")  # fmt: skip
     print("  " + report(read, converted, ModelFile(out), photos).text().replace("\n", "\n  "), flush=True)
     return sound
 
@@ -102,8 +128,8 @@ def main(argv: list[str] | None = None) -> int:
             raise peers_env.PeersError(f"there is no environment in {args.env}; --make-env makes one (about a minute, 1.3 GB)")
         args.env_python = peers_env.env_python(args.env)
         with tempfile.TemporaryDirectory() as folder:
-            chosen = args.only or (ARCHITECTURES if args.minutes else ("mbt2018",))
-            sound = [compare(architecture, args, Path(folder)) for architecture in chosen]
+            link_package(Path(folder))
+            sound = [compare(architecture, args, Path(folder)) for architecture in args.only or ARCHITECTURES]
         if not all(sound):
             raise peers_env.PeersError(f"a payload is more than {100 * LIMIT:g} % larger than CompressAI's strings")
     except JahpError as error:

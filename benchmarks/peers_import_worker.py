@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """CompressAI's side of peers_import.py, in the peers' environment: makes a model, saves its checkpoint, codes photos with it.
 
-Prints one JSON object a photo: {"photo", "bytes", "psnr"}. Weights are random and calibrated (mbt2018 only) or trained for minutes by
-CompressAI's own forward pass and losses.
+Prints one JSON object a photo: {"photo", "steps", "plain", "accelerated"}, the last two {"bytes", "psnr", "seconds", "log_lanes"} of
+CompressAI's own `compress` and `decompress`, and of those that `accelerate` gave the same model; log_lanes, the first byte of a string, is
+one only there. Weights are random and calibrated, or trained for minutes by CompressAI's own forward pass and losses. jahp_fast has to be
+on PYTHONPATH.
 """
 from __future__ import annotations
 
@@ -24,8 +26,11 @@ from compressai.models import (
     ScaleHyperprior,
 )
 from peers_calibrate import calibrate
+from peers_calibrate_priors import calibrate_prior
 from PIL import Image
 from torch import Tensor
+
+from jahp_fast.compat.compressai import accelerate
 
 MODELS = {
     "bmshj2018-factorized": FactorizedPrior,
@@ -37,10 +42,15 @@ LAMBDA = 0.025
 CROP, BATCH = 128, 8
 
 
+def read_array(path: Path) -> Any:
+    """(H, W, 3) uint8."""
+    with Image.open(path) as image:
+        return numpy.array(image.convert("RGB"))
+
+
 def read_photo(path: Path) -> Tensor:
     """float (1, 3, H, W) in [0, 1], cropped to multiples of 64."""
-    with Image.open(path) as image:
-        array = numpy.array(image.convert("RGB"))
+    array = read_array(path)
     array = array[: array.shape[0] // 64 * 64, : array.shape[1] // 64 * 64]
     return torch.from_numpy(array).permute(2, 0, 1)[None].float() / 255
 
@@ -94,6 +104,7 @@ def main() -> None:
     parser.add_argument("--train-photos", type=Path)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("photos", nargs="+", type=Path)
+    parser.add_argument("--calibrate", nargs="*", type=Path, default=[], help="photos to calibrate the accelerated model on")
     args = parser.parse_args()
     torch.manual_seed(1)
     model = MODELS[args.architecture](args.n, args.m)
@@ -102,18 +113,31 @@ def main() -> None:
         steps = train(model, args.train_photos, args.minutes)
     else:
         steps = 0
-        calibrate(model.eval(), read_photo(args.photos[0]), 0.46)
+        x = read_photo(args.photos[0])
+        if args.architecture == "mbt2018":
+            calibrate(model.eval(), x, 0.46)
+        else:
+            calibrate_prior(model.eval(), x)
     model.eval().update(force=True)
     torch.save({"epoch": 0, "state_dict": model.state_dict(), "steps": steps}, args.checkpoint)
     torch.set_num_threads(1)  # its loop over positions is fastest so
-    for path in args.photos:
-        x = read_photo(path)
-        with torch.inference_mode():
-            coded = model.compress(x)
-            x_hat = model.decompress(coded["strings"], coded["shape"])["x_hat"]
-        mse = float(((x_hat * 255).round() - x * 255).square().mean())
-        size = sum(len(s) for strings in coded["strings"] for s in strings)
-        print(json.dumps({"photo": path.name, "bytes": size, "psnr": 10 * math.log10(255**2 / mse), "steps": steps}), flush=True)
+    photos = [(path.name, read_photo(path)) for path in args.photos]
+    plain = [coded(model, x) for _, x in photos]
+    accelerate(model, [read_array(path) for path in args.calibrate] or None)
+    for (name, x), row in zip(photos, plain, strict=True):
+        print(json.dumps({"photo": name, "steps": steps, "plain": row, "accelerated": coded(model, x)}), flush=True)
+
+
+def coded(model: Any, x: Tensor) -> dict[str, float]:
+    """What `compress` and `decompress` of the model as it stands make of a photo, and their seconds together."""
+    start = time.perf_counter()
+    with torch.inference_mode():
+        out = model.compress(x)
+        x_hat = model.decompress(out["strings"], out["shape"])["x_hat"]
+    seconds = time.perf_counter() - start
+    mse = float(((x_hat * 255).round() - x * 255).square().mean())
+    size = sum(len(s) for strings in out["strings"] for s in strings)
+    return {"bytes": size, "psnr": 10 * math.log10(255**2 / mse), "seconds": seconds, "log_lanes": out["strings"][0][0][0]}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,6 +35,7 @@ from jahp_fast.entropy.export import (
     gaussian_scales,
 )
 from jahp_fast.entropy.model_file import Form
+from jahp_fast.entropy.rounding import Moments, moments
 from jahp_fast.entropy.tables import Row
 from jahp_fast.models import registry
 from jahp_fast.models.layers import EntropyBottleneck
@@ -57,7 +58,7 @@ class Converted:
     Attributes:
         model: the float model. Its h_a gives z less its medians.
         medians: (N,) float64, what h_s has to add; empty without z.
-        tables, activations: for export_model.
+        tables, activations, seen: for export_model.
         kept: for the reader, which tables are the checkpoint's own.
     """
 
@@ -65,6 +66,7 @@ class Converted:
     medians: NDArray[np.float64]
     tables: EntropyTables
     activations: Activations
+    seen: Mapping[str, Moments]
     kept: str
 
     @property
@@ -75,7 +77,7 @@ class Converted:
         """Writes a model file, with 16-bit activations, and returns its id."""
         return export_model(
             self.model, out, self.activations, form=self.form, activation_bits=ACTIVATION_BITS, prob_bits=PROB_BITS,
-            qualities=[quality], tables=self.tables, half=half,
+            qualities=[quality], tables=self.tables, half=half, seen=self.seen,
         )  # fmt: skip
 
 
@@ -107,10 +109,10 @@ def convert(checkpoint: Checkpoint, photos: Sequence[NDArray[np.uint8]] = ()) ->
         with torch.no_grad():
             cast(Any, model).h_a[4].bias.sub_(torch.from_numpy(medians).float())
     headroom = HEADROOM if photos else SYNTHETIC_HEADROOM
-    activations, z_bits = _calibrated(model, medians, photos or [dead_leaves(seed) for seed in range(SYNTHETIC_PICTURES)], headroom)
+    activations, seen, z_bits = _calibrated(model, medians, photos or [dead_leaves(seed) for seed in range(SYNTHETIC_PICTURES)], headroom)
     scale, scale_rows = ({}, []) if factorised else _scales(checkpoint.gaussian, len(rows))
     z_offset = np.rint(medians * 2.0**z_bits).astype(np.int32)
-    return Converted(model, medians, EntropyTables(rows + scale_rows, scale, z_offset, z_bits), activations, _kept(checkpoint))
+    return Converted(model, medians, EntropyTables(rows + scale_rows, scale, z_offset, z_bits), activations, seen, _kept(checkpoint))
 
 
 def _kept(checkpoint: Checkpoint) -> str:
@@ -137,8 +139,8 @@ def _scales(gaussian: Quantised | None, before: int) -> tuple[dict[str, NDArray[
 
 def _calibrated(
     model: CompressionModel, medians: NDArray[np.float64], photos: Sequence[NDArray[np.uint8]], headroom: float
-) -> tuple[Activations, int]:
-    """Activations, and fractional bits of z."""
+) -> tuple[Activations, Mapping[str, Moments], int]:
+    """Activations, moments of what each layer reads, and fractional bits of z."""
     calibration = calibrate(model, photos)
     if len(medians):
         offset = torch.from_numpy(medians).float()[:, None, None]
@@ -149,7 +151,7 @@ def _calibrated(
     top = max((float(z.abs().max()) for z in calibration.z if z is not None), default=1.0)
     z_bits = int(np.clip(np.floor(np.log2(LIMIT / (headroom * top + 1))), 0, _MOST_Z_BITS))
     activations["z"] = Activation.of_scale(np.full(len(medians), 2.0**-z_bits))
-    return activations, z_bits
+    return activations, moments(model, calibration), z_bits
 
 
 def _shifted(bottleneck: EntropyBottleneck) -> EntropyBottleneck:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from jahp_fast.entropy.chain import Node, nodes_of, run
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer
 from jahp_fast.entropy.model_file import Form, ModelConfig, ModelFile, save_model
+from jahp_fast.entropy.rounding import Moments, round_weights
 from jahp_fast.entropy.sensitivity import sensitivities
 from jahp_fast.entropy.tables import Row, make_row, pack_rows, scale_table
 from jahp_fast.errors import ModelError, UsageError
@@ -44,6 +45,7 @@ class _Layer:
     weight: Floats
     bias: Floats
     slope: float  # of the activation behind it, for negative values; 1: none
+    kind: str  # of chain.Node
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,10 @@ def multiplier(factor: Floats) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 
 def quantise_layer(
-    layer: _Layer, source: Activation, in_limit: int, target: Activation, out_limit: int
+    layer: _Layer, source: Activation, in_limit: int, target: Activation, out_limit: int, seen: Moments | None = None
 ) -> tuple[IntegerLayer, Floats, NDArray[np.int64]]:
-    """Rounds one layer that reads integers of `source` and writes integers of `target`.
+    """Rounds one layer that reads integers of `source` and writes integers of `target`; each weight to the nearest integer, or, where it
+    is known what the layer will have `seen`, so that its outputs change least.
 
     Returns the integer layer, the real value of one unit of its sums, per output, and what of its bias only undoes source's zero points.
     """
@@ -96,9 +99,10 @@ def quantise_layer(
     unit = np.maximum(np.abs(folded).max(axis=(1, 2, 3)), 1e-12) / 127
     # A bias that dwarfs its weights must still fit beside them in 31 bits.
     unit = np.maximum(unit, np.abs(layer.bias) / (1 << 29))
-    weight = np.rint(folded / unit[:, None, None, None]).astype(np.int8)
+    real = folded / unit[:, None, None, None]
+    weight, shift = (np.rint(real).astype(np.int8), 0.0) if seen is None else round_weights(real, source.scale, layer.kind, seen)
     undo = -(weight.astype(np.int64).sum(axis=(2, 3)) @ source.zero)
-    bias = np.rint(layer.bias / unit).astype(np.int64) + undo
+    bias = np.rint(layer.bias / unit + shift).astype(np.int64) + undo
     if np.abs(bias).max() >= 1 << 31:
         raise ModelError(f"{layer.name}: a bias does not fit 32 bits")
     mul, shift = multiplier(unit / target.scale)
@@ -114,7 +118,7 @@ def _float_layer(model: CompressionModel, node: Node) -> _Layer:
     if node.kind == "masked":
         weight = weight * module.mask
     weight = weight.transpose(0, 1) if node.kind == "transposed" else weight
-    return _Layer(node.name, weight.numpy(), module.bias.detach().double().numpy(), node.slope)
+    return _Layer(node.name, weight.numpy(), module.bias.detach().double().numpy(), node.slope, node.kind)
 
 
 def _context_input(top: Floats, form: Form, limit: int) -> tuple[dict[str, Array], Floats]:
@@ -218,7 +222,9 @@ def _parameter_scale(model: CompressionModel, form: Form) -> tuple[Floats, Float
     return np.concatenate([scale, np.full(model.M, 2.0**-MEAN_BITS)]), np.concatenate([np.zeros(model.M), np.full(model.M, floor)])
 
 
-def _integer_nets(model: CompressionModel, form: Form, limit: int, activations: Activations) -> tuple[dict[str, Array], dict[str, Array]]:
+def _integer_nets(
+    model: CompressionModel, form: Form, limit: int, activations: Activations, seen: Mapping[str, Moments]
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """The tensors `entropy.*` of all layers, and the scales in `train.*` by which they become floats again."""
     entropy: dict[str, Array] = {}
     train: dict[str, Array] = {}
@@ -228,9 +234,9 @@ def _integer_nets(model: CompressionModel, form: Form, limit: int, activations: 
         if node.parameters:
             scale, add = _parameter_scale(model, form)
             layer.bias = layer.bias + add
-            integer, unit, undo = quantise_layer(layer, source, limit, Activation.of_scale(scale), PARAMETER_LIMIT)
+            integer, unit, undo = quantise_layer(layer, source, limit, Activation.of_scale(scale), PARAMETER_LIMIT, seen.get(node.name))
         else:
-            integer, unit, undo = quantise_layer(layer, source, limit, activations[node.name], limit)
+            integer, unit, undo = quantise_layer(layer, source, limit, activations[node.name], limit, seen.get(node.name))
         for part in ("weight", "bias", "mul_pos", "mul_neg", "shift", "zero"):
             entropy[f"{node.name}.{part}"] = getattr(integer, part)
         train[f"{node.name}.unit"] = unit.astype(np.float32)
@@ -358,6 +364,7 @@ def export_model(
     tables: EntropyTables | None = None,
     half: bool = True,
     calibration: Calibration | None = None,
+    seen: Mapping[str, Moments] | None = None,
 ) -> bytes:
     """As export_state, for a module and how its activations are to be rounded.
 
@@ -365,6 +372,7 @@ def export_model(
         tables: by default own_tables.
         half: store the transforms as float16, else as float32.
         calibration: latents by which an encoder's search is prepared; without them it cannot search.
+        seen: moments of the layers' inputs, by which their weights are rounded; without them each to the nearest integer.
     """
     checked_form(model, form, activation_bits, prob_bits)
     rows_of_gains = model.gain.shape[0]
@@ -374,7 +382,7 @@ def export_model(
         raise UsageError(f"the model has {rows_of_gains} rows of gains, but {len(qualities)} qualities are named")
     limit = 127 if activation_bits == 8 else 4095
     tables = tables or own_tables(model, form, prob_bits)
-    entropy, train = _integer_nets(model, form, limit, activations)
+    entropy, train = _integer_nets(model, form, limit, activations, seen or {})
     bottleneck: Any = getattr(model, "entropy_bottleneck", None)
     if bottleneck is not None:
         train |= {f"entropy_bottleneck.{k}": v.numpy() for k, v in bottleneck.state_dict().items()}
