@@ -264,6 +264,8 @@ def main() -> None:
     add("--workers", type=int, default=default.workers, help="images at a time (default: one a core)")
     add("--queue", type=int, default=default.queue, help="requests that may wait (default %(default)s)")
     args = parser.parse_args()
+    if min(args.body_bytes, args.pixels, args.seconds, args.workers) <= 0 or args.queue < 0:
+        parser.error("limits must be positive numbers")
     limits = Limits(args.body_bytes, args.pixels, args.seconds, args.workers, args.queue)
     codec_for(settings())  # a model that is missing is told of now
     with socket.socket() as listener:
