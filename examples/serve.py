@@ -7,7 +7,7 @@
     curl --data-binary @photo.png 'http://127.0.0.1:8000/encode?quality=4' -o photo.jahp
     curl --data-binary @photo.jahp http://127.0.0.1:8000/decode -o back.png
 
-    POST /encode?quality=4   an image that Pillow reads -> a .jahp file
+    POST /encode?quality=4   PNG, JPEG, WebP, TIFF, GIF, BMP or PPM -> a .jahp file
     POST /decode             a .jahp file -> PNG
     GET  /metrics            for Prometheus
     GET  /health             whether it runs, and with which model
@@ -36,6 +36,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from PIL import Image, UnidentifiedImageError
 from serve_metrics import Metrics
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import jahp_fast
@@ -45,7 +46,9 @@ from jahp_fast.parallel import available_cores
 
 HERE = Path(__file__).parent
 JAHP_TYPE = "image/jahp"
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")  # Pillow reads others by starting programs
 POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' blob:"
+CONNECTIONS = 512
 NO_CLIENT = 499  # by custom, where the client has gone
 LINGER_S = 0.5
 """A refused body is taken and thrown away for so long: a client that is still sending would see a broken connection, and no answer."""
@@ -179,14 +182,14 @@ def encode(data: bytes, quality: float, pixels: int) -> bytes:
     """An image file -> a .jahp file. Raises Refused and JahpError."""
     codec = codec_for(settings(quality=quality))
     try:
-        with Image.open(io.BytesIO(data)) as image:  # the header
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # the header
             check_pixels(*image.size, pixels)
             image.load()
             return codec.encode(image)
     except Image.DecompressionBombError as e:
         raise Refused(413, "TooManyPixels", str(e)) from None
     except UnidentifiedImageError:
-        raise Refused(422, "UnsupportedImage", "not an image of a format that Pillow knows") from None
+        raise Refused(422, "UnsupportedImage", "not an image of a format that is taken: " + ", ".join(FORMATS)) from None
     except (OSError, SyntaxError, ValueError, EOFError) as e:
         raise Refused(422, "UnsupportedImage", f"not an image that can be read: {e}") from None
 
@@ -217,6 +220,11 @@ def make_app(limits: Limits) -> FastAPI:
     async def unreadable(_: Request, e: RequestValidationError) -> Response:
         first = e.errors()[0]
         return Refused(422, "UsageError", f"{first['loc'][-1]}: {first['msg']}, not {first.get('input')!r}").response()
+
+    @app.exception_handler(HTTPException)
+    async def nothing_here(_: Request, e: HTTPException) -> Response:
+        there = "there are POST /encode, POST /decode, GET /metrics and GET /health"
+        return Refused(e.status_code, "UsageError", f"{e.detail}: {there}").response()
 
     @app.post("/encode")
     async def post_encode(request: Request, quality: float = 4.0) -> Response:
@@ -256,6 +264,8 @@ def main() -> None:
     add("--workers", type=int, default=default.workers, help="images at a time (default: one a core)")
     add("--queue", type=int, default=default.queue, help="requests that may wait (default %(default)s)")
     args = parser.parse_args()
+    if min(args.body_bytes, args.pixels, args.seconds, args.workers) <= 0 or args.queue < 0:
+        parser.error("limits must be positive numbers")
     limits = Limits(args.body_bytes, args.pixels, args.seconds, args.workers, args.queue)
     codec_for(settings())  # a model that is missing is told of now
     with socket.socket() as listener:
@@ -264,7 +274,8 @@ def main() -> None:
         listener.listen(128)  # whoever reads the next line may connect
         print(f"http://{args.host}:{listener.getsockname()[1]}", flush=True)
         # What is under way at SIGTERM is answered first.
-        config = uvicorn.Config(make_app(limits), log_level="warning", timeout_graceful_shutdown=round(limits.seconds) + 1)
+        grace = round(limits.seconds) + 1
+        config = uvicorn.Config(make_app(limits), log_level="warning", limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=grace)
         uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 
@@ -16,7 +16,7 @@ class Metrics:
         self._requests: Counter[tuple[str, int]] = Counter()
         self._errors: Counter[tuple[str, str]] = Counter()
         self._bytes: Counter[tuple[str, str]] = Counter()
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._within: Counter[tuple[str, float]] = Counter()
 
     def count(self, operation: str, status: int, error: str, seconds: float, bytes_in: int, bytes_out: int) -> None:
@@ -26,7 +26,7 @@ class Metrics:
             self._errors[operation, error] += 1
         self._bytes[operation, "in"] += bytes_in
         self._bytes[operation, "out"] += bytes_out
-        self._seconds[operation] += seconds  # type: ignore[assignment]
+        self._seconds[operation] += seconds
         for bound in BUCKETS_S:
             self._within[operation, bound] += seconds <= bound
 

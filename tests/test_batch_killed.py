@@ -91,15 +91,15 @@ def kill(run, kind):
         os.killpg(run.pid, signal.SIGKILL if kind == "group" else signal.SIGINT)
 
 
-def one_run(line, out, kind, kill_worker_first):
-    """Starts a run and kills it when it has progressed; what was hit, "" where it was done before."""
+def one_run(line, out, kind, kill_worker_first, more):
+    """Starts a run and kills it when `more` files have been finished; what was hit."""
     run = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     hits = []
-    going = progressed(run, out, 3)
+    going = progressed(run, out, more)
     if going and kill_worker_first and (workers := children(run.pid)):
         os.kill(workers[0], signal.SIGKILL)
         hits.append("worker")
-        going = progressed(run, out, 3)
+        going = progressed(run, out, more)
     workers = children(run.pid) if going else []
     if workers:
         kill(run, kind)
@@ -126,7 +126,7 @@ def killed(tmp_path, crop, model, *, count, kills, scale):
     while sum(hits[kind] for kind in KINDS) < kills:
         assert runs < 3 * kills, f"too few runs are hit in progress: {hits}"
         runs += 1
-        hit = one_run(line, out, KINDS[sum(hits[kind] for kind in KINDS) % len(KINDS)], runs % 3 == 1)
+        hit = one_run(line, out, KINDS[sum(hits[kind] for kind in KINDS) % len(KINDS)], runs % 3 == 1, 1 + runs % 5)
         hits.update(hit)
         found = digests(out)
         assert {name: d for name, d in found.items() if name.endswith(".jahp")}.items() <= wanted.items()  # whole, and none changed

@@ -81,7 +81,12 @@ def test_the_divider_by_mouse_and_by_keys(browser):
     for _ in range(4):
         page.key("Tab")
         order.append(page.evaluate("document.activeElement.id"))
+        if order[-1] == "quality":
+            page.key("ArrowRight")
     assert order == ["file", "sample", "quality", "handle"]
+    page.wait_for(f"{READY} && document.getElementById('decoded').alt.includes('quality 4.25 ')")
+    assert text(page, "quality-value") == "4.25"
+    assert text(page, "bytes-after").startswith(f"{expected(photo(), 4.25)[0] / 1000:.1f} kB")
     outline = page.evaluate("getComputedStyle(document.getElementById('handle')).outlineStyle")
     assert outline == "solid"
     left, top, wide, high = box(page, "viewer")

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def start_node(*arguments):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """The address; this process is connected to it."""
+    """Its address, and the processes of its nodes; this process is connected to it."""
     folder = tempfile.mkdtemp(prefix="jahp-ray-")  # short, for the names of sockets
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -63,10 +64,10 @@ def cluster():
         nodes.append(start_node(f"--address={address}"))
         ray.init(address, log_to_driver=False, logging_level="error")
         wait_until(lambda: ray.cluster_resources().get("CPU") == 2, "the second node does not join")
-        yield address
+        yield SimpleNamespace(address=address, nodes=nodes)
     finally:
         ray.shutdown()
-        for process in [p for node in nodes for p in descendants(node.pid)]:  # a polite end takes Ray half a minute
+        for process in [p for node in nodes if node.poll() is None for p in descendants(node.pid)]:  # a polite end takes Ray half a minute
             os.kill(process, signal.SIGKILL)
         for node in nodes:
             node.wait(timeout=PATIENCE_S)
@@ -120,6 +121,13 @@ def reader_of(pipe):
     return None
 
 
+def feed(end, pixels):
+    """Writes the picture that a worker waits for."""
+    os.set_blocking(end, True)
+    with os.fdopen(end, "wb") as f:
+        Image.fromarray(pixels).save(f, "png")
+
+
 def finished(out):
     return {str(p.relative_to(out))[: -len(".jahp")] for p in out.rglob("*.jahp")} if out.exists() else set()
 
@@ -137,7 +145,7 @@ def test_batch_survives_killed_workers_and_a_killed_run(cluster, tmp_path, pictu
     pipe, out = tmp_path / "in" / "a" / "00.png", tmp_path / "out"
     pipe.unlink()
     os.mkfifo(pipe)
-    run = encode(tmp_path, cluster, "--workers", "4")
+    run = encode(tmp_path, cluster.address, "--workers", "4")
     first = killed_reader(pipe)
     second, end = wait_until(lambda: reader_of(pipe), "the picture is not given to another worker")
     assert second != first
@@ -149,11 +157,8 @@ def test_batch_survives_killed_workers_and_a_killed_run(cluster, tmp_path, pictu
     kept = {name: (out / f"{name}.jahp").stat().st_mtime_ns for name in finished(out)}
     assert "a/00" not in kept
 
-    run = encode(tmp_path, cluster, "--resume")
-    end = wait_until(lambda: reader_of(pipe), "the picture is not tried again")[1]
-    os.set_blocking(end, True)
-    with os.fdopen(end, "wb") as f:
-        Image.fromarray(pictures["a/00"]).save(f, "png")
+    run = encode(tmp_path, cluster.address, "--resume")
+    feed(wait_until(lambda: reader_of(pipe), "the picture is not tried again")[1], pictures["a/00"])
     said, complaints = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 0, complaints
     assert f"{PICTURES - len(kept)} files done" in said
@@ -171,7 +176,7 @@ def test_a_picture_that_kills_every_worker_is_told(cluster, tmp_path, pictures):
     pipe = tmp_path / "in" / "b" / "01.png"
     pipe.unlink()
     os.mkfifo(pipe)
-    run = encode(tmp_path, cluster)
+    run = encode(tmp_path, cluster.address)
     processes = [killed_reader(pipe) for _ in range(1 + integration.RETRIES)]
     assert len(set(processes)) == 1 + integration.RETRIES
     _, complaints = run.communicate(timeout=PATIENCE_S)
@@ -224,3 +229,28 @@ def test_dataset_names_a_damaged_file(cluster, tmp_path):
     (tmp_path / "bad.jahp").write_bytes(b"JAHP")
     with pytest.raises(Exception, match=r"FormatError: \S*bad\.jahp: file of 4 bytes"):
         decode_dataset(tmp_path).take_all()
+
+
+def test_a_node_that_dies(cluster, tmp_path, pictures):
+    """Both nodes hold a picture; one of them is killed with all its processes, and the other does its share."""
+    pipes = [tmp_path / "in" / "a" / "00.png", tmp_path / "in" / "b" / "01.png"]
+    for pipe in pipes:
+        pipe.unlink()
+        os.mkfifo(pipe)
+    run = encode(tmp_path, cluster.address)
+    readers = [wait_until(lambda pipe=pipe: reader_of(pipe), "no worker takes the picture") for pipe in pipes]
+    second = descendants(cluster.nodes[1].pid)
+    (lost,) = [i for i in (0, 1) if readers[i][0] in second]
+    for process in second:
+        os.kill(process, signal.SIGKILL)
+    cluster.nodes[1].wait()
+    os.close(readers[lost][1])
+    feed(readers[1 - lost][1], list(pictures.values())[1 - lost])
+    feed(wait_until(lambda: reader_of(pipes[lost]), "the picture of the dead node is not taken up")[1], list(pictures.values())[lost])
+    _, complaints = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 0, complaints
+    assert finished(tmp_path / "out") == set(pictures)
+    codec = jahp_fast.Codec(threads=1)
+    for name, pixels in list(pictures.items())[:2]:
+        assert (tmp_path / "out" / f"{name}.jahp").read_bytes() == codec.encode(pixels)
+    assert (tmp_path / "out" / command.JOURNAL).read_text() == ""

@@ -93,6 +93,7 @@ def test_refusals_say_what_was_wrong(running, photo_crop):
     for path, body, status, error, message in (
         ("/encode", b"", 422, "UnsupportedImage", "no format|not an image"),
         ("/encode", b"not a picture", 422, "UnsupportedImage", "not an image of a format"),
+        ("/encode", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n", 422, "UnsupportedImage", "not an image of a format"),
         ("/encode", png(photo_crop)[:3000], 422, "UnsupportedImage", "cannot be|can be read|truncated"),
         ("/encode?quality=9", png(photo_crop), 422, "UsageError", "quality 9"),
         ("/encode?quality=high", png(photo_crop), 422, "UsageError", "quality: .*'high'"),
@@ -110,7 +111,10 @@ def test_refusals_say_what_was_wrong(running, photo_crop):
         assert re.search(message, said.json()["message"]), said.text
         if "high" not in path:  # refused before there is an operation
             assert metric(running, "jahp_errors_total", operation=path[1:7], error=error) == before + 1
-    assert running.get("/encode").status_code == 405
+    for method, path, status in (("GET", "/encode", 405), ("GET", "/nothing", 404)):
+        said = running.request(method, path)
+        assert (said.status_code, said.json()["error"]) == (status, "UsageError")
+        assert "POST /encode" in said.json()["message"]
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_has_come(running):
@@ -160,7 +164,7 @@ def test_slow_bodies_time_out_and_full_places_are_refused(tight, photo_crop):
     slow = raw(client, "POST /encode HTTP/1.1", b"Content-Length: 1000\r\n\r\nhalf")  # takes the only place
     while metric(client, "jahp_places_taken") != 1:
         time.sleep(0.01)
-    refused = client.post("/encode", content=png(photo_crop))
+    refused = client.post("/encode", content=bytes(20_000_000))  # more than sockets hold: the answer comes although it is not wanted
     assert (refused.status_code, refused.json()["error"], refused.headers["retry-after"]) == (503, "Busy", "1")
     status, said = answer(slow)
     assert status == 408

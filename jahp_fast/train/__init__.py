@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: `command` (`jahp train`), `loop`, `data`, `loss`, `optimizer`, `checkpoint`, `report`, `preload`.
+"""Training: `command` (`jahp train`), `loop`, `data`, `loss`, `optimizer`, `checkpoint`, `report`, `ranks`, `preload`.
 
 Importing this package loads nothing, but says so where torch is missing; `command` loads torch when it runs.
 """

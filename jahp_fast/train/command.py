@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Train a model on the photos below --photos, except those named in held_out.txt. --work receives last.pt (everything "
         "needed to go on; it is gone on from by itself), average.safetensors (the averaged weights, to export), log.csv, "
-        "held_out.csv and rd.png. SIGTERM and Ctrl-C save and end."
+        "held_out.csv and rd.png. SIGTERM and Ctrl-C save and end. Under torchrun several processes train one model."
     )
     add = parser.add_argument
     add("--photos", type=Path, nargs="+", required=True, metavar="DIR", help="folders of photos, searched in depth")
