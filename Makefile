@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers gpu-check clean
+.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers gpu-check docs clean
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -71,8 +71,14 @@ wheel sdist: $(VENV)/.base
 	$(BIN)/pip install -q build
 	$(BIN)/python -m build --no-isolation --$@
 
+# The documentation as a site, in build/docs; its tool has an environment of its own. Warnings are errors. NO_MKDOCS_2_WARNING quiets the
+# theme's words on mkdocs 2, which is another program.
+docs: $(VENV)-docs/.made
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
+
 clean:
-	rm -rf build dist $(VENV) demo
+	rm -rf build dist $(VENV) $(VENV)-docs demo
 
 $(VENV)/.base: requirements.txt
 	@echo "Installing into $(VENV): about a minute the first time."
@@ -88,6 +94,11 @@ $(VENV)/.test: $(VENV)/.built requirements-dev.txt
 	@echo "Installing torch and what the tests need: about a minute the first time."
 	$(BIN)/pip install -q "$(TORCH)"
 	$(BIN)/pip install -q -r requirements-dev.txt
+	touch $@
+
+$(VENV)-docs/.made: requirements-docs.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install -q -r requirements-docs.txt
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.test

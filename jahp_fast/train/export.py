@@ -7,10 +7,12 @@ import argparse
 import copy
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jahp_fast.errors import ModelError
-from jahp_fast.train.checkpoint import load
-from jahp_fast.train.data import Photo, find_photos, load_photo
+
+if TYPE_CHECKING:
+    from jahp_fast.train.data import Photo
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _choose(args: argparse.Namespace) -> tuple[list[Photo], list[Photo]]:
     """Photos to calibrate on, and the largest held-out photos to measure on."""
+    from jahp_fast.train.data import find_photos, load_photo
+
     files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)
     shuffled = list(files.train)
     random.Random(args.seed).shuffle(shuffled)
@@ -52,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.entropy.finetune import finetune, search_clipping
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.entropy.payload import format_payload_table, payload_table
+    from jahp_fast.train.checkpoint import load
 
     calibration_photos, measured_photos = _choose(args)
     start = load(Path(args.checkpoint))
