@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check clean
+.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check docs clean
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -80,8 +80,14 @@ wheel sdist: $(VENV)/.base
 	$(BIN)/pip install -q build
 	$(BIN)/python -m build --no-isolation --$@
 
+# The documentation as a site, in build/docs; its tool has an environment of its own. Warnings are errors. NO_MKDOCS_2_WARNING quiets the
+# theme's words on mkdocs 2, which is another program.
+docs: $(VENV)-docs/.made
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
+
 clean:
-	rm -rf build dist $(VENV) $(RAY) demo
+	rm -rf build dist $(VENV) $(VENV)-docs $(RAY) demo
 
 $(VENV)/.base: requirements.txt
 	@echo "Installing into $(VENV): about a minute the first time."
@@ -104,6 +110,11 @@ $(RAY)/.made: $(VENV)/.test
 	$(BIN)/python -c "import sysconfig as s; print('import site; site.addsitedir(%r)' % s.get_path('purelib'))" > \
 	  $$($(RAY)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/beside.pth
 	$(RAY)/bin/pip install -q "ray[data]==2.60.0"
+	touch $@
+
+$(VENV)-docs/.made: requirements-docs.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install -q -r requirements-docs.txt
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.test

@@ -11,13 +11,14 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, Protocol, cast
 
 from jahp_fast import __version__
 from jahp_fast.atomic import atomic_file
+from jahp_fast.completion import SHELLS, script
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
 
 
@@ -179,7 +180,13 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def _parser(command: str | None) -> argparse.ArgumentParser:
+def _completion(args: argparse.Namespace) -> int:
+    print(script(args.shell, _parser(_MODULES)), end="")
+    return 0
+
+
+def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
+    """The command's parser, with the options of `configured` among _MODULES."""
     parser = _Parser(prog="jahp", description="Learned image codec with exact-integer entropy coding.")
     parser.add_argument("--version", action="version", version=f"jahp_fast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -212,9 +219,13 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     p.add_argument("--verify", action="store_true", help="check every tensor against the manifest")
     p.set_defaults(run=_models)
 
+    p = commands.add_parser("completion", help="a script that completes commands and options in a shell")
+    p.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
+    p.set_defaults(run=_completion)
+
     for name, (module, text) in _MODULES.items():
         p = commands.add_parser(name, help=text)
-        if name == command:
+        if name in configured:
             loaded = cast(_Command, importlib.import_module(module))
             loaded.configure(p)
             p.set_defaults(run=loaded.run)
@@ -242,7 +253,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         with _standard_output():
-            args = _parser(next((a for a in argv if not a.startswith("-")), None)).parse_args(argv)
+            args = _parser([a for a in argv if not a.startswith("-")][:1]).parse_args(argv)
             return cast(int, args.run(args))
     except JahpError as e:
         print(f"jahp: {e}", file=sys.stderr)

@@ -83,7 +83,9 @@ class Codec:
         graphs: on a GPU, decode single images by CUDA graphs: one for each shape that comes twice, at most eight.
 
     Raises:
-        UnknownModel: no such model. UsageError: an argument that is none of these. DeviceError: no GPU, or nothing here can run on it.
+        UnknownModel: no such model.
+        UsageError: an argument that is none of these.
+        DeviceError: no GPU, or nothing here can run on it.
         MissingExtra: a GPU is asked for, and torch is not installed.
     """
 
@@ -250,7 +252,8 @@ class Codec:
         """The exact part of decoding: everything from the file's bytes to ŷ.
 
         Raises:
-            FormatError: the file is damaged. UnknownModel: its model is not at hand.
+            FormatError: the file is damaged.
+            UnknownModel: its model is not at hand.
         """
         stream = _container.unpack(data, self._max_pixels)
         loaded = self._for_stream(stream)
@@ -264,7 +267,9 @@ class Codec:
         """A .jahp file -> (H, W, 3) uint8; (H, W) for grey, (H, W, 4) with alpha.
 
         Raises:
-            FormatError: the file is damaged. UnknownModel: its model is not at hand. DeviceError: not enough memory on the device.
+            FormatError: the file is damaged.
+            UnknownModel: its model is not at hand.
+            DeviceError: not enough memory on the device.
         """
         stream = _container.unpack(data, self._max_pixels)
         return self._decode(stream, self._threads)
@@ -282,8 +287,7 @@ class Codec:
         What the file's bytes say of themselves is checked at once. Whether the symbols that came of them are right is known at the end:
         the error is then raised in place of a last block, and the blocks before it are to be thrown away. The same holds of alpha.
 
-        Raises:
-            As decode does.
+        Raises what decode raises.
         """
         stream = _container.unpack(data, self._max_pixels)
         return self._rows(self._for_stream(stream), stream)

@@ -51,7 +51,8 @@ def accelerate(model: Model, images: Iterable[Tensor | NDArray[np.uint8]] | None
         images: to calibrate on, as for `update` of this package's models; by default synthetic pictures.
 
     Raises:
-        ModelError: another architecture, or weights that cannot be rounded. UsageError: an image of another kind.
+        ModelError: another architecture, or weights that cannot be rounded.
+        UsageError: an image of another kind.
     """
     photos = [] if images is None else [photo for image in images for photo in calibration_photos(image)]
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}

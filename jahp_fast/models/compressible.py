@@ -151,7 +151,8 @@ class Compressible:
         """The images that `compress` coded, on the device of the model's weights.
 
         Args:
-            strings, shape: as `compress` returned them.
+            strings: as `compress` returned them.
+            shape: likewise.
 
         Raises:
             FormatError: a string is damaged, or was made with other integers; the message has the image's number.

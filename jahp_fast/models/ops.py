@@ -139,7 +139,8 @@ def decode_latents(
         z (B, hz, wz, N) and y (B, h, w, M) int32, y times 2^frac_bits, on payload's device.
 
     Raises:
-        FormatError: a payload is damaged; the message has the image's number. UsageError: sizes that do not add up, or no such coder.
+        FormatError: a payload is damaged; the message has the image's number.
+        UsageError: sizes that do not add up, or no such coder.
         DeviceError: no backend for this GPU, or not enough memory.
     """
     coder = _coder(model)

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jahp_fast.errors import ModelError, UsageError
-from jahp_fast.train.checkpoint import load
-from jahp_fast.train.data import Crops, Photo, PhotoFiles, Photos, find_photos, load_photo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jahp_fast.entropy.finetune import Latents
     from jahp_fast.models.priors import CompressionModel
+    from jahp_fast.train.data import Crops, Photo, PhotoFiles
 
 FINETUNE_BATCH, FINETUNE_SIDE, FINETUNE_MEMORY = 8, 256, 2**31
 """Crops a step, their side in pixels, and bytes of decoded photos to keep."""
@@ -54,6 +53,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _choose(files: PhotoFiles, args: argparse.Namespace) -> tuple[list[Photo], list[Photo]]:
     """Photos to calibrate on, and the largest held-out photos to measure on."""
+    from jahp_fast.train.data import load_photo
+
     shuffled = list(files.train)
     random.Random(args.seed).shuffle(shuffled)
     largest = sorted(files.held_out, key=lambda p: (-p.stat().st_size, p.name))
@@ -82,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.entropy.finetune import finetune, search_clipping
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.entropy.payload import format_payload_table, payload_table
+    from jahp_fast.train.checkpoint import load
+    from jahp_fast.train.data import Crops, Photos, find_photos
 
     if args.finetune < 0:
         raise UsageError(f"--finetune {args.finetune} is not a number of steps")

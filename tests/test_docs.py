@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages: their blocks run or say why not, no command hides from that, links lead somewhere, and the site builds where its tool is."""
+
+import re
+import subprocess
+import unicodedata
+
+import pytest
+from doc_blocks import COMMAND, EXECUTED, ROOT, blocks, indented_commands, pages, prepare, run_page
+
+PAGES = pages()
+RUN_ELSEWHERE = ("README.md", "docs/integrations.md")  # test_readme.py and test_integrations_doc.py, which look at what is left behind
+MOST_NOT_RUN = 30
+MADE = ("install.md", "latency.md", "embed.md", "expect.md", "benchmarks.md", "security.md")
+"""Pages that docs/site/hooks.py makes; the build looks at links to them."""
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def runnable(page):
+    return any(block.language in EXECUTED and not block.reason for block in blocks(page))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page) and page not in RUN_ELSEWHERE])
+def test_blocks_run(page, tmp_path, photo_crop, monkeypatch):
+    prepare(tmp_path, photo_crop, monkeypatch)
+    assert run_page(page)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_command_hides(page):
+    for block in blocks(page):
+        assert block.language in {*EXECUTED, "text", "json", "hexdump"}, f"{page} line {block.line}: language {block.language!r}"
+        assert block.language in EXECUTED or not COMMAND.search(block.code), f"{page} line {block.line} has commands, and runs none"
+    assert indented_commands(page) == []
+
+
+def test_few_blocks_do_not_run_and_all_say_why():
+    reasons = [block for page in PAGES for block in blocks(page) if block.reason]
+    assert all(len(block.reason) > 10 and block.language in EXECUTED for block in reasons)
+    assert len(reasons) <= MOST_NOT_RUN
+
+
+def slug(heading):
+    """As pymdownx.slugs makes it, lower case; GitHub's are the same."""
+    text = re.sub(r"`|\*\*|\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+    return re.sub(r"[^\w\- ]", "", unicodedata.normalize("NFC", text).strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    path = ROOT / page
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in LINK.findall(text):
+        if "://" in target:
+            assert re.fullmatch(r"https://[\w.-]+\.[a-z]+(/[\w./#~%+-]*)?", target), f"{page}: {target}"
+            continue
+        name, _, anchor = target.partition("#")
+        if page.startswith("docs/") and name in MADE:
+            continue
+        found = path.parent / name if name else path
+        assert found.exists(), f"{page}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
+            assert anchor in {slug(h) for h in headings}, f"{page}: {target}"
+
+
+def test_pictures_are_there_and_small():
+    named = {name for page in PAGES for name in re.findall(r'src="([^"]+)"', (ROOT / page).read_text())}
+    assert named
+    assert all((ROOT / "docs" / name).is_file() for name in named)
+    assert sum(path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()) < 400_000
+
+
+def test_drawings_show_the_wavefront_and_the_card(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
+    import drawings
+
+    from jahp_fast.entropy.reference import wavefront
+
+    svg = drawings.wavefront()
+    steps = list(wavefront(drawings.ROWS, drawings.COLUMNS, drawings.SLOPE))
+    assert svg.count('<rect class="now"') == len(steps[drawings.STEP])
+    assert svg.count('<rect class="done"') == sum(map(len, steps[: drawings.STEP]))
+    assert svg.count('class="tap"') == 12
+    points = drawings.kodak((ROOT / "docs" / "models.md").read_text())
+    assert {name: len(curve) for name, curve in points.items()} == dict.fromkeys(drawings.CURVES, 8)
+    assert all(10 < psnr < 60 for curve in points.values() for _, psnr in curve)
+    with pytest.raises(ValueError, match="no table"):
+        drawings.kodak("nothing")
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path):
+    tool = ROOT / ".venv-docs" / "bin" / "mkdocs"
+    if not tool.exists():
+        pytest.skip("no .venv-docs: `make docs` makes it")
+    subprocess.run([tool, "build", "--strict", "--quiet", "--site-dir", tmp_path], cwd=ROOT, check=True, timeout=120)
+    for page in tmp_path.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="([^"]+)"', page.read_text())
+        assert not [target for target in loaded if "://" in target or target.startswith("//")], page
