@@ -3,7 +3,8 @@
 
     python tests/check_reproducible.py
 
-The wheel of CPUs, without the CUDA extension. SOURCE_DATE_EPOCH is the time of the last commit, as a release sets it. Exits with 1, naming the files that differ, if any does.
+The wheel of CPUs, without the CUDA extension. SOURCE_DATE_EPOCH is the time of the last commit, as a release sets it. Exits with 1,
+naming the files that differ, if any does.
 """
 
 from __future__ import annotations
