@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check docs clean
+.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check docs clean \
+  fuzz-python lock sbom audit reproducible
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -32,6 +33,7 @@ check-all: $(VENV)/.test lint cpp-test sanitize
 	$(MAKE) arm clang STREAMS=200
 	build/test/csrc/tests/stream_digest --streams 1000 --threads 1,2,3,4,5,6,7,8 --golden csrc/tests/stream_digest.golden
 	$(BIN)/python tests/check_packages.py
+	$(BIN)/python tests/check_reproducible.py
 
 cpp-test: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset test
@@ -87,21 +89,52 @@ docs: $(VENV)-docs/.made
 	@echo "build/docs/index.html"
 
 clean:
-	rm -rf build dist $(VENV) $(VENV)-docs $(RAY) demo
+	rm -rf build dist $(VENV) $(VENV)-docs $(RAY) $(SUPPLY) demo
 
-$(VENV)/.base: requirements.txt
+# Random bytes, fields, models and configs into everything that Python takes in: minutes, others each time.
+fuzz-python: $(VENV)/.test
+	$(BIN)/python -m pytest -q tests/test_fuzz.py --hypothesis-profile=long
+
+# The same wheel twice, from two folders.
+reproducible: $(VENV)/.base
+	$(BIN)/python tests/check_reproducible.py
+
+# What the package is made of and runs on: hashes of its pins, a list of them for other tools, and what is known against them (which
+# asks the package index). Hashes are kept of what goes into the wheel or runs beside it, and of the test runner. The rest of
+# requirements-dev.txt goes with the torch wheel that TORCH names, or differs from machine to machine, and nothing of it is shipped.
+SUPPLY := .venv-supply
+COMPILE := $(SUPPLY)/bin/pip-compile -q --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-annotate --strip-extras --no-header
+lock: $(SUPPLY)/.made
+	$(COMPILE) -o requirements.lock requirements.txt
+	grep -E '^(pytest|pytest-benchmark|hypothesis)==' requirements-dev.txt | $(COMPILE) -o requirements-dev.lock -
+
+sbom: $(SUPPLY)/.made
+	mkdir -p dist
+	$(SUPPLY)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type library --output-reproducible --of JSON \
+	  -o dist/jahp_fast.cdx.json
+
+audit: $(SUPPLY)/.made
+	$(SUPPLY)/bin/pip-audit --disable-pip --require-hashes -r requirements.lock -r requirements-dev.lock
+
+$(SUPPLY)/.made: Makefile
+	$(PYTHON) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/pip install -q pip-tools==7.6.2 cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	touch $@
+
+$(VENV)/.base: requirements.lock
 	@echo "Installing into $(VENV): about a minute the first time."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -r requirements.txt
+	$(BIN)/pip install -q --require-hashes -r requirements.lock
 	touch $@
 
 $(VENV)/.built: $(VENV)/.base $(SOURCES)
 	$(INSTALL)
 	touch $@
 
-$(VENV)/.test: $(VENV)/.built requirements-dev.txt
+$(VENV)/.test: $(VENV)/.built requirements-dev.txt requirements-dev.lock
 	@echo "Installing torch and what the tests need: about a minute the first time."
 	$(BIN)/pip install -q "$(TORCH)"
+	$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install -q -r requirements-dev.txt
 	touch $@
 

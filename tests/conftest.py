@@ -26,7 +26,7 @@ if not GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # read by triton when it is first imported
 
 # Known when pytest reads --hypothesis-profile; for test_fuzz.py.
-settings.register_profile("long", max_examples=20_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("long", max_examples=2_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 from support import TINY, photo  # noqa: E402  (needs the path above)
 

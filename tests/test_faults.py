@@ -190,6 +190,21 @@ def test_memory_is_bounded_by_the_length_of_the_file(encoded, tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 * 1024
 
 
+def test_memory_of_a_decode_is_what_the_security_page_says(tmp_path):
+    (tmp_path / "large.jahp").write_bytes(Codec().encode(np.tile(photo(), (2, 2, 1))))
+    program = """if True:
+        import jahp_fast
+        def peak():
+            return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+        data, codec = open("large.jahp", "rb").read(), jahp_fast.Codec(threads=2)
+        before = peak()
+        pixels = codec.decode(data)
+        print((peak() - before) * 1024 / pixels[..., 0].size)
+    """
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert 6 < float(done.stdout) < 64
+
+
 def test_images_that_are_bombs(tmp_path):
     """A PNG of a few KB that Pillow would blow up to 400 megapixels: its limit is ours."""
     import zlib
