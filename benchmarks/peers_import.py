@@ -3,10 +3,12 @@
 its model after `accelerate`. Size, PSNR, and seconds of both directions.
 
     python benchmarks/peers_import.py [--env DIR | --make-env] [--steps 600] [--train-photos DIR] [--photo PNG ...]
+                                      [--keep DIR]
 
 All four architectures. Without --steps N = M = 192 with random weights, calibrated on the first photo (peers_calibrate.py,
 peers_calibrate_priors.py); with it N = 32, M = 48, each trained so long by CompressAI (600: some minutes each). Activations are
 calibrated on photos of --train-photos, else on synthetic pictures. Photos to code are cropped to multiples of 64.
+With --keep checkpoints are left in a folder, and taken from there instead of making them anew.
 """
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 def compare(architecture: str, args: argparse.Namespace, folder: Path) -> bool:
     """Prints the rows of one model; whether every photo is within the limit."""
     n, m = (32, 48) if args.steps else (192, 192)
-    checkpoint = folder / f"{architecture}.pth.tar"
+    checkpoint = (args.keep or folder) / f"{architecture}-{args.steps}.pth.tar"
     training = ["--steps", str(args.steps), "--train-photos", str(args.train_photos)] if args.steps else []
     files = find_photos([args.train_photos]).train[:CALIBRATE] if args.train_photos else []
     rows = theirs(args.env_python, folder, ["--architecture", architecture, "--n", str(n), "--m", str(m), *training,
@@ -114,6 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--make-env", action="store_true")
     parser.add_argument("--steps", type=int, default=0, help="of training for each model")
     parser.add_argument("--train-photos", type=Path, help="to train and to calibrate on (default: synthetic pictures)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where checkpoints stay, and are looked for")
     parser.add_argument("--photo", type=Path, action="append", help="to code (default: examples/photo.png); may be repeated")
     parser.add_argument("--only", choices=ARCHITECTURES, action="append")
     parser.add_argument("--float32", action="store_true", help="store the transforms in float32")
@@ -122,6 +125,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.steps and not args.train_photos:
             raise peers_env.PeersError("--steps needs --train-photos")
+        if args.keep:
+            args.keep.mkdir(parents=True, exist_ok=True)
         if args.make_env:
             peers_env.make_env(args.env)
         elif not peers_env.is_made(args.env):

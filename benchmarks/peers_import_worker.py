@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CompressAI's side of peers_import.py, in the peers' environment: makes a model, saves its checkpoint, codes photos with it.
+"""CompressAI's side of peers_import.py, in the peers' environment: makes a model or loads its checkpoint, codes photos with it.
 
 Prints one JSON object a photo: {"photo", "plain", "accelerated"}, the last two {"bytes", "psnr", "seconds", "log_lanes"} of
 CompressAI's own `compress` and `decompress`, and of those that `accelerate` gave the same model; log_lanes, the first byte of a string, is
@@ -105,16 +105,17 @@ def main() -> None:
     parser.add_argument("--calibrate", nargs="*", type=Path, default=[], help="photos to calibrate the accelerated model on")
     args = parser.parse_args()
     torch.manual_seed(1)
-    model = MODELS[args.architecture](args.n, args.m)
     torch.set_num_threads(os.cpu_count() or 1)
-    if args.steps:
-        train(model, args.train_photos, args.steps)
+    if args.checkpoint.exists():
+        model = MODELS[args.architecture].from_state_dict(torch.load(args.checkpoint, weights_only=True)["state_dict"])
     else:
-        x = read_photo(args.photos[0])
-        if args.architecture == "mbt2018":
-            calibrate(model.eval(), x, 0.46)
+        model = MODELS[args.architecture](args.n, args.m)
+        if args.steps:
+            train(model, args.train_photos, args.steps)
+        elif args.architecture == "mbt2018":
+            calibrate(model.eval(), read_photo(args.photos[0]), 0.46)
         else:
-            calibrate_prior(model.eval(), x)
+            calibrate_prior(model.eval(), read_photo(args.photos[0]))
     model.eval().update(force=True)
     torch.save({"epoch": 0, "state_dict": model.state_dict()}, args.checkpoint)
     torch.set_num_threads(1)  # its loop over positions is fastest so
