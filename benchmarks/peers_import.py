@@ -2,11 +2,13 @@
 """Imported checkpoints beside CompressAI 1.2.8 itself, of the same weights: its float `compress`, our file of the imported checkpoint, and
 its model after `accelerate`. Size, PSNR, and seconds of both directions.
 
-    python benchmarks/peers_import.py [--env DIR | --make-env] [--minutes 1.5] [--train-photos DIR] [--photo PNG ...]
+    python benchmarks/peers_import.py [--env DIR | --make-env] [--steps 600] [--train-photos DIR] [--photo PNG ...]
+                                      [--keep DIR]
 
-All four architectures. Without --minutes N = M = 192 with random weights, calibrated on the first photo (peers_calibrate.py,
-peers_calibrate_priors.py); with it N = 32, M = 48, each trained so long by CompressAI. Activations are calibrated on photos of
---train-photos, else on synthetic pictures. Photos to code are cropped to multiples of 64.
+All four architectures. Without --steps N = M = 192 with random weights, calibrated on the first photo (peers_calibrate.py,
+peers_calibrate_priors.py); with it N = 32, M = 48, each trained so long by CompressAI (600: some minutes each). Activations are
+calibrated on photos of --train-photos, else on synthetic pictures. Photos to code are cropped to multiples of 64.
+With --keep checkpoints are left in a folder, and taken from there instead of making them anew.
 """
 from __future__ import annotations
 
@@ -71,9 +73,9 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 def compare(architecture: str, args: argparse.Namespace, folder: Path) -> bool:
     """Prints the rows of one model; whether every photo is within the limit."""
-    n, m = (32, 48) if args.minutes else (192, 192)
-    checkpoint = folder / f"{architecture}.pth.tar"
-    training = ["--minutes", str(args.minutes), "--train-photos", str(args.train_photos)] if args.minutes else []
+    n, m = (32, 48) if args.steps else (192, 192)
+    checkpoint = (args.keep or folder) / f"{architecture}-{args.steps}.pth.tar"
+    training = ["--steps", str(args.steps), "--train-photos", str(args.train_photos)] if args.steps else []
     files = find_photos([args.train_photos]).train[:CALIBRATE] if args.train_photos else []
     rows = theirs(args.env_python, folder, ["--architecture", architecture, "--n", str(n), "--m", str(m), *training,
                                             "--checkpoint", str(checkpoint), *map(str, args.photo),
@@ -83,7 +85,7 @@ def compare(architecture: str, args: argparse.Namespace, folder: Path) -> bool:
     converted = convert(read, [load_photo(p) for p in files])
     out = folder / f"{architecture}.safetensors"
     converted.save(out, half=not args.float32)
-    print(f"{architecture}, N = {n}, M = {m}, " + (f"{rows[0]['steps']} steps" if args.minutes else "calibrated random weights"))
+    print(f"{architecture}, N = {n}, M = {m}, " + (f"{args.steps} steps" if args.steps else "calibrated random weights"))
     print(f"  {converted.kept}; {'float32' if args.float32 else 'float16'} transforms")
     codec = jahp_fast.Codec(architecture, models=[out])
     sound = True
@@ -112,16 +114,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--env", type=Path, default=peers_env.DEFAULT_ENV)
     parser.add_argument("--make-env", action="store_true")
-    parser.add_argument("--minutes", type=float, default=0.0, help="of training for each model")
+    parser.add_argument("--steps", type=int, default=0, help="of training for each model")
     parser.add_argument("--train-photos", type=Path, help="to train and to calibrate on (default: synthetic pictures)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where checkpoints stay, and are looked for")
     parser.add_argument("--photo", type=Path, action="append", help="to code (default: examples/photo.png); may be repeated")
     parser.add_argument("--only", choices=ARCHITECTURES, action="append")
     parser.add_argument("--float32", action="store_true", help="store the transforms in float32")
     args = parser.parse_args(argv)
     args.photo = args.photo or [PHOTO]
     try:
-        if args.minutes and not args.train_photos:
-            raise peers_env.PeersError("--minutes needs --train-photos")
+        if args.steps and not args.train_photos:
+            raise peers_env.PeersError("--steps needs --train-photos")
+        if args.keep:
+            args.keep.mkdir(parents=True, exist_ok=True)
         if args.make_env:
             peers_env.make_env(args.env)
         elif not peers_env.is_made(args.env):

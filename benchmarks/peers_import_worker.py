@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CompressAI's side of peers_import.py, in the peers' environment: makes a model, saves its checkpoint, codes photos with it.
+"""CompressAI's side of peers_import.py, in the peers' environment: makes a model or loads its checkpoint, codes photos with it.
 
-Prints one JSON object a photo: {"photo", "steps", "plain", "accelerated"}, the last two {"bytes", "psnr", "seconds", "log_lanes"} of
+Prints one JSON object a photo: {"photo", "plain", "accelerated"}, the last two {"bytes", "psnr", "seconds", "log_lanes"} of
 CompressAI's own `compress` and `decompress`, and of those that `accelerate` gave the same model; log_lanes, the first byte of a string, is
-one only there. Weights are random and calibrated, or trained for minutes by CompressAI's own forward pass and losses. jahp_fast has to be
+one only there. Weights are random and calibrated, or trained by CompressAI's own forward pass and losses. jahp_fast has to be
 on PYTHONPATH.
 """
 from __future__ import annotations
@@ -55,18 +55,18 @@ def read_photo(path: Path) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1)[None].float() / 255
 
 
-def train(model: Any, folder: Path, minutes: float, seed: int = 1) -> int:
-    """Trains in place on crops of the JPEG and PNG photos below `folder`; returns the steps. The rate falls over the last third."""
+def train(model: Any, folder: Path, steps: int, seed: int = 1) -> None:
+    """Trains in place on crops of the JPEG and PNG photos below `folder`. The rate falls over the last third."""
     held_out = {name for path in folder.glob("held_out.txt") for name in path.read_text().split()}
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".jpg", ".jpeg", ".png") and p.name not in held_out)
     rng = random.Random(seed)
     quantiles = [p for name, p in model.named_parameters() if name.endswith("quantiles")]
     rest = [p for name, p in model.named_parameters() if not name.endswith("quantiles")]
     main, auxiliary = torch.optim.Adam(rest, 1e-3), torch.optim.Adam(quantiles, 1e-2)
-    start, steps, photos = time.monotonic(), 0, {}
+    photos: dict[Path, Tensor] = {}
     model.train()
-    while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
-        main.param_groups[0]["lr"] = 1e-3 * min(1.0, max(0.02, 3 * (1 - progress)))
+    for step in range(steps):
+        main.param_groups[0]["lr"] = 1e-3 * min(1.0, max(0.02, 3 * (1 - step / steps)))
         crops = []
         for path in rng.sample(files[:200], BATCH):
             if path not in photos:
@@ -86,13 +86,11 @@ def train(model: Any, folder: Path, minutes: float, seed: int = 1) -> int:
         auxiliary.zero_grad()
         model.aux_loss().backward()
         auxiliary.step()
-        steps += 1
     model.eval()
     for _ in range(1500):  # the medians and the tables' reach come from the quantiles
         auxiliary.zero_grad()
         model.aux_loss().backward()
         auxiliary.step()
-    return steps
 
 
 def main() -> None:
@@ -100,32 +98,32 @@ def main() -> None:
     parser.add_argument("--architecture", choices=MODELS, required=True)
     parser.add_argument("--n", type=int, required=True)
     parser.add_argument("--m", type=int, required=True)
-    parser.add_argument("--minutes", type=float, default=0.0, help="of training; 0: random weights, calibrated on the first photo")
+    parser.add_argument("--steps", type=int, default=0, help="of training; 0: random weights, calibrated on the first photo")
     parser.add_argument("--train-photos", type=Path)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("--calibrate", nargs="*", type=Path, default=[], help="photos to calibrate the accelerated model on")
     args = parser.parse_args()
     torch.manual_seed(1)
-    model = MODELS[args.architecture](args.n, args.m)
     torch.set_num_threads(os.cpu_count() or 1)
-    if args.minutes:
-        steps = train(model, args.train_photos, args.minutes)
+    if args.checkpoint.exists():
+        model = MODELS[args.architecture].from_state_dict(torch.load(args.checkpoint, weights_only=True)["state_dict"])
     else:
-        steps = 0
-        x = read_photo(args.photos[0])
-        if args.architecture == "mbt2018":
-            calibrate(model.eval(), x, 0.46)
+        model = MODELS[args.architecture](args.n, args.m)
+        if args.steps:
+            train(model, args.train_photos, args.steps)
+        elif args.architecture == "mbt2018":
+            calibrate(model.eval(), read_photo(args.photos[0]), 0.46)
         else:
-            calibrate_prior(model.eval(), x)
+            calibrate_prior(model.eval(), read_photo(args.photos[0]))
     model.eval().update(force=True)
-    torch.save({"epoch": 0, "state_dict": model.state_dict(), "steps": steps}, args.checkpoint)
+    torch.save({"epoch": 0, "state_dict": model.state_dict()}, args.checkpoint)
     torch.set_num_threads(1)  # its loop over positions is fastest so
     photos = [(path.name, read_photo(path)) for path in args.photos]
     plain = [coded(model, x) for _, x in photos]
     accelerate(model, [read_array(path) for path in args.calibrate] or None)
     for (name, x), row in zip(photos, plain, strict=True):
-        print(json.dumps({"photo": name, "steps": steps, "plain": row, "accelerated": coded(model, x)}), flush=True)
+        print(json.dumps({"photo": name, "plain": row, "accelerated": coded(model, x)}), flush=True)
 
 
 def coded(model: Any, x: Tensor) -> dict[str, float]:

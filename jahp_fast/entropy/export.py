@@ -100,12 +100,11 @@ def quantise_layer(
     # A bias that dwarfs its weights must still fit beside them in 31 bits.
     unit = np.maximum(unit, np.abs(layer.bias) / (1 << 29))
     real = folded / unit[:, None, None, None]
-    if seen is None:
-        weight, moved = np.rint(real).astype(np.int8), np.zeros(len(real))
-    else:
-        weight, moved = round_weights(real, source.scale, layer.kind, seen)
+    weight, made_up = np.rint(real).astype(np.int8), np.zeros(len(unit))
+    if seen is not None:
+        weight, made_up = round_weights(real, source.scale, layer.kind, seen)
     undo = -(weight.astype(np.int64).sum(axis=(2, 3)) @ source.zero)
-    bias = np.rint(layer.bias / unit + moved).astype(np.int64) + undo
+    bias = np.rint(layer.bias / unit + made_up).astype(np.int64) + undo
     if np.abs(bias).max() >= 1 << 31:
         raise ModelError(f"{layer.name}: a bias does not fit 32 bits")
     mul, shift = multiplier(unit / target.scale)
