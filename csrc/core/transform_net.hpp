@@ -15,8 +15,9 @@ namespace jahp {
 
 class TransformNet {
   public:
-    // Packs the weights. Error(model) for tensors that contradict each other.
-    TransformNet(std::span<const ConvTensors> layers, Isa isa);
+    // Packs the weights. Error(model) for tensors that contradict each other; Error(usage) for bf16 with a CPU that lacks
+    // AVX512-BF16 or a lower instruction set.
+    TransformNet(std::span<const ConvTensors> layers, Isa isa, Precision precision = Precision::f32);
 
     int inputs() const { return layers_.front()->inputs(); }
     int outputs() const { return layers_.back()->outputs(); }

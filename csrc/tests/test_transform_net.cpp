@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/transform_net.hpp"
 
+#include <cmath>
 #include <limits>
 
 #include "tests/random_model.hpp"
@@ -93,6 +94,32 @@ TEST(extremes_stay_values) {
         std::vector<float> x(6 * 6 * 16);
         for (std::size_t i = 0; i < x.size(); i += 7) x[i] = extreme;
         for (const Isa isa : all_isas()) CHECK_EQ(run(net.build(isa), x, 6, 6, 2, 1).size(), std::size_t{48 * 48 * 3});
+    }
+}
+
+TEST(bf16_is_near_and_the_same_by_strips_and_threads) {
+    RandomNet g_a(1), g_s(2);
+    g_a.conv(3, 16, 5, 2, After::gdn).conv(16, 37, 5, 2, After::gdn).conv(37, 24, 5, 2, After::nothing);
+    g_s.deconv(24, 37, After::inverse_gdn).deconv(37, 16, After::inverse_gdn).deconv(16, 3, After::nothing);
+    if (!cpu_has_bf16()) {
+        CHECK_FAULT(usage, "this CPU lacks", TransformNet(g_a.layers(), best_isa(), Precision::bf16));
+        std::cout << "  skipped: this CPU lacks AVX512-BF16\n";
+        return;
+    }
+    CHECK_FAULT(usage, "held at scalar", TransformNet(g_a.layers(), Isa::scalar, Precision::bf16));
+    for (RandomNet* net : {&g_a, &g_s}) {
+        const int h = net == &g_a ? 144 : 13, w = net == &g_a ? 48 : 40;
+        const auto x = random_floats(net->random(), static_cast<std::size_t>(h * w * net->layers().front().inputs), 1);
+        const TransformNet built(net->layers(), best_isa(), Precision::bf16);
+        const std::vector<float> whole = run(built, x, h, w, 1, 0), exact = run(net->build(best_isa()), x, h, w, 1, 0);
+        double most = 0, worst = 0;
+        for (std::size_t i = 0; i < whole.size(); ++i) {
+            most = std::max(most, std::abs(double{exact[i]}));
+            worst = std::max(worst, std::abs(double{exact[i]} - whole[i]));
+        }
+        CHECK(worst < 0.05 * most);
+        CHECK(worst > 1e-4 * most);  // or it is not bf16
+        for (int threads = 1; threads <= 8; ++threads) CHECK(run(built, x, h, w, threads, 5 * threads - 4) == whole);
     }
 }
 
