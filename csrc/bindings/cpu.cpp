@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "core/error.hpp"
-#include "simd/matmul_bf16.hpp"
 #include "simd/peak.hpp"
 
 namespace jahp::bind {
@@ -59,7 +58,6 @@ void register_cpu(py::module_& m) {
             if (cpu_has(isa)) names.emplace_back(isa_name(isa));
         return names;
     });
-    m.def("has_bf16", &cpu_has_bf16);
     m.def("peak_macs", &peak_macs, py::arg("isa"), py::arg("bits"), py::arg("threads"), py::arg("seconds") = 0.1);
 }
 

@@ -84,6 +84,9 @@ struct Stream {
 
 void register_transform_net(py::module_& m);
 void register_transform_net(py::module_& m) {
+    m.def("has_bf16", &cpu_has_bf16);
+    m.def(
+        "check_bf16", [](const std::string& isa) { check_bf16(parse_isa(isa.c_str())); }, py::arg("isa") = "");
     py::class_<TransformNet, std::shared_ptr<TransformNet>>(m, "TransformNet")
         .def(py::init(&make_net), py::arg("layers"), py::arg("isa") = "", py::arg("bf16") = false)
         .def(

@@ -13,10 +13,13 @@ constexpr int kMostSide = 1 << 20;
 
 }  // namespace
 
+void check_bf16(Isa isa) {
+    if (!cpu_has_bf16()) throw Error(Fault::usage, "transforms in bfloat16 need AVX512-BF16, which this CPU lacks");
+    if (isa != Isa::avx512vnni) throw Error(Fault::usage, std::string("transforms in bfloat16 need AVX512-BF16, and the instruction set is held at ") + isa_name(isa));
+}
+
 TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa, Precision precision) {
-    if (precision == Precision::bf16 && !cpu_has_bf16()) throw Error(Fault::usage, "transforms in bfloat16 need AVX512-BF16, which this CPU lacks");
-    if (precision == Precision::bf16 && isa != Isa::avx512vnni)
-        throw Error(Fault::usage, std::string("transforms in bfloat16 need AVX512-BF16, and the instruction set is held at ") + isa_name(isa));
+    if (precision == Precision::bf16) check_bf16(isa);
     if (layers.empty()) throw Error(Fault::model, "a transform needs a layer");
     for (const ConvTensors& t : layers) {
         if (!layers_.empty() && layers_.back()->outputs() != t.inputs)
