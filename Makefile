@@ -9,7 +9,7 @@ INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.J
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
 .PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check docs clean \
-  fuzz-python lock sbom audit reproducible
+  fuzz fuzz-python lock sbom audit reproducible
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -28,7 +28,8 @@ bench: $(VENV)/.test
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-group-by=group
 
 # The whole suite, the C++ tests, and the packages in environments of their own.
-check-all: $(VENV)/.test lint cpp-test sanitize
+check-all: $(VENV)/.test lint cpp-test
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize-all
 	$(BIN)/python -m pytest -q -m "not gpu" --benchmark-disable
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
 	$(MAKE) arm clang STREAMS=200
@@ -59,6 +60,17 @@ clang: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset clang
 	$(BIN)/ninja -C build/clang stream_digest
 	build/clang/$(DIGEST)
+
+# Each fuzz target for SECONDS under libFuzzer with the address and undefined-behaviour sanitizers; needs clang and libclang-rt-dev.
+# What it finds is left in build/fuzz, new inputs in build/fuzz/corpus.
+SECONDS ?= 60
+FUZZ := range_decoder context_decoder entropy_model encoder transform_net
+fuzz: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset fuzz
+	$(BIN)/ninja -C build/fuzz $(addprefix fuzz_,$(FUZZ))
+	for t in $(FUZZ); do mkdir -p build/fuzz/corpus/$$t; \
+	  build/fuzz/csrc/fuzz/fuzz_$$t -dict=csrc/fuzz/numbers.dict -max_len=4000 -max_total_time=$(SECONDS) -print_final_stats=1 -timeout=60 \
+	    -artifact_prefix=build/fuzz/$$t- build/fuzz/corpus/$$t csrc/fuzz/corpus/$$t || exit 1; done
 
 peers: $(VENV)/.test
 	$(BIN)/python benchmarks/peers.py --make-env

@@ -24,6 +24,7 @@ from torch_layers import as_layers, random_net
 from jahp_fast import _native
 
 ISAS = _native.isa_names()
+BF16 = ["bf16"] if _native.has_bf16() else []
 WIDTHS = [(192, 192), (64, 192)]
 SIZES = {0.4: (512, 768), 2.0: (1080, 1920), 8.0: (2160, 3840), 33.0: (4320, 7680)}  # megapixels: height, width
 STRIP = 64  # image rows
@@ -66,7 +67,7 @@ def torchs(net: nn.Sequential, x: Floats, threads: int) -> Callable[[], Floats]:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("engine", ["torch", *ISAS])
+@pytest.mark.parametrize("engine", ["torch", *ISAS, *BF16])
 @pytest.mark.parametrize(("N", "M"), WIDTHS)
 @pytest.mark.parametrize("name", ["g_s", "g_a"])
 def test_engines(benchmark, name, N, M, engine, threads, timing):
@@ -77,19 +78,19 @@ def test_engines(benchmark, name, N, M, engine, threads, timing):
     if engine == "torch":
         run = torchs(net, x, threads)
     else:
-        native = _native.TransformNet(as_layers(net), engine)
+        native = _native.TransformNet(as_layers(net), "" if engine == "bf16" else engine, engine == "bf16")
 
         def run() -> Floats:
             return native.run(x, threads)
 
     result = benchmark.pedantic(run, rounds=2 if engine == "scalar" or not timing else 9, warmup_rounds=1)
     want = torchs(net, x, 2)()
-    assert np.abs(result - want).max() <= 2e-5 * np.abs(want).max()
+    assert np.abs(result - want).max() <= (0.05 if engine == "bf16" else 2e-5) * np.abs(want).max()
     if not benchmark.enabled:
         return
     speed = macs(name, N, M, *size) / benchmark.stats["median"]
     benchmark.extra_info["GMAC/s"] = round(speed / 1e9, 1)
-    if engine != "torch":
+    if engine not in ("torch", "bf16"):
         benchmark.extra_info["of the peak"] = round(speed / _native.peak_macs(engine, 32, threads, 0.1), 3)
 
 

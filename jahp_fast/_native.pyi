@@ -65,13 +65,21 @@ class LatentDecode:
     def finish(self) -> tuple[_Int32, _Int32, dict[str, float]]:
         """Waits for the end -> what EntropyModel.decode returns. After it both methods raise UsageError."""
 
+def has_bf16() -> bool:
+    """Whether this CPU has AVX512-BF16."""
+
+def check_bf16(isa: str = "") -> None:
+    """Raises UsageError where TransformNet(..., bf16=True) cannot run."""
+
 class TransformNet:
     """A chain of convolutions, float32, channels last. Immutable, may be shared between threads; weights are packed when it is made.
 
     For one instruction set an output depends on the weights and the inputs alone: strips, threads and sizes change no bit.
     """
 
-    def __init__(self, layers: Sequence[tuple[str, _Float32, _Float32, str, _Float32 | None, _Float32 | None]], isa: str = "") -> None:
+    def __init__(
+        self, layers: Sequence[tuple[str, _Float32, _Float32, str, _Float32 | None, _Float32 | None]], isa: str = "", bf16: bool = False
+    ) -> None:
         """Each layer: (kind, weight, bias, activation, gamma, beta).
 
         Args:
@@ -80,10 +88,11 @@ class TransformNet:
                 bias (out,). activation is "none", "relu", "leaky_relu" (0.01), "gdn" or "igdn", which take gamma (out, out) and
                 beta (out,) as they act: y = x / sqrt(beta + gamma x^2), or x times that root.
             isa: an instruction set of isa_names(); "" is the best.
+            bf16: products in Winograd's form and of GDN have factors of bfloat16, with float32 sums.
 
         Raises:
             ModelError: tensors contradict each other.
-            UsageError: an unknown name, or an array of another type.
+            UsageError: an unknown name, bf16 where it cannot run, or an array of another type.
         """
 
     def run(self, x: _Float32, threads: int = 1) -> _Float32:

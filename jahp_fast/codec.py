@@ -56,10 +56,10 @@ class _Prepared:
 
 
 @lru_cache(maxsize=4)
-def _shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str) -> Pipeline | CpuPipeline:
+def _shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str, bf16: bool) -> Pipeline | CpuPipeline:
     """One for all codecs of a process: making a codec anew for each image costs next to nothing."""
     if device == "cpu" and backend not in backends.ON_DEVICE:
-        return CpuPipeline(file, backend)
+        return CpuPipeline(file, backend, bf16)
     require_torch(f"device {device!r}" if device != "cpu" else f"backend {backend!r}")
     from jahp_fast.pipeline import Pipeline
 
@@ -81,6 +81,9 @@ class Codec:
         models: model files, looked through before the folders of JAHP_FAST_MODELS and the package's own.
         max_pixels: larger images are refused, both ways.
         graphs: on a GPU, decode single images by CUDA graphs: one for each shape that comes twice, at most eight.
+        bf16: on a CPU with AVX512-BF16 and the backend "native", g_a and g_s multiply bfloat16 numbers and sum in float32: faster, with a
+            loss that docs/kernels.md states. Files are as decodable as any, latents stay exact, and one CPU gives the same pixels for any
+            threads, strips and batches.
 
     Raises:
         UnknownModel: no such model.
@@ -99,13 +102,16 @@ class Codec:
         models: Sequence[str | os.PathLike[str]] | None = None,
         max_pixels: int = 2**28,
         graphs: bool = False,
+        bf16: bool = False,
     ) -> None:
         if threads is not None and not 1 <= threads <= 1024:
             raise UsageError(f"threads must be 1 to 1024, not {threads}")
         self._device = devices.checked(device)
         name = backends.resolve(backend, self._device)
         self._asked = backend if backend == "auto" and not os.environ.get("JAHP_FAST_BACKEND") else name
-        self._graphs = graphs
+        self._graphs, self._bf16 = graphs, bf16
+        if bf16 and self._device != "cpu":
+            raise UsageError("bf16 is for transforms on a CPU")
         if graphs and not (self._device != "cpu" and name in backends.ON_DEVICE):
             raise UsageError(f"graphs need a GPU and a backend that computes there, not {name} on {self._device}")
         self._threads = threads or min(MOST_THREADS, available_cores())
@@ -138,7 +144,7 @@ class Codec:
 
     def _adopt(self, file: ModelFile) -> Pipeline | CpuPipeline:
         name = backends.resolve(self._asked, self._device)
-        loaded = _shared(file, name, self._device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""))
+        loaded = _shared(file, name, self._device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""), self._bf16)
         with self._lock:
             return self._loaded.setdefault(file.id, loaded)
 

@@ -36,13 +36,14 @@ class CpuPipeline(EntropyPath):
 
     Args:
         backend: "native", or "reference", whose transforms are NumPy's too.
+        bf16: see CpuTransforms.
     """
 
     on_device = False
 
-    def __init__(self, file: ModelFile, backend: str) -> None:
+    def __init__(self, file: ModelFile, backend: str, bf16: bool = False) -> None:
         super().__init__(file, backend)
-        self.transforms = CpuTransforms(file, backend == "native")
+        self.transforms = CpuTransforms(file, backend == "native", bf16)
 
     def warm(self) -> None:
         """Makes the backend; each net is made by the first stage that needs it."""

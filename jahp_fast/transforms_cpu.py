@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from jahp_fast import _native
 from jahp_fast.constants import GDN_BETA_MIN, GDN_PEDESTAL, STRIDE
-from jahp_fast.errors import ModelError
+from jahp_fast.errors import ModelError, UsageError
 from jahp_fast.transforms_ref import Layer, ReferenceNet
 
 if TYPE_CHECKING:
@@ -100,10 +100,15 @@ class CpuTransforms:
 
     Args:
         native: nets of the C++ core; otherwise NumPy's.
+        bf16: native nets with products of bfloat16, in g_a and g_s. Raises UsageError where they cannot run.
     """
 
-    def __init__(self, model: ModelFile, native: bool) -> None:
-        self._model, self._native = model, native
+    def __init__(self, model: ModelFile, native: bool, bf16: bool = False) -> None:
+        if bf16:
+            if not native:
+                raise UsageError("bf16 needs the backend native")
+            _native.check_bf16(os.environ.get("JAHP_FAST_ISA", ""))
+        self._model, self._native, self._bf16 = model, native, bf16
         self._lock = threading.Lock()
         self._nets: dict[str, Net] = {}
         self._gains: dict[str, Floats] = {}
@@ -113,7 +118,7 @@ class CpuTransforms:
             if name not in self._nets:
                 layers = layers_of(self._model, name)
                 isa = os.environ.get("JAHP_FAST_ISA", "")
-                self._nets[name] = _native.TransformNet(layers, isa) if self._native else ReferenceNet(layers)
+                self._nets[name] = _native.TransformNet(layers, isa, self._bf16 and name != "h_a") if self._native else ReferenceNet(layers)
             return self._nets[name]
 
     def gain(self, name: str, quality: float) -> Floats:

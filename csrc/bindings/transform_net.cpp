@@ -47,12 +47,12 @@ ConvTensors conv_tensors(const py::tuple& layer, const std::string& name) {
     return t;
 }
 
-std::shared_ptr<TransformNet> make_net(const py::sequence& layers, const std::string& isa) {
+std::shared_ptr<TransformNet> make_net(const py::sequence& layers, const std::string& isa, bool bf16) {
     std::vector<ConvTensors> tensors;
     for (const py::handle layer : layers) tensors.push_back(conv_tensors(layer.cast<py::tuple>(), "layer " + std::to_string(tensors.size())));
     const Isa with = parse_isa(isa.c_str());
     const py::gil_scoped_release release;
-    return std::make_shared<TransformNet>(tensors, with);
+    return std::make_shared<TransformNet>(tensors, with, bf16 ? Precision::bf16 : Precision::f32);
 }
 
 // Keeps its net.
@@ -84,8 +84,11 @@ struct Stream {
 
 void register_transform_net(py::module_& m);
 void register_transform_net(py::module_& m) {
+    m.def("has_bf16", &cpu_has_bf16);
+    m.def(
+        "check_bf16", [](const std::string& isa) { check_bf16(parse_isa(isa.c_str())); }, py::arg("isa") = "");
     py::class_<TransformNet, std::shared_ptr<TransformNet>>(m, "TransformNet")
-        .def(py::init(&make_net), py::arg("layers"), py::arg("isa") = "")
+        .def(py::init(&make_net), py::arg("layers"), py::arg("isa") = "", py::arg("bf16") = false)
         .def(
             "run",
             [](std::shared_ptr<TransformNet> net, const py::object& x, int threads) {

@@ -38,12 +38,12 @@ constexpr Axis kTransposed[] = {{3, 4, -2, -1}, {2, 3, -2, 0}};  // even and odd
 
 class WinogradConv final : public TransformLayer {
   public:
-    WinogradConv(const ConvTensors& t, Isa isa)
+    WinogradConv(const ConvTensors& t, Isa isa, Precision precision)
         : TransformLayer(t.inputs, t.outputs), transposed_(t.transposed), slope_(t.slope), in_stride_(RowBuffer::stride_for(t.inputs)),
-          out_stride_(RowBuffer::stride_for(t.outputs)), matmul_(matmul_f32_for(isa)), winograd_(winograd_for(isa)), gdn_(t, isa) {
+          out_stride_(RowBuffer::stride_for(t.outputs)), winograd_(winograd_for(isa)), gdn_(t, isa, precision) {
         bias_.assign(static_cast<std::size_t>(out_stride_), 0);
         std::copy(t.bias.begin(), t.bias.end(), bias_.begin());
-        for (int f = 0; f < 4; ++f) pack(t, f);
+        for (int f = 0; f < 4; ++f) pack(t, f, isa, precision);
     }
 
     int output_size(int size) const override { return transposed_ ? 2 * size : (size - 1) / 2 + 1; }
@@ -74,13 +74,13 @@ class WinogradConv final : public TransformLayer {
     int tiles(int width) const { return ((transposed_ ? width : output_size(width)) - 1) / kWinogradTile + 1; }
     const Axis& axis(int odd) const { return transposed_ ? kTransposed[odd] : kConv[odd]; }
 
-    void pack(const ConvTensors& t, int filter) {
+    void pack(const ConvTensors& t, int filter, Isa isa, Precision precision) {
         const Axis &v = axis(filter / 2), &h = axis(filter % 2);
-        const auto point_size = static_cast<std::size_t>(t.inputs) * static_cast<std::size_t>(out_stride_);
-        AlignedVector<float>& weight = weight_[static_cast<std::size_t>(filter)];
-        weight.assign(point_size * static_cast<std::size_t>(v.points() * h.points()), 0);
+        const auto point_size = static_cast<std::size_t>(t.inputs) * static_cast<std::size_t>(t.outputs);
+        const int points = v.points() * h.points();
+        std::vector<float> weight(point_size * static_cast<std::size_t>(points));
         double matrix[36][9];
-        for (int p = 0; p < v.points() * h.points(); ++p)
+        for (int p = 0; p < points; ++p)
             for (int k = 0; k < v.taps * h.taps; ++k) matrix[p][k] = to_point(v.taps, p / h.points(), k / h.taps) * to_point(h.taps, p % h.points(), k % h.taps);
         for (int i = 0; i < t.inputs; ++i)
             for (int o = 0; o < t.outputs; ++o) {
@@ -88,13 +88,15 @@ class WinogradConv final : public TransformLayer {
                 double taps[9];
                 for (int k = 0; k < v.taps * h.taps; ++k)
                     taps[k] = kernel[(v.first_tap + v.tap_step * (k / h.taps)) * 5 + h.first_tap + h.tap_step * (k % h.taps)];
-                const std::size_t at = matmul_.pack_index(out_stride_ / kMatmulBlock, t.inputs, i, o);
-                for (int p = 0; p < v.points() * h.points(); ++p) {
+                const auto at = static_cast<std::size_t>(i * t.outputs + o);
+                for (int p = 0; p < points; ++p) {
                     double sum = 0;
                     for (int k = 0; k < v.taps * h.taps; ++k) sum += matrix[p][k] * taps[k];
                     weight[static_cast<std::size_t>(p) * point_size + at] = static_cast<float>(sum);
                 }
             }
+        for (int p = 0; p < points; ++p)
+            product_[static_cast<std::size_t>(filter)].emplace_back(t.inputs, t.outputs, weight.data() + static_cast<std::size_t>(p) * point_size, isa, precision);
     }
 
     void compute(const RowBuffer& in, RowBuffer& out, const Tiles& part, LayerScratch& scratch) const {
@@ -104,7 +106,7 @@ class WinogradConv final : public TransformLayer {
         float* const m = LayerScratch::grown(scratch.product, static_cast<std::size_t>(36 * out_point));
         for (int filter = 0; filter < 4; ++filter) {
             into(in, part, filter, v, in_point);
-            products(part, filter, v, in_point, m, out_point);
+            products(part, filter, v, in_point, m, out_point, scratch);
             if (transposed_) out_of(out, part, filter, m, out_point);
         }
         if (!transposed_) out_of(out, part, 0, m, out_point);
@@ -128,16 +130,13 @@ class WinogradConv final : public TransformLayer {
         }
     }
 
-    void products(const Tiles& part, int filter, const float* v, std::ptrdiff_t in_point, float* m, std::ptrdiff_t out_point) const {
+    void products(const Tiles& part, int filter, const float* v, std::ptrdiff_t in_point, float* m, std::ptrdiff_t out_point, LayerScratch& scratch) const {
         const Axis &down = axis(filter / 2), &right = axis(filter % 2);
-        const float* weight = weight_[static_cast<std::size_t>(filter)].data();
         for (int p = 0; p < down.points() * right.points(); ++p) {
             const int i = p / right.points(), j = p % right.points();
             const int to = transposed_ ? p : shared_point(down.taps, i) * kWinogradPoints + shared_point(right.taps, j);
-            const float* const a = v + p * in_point;
-            matmul_.run({&a, in_stride_, part.count(), 1, inputs(), weight, out_stride_ / kMatmulBlock, nullptr, m + to * out_point, out_stride_,
-                         !transposed_ && filter > 0});
-            weight += static_cast<std::ptrdiff_t>(inputs()) * out_stride_;
+            product_[static_cast<std::size_t>(filter)][static_cast<std::size_t>(p)].run(v + p * in_point, in_stride_, part.count(), nullptr, m + to * out_point, out_stride_,
+                                                                                        !transposed_ && filter > 0, scratch);
         }
     }
 
@@ -158,15 +157,16 @@ class WinogradConv final : public TransformLayer {
     bool transposed_;
     float slope_;
     int in_stride_, out_stride_;
-    MatmulF32Kernel matmul_;
     Winograd winograd_;
     Gdn gdn_;
     AlignedVector<float> bias_;
-    std::array<AlignedVector<float>, 4> weight_;  // filter 2 * (odd row) + odd column; points, then as matmul_ packs
+    std::array<std::vector<Product>, 4> product_;  // filter 2 * (odd row) + odd column, then the points
 };
 
 }  // namespace
 
-std::unique_ptr<TransformLayer> make_winograd_conv(const ConvTensors& t, Isa isa) { return std::make_unique<WinogradConv>(t, isa); }
+std::unique_ptr<TransformLayer> make_winograd_conv(const ConvTensors& t, Isa isa, Precision precision) {
+    return std::make_unique<WinogradConv>(t, isa, precision);
+}
 
 }  // namespace jahp

@@ -31,16 +31,48 @@ void check(const ConvTensors& t) {
 
 }  // namespace
 
-Gdn::Gdn(const ConvTensors& t, Isa isa)
+Product::Product(int depth, int outputs, const float* weight, Isa isa, Precision precision)
+    : depth_(depth), blocks_(padded(outputs) / kMatmulBlock), f32_(matmul_f32_for(isa)), bf16_(matmul_bf16()) {
+    const bool narrow = precision == Precision::bf16;
+    const int steps = narrow ? (depth + 1) / 2 : depth;
+    const MatmulF32Kernel packed{narrow ? kBf16Panel : f32_.panel, nullptr};
+    if (narrow)
+        pairs_.assign(product(steps, padded(outputs)), 0);
+    else
+        weight_.assign(product(steps, padded(outputs)), 0);
+    for (int k = 0; k < steps; ++k)
+        for (int first = 0; first < outputs; first += kMatmulBlock) {  // a block's outputs lie beside one another
+            const std::size_t at = packed.pack_index(blocks_, steps, k, first);
+            const int n = std::min(kMatmulBlock, outputs - first);
+            const float* const from = weight + product(narrow ? 2 * k : k, outputs) + first;
+            if (!narrow) {
+                std::copy(from, from + n, weight_.data() + at);
+                continue;
+            }
+            for (int o = 0; o < n; ++o) pairs_[at + static_cast<std::size_t>(o)] = bf16_pair(from[o], 2 * k + 1 < depth ? from[outputs + o] : 0);
+        }
+}
+
+void Product::run(const float* a, std::ptrdiff_t a_stride, int positions, const float* start, float* c, std::ptrdiff_t c_stride, bool add, LayerScratch& scratch) const {
+    if (pairs_.empty()) {
+        f32_.run({&a, a_stride, positions, 1, depth_, weight_.data(), blocks_, start, c, c_stride, add});
+        return;
+    }
+    std::uint32_t* const pairs = LayerScratch::grown(scratch.pairs, static_cast<std::size_t>(a_stride / 2 * positions));
+    bf16_.narrow(a, a_stride * positions, pairs);
+    bf16_.run({pairs, a_stride / 2, positions, (depth_ + 1) / 2, pairs_.data(), blocks_, start, c, c_stride, add});
+}
+
+Gdn::Gdn(const ConvTensors& t, Isa isa, Precision precision)
     : active_(!t.gamma.empty()), inverse_(t.inverse), channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)),
-      matmul_(matmul_f32_for(isa)), kernel_(gdn_for(isa)) {
+      kernel_(gdn_for(isa)) {
     if (!active_) return;
     beta_.assign(static_cast<std::size_t>(padded_), 1);
     std::copy(t.beta.begin(), t.beta.end(), beta_.begin());
-    gamma_.assign(product(padded_, channels_), 0);
+    std::vector<float> gamma(product(channels_, channels_));
     for (int o = 0; o < channels_; ++o)
-        for (int k = 0; k < channels_; ++k)
-            gamma_[matmul_.pack_index(padded_ / kMatmulBlock, channels_, k, o)] = t.gamma[product(o, channels_) + static_cast<std::size_t>(k)];
+        for (int k = 0; k < channels_; ++k) gamma[product(k, channels_) + static_cast<std::size_t>(o)] = t.gamma[product(o, channels_) + static_cast<std::size_t>(k)];
+    gamma_.emplace(channels_, channels_, gamma.data(), isa, precision);
 }
 
 void Gdn::run(float* x, int positions, LayerScratch& scratch) const {
@@ -59,19 +91,18 @@ void Gdn::run(float* x, int positions, LayerScratch& scratch) const {
         }
         const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(n) * padded_;
         kernel_.squares(values, count, squares);
-        const float* const a = squares;
-        matmul_.run({&a, padded_, n, 1, channels_, gamma_.data(), padded_ / kMatmulBlock, beta_.data(), norm, padded_, false});
+        gamma_->run(squares, padded_, n, beta_.data(), norm, padded_, false, scratch);
         (inverse_ ? kernel_.multiply : kernel_.divide)(values, count, norm);
         for (int p = 0; p < n && values != from; ++p) std::copy(values + p * padded_, values + p * padded_ + channels_, from + p * stride_);
     }
 }
 
-std::vector<std::unique_ptr<TransformLayer>> make_layers(const ConvTensors& t, Isa isa) {
+std::vector<std::unique_ptr<TransformLayer>> make_layers(const ConvTensors& t, Isa isa, Precision precision) {
     check(t);
     std::vector<std::unique_ptr<TransformLayer>> layers;
     const bool wide = t.inputs >= 8 && t.outputs >= 8;
     if (wide && t.kernel == 5 && t.stride == 2) {
-        layers.push_back(make_winograd_conv(t, isa));
+        layers.push_back(make_winograd_conv(t, isa, precision));
     } else if (!t.transposed) {
         layers.push_back(make_direct_conv(t, isa));
     } else {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,9 +13,13 @@
 #include "core/thread_team.hpp"
 #include "simd/gdn.hpp"
 #include "simd/isa.hpp"
+#include "simd/matmul_bf16.hpp"
 #include "simd/matmul_f32.hpp"
 
 namespace jahp {
+
+// Of the products in Winograd's form and in GDN. bf16: factors are rounded to bfloat16, sums and all else stay float32.
+enum class Precision { f32, bf16 };
 
 // As a model file holds it. A convolution's weight is (out, in, kernel, kernel), zero padding kernel / 2; a transposed one's
 // (in, out, 5, 5), stride 2, padding 2, output padding 1. Spans must live while the layer is built.
@@ -31,25 +36,43 @@ struct ConvTensors {
 // Memory of one thread, grown on demand.
 struct LayerScratch {
     AlignedVector<float> input, product, squares, norm, narrow;
-    static float* grown(AlignedVector<float>& v, std::size_t count) {
+    AlignedVector<std::uint32_t> pairs;  // of bfloat16
+    template <typename T>
+    static T* grown(AlignedVector<T>& v, std::size_t count) {
         if (v.size() < count) v.resize(count);
         return v.data();
     }
 };
 
+// Products of matrices with constant weights, in either precision.
+class Product {
+  public:
+    // weight: (depth, outputs), read here only; outputs are padded with zeros to a multiple of 16.
+    Product(int depth, int outputs, const float* weight, Isa isa, Precision precision);
+    // c (+)= a times the weights, as MatmulF32 has it; rows of a have a_stride values, a multiple of 16, 0 beyond depth.
+    void run(const float* a, std::ptrdiff_t a_stride, int positions, const float* start, float* c, std::ptrdiff_t c_stride, bool add, LayerScratch& scratch) const;
+
+  private:
+    int depth_, blocks_;
+    MatmulF32Kernel f32_;
+    MatmulBf16Kernel bf16_;
+    AlignedVector<float> weight_;         // one of the two
+    AlignedVector<std::uint32_t> pairs_;
+};
+
 // GDN behind a layer, in place.
 class Gdn {
   public:
-    Gdn(const ConvTensors& t, Isa isa);
+    Gdn(const ConvTensors& t, Isa isa, Precision precision = Precision::f32);
     // x: `positions` columns of a RowBuffer with t.outputs channels.
     void run(float* x, int positions, LayerScratch& scratch) const;
 
   private:
     bool active_, inverse_;
     int channels_, padded_, stride_;
-    MatmulF32Kernel matmul_;
     GdnKernel kernel_;
-    AlignedVector<float> gamma_, beta_;
+    std::optional<Product> gamma_;
+    AlignedVector<float> beta_;
 };
 
 // What makes rows of `out` from rows of `in`, a unit of unit_rows() rows at a time. Each output's sums run in an order that depends on
@@ -80,11 +103,11 @@ class TransformLayer {
 };
 
 // The layer or layers that a convolution is computed by. Error(model) for tensors that contradict each other or a kind that there is not.
-std::vector<std::unique_ptr<TransformLayer>> make_layers(const ConvTensors& t, Isa isa);
+std::vector<std::unique_ptr<TransformLayer>> make_layers(const ConvTensors& t, Isa isa, Precision precision);
 
 // The members of transform_layer.cpp's choice.
 std::unique_ptr<TransformLayer> make_direct_conv(const ConvTensors& t, Isa isa);
-std::unique_ptr<TransformLayer> make_winograd_conv(const ConvTensors& t, Isa isa);  // 5x5, stride 2 or transposed; 8 channels or more
+std::unique_ptr<TransformLayer> make_winograd_conv(const ConvTensors& t, Isa isa, Precision precision);  // 5x5, stride 2 or transposed; 8 channels or more
 std::unique_ptr<TransformLayer> make_overlap_add(const ConvTensors& t, Isa isa);    // of 25 * outputs products a position
 
 }  // namespace jahp

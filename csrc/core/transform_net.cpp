@@ -13,12 +13,18 @@ constexpr int kMostSide = 1 << 20;
 
 }  // namespace
 
-TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa) {
+void check_bf16(Isa isa) {
+    if (!cpu_has_bf16()) throw Error(Fault::usage, "transforms in bfloat16 need AVX512-BF16, which this CPU lacks");
+    if (isa != Isa::avx512vnni) throw Error(Fault::usage, std::string("transforms in bfloat16 need AVX512-BF16, and the instruction set is held at ") + isa_name(isa));
+}
+
+TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa, Precision precision) {
+    if (precision == Precision::bf16) check_bf16(isa);
     if (layers.empty()) throw Error(Fault::model, "a transform needs a layer");
     for (const ConvTensors& t : layers) {
         if (!layers_.empty() && layers_.back()->outputs() != t.inputs)
             throw Error(Fault::model, t.name + ": " + std::to_string(t.inputs) + " input channels; the layer before it has " + std::to_string(layers_.back()->outputs()));
-        for (auto& layer : make_layers(t, isa)) layers_.push_back(std::move(layer));
+        for (auto& layer : make_layers(t, isa, precision)) layers_.push_back(std::move(layer));
     }
 }
 

@@ -13,10 +13,13 @@
 
 namespace jahp {
 
+// Error(usage) where products in bfloat16 cannot run: a CPU without AVX512-BF16, or an instruction set below avx512vnni.
+void check_bf16(Isa isa);
+
 class TransformNet {
   public:
-    // Packs the weights. Error(model) for tensors that contradict each other.
-    TransformNet(std::span<const ConvTensors> layers, Isa isa);
+    // Packs the weights. Error(model) for tensors that contradict each other; bf16: as check_bf16.
+    TransformNet(std::span<const ConvTensors> layers, Isa isa, Precision precision = Precision::f32);
 
     int inputs() const { return layers_.front()->inputs(); }
     int outputs() const { return layers_.back()->outputs(); }

@@ -1,0 +1,16 @@
+# Cross-compiles for s390x Linux, which is big-endian, and runs what is built, tests included, under qemu's user-mode emulation.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR s390x)
+find_program(JAHP_S390X_CXX NAMES s390x-linux-gnu-g++)
+find_program(JAHP_QEMU NAMES qemu-s390x qemu-s390x-static)
+if(NOT JAHP_S390X_CXX)
+  message(FATAL_ERROR "No s390x-linux-gnu-g++: install the package g++-s390x-linux-gnu.")
+endif()
+if(NOT JAHP_QEMU)
+  message(FATAL_ERROR "No qemu-s390x: install the package qemu-user.")
+endif()
+set(CMAKE_CXX_COMPILER ${JAHP_S390X_CXX})
+# Static, so that no folder of its libraries has to be named to the emulator.
+set(CMAKE_EXE_LINKER_FLAGS_INIT -static)
+set(CMAKE_CROSSCOMPILING_EMULATOR ${JAHP_QEMU} -cpu max)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""stream_digest built in many ways: one table of what the same numbered streams give, which must be one number.
+
+    python csrc/tests/digest_table.py [--streams 1000] [--emulated 100] [--only NAME ...]
+
+Builds into build/digest-NAME; needs cmake and ninja. A way whose compiler is not installed is listed as missing, and the exit status is
+1 if a result differs from another of as many streams, or from csrc/tests/stream_digest.golden.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "csrc/tests/stream_digest.golden"
+
+
+@dataclass(frozen=True)
+class Way:
+    name: str
+    compiler: str
+    flags: str = "-O2"
+    toolchain: str = ""
+    emulator: tuple[str, ...] = ()
+
+
+WAYS = [
+    Way("gcc-O0", "g++", "-O0"),
+    Way("gcc-O2", "g++"),
+    Way("gcc-O3", "g++", "-O3"),
+    Way("clang-O0", "clang++-19", "-O0"),
+    Way("clang-O2", "clang++-19"),
+    Way("clang-O3", "clang++-19", "-O3"),
+    Way("musl", "", "-O2", "zig-musl"),
+    Way("aarch64", "aarch64-linux-gnu-g++", "-O2", "aarch64", ("qemu-aarch64", "-cpu", "max")),
+    Way("s390x", "s390x-linux-gnu-g++", "-O2", "s390x", ("qemu-s390x",)),
+]
+
+
+def build(way: Way) -> Path:
+    folder = ROOT / "build" / f"digest-{way.name}"
+    how = [f"-DCMAKE_TOOLCHAIN_FILE={ROOT}/cmake/{way.toolchain}.cmake"] if way.toolchain else [f"-DCMAKE_CXX_COMPILER={way.compiler}"]
+    options = ["-DJAHP_PYTHON=OFF", "-DJAHP_TESTS=ON", "-DJAHP_CUDA=OFF", "-DCMAKE_BUILD_TYPE=None", f"-DCMAKE_CXX_FLAGS={way.flags}"]
+    subprocess.run(["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *how, *options], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", folder, "-j2", "stream_digest"], check=True, stdout=subprocess.DEVNULL)
+    return folder / "csrc/tests/stream_digest"
+
+
+def missing(way: Way) -> str:
+    if way.toolchain == "zig-musl":
+        return "" if "JAHP_ZIG" in os.environ else "JAHP_ZIG is not set"
+    names = [way.compiler, *way.emulator[:1]]
+    return ", ".join(name for name in names if shutil.which(name) is None)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="One table of stream digests.")
+    parser.add_argument("--streams", type=int, default=1000, help="of each native build and instruction set")
+    parser.add_argument("--emulated", type=int, default=100, help="of each build under an emulator")
+    parser.add_argument("--only", nargs="+", choices=[way.name for way in WAYS])
+    args = parser.parse_args()
+    recorded = {
+        (int(first), int(count)): result
+        for first, count, result in (line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#"))
+    }
+    results: dict[int, set[str]] = {}
+    print(f"{'build':10} {'instruction sets':44} {'threads':8} {'streams':>7}  input     result", flush=True)
+    for way in WAYS:
+        if args.only and way.name not in args.only:
+            continue
+        if lacks := missing(way):
+            print(f"{way.name:10} not run: {lacks}", flush=True)
+            continue
+        count = args.emulated if way.emulator else args.streams
+        command = [*way.emulator, str(build(way)), "--streams", str(count), "--threads", "1,2"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            print(f"{way.name:10} failed with status {done.returncode}", flush=True)
+            results.setdefault(count, set()).add(f"failure of {way.name}")
+            continue
+        lines = done.stdout.splitlines()
+        _, isas, threads = lines[0].split(";")
+        _, _, put, result = lines[-1].split()
+        results.setdefault(count, set()).add(result)
+        print(f"{way.name:10} {isas.strip():44} {threads.removesuffix(' threads').strip():8} {count:7}  {put}  {result}", flush=True)
+    wrong = {n: found for n, found in results.items() if found != {recorded.get((0, n), next(iter(found)))}}
+    print(f"differences: {wrong or 'none'}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
