@@ -31,7 +31,7 @@ from jahp_fast.entropy.bits import SymbolBits
 from jahp_fast.errors import UsageError
 from jahp_fast.extras import require_torch
 from jahp_fast.image import Rows
-from jahp_fast.transforms_cpu import CpuTransforms, Floats, Ints, Tensors, in_blocks
+from jahp_fast.transforms_cpu import CpuTransforms, Floats, Ints, Tensors, in_blocks, run_by_rows
 from jahp_fast.transforms_ref import Layer, ReferenceNet
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Searcher:
     def gradient(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> Floats:
         """About half of the gradient of |x − x̂|² by y, (h, w, M)."""
         error = self._error(image, y, quality, threads)
-        return self.adjoint.run(error, threads) * self._transforms.gain("inv_gain", quality)  # type: ignore[no-any-return]
+        return run_by_rows(self.adjoint, error, threads) * self._transforms.gain("inv_gain", quality)
 
     def _error(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> Floats:
         """x̂ − x, on the grid of latents (16 h, 16 w, 3), zero outside of the image."""

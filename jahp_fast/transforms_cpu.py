@@ -28,8 +28,8 @@ Ints = NDArray[np.int32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 LATENT_ROWS = 4
 """Rows of latents that g_s takes, and g_a gives, at a time."""
-HYPER_ROWS = 64
-"""Rows of latents that h_a takes at a time."""
+ROWS_AT_ONCE = 64
+"""Rows that `run_by_rows` hands over: few enough that Ctrl-C is heard soon."""
 
 
 class NetStream(Protocol):
@@ -163,10 +163,8 @@ class CpuTransforms:
 
     def hyper_analysis(self, y: Floats, threads: int = 1) -> Floats:
         """y (h, w, M), as analysis gives it -> z (ceil(h/4), ceil(w/4), N), not rounded."""
-        stream = self._net("h_a").stream(*y.shape[:2])
         sizes = self._model.config.architecture == "bmshj2018-hyperprior"
-        parts = [stream.push(np.abs(rows) if sizes else rows, threads) for rows in in_blocks(y, HYPER_ROWS)]
-        return np.concatenate([*parts, stream.finish(threads)])
+        return run_by_rows(self._net("h_a"), np.abs(y) if sizes else y, threads)
 
     def synthesis(
         self, blocks: Iterable[Ints], height: int, width: int, quality: float, frac_bits: int, threads: int = 1
@@ -186,6 +184,13 @@ class CpuTransforms:
         rows = to_pixels(stream.finish(threads)[:left, :width])
         if len(rows):
             yield rows
+
+
+def run_by_rows(net: Net, x: Floats, threads: int = 1) -> Floats:
+    """net.run(x, threads), bit for bit, in several calls of the core instead of one."""
+    stream = net.stream(*x.shape[:2])
+    parts = [stream.push(rows, threads) for rows in in_blocks(x, ROWS_AT_ONCE)]
+    return np.concatenate([*parts, stream.finish(threads)])
 
 
 def to_pixels(x: Floats) -> Pixels:

@@ -12,7 +12,8 @@ from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.models import registry
 from jahp_fast.pipeline_cpu import BLOCK_ROWS
 from jahp_fast.transforms import Transforms
-from jahp_fast.transforms_cpu import CpuTransforms, in_blocks, layers_of, to_pixels
+from jahp_fast.transforms_cpu import CpuTransforms, in_blocks, layers_of, run_by_rows, to_pixels
+from jahp_fast.transforms_ref import ReferenceNet
 
 
 @pytest.fixture(scope="module", params=[*ARCHITECTURES, "shipped"])
@@ -164,3 +165,11 @@ def test_the_reference_refuses_what_it_cannot_do():
         stream.finish()
     with pytest.raises(UsageError, match="up to row 5; the input has 4 x 4"):
         stream.push(np.ones((2, 4, 3), np.float32))
+
+
+@pytest.mark.parametrize("height", [1, 63, 64, 65, 200])
+def test_a_net_by_rows_is_the_net(tiny_models, height):
+    layers = layers_of(ModelFile(tiny_models["tiny"]), "h_a")
+    x = np.random.default_rng(height).normal(0, 3, (height, 9, 12)).astype(np.float32)
+    for net in (_native.TransformNet(layers), ReferenceNet(layers)):
+        assert np.array_equal(run_by_rows(net, x, 2), net.run(x, 2))

@@ -88,6 +88,50 @@ TEST(a_damaged_payload_fails_at_the_latest_at_the_end) {
     CHECK_FAULT(usage, "lanes must be", LatentDecode(*coded.model, coded.payload, coded.layout, 1).rows(0));
 }
 
+TEST(a_poll_is_called_after_every_step_and_may_end_the_work) {
+    struct Ended {};
+    const Coded coded({}, 9, 20, 30);
+    int calls = 0, most = 1 << 30;
+    const Poll poll = [&] {
+        if (++calls == most) throw Ended();
+    };
+    const auto ended = [&](const auto& work) {
+        calls = 0;
+        try {
+            work();
+        } catch (const Ended&) {
+            return true;
+        }
+        return false;
+    };
+    for (const int threads : {1, 3}) {
+        const auto encode = [&] {
+            Latents latents = coded.latents;
+            StreamLayout layout{20, 30, 0, 3, 0};  // skipping, so that each step is a batch of its own
+            encode_latents(*coded.model, latents, layout, threads, nullptr, poll);
+        };
+        const auto decode = [&] {
+            Latents out;
+            decode_latents(*coded.model, coded.payload, coded.layout, threads, out, nullptr, [&](int rows) {
+                CHECK(rows >= 0 && rows <= 20);
+                poll();
+            });
+        };
+        const auto symbols = [&] { symbols_of(*coded.model, coded.latents, threads, poll); };
+        const auto wait = [&] { LatentDecode(*coded.model, coded.payload, coded.layout, threads).finish(nullptr, poll); };
+        most = 1 << 30;
+        CHECK(!ended(encode) && calls >= 30);
+        CHECK(!ended(decode) && calls >= 30);
+        CHECK(!ended(symbols) && calls >= 1);
+        CHECK(!ended(wait));
+        most = 2;
+        CHECK(ended(encode) && calls == 2);
+        CHECK(ended(decode) && calls == 2);
+        most = 1;
+        CHECK(ended(symbols) && calls == 1);
+    }
+}
+
 TEST(a_decode_may_be_given_up) {
     const Coded coded({}, 8, 40, 30);
     for (int i = 0; i < 20; ++i) {
