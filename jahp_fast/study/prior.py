@@ -55,9 +55,12 @@ def variants() -> list[Variant]:
 class LatentPrior(nn.Module):
     """The entropy model that a variant describes, for latents of M channels and hyper-latents of N."""
 
+    bf16: bool
+    """Train all layers but the last of the entropy parameters in bfloat16 autocast; likelihoods stay in float32."""
+
     def __init__(self, variant: Variant, N: int, M: int) -> None:
         super().__init__()
-        self.variant, self.M = variant, M
+        self.variant, self.M, self.bf16 = variant, M, False
         self.distribution = DISTRIBUTIONS[variant.distribution]
         self.conditional = bool(variant.context or variant.hyperprior)
         if not self.conditional:
@@ -90,14 +93,20 @@ class LatentPrior(nn.Module):
         y_hat = y + torch.rand_like(y) - 0.5 if noise else y.round()
         if not self.conditional:
             return _bits(self.factorised.likelihood(y_hat)), y.new_zeros(y.shape[0])
+        fast = torch.autocast(y.device.type, torch.bfloat16, enabled=self.bf16 and self.training)
         features, z_bits = [], y.new_zeros(y.shape[0])
         if self.variant.hyperprior:
-            z_hat, p_z = self.entropy_bottleneck(self.h_a(y))
-            features.append(self.h_s(z_hat))
+            with fast:
+                z = self.h_a(y)
+            z_hat, p_z = self.entropy_bottleneck(z.float())
             z_bits = _bits(p_z)
-        if self.variant.context:
-            features.append(self.context_prediction(y_hat))
-        values = self.entropy_parameters(torch.cat(features, 1))
+        with fast:
+            if self.variant.hyperprior:
+                features.append(self.h_s(z_hat))
+            if self.variant.context:
+                features.append(self.context_prediction(y_hat))
+            hidden = self.entropy_parameters[:4](torch.cat(features, 1))
+        values = self.entropy_parameters[4](hidden.float())
         p_y = self.distribution.likelihood(y_hat, values.unflatten(1, (self.distribution.values, self.M)))
         return _bits(p_y), z_bits
 

@@ -17,9 +17,9 @@ from jahp_fast.errors import UsageError
 from jahp_fast.models.priors import CompressionModel, rows_at
 from jahp_fast.study.latents import Cached
 from jahp_fast.study.prior import LatentPrior, Variant
+from jahp_fast.train.loop import cpu_has_bf16
 
-BATCH = 16
-JOINT_BATCH = 8
+BATCH = 8
 LR = 1e-3
 JOINT_LR = 1e-4
 CLIP_NORM = 1.0
@@ -100,6 +100,7 @@ def train_prior(variant: Variant, N: int, cached: Cached, seed: int, steps: int)
     """One entropy model on cached latents, from random weights."""
     torch.manual_seed(seed)
     prior = LatentPrior(variant, N, cached.train.shape[1]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    prior.bf16 = cpu_has_bf16()
     weights, quantiles = _split(prior)
     pick = torch.Generator().manual_seed(seed)
 
@@ -145,7 +146,7 @@ def train_jointly(
         return (x - x_hat).square().mean() * 255**2, (y_bits + z_bits).mean() / pixels, z_bits.mean() / pixels
 
     def losses() -> tuple[Tensor, Tensor]:
-        x = torch.stack([train[i] for i in torch.randint(len(train), (JOINT_BATCH,), generator=pick)]).float() / 255
+        x = torch.stack([train[i] for i in torch.randint(len(train), (BATCH,), generator=pick)]).float() / 255
         mse, bpp, _ = run(x, noise=True)
         return lambda_ * mse + bpp, _quantile_loss(prior)
 
