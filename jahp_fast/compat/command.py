@@ -25,7 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", nargs="+", metavar="DIR", help="photos to calibrate and measure on (default: synthetic pictures)")
     parser.add_argument("--calibrate", type=int, default=16, metavar="N", help="photos to calibrate on (default 16)")
     parser.add_argument("--measure", type=int, default=8, metavar="N", help="other photos to measure on (default 8)")
-    parser.add_argument("--transforms", choices=("float16", "float32"), default="float16", help="how g_a, h_a and g_s are stored")
+    parser.add_argument("--transforms", choices=("float16", "float32"), default="float32",
+                        help="how g_a, h_a and g_s are stored (default float32; float16 is half as large, and moves latents)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -73,7 +73,7 @@ class Converted:
     def form(self) -> Form:
         return form_of(self.model)
 
-    def save(self, out: str | os.PathLike[str], *, quality: float = 4.0, half: bool = True) -> bytes:
+    def save(self, out: str | os.PathLike[str], *, quality: float = 4.0, half: bool = False) -> bytes:
         """Writes a model file, with 16-bit activations, and returns its id."""
         return export_model(
             self.model, out, self.activations, form=self.form, activation_bits=ACTIVATION_BITS, prob_bits=PROB_BITS,
