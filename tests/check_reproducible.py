@@ -24,11 +24,11 @@ def output(*command: str) -> str:
     return subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
 
 
-def build(folder: Path, epoch: str, mask: int) -> Path:
-    """A wheel of the committed sources, built in that folder under that umask."""
+def build(folder: Path, commit: str, epoch: str, mask: int) -> Path:
+    """A wheel of a commit's sources, built in that folder under that umask."""
     source = folder / "sources"
     source.mkdir(parents=True)
-    archive = subprocess.run(["git", "archive", "HEAD"], check=True, cwd=ROOT, capture_output=True).stdout
+    archive = subprocess.run(["git", "archive", commit], check=True, cwd=ROOT, capture_output=True).stdout
     old = os.umask(mask)
     subprocess.run(["tar", "-x", "-m"], check=True, cwd=source, input=archive)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "-Ccmake.define.JAHP_CUDA=OFF",
@@ -44,9 +44,10 @@ def contents(wheel: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    epoch = output("git", "log", "-1", "--format=%ct").strip()
+    commit, epoch = output("git", "log", "-1", "--format=%H %ct").split()
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory(prefix="another-") as two:
-        wheels = build(Path(one) / "a", epoch, 0o022), build(Path(two) / "somewhere" / "else", epoch, 0o077)
+        places = ((Path(one) / "a", 0o022), (Path(two) / "somewhere" / "else", 0o077))
+        wheels = [build(folder, commit, epoch, mask) for folder, mask in places]
         if wheels[0].read_bytes() != wheels[1].read_bytes():
             first, second = map(contents, wheels)
             differing = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
