@@ -203,4 +203,4 @@ def pack_model(config: ModelConfig, tensors: Tensors, device: torch.device) -> P
 
 
 def _on(array: Array, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)  # a model file's arrays are read-only

@@ -36,6 +36,8 @@ STREAMS = {
 FREE_BYTES = (5, *range(16, 26))
 """Mode, sides and quality: what the header alone says."""
 TIMES_SLOWER = 10
+ALWAYS_ALLOWED = 0.02
+"""Seconds: good streams this small take a tenth of a millisecond, looking for a model that is not there takes two."""
 
 
 def with_transforms(model):
@@ -86,9 +88,10 @@ class Good:
 
     def check_time(self, data, seconds):
         """The best of three: another program may have had its turn during the first."""
-        again = min(seconds, *(self.decode(data)[1] for _ in range(2))) if seconds > TIMES_SLOWER * self.seconds else seconds
         pixels = max(1, np.prod(struct.unpack_from("<II", data, 16)) / (37 * 21)) if len(data) >= 44 else 1
-        assert again <= TIMES_SLOWER * self.seconds * pixels, f"{again:.4f} s, the good stream takes {self.seconds:.4f} s"
+        most = max(ALWAYS_ALLOWED, TIMES_SLOWER * self.seconds * pixels)
+        again = min(seconds, *(self.decode(data)[1] for _ in range(2))) if seconds > most else seconds
+        assert again <= most, f"{again:.4f} s, the good stream takes {self.seconds:.4f} s"
 
 
 @pytest.fixture(scope="module", params=STREAMS)

@@ -15,6 +15,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from jahp_fast.errors import UsageError
 from jahp_fast.evaluate.metrics import BDRate, bd_rate, ms_ssim_db
@@ -183,6 +184,9 @@ def compare(table: Sequence[Mean], anchor: str, tested: str, metric: str) -> BDR
         return str(error)
 
 
+_LEGEND_ROWS = 30
+
+
 def plot(table: Sequence[Mean], title: str, published: Sequence[Published] = ()) -> bytes | None:
     """A PNG of the mean metrics over bits a pixel, a line a codec, published ones dotted; None where matplotlib is not installed."""
     try:
@@ -190,21 +194,27 @@ def plot(table: Sequence[Mean], title: str, published: Sequence[Published] = ())
     except ImportError:
         return None
     shown = measured(table)
-    figure = Figure(figsize=(6 * len(shown), 5), layout="constrained")
-    most = max((row.bpp for row in table), default=1.0)
+    codecs = list(dict.fromkeys(m.codec for m in table))
+    names = codecs + list(dict.fromkeys(curve.name for curve in published))
+    columns = -(-len(names) // _LEGEND_ROWS)
+    figure = Figure(figsize=(6 * len(shown) + 2.6 * columns, 5), layout="constrained")
+    most = 1.25 * max((row.bpp for row in table if row.codec == codecs[0]), default=1.0)  # others' rates that ours never reach say nothing
+    lines: dict[str, Any] = {}
     for axes, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        for codec in dict.fromkeys(m.codec for m in table):
-            points = [(m.bpp, value_of(m, metric)) for m in table if m.codec == codec]
-            points = sorted(p for p in points if math.isfinite(p[1]))
-            axes.plot([p[0] for p in points], [p[1] for p in points], marker=".", label=codec)
-        for curve in published:
-            points = [p for p in curve.points if p[0] <= most]
-            if curve.metric == metric and points:
-                axes.plot([p[0] for p in points], [p[1] for p in points], linestyle=":", label=curve.name)
-        name, unit = METRICS[metric]
-        axes.set(xlabel="bits per pixel, whole file", ylabel=f"{name} of 8-bit RGB{f' ({unit})' if unit else ''}")
+        for i, name in enumerate(names):
+            if i < len(codecs):
+                style: dict[str, Any] = {"marker": "."}
+                points = [(m.bpp, value_of(m, metric)) for m in table if m.codec == name]
+            else:
+                style = {"linestyle": ":", "linewidth": 1}
+                points = [p for curve in published if (curve.name, curve.metric) == (name, metric) for p in curve.points]
+            points = sorted(p for p in points if math.isfinite(p[1]) and p[0] <= most)
+            if points:
+                lines[name] = axes.plot([p[0] for p in points], [p[1] for p in points], color=f"C{i}", **style)[0]
+        label, unit = METRICS[metric]
+        axes.set(xlabel="bits per pixel, whole file", ylabel=f"{label} of 8-bit RGB{f' ({unit})' if unit else ''}")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+    figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize="x-small", ncols=columns)
     figure.suptitle(title)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=120)
