@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -222,11 +223,18 @@ def test_images_that_are_bombs(tmp_path):
 # Signals
 
 
+def cpu_seconds(pid):
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_ctrl_c_of_the_command(folder):
     """One line, exit status 1, and the older file as it was."""
-    Image.fromarray(np.tile(photo(), (4, 4, 1))).save(folder / "large.bmp")
+    Image.fromarray(np.tile(photo(), (8, 8, 1))).save(folder / "large.bmp")
     process = subprocess.Popen([*JAHP, "encode", "large.bmp", "out.jahp"], cwd=folder, stderr=subprocess.PIPE, text=True)
-    time.sleep(0.7)
+    while process.poll() is None and cpu_seconds(process.pid) < 1.0:  # its start takes a third of that, the whole picture several times
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (1, "jahp: interrupted\n")
