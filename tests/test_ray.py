@@ -31,6 +31,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: make ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
 
 PATIENCE_S = 60
+APPEARS_S = 5
 PICTURES = 16
 SIDE = 48
 
@@ -110,13 +111,15 @@ def reader_of(pipe):
         end = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
         return None
-    for held in Path("/proc").glob("[0-9]*/fd/*"):
-        process = int(held.parts[2])
-        try:
-            if process != os.getpid() and os.readlink(held) == str(pipe):
-                return process, end
-        except OSError:
-            continue
+    deadline = time.monotonic() + APPEARS_S  # the reader's descriptor is there a little after its call has been let through
+    while time.monotonic() < deadline:
+        for held in Path("/proc").glob("[0-9]*/fd/*"):
+            process = int(held.parts[2])
+            try:
+                if process != os.getpid() and os.readlink(held) == str(pipe):
+                    return process, end
+            except OSError:
+                continue
     os.close(end)  # it has just gone
     return None
 
