@@ -232,7 +232,9 @@ def cpu_seconds(pid):
 def test_ctrl_c_of_the_command(folder):
     """One line, exit status 1, and the older file as it was."""
     Image.fromarray(np.tile(photo(), (8, 8, 1))).save(folder / "large.bmp")
-    process = subprocess.Popen([*JAHP, "encode", "large.bmp", "out.jahp"], cwd=folder, stderr=subprocess.PIPE, text=True)
+    heeding = ["env", "--default-signal=INT"]  # what a shell runs in the background ignores the signal, and so do its children
+    command = [*heeding, *JAHP, "encode", "large.bmp", "out.jahp"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and cpu_seconds(process.pid) < 1.0:  # its start takes a third of that, the whole picture several times
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

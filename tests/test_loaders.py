@@ -59,7 +59,7 @@ def threads_more(process):
     before = len(os.listdir("/proc/self/task"))
     two = jahp_fast.Codec(threads=2)
     assert any(threads_while(lambda: two.decode(coded)) > before for _ in range(50)), "an extra thread is not seen"
-    return threads_while(lambda: codec_for(PLAIN).decode(coded)) - before
+    return min(threads_while(lambda: codec_for(PLAIN).decode(coded)) for _ in range(5)) - before  # the other's thread may linger in /proc
 
 
 def describe(image):
