@@ -3,9 +3,9 @@
 
     pytest benchmarks/bench_transforms.py --benchmark-only --benchmark-columns=median,min,iqr,rounds --benchmark-group-by=group
 
-Random weights of the published width (192/192) and the shipped one (64/192). `extra_info` (--benchmark-json) holds products a
-second, all 25 of a 5x5 filter counted, though the native engine does fewer, and their share of what float products reach on registers
-alone in the same process. With --benchmark-disable all images are tiny.
+Random weights of the published width (192/192), and the shipped model (64/192) on a photo. `extra_info` (--benchmark-json) holds
+products a second, all 25 of a 5x5 filter counted, though the native engine does fewer, and their share of what float products reach on
+registers alone in the same process. With --benchmark-disable all images are tiny, and all weights random.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support import photo
 from torch import nn
 from torch_layers import as_layers, random_net
 
-from jahp_fast import _native
+from jahp_fast import _native, library
+from jahp_fast.train.checkpoint import load as load_checkpoint
 
 ISAS = _native.isa_names()
 BF16 = ["bf16"] if _native.has_bf16() else []
@@ -47,11 +49,20 @@ def macs(name: str, N: int, M: int, height: int, width: int) -> int:
 
 @cache
 def load(name: str, N: int, M: int, height: int, width: int) -> tuple[nn.Sequential, Floats]:
+    """A net, and what it reads: a photo, or latents."""
+    image = photo()[:height, :width].astype(np.float32) / 255
+    if (N, M) == (64, 192):
+        model = load_checkpoint(library.by_name("mbt2018").path).average
+        if name == "g_a":
+            return model.g_a, image
+        with torch.inference_mode():
+            y = model.analysis(torch.from_numpy(image).permute(2, 0, 1)[None], model.gain[3])[0].round()
+            scaled = y * model.inv_gain[3].exp()[:, None, None]
+        return model.g_s, np.ascontiguousarray(scaled.permute(1, 2, 0).numpy())
     net = random_net(name, "mbt2018", N, M)
-    random = np.random.default_rng(0)
     if name == "g_a":
-        return net, random.random((height, width, 3), np.float32)
-    return net, random.normal(0, 2, (height // 16, width // 16, M)).round().astype(np.float32)
+        return net, image
+    return net, np.random.default_rng(0).normal(0, 2, (height // 16, width // 16, M)).round().astype(np.float32)
 
 
 def torchs(net: nn.Sequential, x: Floats, threads: int) -> Callable[[], Floats]:

@@ -243,8 +243,8 @@ def _standard_output() -> Iterator[None]:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except OSError as e:
-        if e.filename is not None:
-            raise JahpError(f"{e.filename}: {e.strerror}") from None
+        if e.filename is not None or sys.stdout is None:  # then it was not standard output
+            raise JahpError(str(e)) from None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter fails to flush once more at its end
         raise JahpError(f"cannot write standard output: {e.strerror}") from None
 

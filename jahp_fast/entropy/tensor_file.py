@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import weakref
 from math import prod
 from pathlib import Path
@@ -46,6 +47,7 @@ class TensorFile:
             self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except (OSError, ValueError) as e:  # ValueError: a name with a zero in it
             raise ModelError(f"cannot read the model file {path}: {getattr(e, 'strerror', None) or e}") from None
+        self._lock = threading.Lock()
         self._close = weakref.finalize(self, os.close, self._fd)
         try:
             self._size = os.fstat(self._fd).st_size
@@ -66,12 +68,19 @@ class TensorFile:
         parts = []
         while count:
             try:
-                parts.append(os.pread(self._fd, count, at))
+                parts.append(self._pread(count, at))
             except OSError as e:
                 raise ModelError(f"cannot read the model file {self._path}: {e.strerror}") from None
             self._require(bool(parts[-1]), "it ends early")
             at, count = at + len(parts[-1]), count - len(parts[-1])
         return b"".join(parts)
+
+    def _pread(self, count: int, at: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._fd, count, at)
+        with self._lock:  # Windows: threads share the file's position; there is no fork
+            os.lseek(self._fd, at, os.SEEK_SET)
+            return os.read(self._fd, count)
 
     def _parse(self, text: bytes) -> None:
         def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
