@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model files: identity, verification, and every kind of damage ends in a ModelError."""
 
+import copy
+import gc
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -36,6 +39,23 @@ def load_all(path):
     file = ModelFile(path)
     for backend in BACKENDS:
         backend(file)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda file: pickle.loads(pickle.dumps(file))], ids=["copy", "pickle"])
+def test_a_copy_holds_the_entropy_path_and_no_open_file(good, copied):
+    file = ModelFile(SHIPPED)
+    floats = file.floats
+    twin = copied(file)
+    assert (twin.id, twin.config) == (file.id, file.config)
+    assert all(np.array_equal(twin.entropy[name], array) for name, array in file.entropy.items())
+    with pytest.raises(ModelError, match=r"this copy of it holds the entropy path alone, not float\.g_a\.0\.bias"):
+        twin.read_floats("g_a.0.bias")
+    with pytest.raises(ModelError, match="entropy path alone"):
+        twin.verify()
+    del twin
+    gc.collect()
+    file.verify()  # its file is still open
+    assert file.floats is floats
 
 
 def test_reading_where_there_is_no_pread(good, monkeypatch):

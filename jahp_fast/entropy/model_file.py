@@ -158,7 +158,8 @@ def read_id(path: str | os.PathLike[str]) -> bytes:
 class ModelFile:
     """An exported model. The config and the `entropy.*` tensors are read and verified at once, float tensors when asked for.
 
-    The file stays open: it may be replaced or removed meanwhile.
+    The file stays open: it may be replaced or removed meanwhile. A copy or pickle of this object holds the config and the entropy path
+    alone, since an open file belongs to one process; whatever needs another tensor of it raises ModelError.
 
     Attributes:
         path: where it came from.
@@ -173,7 +174,7 @@ class ModelFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._file = TensorFile(path)
+        self._file: TensorFile | None = TensorFile(path)
         self.names, metadata = self._file.names, self._file.metadata
         if metadata.get("jahp") != str(FORMAT_VERSION):
             raise ModelError(f"{self.path}: is a safetensors file, but not an exported jahp model of version {FORMAT_VERSION}")
@@ -189,7 +190,12 @@ class ModelFile:
         self.config = ModelConfig.from_json(config.tobytes())
         self.entropy = {name.removeprefix("entropy."): array for name, array in tensors.items()}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "floats"} | {"_file": None}
+
     def _read(self, name: str) -> Array:
+        if self._file is None:
+            raise ModelError(f"{self.path}: this copy of it holds the entropy path alone, not {name}")
         array = self._file.read(name)
         if array.dtype.name not in _DTYPES or tensor_line(name, array) != self._lines[name]:
             raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
