@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Efforts 2 and 3: y and z of one image by descent along the gradient of its own rate and distortion, in torch.
 
-The nets are the model's own: g_s, and the entropy nets with their integers turned back into floats. Rounding is annealed: symbols
-go through a soft rounding that hardens from step to step (Agustsson and Theis, "Universally quantized neural compression", NeurIPS
-2020; the idea of annealing it for one image: Yang, Bamler and Mandt, "Improving inference for neural image compression", NeurIPS 2020).
-No random numbers: the same image gives the same symbols on one machine.
+The nets are the model's own: g_s, and the entropy nets with their integers turned back into floats. Symbols are rounded by stochastic
+Gumbel annealing (Yang, Bamler and Mandt, "Improving inference for neural image compression", NeurIPS 2020, section 3.2): up or down at
+random, the nearer the likelier, through a relaxation that hardens from step to step. The random numbers are the same each time: one image
+gives the same symbols on one machine.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jahp_fast import _native
 from jahp_fast.entropy.export import dequantise
 from jahp_fast.models import registry
 from jahp_fast.models.layers import gaussian_likelihood
@@ -28,23 +29,26 @@ if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
 
 Ints = NDArray[np.int32]
-SCHEDULES = {2: ((12, 0.15),), 3: ((12, 0.15), (12, 0.25), (24, 0.12), (24, 0.25))}
-"""By effort, descents to choose among by their real cost: steps, and the rate of learning of Adam in quantisation steps, which falls to
-zero along a cosine. More steps of one descent did not help on the few crops they were tried on; why is not known."""
-SOFT, HARD = 6.0, 30.0
-"""Sharpness of the soft rounding at the first and the last step; 0 is none."""
+SCHEDULES = {2: (12, 0.015), 3: (50, 0.01)}
+"""By effort: steps of Adam, and its rate of learning in quantisation steps."""
+TEMPERATURES = 0.5, 0.05
+"""Of the relaxation, at the first and the last step."""
 
 
 @lru_cache(maxsize=2)
 def _net(model: ModelFile) -> Any:
     net = registry.from_state_dict(dequantise(model.path)[1]).eval()
+    net.bf16 = _native.has_bf16()
     return net.requires_grad_(False)
 
 
-def soft_round(x: Tensor, sharpness: float) -> Tensor:
-    """Towards the nearest integer, the more the sharper; integers and halves stay where they are."""
-    middle = x.detach().floor() + 0.5
-    return middle + ((x - middle) * sharpness).tanh() / (2 * float(np.tanh(sharpness / 2)))
+def annealed_round(x: Tensor, temperature: float, random: torch.Generator) -> Tensor:
+    """x between the integers around it, at random: the colder, the nearer to one of them, and that more surely the nearest."""
+    below = x.detach().floor()
+    fraction = (x - below).clamp(1e-5, 1 - 1e-5)
+    odds = ((1 - fraction).atanh().neg() + fraction.atanh()) / temperature
+    noise = torch.rand(x.shape, generator=random).clamp(1e-6, 1 - 1e-6).logit()
+    return below + ((odds + noise) / temperature).sigmoid()
 
 
 def bits(net: Any, y: Tensor, z: Tensor | None) -> Tensor:
@@ -62,7 +66,7 @@ def bits(net: Any, y: Tensor, z: Tensor | None) -> Tensor:
 def refined(
     model: ModelFile, image: NDArray[np.uint8], latents: tuple[Any, Any], quality: float, schedule: tuple[int, float], rate: float
 ) -> tuple[Ints, Ints]:
-    """z (hz, wz, N) and y (h, w, M) after one of SCHEDULES, rounded.
+    """z (hz, wz, N) and y (h, w, M) after a schedule of SCHEDULES, rounded.
 
     Args:
         image: (H, W, 3).
@@ -78,18 +82,18 @@ def refined(
     row = quality - model.config.qualities[0] + 1 if len(model.config.qualities) > 1 else 1.0
     gain = log_gain_at(net.inv_gain, row)
     weight = trade_off(model, quality) * 255**2 / 3
-    steps, top = schedule
-    optimizer = torch.optim.Adam(parts, lr=top)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    steps, lr = schedule
+    optimizer = torch.optim.Adam(parts, lr=lr)
+    random = torch.Generator().manual_seed(0)
+    first, last = TEMPERATURES
     for step in range(steps):
-        sharpness = SOFT * (HARD / SOFT) ** (step / max(1, steps - 1))
-        soft = [soft_round(t, sharpness) for t in parts]
+        temperature = first * (last / first) ** (step / max(1, steps - 1))
+        soft = [annealed_round(t, temperature, random) for t in parts]
         decoded = net.synthesis(soft[0], gain)[:, :, :height, :width]
         cost = weight * F.mse_loss(decoded, x, reduction="sum") + rate * bits(net, soft[0], soft[1] if z0 is not None else None)
         optimizer.zero_grad()
         cost.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        decay.step()
     rounded = [t.detach()[0].round().permute(1, 2, 0).contiguous().numpy().astype(np.int32) for t in parts]
     return (rounded[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), rounded[0]
 

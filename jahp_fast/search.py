@@ -95,7 +95,7 @@ def improved(
     if effort > 1:
         from jahp_fast.refine import SCHEDULES, refined
 
-        candidates += [refined(path.file, image, latents, quality, schedule, rate) for schedule in SCHEDULES[effort]]
+        candidates.append(refined(path.file, image, latents, quality, SCHEDULES[effort], rate))
     stepped = [(z, searcher.stepped(image, (z, y), quality, rate, threads)) for z, y in candidates]
     if len(stepped) == 1:
         return stepped[0]
