@@ -37,7 +37,8 @@ TEMPERATURES = 0.5, 0.05
 
 @lru_cache(maxsize=2)
 def _net(model: ModelFile) -> Any:
-    net = registry.from_state_dict(dequantise(model.path)[1]).eval()
+    net: Any = registry.from_state_dict(dequantise(model.path)[1]).eval()
+    net = net.to(memory_format=torch.channels_last)
     net.bf16 = _native.has_bf16()
     return net.requires_grad_(False)
 
