@@ -64,7 +64,7 @@ clang: $(VENV)/.base
 # Each fuzz target for SECONDS under libFuzzer with the address and undefined-behaviour sanitizers; needs clang and libclang-rt-dev.
 # What it finds is left in build/fuzz, new inputs in build/fuzz/corpus.
 SECONDS ?= 60
-FUZZ := range_decoder context_decoder entropy_model encoder transform_net
+FUZZ := range_decoder context_decoder whole_decoder entropy_model encoder transform_net
 fuzz: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset fuzz
 	$(BIN)/ninja -C build/fuzz $(addprefix fuzz_,$(FUZZ))
