@@ -9,7 +9,7 @@ INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.J
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
 .PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check docs clean \
-  fuzz fuzz-python lock sbom audit reproducible
+  fuzz fuzz-python fuzz-container msan asan-python valgrind digests s390x lock sbom audit reproducible
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -43,6 +43,35 @@ cpp-test: $(VENV)/.base
 # The same under the address and undefined-behaviour sanitizers.
 sanitize: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize
+
+# The same under the memory sanitizer, which clang alone has.
+msan: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset msan
+
+# The extension under the address and undefined-behaviour sanitizers, in an environment of its own that reads what is in .venv.
+ASAN := .venv-asan
+ASAN_TESTS := tests/test_codec.py tests/test_container.py tests/test_damage.py tests/test_range_coder.py tests/test_integer_net.py \
+  tests/test_transforms_cpu.py tests/test_hostile_models.py tests/test_golden.py
+asan-python: $(ASAN)/.built
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0:malloc_context_size=5 $(ASAN)/bin/python -m pytest -q -m "not slow and not gpu" $(ASAN_TESTS)
+
+# Whole runs of `jahp` under Valgrind; only what passes through the extension counts.
+valgrind: $(VENV)/.test
+	$(BIN)/python tests/check_valgrind.py
+
+# One table of what the same numbered streams give, built in nine ways, two of them for other architectures under an emulator.
+digests: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python csrc/tests/digest_table.py --streams 1000 --emulated 100
+
+# The C++ tests of the entropy path on a big-endian machine, under an emulator: needs g++-s390x-linux-gnu and qemu-user.
+S390X_TESTS := cdf context_decoder context_input crc32c dot integer_net latent_decode range_coder range_decode requantise symbol_checksum \
+  symbol_rows wavefront
+s390x: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset s390x
+	$(BIN)/ninja -C build/s390x $(addprefix test_,$(S390X_TESTS)) fuzz_range_decoder
+	for t in $(S390X_TESTS); do qemu-s390x -cpu max build/s390x/csrc/tests/test_$$t || exit 1; done
+	qemu-s390x -cpu max build/s390x/csrc/fuzz/fuzz_range_decoder --replay csrc/fuzz/corpus/range_decoder
 
 # The NEON kernels under an emulator, and the core built by clang, on numbered random streams. They need the packages
 # g++-aarch64-linux-gnu and qemu-user, and clang.
@@ -102,11 +131,15 @@ docs: $(VENV)-docs/.made
 	@echo "build/docs/index.html"
 
 clean:
-	rm -rf build dist $(VENV) $(VENV)-docs $(RAY) $(SUPPLY) demo
+	rm -rf build dist $(VENV) $(VENV)-docs $(RAY) $(ASAN) $(SUPPLY) demo
 
 # Random bytes, fields, models and configs into everything that Python takes in: minutes, others each time.
 fuzz-python: $(VENV)/.test
 	$(BIN)/python -m pytest -q tests/test_fuzz.py --hypothesis-profile=long
+
+# Two million mutated files into the parser of the container, against the decoder that was written from the page alone.
+fuzz-container: $(VENV)/.test
+	$(BIN)/python tests/fuzz_container.py
 
 # The same wheel twice, from two folders.
 reproducible: $(VENV)/.base
@@ -149,6 +182,15 @@ $(VENV)/.test: $(VENV)/.built requirements-dev.txt requirements-dev.lock
 	$(BIN)/pip install -q "$(TORCH)"
 	$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install -q -r requirements-dev.txt
+	touch $@
+
+# Its own build of the package comes before that of .venv.
+$(ASAN)/.built: $(VENV)/.test $(SOURCES)
+	$(PYTHON) -m venv $(ASAN)
+	$(BIN)/python -c "import sys; print(*(p for p in sys.path if p.endswith('site-packages')), sep='\n')" > \
+	  $$($(ASAN)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/beside.pth
+	PATH=$(CURDIR)/$(BIN):$$PATH $(ASAN)/bin/pip install -q --no-build-isolation --no-deps -Cbuild-dir=build/asan-python -Ccmake.define.JAHP_CUDA=OFF \
+	  -Ccmake.define.JAHP_WERROR=ON "-Ccmake.define.CMAKE_CXX_FLAGS=-g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" -e .
 	touch $@
 
 $(RAY)/.made: $(VENV)/.test
