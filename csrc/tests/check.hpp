@@ -11,7 +11,21 @@
 
 #include "core/error.hpp"
 
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#include <sanitizer/msan_interface.h>
+#define JAHP_MSAN
+#endif
+#endif
+
 namespace jahp::test {
+
+inline const char* message_of(const std::exception& e) {
+#ifdef JAHP_MSAN
+    __msan_unpoison_string(e.what());  // its end is written by libstdc++, which the memory sanitizer does not see
+#endif
+    return e.what();
+}
 
 struct Case {
     const char* name;
@@ -39,8 +53,8 @@ void check_fault(Fault fault, const char* message, const F& run, const char* tex
     try {
         run();
     } catch (const Error& e) {
-        if (e.fault() == fault && std::string(e.what()).find(message) != std::string::npos) return;
-        return fail(file, line, std::string(text) + " threw: " + e.what());
+        if (e.fault() == fault && std::string(message_of(e)).find(message) != std::string::npos) return;
+        return fail(file, line, std::string(text) + " threw: " + message_of(e));
     }
     fail(file, line, std::string(text) + " threw nothing");
 }
