@@ -202,9 +202,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz_require(by_rows.seen == one.y, "rows have changed after they were final");
     const std::uint32_t checksum = symbol_checksum(one.z, one.y);
     fuzz_require(checksum == scalar_checksum(one), "kernels disagree on the checksum");
-    at_once.take_until(layout.height, two);
-    fuzz_require(by_rows.out.size() == at_once.out.size() && std::memcmp(by_rows.out.data(), at_once.out.data(), 4 * by_rows.out.size()) == 0,
-                 "the rows' order changes a bit of g_s");
-    fuzz_require(!whole || encode_latents(*kit.best, two, layout, 1) == payload, "an accepted payload is not what the encoder writes");
+    if (whole) {
+        at_once.take_until(layout.height, two);
+        fuzz_require(by_rows.out.size() == at_once.out.size() && std::memcmp(by_rows.out.data(), at_once.out.data(), 4 * by_rows.out.size()) == 0,
+                     "the rows' order changes a bit of g_s");
+        fuzz_require(encode_latents(*kit.best, two, layout, 1) == payload, "an accepted payload is not what the encoder writes");
+    }
     return outcomes.count(checksum == number(input, kChecksum) ? 3 : 2);
 }
