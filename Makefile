@@ -44,7 +44,7 @@ cpp-test: $(VENV)/.base
 sanitize: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize
 
-# The same under the memory sanitizer, which clang alone has.
+# The same under the memory sanitizer, which clang alone has. Templates of libstdc++ are compiled along, so that it sees inside.
 msan: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset msan
 
@@ -146,7 +146,7 @@ reproducible: $(VENV)/.base
 	$(BIN)/python tests/check_reproducible.py
 
 # What the package is made of and runs on: hashes of its pins, a list of them for other tools, and what is known against them (which
-# asks the package index). Hashes are kept of what goes into the wheel or runs beside it, and of the test runner. The rest of
+# asks the package index, and fails if that cannot say). Hashes are kept of what goes into the wheel or runs beside it, and of the test runner. The rest of
 # requirements-dev.txt goes with the torch wheel that TORCH names, or differs from machine to machine, and nothing of it is shipped.
 SUPPLY := .venv-supply
 COMPILE := $(SUPPLY)/bin/pip-compile -q --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-annotate --strip-extras --no-header
@@ -160,7 +160,7 @@ sbom: $(SUPPLY)/.made
 	  -o dist/jahp_fast.cdx.json
 
 audit: $(SUPPLY)/.made
-	$(SUPPLY)/bin/pip-audit --disable-pip --require-hashes -r requirements.lock -r requirements-dev.lock
+	$(SUPPLY)/bin/pip-audit --disable-pip --require-hashes --strict -r requirements.lock -r requirements-dev.lock
 
 $(SUPPLY)/.made: Makefile
 	$(PYTHON) -m venv $(SUPPLY)
