@@ -32,6 +32,7 @@ check-all: $(VENV)/.test lint cpp-test
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize-all
 	$(BIN)/python -m pytest -q -m "not gpu" --benchmark-disable
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
+	$(MAKE) msan asan-python valgrind s390x digests
 	$(MAKE) arm clang STREAMS=200
 	build/test/csrc/tests/stream_digest --streams 1000 --threads 1,2,3,4,5,6,7,8 --golden csrc/tests/stream_digest.golden
 	$(BIN)/python tests/check_packages.py
@@ -60,7 +61,8 @@ asan-python: $(ASAN)/.built
 valgrind: $(VENV)/.test
 	$(BIN)/python tests/check_valgrind.py
 
-# One table of what the same numbered streams give, built in nine ways, two of them for other architectures under an emulator.
+# One table of what the same numbered streams give, built in nine ways, two of them for other architectures under an emulator. A way
+# whose compiler is not installed is named as not run.
 digests: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python csrc/tests/digest_table.py --streams 1000 --emulated 100
 
