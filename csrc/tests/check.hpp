@@ -21,10 +21,12 @@
 namespace jahp::test {
 
 inline const char* message_of(const std::exception& e) {
+    const char* message = e.what();
 #ifdef JAHP_MSAN
-    __msan_unpoison_string(e.what());  // its end is written by libstdc++, which the memory sanitizer does not see
+    __msan_unpoison(&message, sizeof message);  // it and its end are written by libstdc++, which the memory sanitizer does not see
+    __msan_unpoison_string(message);
 #endif
-    return e.what();
+    return message;
 }
 
 struct Case {
