@@ -4,7 +4,8 @@
     python tests/check_valgrind.py
 
 Needs the program valgrind; minutes. The interpreter and its other extensions have reports of their own; those with a frame of this
-package's extension are printed and make the exit status 1. Valgrind knows no AVX-512, so that AVX2 kernels run.
+package's extension are printed and make the exit status 1. What is never freed (names of an interpreter's modules) is no error
+here. Valgrind knows no AVX-512, so that AVX2 kernels run.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def jahp(*arguments: str | Path) -> list[str | Path]:
 
 
 def ours(report: Path) -> tuple[int, list[str]]:
-    """The number of errors in a report, and those that pass through the extension, a frame a line."""
-    errors = ET.parse(report).getroot().findall("error")
+    """The number of errors in a report but leaks, and those that pass through the extension, a frame a line."""
+    errors = [e for e in ET.parse(report).getroot().findall("error") if not e.findtext("kind", "").startswith("Leak_")]
     found = []
     for error in errors:
         frames = [f"{frame.findtext('fn', '?')} in {frame.findtext('obj', '?')}" for frame in error.iter("frame")]
