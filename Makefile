@@ -9,7 +9,7 @@ INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.J
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
 .PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check docs clean \
-  fuzz fuzz-python lock sbom audit reproducible
+  fuzz fuzz-python fuzz-container msan asan-python valgrind digests s390x lock sbom audit reproducible
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -32,6 +32,7 @@ check-all: $(VENV)/.test lint cpp-test
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize-all
 	$(BIN)/python -m pytest -q -m "not gpu" --benchmark-disable
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
+	$(MAKE) msan asan-python valgrind s390x digests
 	$(MAKE) arm clang STREAMS=200
 	build/test/csrc/tests/stream_digest --streams 1000 --threads 1,2,3,4,5,6,7,8 --golden csrc/tests/stream_digest.golden
 	$(BIN)/python tests/check_packages.py
@@ -43,6 +44,36 @@ cpp-test: $(VENV)/.base
 # The same under the address and undefined-behaviour sanitizers.
 sanitize: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize
+
+# The same under the memory sanitizer, which clang alone has. Templates of libstdc++ are compiled along, so that it sees inside.
+msan: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset msan
+
+# The extension under the address and undefined-behaviour sanitizers, in an environment of its own that reads what is in .venv.
+ASAN := .venv-asan
+ASAN_TESTS := tests/test_codec.py tests/test_container.py tests/test_damage.py tests/test_range_coder.py tests/test_integer_net.py \
+  tests/test_transforms_cpu.py tests/test_hostile_models.py tests/test_golden.py
+asan-python: $(ASAN)/.built
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0:malloc_context_size=5 $(ASAN)/bin/python -m pytest -q -m "not slow and not gpu" $(ASAN_TESTS)
+
+# Whole runs of `jahp` under Valgrind; only what passes through the extension counts.
+valgrind: $(VENV)/.test
+	$(BIN)/python tests/check_valgrind.py
+
+# One table of what the same numbered streams give, built in nine ways, two of them for other architectures under an emulator. A way
+# whose compiler is not installed is named as not run.
+digests: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python csrc/tests/digest_table.py --streams 1000 --emulated 100
+
+# The C++ tests of the entropy path on a big-endian machine, under an emulator: needs g++-s390x-linux-gnu and qemu-user.
+S390X_TESTS := cdf context_decoder context_input crc32c dot integer_net latent_decode range_coder range_decode requantise symbol_checksum \
+  symbol_rows wavefront
+s390x: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset s390x
+	$(BIN)/ninja -C build/s390x $(addprefix test_,$(S390X_TESTS)) fuzz_range_decoder
+	for t in $(S390X_TESTS); do qemu-s390x -cpu max build/s390x/csrc/tests/test_$$t || exit 1; done
+	qemu-s390x -cpu max build/s390x/csrc/fuzz/fuzz_range_decoder --replay csrc/fuzz/corpus/range_decoder
 
 # The NEON kernels under an emulator, and the core built by clang, on numbered random streams. They need the packages
 # g++-aarch64-linux-gnu and qemu-user, and clang.
@@ -64,7 +95,7 @@ clang: $(VENV)/.base
 # Each fuzz target for SECONDS under libFuzzer with the address and undefined-behaviour sanitizers; needs clang and libclang-rt-dev.
 # What it finds is left in build/fuzz, new inputs in build/fuzz/corpus.
 SECONDS ?= 60
-FUZZ := range_decoder context_decoder entropy_model encoder transform_net
+FUZZ := range_decoder context_decoder whole_decoder entropy_model encoder transform_net
 fuzz: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset fuzz
 	$(BIN)/ninja -C build/fuzz $(addprefix fuzz_,$(FUZZ))
@@ -102,18 +133,22 @@ docs: $(VENV)-docs/.made
 	@echo "build/docs/index.html"
 
 clean:
-	rm -rf build dist $(VENV) $(VENV)-docs $(RAY) $(SUPPLY) demo
+	rm -rf build dist $(VENV) $(VENV)-docs $(RAY) $(ASAN) $(SUPPLY) demo
 
 # Random bytes, fields, models and configs into everything that Python takes in: minutes, others each time.
 fuzz-python: $(VENV)/.test
 	$(BIN)/python -m pytest -q tests/test_fuzz.py --hypothesis-profile=long
+
+# Two million mutated files into the parser of the container, against the decoder that was written from the page alone.
+fuzz-container: $(VENV)/.test
+	$(BIN)/python tests/fuzz_container.py
 
 # The same wheel twice, from two folders.
 reproducible: $(VENV)/.base
 	$(BIN)/python tests/check_reproducible.py
 
 # What the package is made of and runs on: hashes of its pins, a list of them for other tools, and what is known against them (which
-# asks the package index). Hashes are kept of what goes into the wheel or runs beside it, and of the test runner. The rest of
+# asks the package index, and fails if that cannot say). Hashes are kept of what goes into the wheel or runs beside it, and of the test runner. The rest of
 # requirements-dev.txt goes with the torch wheel that TORCH names, or differs from machine to machine, and nothing of it is shipped.
 SUPPLY := .venv-supply
 COMPILE := $(SUPPLY)/bin/pip-compile -q --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-annotate --strip-extras --no-header
@@ -127,7 +162,7 @@ sbom: $(SUPPLY)/.made
 	  -o dist/jahp_fast.cdx.json
 
 audit: $(SUPPLY)/.made
-	$(SUPPLY)/bin/pip-audit --disable-pip --require-hashes -r requirements.lock -r requirements-dev.lock
+	$(SUPPLY)/bin/pip-audit --disable-pip --require-hashes --strict -r requirements.lock -r requirements-dev.lock
 
 $(SUPPLY)/.made: Makefile
 	$(PYTHON) -m venv $(SUPPLY)
@@ -149,6 +184,15 @@ $(VENV)/.test: $(VENV)/.built requirements-dev.txt requirements-dev.lock
 	$(BIN)/pip install -q "$(TORCH)"
 	$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install -q -r requirements-dev.txt
+	touch $@
+
+# Its own build of the package comes before that of .venv.
+$(ASAN)/.built: $(VENV)/.test $(SOURCES)
+	$(PYTHON) -m venv $(ASAN)
+	$(BIN)/python -c "import sys; print(*(p for p in sys.path if p.endswith('site-packages')), sep='\n')" > \
+	  $$($(ASAN)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/beside.pth
+	PATH=$(CURDIR)/$(BIN):$$PATH $(ASAN)/bin/pip install -q --no-build-isolation --no-deps -Cbuild-dir=build/asan-python -Ccmake.define.JAHP_CUDA=OFF \
+	  -Ccmake.define.JAHP_WERROR=ON "-Ccmake.define.CMAKE_CXX_FLAGS=-g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" -e .
 	touch $@
 
 $(RAY)/.made: $(VENV)/.test

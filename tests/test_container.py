@@ -5,6 +5,7 @@ import struct
 from dataclasses import replace
 
 import pytest
+from fuzz_container import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import with_crc
@@ -196,3 +197,15 @@ def test_info_tells_what_the_header_says():
     assert (said.model, said.lanes, said.skip, said.payload_bytes) == (b"model id".hex(), 8, 3, 13)
     assert said.bytes == len(pack(GOOD))
     assert said.chunks == {"iccp": 7, "ALPH": 6}
+
+
+def test_mutated_files():
+    """A slice of tests/fuzz_container.py; every refusal of the parser, and of alpha, is reached."""
+    outcomes = run(20_000)
+    for ending, least in {
+        "accepted": 3000, "not a .jahp": 300, "file of": 50, "version": 100, "file has": 300, "CRC": 100, "image mode": 100,
+        "#^# lanes": 100, "a reserved": 100, "quality code": 100, "image of": 100, "# x # pixels are too many": 50,
+        "# x # pixels are more": 1, "a chunk header": 100, "chunk type": 300, "chunk # claims": 100, "chunk # stands twice": 30,
+        "critical chunk": 100, "alpha is compressed by": 20, "alpha is damaged": 20, "alpha does not have": 5,
+    }.items():  # fmt: skip
+        assert sum(n for ended, n in outcomes.items() if ended.startswith(ending)) >= least, (ending, outcomes)

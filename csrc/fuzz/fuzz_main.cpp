@@ -12,6 +12,7 @@
 #include <iterator>
 #include <random>
 #include <string>
+#include <utility>
 
 #include "fuzz/fuzz.hpp"
 
@@ -53,7 +54,11 @@ Bytes mutated(std::uint32_t number) {
             }
         }
     }
+#ifdef JAHP_FUZZ_REPAIRS
+    return fuzz_repaired(std::move(data), number);
+#else
     return data;
+#endif
 }
 
 int replay(int count, char** paths) {

@@ -18,9 +18,29 @@ namespace {
 constexpr Isa kAll[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::avx512vnni};
 
 #if defined(__x86_64__)
-bool has_avxvnni() {  // gcc 12's __builtin_cpu_supports does not know it; "avx2" has asked the system for the registers
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
+// Asked of the CPU and not of __builtin_cpu_supports: gcc 12's does not know AVX-VNNI, and that of zig's runtime knows nothing.
+struct Features {
+    bool avx2 = false, avxvnni = false, avx512vnni = false, avx512bf16 = false;
+    Features() {
+        constexpr unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28;     // leaf 1, ecx
+        constexpr unsigned ebx_avx2 = 1u << 5, f_bw_vl = 1u << 16 | 1u << 30 | 1u << 31, vnni = 1u << 11;  // leaf 7: ebx, ebx, ecx
+        constexpr unsigned ymm = 0x06, zmm = 0xe6;  // registers that the system saves
+        unsigned a, b, c, d;
+        if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (~c & (fma | osxsave | avx)) != 0) return;
+        unsigned saved, high;
+        __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+        if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (~saved & ymm) != 0) return;
+        avx2 = (b & ebx_avx2) != 0;
+        avx512vnni = (~saved & zmm) == 0 && (~b & f_bw_vl) == 0 && (c & vnni) != 0;
+        if (a == 0 || __get_cpuid_count(7, 1, &a, &b, &c, &d) == 0) return;
+        avxvnni = avx2 && (a & 1u << 4) != 0;
+        avx512bf16 = avx512vnni && (a & 1u << 5) != 0;
+    }
+};
+
+const Features& features() {
+    static const Features all;
+    return all;
 }
 #elif defined(__aarch64__) && defined(__linux__)
 bool has_dot_product() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
@@ -45,16 +65,22 @@ bool cpu_has(Isa isa) {
     switch (isa) {
         case Isa::scalar: return true;
 #if defined(__x86_64__)
-        case Isa::avx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-        case Isa::avxvnni: return cpu_has(Isa::avx2) && has_avxvnni();
-        case Isa::avx512vnni:
-            return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                   __builtin_cpu_supports("avx512vnni");
+        case Isa::avx2: return features().avx2;
+        case Isa::avxvnni: return features().avxvnni;
+        case Isa::avx512vnni: return features().avx512vnni;
 #elif defined(__aarch64__)
         case Isa::neon: return has_dot_product();
 #endif
         default: return false;
     }
+}
+
+bool cpu_has_avx512bf16() {
+#if defined(__x86_64__)
+    return features().avx512bf16;
+#else
+    return false;
+#endif
 }
 
 Isa best_isa() {

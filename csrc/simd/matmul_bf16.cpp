@@ -3,13 +3,7 @@
 
 namespace jahp {
 
-bool cpu_has_bf16() {
-#if defined(__x86_64__)
-    return cpu_has(Isa::avx512vnni) && __builtin_cpu_supports("avx512bf16");
-#else
-    return false;
-#endif
-}
+bool cpu_has_bf16() { return cpu_has_avx512bf16(); }
 
 MatmulBf16Kernel matmul_bf16() {
 #if defined(__x86_64__)

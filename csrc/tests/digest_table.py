@@ -10,6 +10,7 @@ Builds into build/digest-NAME; needs cmake and ninja. A way whose compiler is no
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -28,13 +29,14 @@ class Way:
     flags: str = "-O2"
     toolchain: str = ""
     emulator: tuple[str, ...] = ()
+    threads: str = "1,2"
 
 
 WAYS = [
-    Way("gcc-O0", "g++", "-O0"),
+    Way("gcc-O0", "g++", "-O0", threads="1"),  # slow enough
     Way("gcc-O2", "g++"),
     Way("gcc-O3", "g++", "-O3"),
-    Way("clang-O0", "clang++-19", "-O0"),
+    Way("clang-O0", "clang++-19", "-O0", threads="1"),
     Way("clang-O2", "clang++-19"),
     Way("clang-O3", "clang++-19", "-O3"),
     Way("musl", "", "-O2", "zig-musl"),
@@ -43,18 +45,27 @@ WAYS = [
 ]
 
 
+def zig() -> str | None:
+    """The program zig: JAHP_ZIG, one that is installed, or that of `pip install ziglang`."""
+    if found := os.environ.get("JAHP_ZIG") or shutil.which("zig"):
+        return found
+    spec = importlib.util.find_spec("ziglang")
+    return None if spec is None or spec.origin is None else str(Path(spec.origin).with_name("zig"))
+
+
 def build(way: Way) -> Path:
     folder = ROOT / "build" / f"digest-{way.name}"
     how = [f"-DCMAKE_TOOLCHAIN_FILE={ROOT}/cmake/{way.toolchain}.cmake"] if way.toolchain else [f"-DCMAKE_CXX_COMPILER={way.compiler}"]
     options = ["-DJAHP_PYTHON=OFF", "-DJAHP_TESTS=ON", "-DJAHP_CUDA=OFF", "-DCMAKE_BUILD_TYPE=None", f"-DCMAKE_CXX_FLAGS={way.flags}"]
-    subprocess.run(["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *how, *options], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["ninja", "-C", folder, "-j2", "stream_digest"], check=True, stdout=subprocess.DEVNULL)
+    environment = os.environ | ({"JAHP_ZIG": zig() or ""} if way.toolchain == "zig-musl" else {})
+    for command in (["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *how, *options], ["ninja", "-C", folder, "-j2", "stream_digest"]):
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     return folder / "csrc/tests/stream_digest"
 
 
 def missing(way: Way) -> str:
     if way.toolchain == "zig-musl":
-        return "" if "JAHP_ZIG" in os.environ else "JAHP_ZIG is not set"
+        return "" if zig() else "zig"
     names = [way.compiler, *way.emulator[:1]]
     return ", ".join(name for name in names if shutil.which(name) is None)
 
@@ -78,7 +89,7 @@ def main() -> int:
             print(f"{way.name:10} not run: {lacks}", flush=True)
             continue
         count = args.emulated if way.emulator else args.streams
-        command = [*way.emulator, str(build(way)), "--streams", str(count), "--threads", "1,2"]
+        command = [*way.emulator, str(build(way)), "--streams", str(count), "--threads", way.threads]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             print(f"{way.name:10} failed with status {done.returncode}", flush=True)

@@ -81,7 +81,7 @@ TEST(exceptions_reach_the_caller_after_all_are_done) {
                     ++finished;
                 });
             } catch (const std::runtime_error& e) {
-                caught = e.what();
+                caught = message_of(e);
             }
             CHECK_EQ(caught, "from " + std::to_string(thrower));
             CHECK_EQ(finished.load(), 8);
