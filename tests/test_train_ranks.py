@@ -10,12 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from test_train import Quiet
 from train_rank import TINY
+from train_toys import Quiet, smooth_photos
 
 from jahp_fast.errors import UsageError
 from jahp_fast.train import checkpoint, loop, ranks
@@ -27,14 +25,7 @@ PATIENCE_S = 100
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Six pictures of 96 x 80 pixels; one of them held out."""
-    folder = tmp_path_factory.mktemp("photos")
-    r, c = np.mgrid[0:80, 0:96]
-    for k in range(6):
-        planes = [127 + 120 * np.sin((r * (k + 1) + c * (p + 2)) / 40 + k) for p in range(3)]
-        Image.fromarray(np.stack(planes, 2).astype(np.uint8)).save(folder / f"photo{k}.png")
-    (folder / "held_out.txt").write_text("photo4.png\n")
-    return folder
+    return smooth_photos(tmp_path_factory.mktemp("photos"))
 
 
 def torchrun(*arguments):
