@@ -16,7 +16,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from jahp_fast.entropy.export import EntropyTables, activation_ranges, calibrate, export_model, factorised_rows, gaussian_scales, own_tables
+from jahp_fast.entropy.calibration import activation_ranges, calibrate
+from jahp_fast.entropy.export import EntropyTables, export_model, factorised_rows, gaussian_scales, own_tables
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.payload import payload_table
 from jahp_fast.entropy.tables import TAIL

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from jahp_fast.entropy.export import activation_ranges, calibrate, export_model
+from jahp_fast.entropy.calibration import activation_ranges, calibrate
+from jahp_fast.entropy.export import export_model
 from jahp_fast.entropy.finetune import Latents, QuantisedNets, finetune
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.payload import payload_table

@@ -7,8 +7,8 @@ import torch
 from foreign import tiny
 from torch.nn import functional as F
 
+from jahp_fast.entropy.calibration import Calibration
 from jahp_fast.entropy.chain import nodes_of
-from jahp_fast.entropy.export import Calibration
 from jahp_fast.entropy.rounding import Moments, _groups, moments, round_weights
 
 

@@ -23,17 +23,8 @@ from torch import Tensor, nn
 
 from jahp_fast.compat.checkpoint import PROB_BITS, Checkpoint, Quantised
 from jahp_fast.compat.synthetic import dead_leaves
-from jahp_fast.entropy.export import (
-    SCALE_BITS,
-    Activation,
-    Activations,
-    EntropyTables,
-    activation_ranges,
-    calibrate,
-    export_model,
-    factorised_rows,
-    gaussian_scales,
-)
+from jahp_fast.entropy.calibration import Activation, Activations, activation_ranges, calibrate
+from jahp_fast.entropy.export import SCALE_BITS, EntropyTables, export_model, factorised_rows, gaussian_scales
 from jahp_fast.entropy.model_file import Form
 from jahp_fast.entropy.rounding import Moments, moments
 from jahp_fast.entropy.tables import Row

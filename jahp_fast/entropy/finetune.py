@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from jahp_fast.entropy.calibration import Activation, Activations, Calibration, Ranges
 from jahp_fast.entropy.chain import Node, nodes_of, run
-from jahp_fast.entropy.export import Activation, Activations, Calibration, Ranges
 from jahp_fast.entropy.model_file import Form
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def finetune(
     Training saw latents plus noise; here they are rounded, as in a file, so that the nets end better than rounding alone would leave them.
 
     Args:
-        activations: from export.Ranges, or search_clipping.
+        activations: from calibration.Ranges, or search_clipping.
         draw: makes a batch of latents of training photos.
         held_out: latents that the reports are about, of photos that `draw` never takes.
         lr: of Adam, falling to zero along a cosine.

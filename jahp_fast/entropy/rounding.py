@@ -21,7 +21,7 @@ from jahp_fast.entropy.chain import Node, nodes_of, run
 if TYPE_CHECKING:
     import torch
 
-    from jahp_fast.entropy.export import Calibration
+    from jahp_fast.entropy.calibration import Calibration
     from jahp_fast.models.priors import CompressionModel
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jahp_fast.search import CURVATURE, SCALES
 
 if TYPE_CHECKING:
-    from jahp_fast.entropy.export import Calibration
+    from jahp_fast.entropy.calibration import Calibration
     from jahp_fast.models.priors import CompressionModel
 
 _LATENTS = 16

@@ -79,7 +79,8 @@ def _latents(model: CompressionModel, crops: Crops, seed: int) -> Callable[[], L
 
 
 def run(args: argparse.Namespace) -> int:
-    from jahp_fast.entropy.export import activation_ranges, calibrate, checked_form, export_model
+    from jahp_fast.entropy.calibration import activation_ranges, calibrate
+    from jahp_fast.entropy.export import checked_form, export_model
     from jahp_fast.entropy.finetune import finetune, search_clipping
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.entropy.payload import format_payload_table, payload_table
