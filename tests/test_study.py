@@ -76,6 +76,19 @@ def test_bits_are_finite_and_reach_every_weight(variant: Variant) -> None:
     assert all(bool(p.grad.isfinite().all()) for p in prior.parameters() if p.grad is not None)
 
 
+def test_training_sees_what_files_hold() -> None:
+    """Where nothing has noise but the bits of z, those of y are the same in training and after it."""
+    torch.manual_seed(0)
+    prior = LatentPrior(BASE, 8, 12)
+    y = torch.randn(2, 12, 8, 8) * 4
+    with torch.no_grad():
+        in_training, z_bits = prior(y)
+        prior.eval()
+        after, z_bits_after = prior(y)
+    assert torch.equal(in_training, after)
+    assert not torch.equal(z_bits, z_bits_after)
+
+
 def test_context_is_causal() -> None:
     """Bits of a position do not change with what comes after it: later values change the sum only by their own bits."""
     torch.manual_seed(0)

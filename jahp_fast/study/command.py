@@ -137,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.study import report
     from jahp_fast.study.latents import cache
     from jahp_fast.study.prior import BASE, variants
+    from jahp_fast.study.run import BATCH
 
     study = _Study(args)
     started = time.strftime("%Y-%m-%d")
@@ -150,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
     heading = (
         f"Made by `jahp study --minutes {args.minutes:g} --quality {args.quality} --seeds {args.seeds}` on {started}. Latents of "
         f"{len(cached.train)} photos, one crop of 256 x 256 pixels each, from the transforms of `{study.model_name}` (N = {study.model.N}, "
-        f"M = {study.model.M}) at quality {args.quality}; entropy models from random weights, {steps} steps of 8 crops with Adam; rates "
+        f"M = {study.model.M}) at quality {args.quality}; entropy models from random weights, {steps} steps of {BATCH} crops with Adam; rates "
         f"in bits a pixel of rounded latents and hyper-latents on {len(cached.held_out)} held-out photos; mean and half of the range over "
         f"the seeds."
     )

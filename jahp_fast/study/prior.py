@@ -86,7 +86,10 @@ class LatentPrior(nn.Module):
         self.entropy_parameters[4] = last
 
     def forward(self, y: Tensor, noise: bool = False) -> tuple[Tensor, Tensor]:
-        """Bits of round(y) and of z_hat, (B,) each, for y (B, M, h, w), h and w multiples of 4. In training z has noise.
+        """Bits of round(y) and of z_hat, (B,) each, for y (B, M, h, w), h and w multiples of 4.
+
+        In training the bits of z are those of z plus noise, but h_s sees round(z), with a straight-through gradient: after few steps z is
+        small, and an h_s that was trained on noise does much worse with what rounding leaves of it.
 
         noise: y has noise instead of being rounded, where its own gradient counts: the transforms are trained along.
         """
@@ -98,8 +101,9 @@ class LatentPrior(nn.Module):
         if self.variant.hyperprior:
             with fast:
                 z = self.h_a(y)
-            z_hat, p_z = self.entropy_bottleneck(z.float())
-            z_bits = _bits(p_z)
+            z = z.float()
+            z_bits = _bits(self.entropy_bottleneck(z)[1])
+            z_hat = z + (z.round() - z).detach()
         with fast:
             if self.variant.hyperprior:
                 features.append(self.h_s(z_hat))

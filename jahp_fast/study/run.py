@@ -19,7 +19,7 @@ from jahp_fast.study.latents import Cached
 from jahp_fast.study.prior import LatentPrior, Variant
 from jahp_fast.train.loop import cpu_has_bf16
 
-BATCH = 8
+BATCH = 4
 LR = 1e-3
 JOINT_LR = 1e-4
 CLIP_NORM = 1.0
