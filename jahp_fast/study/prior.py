@@ -42,9 +42,13 @@ FACTORS: dict[str, tuple[Variant, ...]] = {
         Variant("logistic", distribution="logistic"), Variant("mixture of 3", distribution="mixture"),
     ),
     "hyperprior": (Variant("no hyperprior", hyperprior=False), BASE),
-    "neither": (Variant("factorised", context=0, hyperprior=False), BASE),
+    "the five models": (
+        Variant("factorised", context=0, hyperprior=False), Variant("scale hyperprior", context=0, distribution="scale-only"),
+        Variant("no context", context=0), Variant("no hyperprior", hyperprior=False), BASE,
+    ),
 }  # fmt: skip
-"""One factor at a time: each differs from BASE, the model of the paper with a 5x5 context and a Gaussian, in that factor alone."""
+"""One factor at a time: each differs from BASE, the model of the paper with a 5x5 context and a Gaussian, in that factor alone. The last
+family are the models of models.priors: bmshj2018-factorized, bmshj2018-hyperprior, mbt2018-mean, mbt2018-context and mbt2018."""
 
 
 def variants() -> list[Variant]:
