@@ -65,7 +65,7 @@ def test_each_variant_differs_from_the_base_in_one_factor() -> None:
 @pytest.mark.parametrize("variant", variants(), ids=lambda v: v.name)
 def test_bits_are_finite_and_reach_every_weight(variant: Variant) -> None:
     torch.manual_seed(0)
-    prior = LatentPrior(variant, 8, 12)
+    prior = LatentPrior(variant, 8, torch.full((12,), 4.0))
     y = torch.randn(2, 12, 8, 8) * 4
     y_bits, z_bits = prior(y)
     assert y_bits.shape == z_bits.shape == (2,)
@@ -79,7 +79,7 @@ def test_bits_are_finite_and_reach_every_weight(variant: Variant) -> None:
 def test_training_sees_what_files_hold() -> None:
     """Where nothing has noise but the bits of z, those of y are the same in training and after it."""
     torch.manual_seed(0)
-    prior = LatentPrior(BASE, 8, 12)
+    prior = LatentPrior(BASE, 8, torch.full((12,), 4.0))
     y = torch.randn(2, 12, 8, 8) * 4
     with torch.no_grad():
         in_training, z_bits = prior(y)
@@ -92,7 +92,7 @@ def test_training_sees_what_files_hold() -> None:
 def test_context_is_causal() -> None:
     """Bits of a position do not change with what comes after it: later values change the sum only by their own bits."""
     torch.manual_seed(0)
-    prior = LatentPrior(Variant("causal", context=7, hyperprior=False), 8, 6).eval()
+    prior = LatentPrior(Variant("causal", context=7, hyperprior=False), 8, torch.ones(6)).eval()
     seen: list[torch.Tensor] = []
     prior.entropy_parameters[4].register_forward_hook(lambda *a: seen.append(a[-1].detach()))
     y = torch.randint(-5, 6, (1, 6, 8, 8)).float()

@@ -20,8 +20,10 @@ from jahp_fast.models.layers import EntropyBottleneck, MaskedConv2d
 from jahp_fast.models.priors import conv, deconv, entropy_parameters, leaky
 from jahp_fast.study.distributions import DISTRIBUTIONS
 
-START_SCALE = 2.0
-"""Standard deviation that an untrained model gives each latent, in steps."""
+Z_SCALE = 2.0
+"""Width at which z's prior begins: at the models' ten each z costs more than it is worth for hundreds of steps."""
+LEAST_SCALE = 0.2
+"""Standard deviation that an untrained model gives a latent at least, in steps: below, its gradients vanish."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,15 @@ def variants() -> list[Variant]:
 
 
 class LatentPrior(nn.Module):
-    """The entropy model that a variant describes, for latents of M channels and hyper-latents of N."""
+    """The entropy model that a variant describes, for hyper-latents of N channels."""
 
     bf16: bool
     """Train all layers but the last of the entropy parameters in bfloat16 autocast; likelihoods stay in float32."""
 
-    def __init__(self, variant: Variant, N: int, M: int) -> None:
+    def __init__(self, variant: Variant, N: int, spread: Tensor) -> None:
+        """spread: (M,) standard deviation of each channel of y, where an untrained model begins."""
         super().__init__()
+        M = len(spread)
         self.variant, self.M, self.bf16 = variant, M, False
         self.distribution = DISTRIBUTIONS[variant.distribution]
         self.conditional = bool(variant.context or variant.hyperprior)
@@ -73,19 +77,19 @@ class LatentPrior(nn.Module):
         if variant.hyperprior:
             self.h_a = nn.Sequential(conv(M, N, 3, 1), leaky(), conv(N, N), leaky(), conv(N, N))
             self.h_s = nn.Sequential(deconv(N, M), leaky(), deconv(M, M * 3 // 2), leaky(), conv(M * 3 // 2, M * 2, 3, 1))
-            self.entropy_bottleneck = EntropyBottleneck(N)
+            self.entropy_bottleneck = EntropyBottleneck(N, Z_SCALE)
         if variant.context:
             self.context_prediction = MaskedConv2d(M, 2 * M, variant.context)
         self.entropy_parameters = entropy_parameters(2 * M * (bool(variant.context) + variant.hyperprior), M)
-        self._replace_last(self.distribution.values)
+        self._replace_last(self.distribution.values, spread)
 
-    def _replace_last(self, values: int) -> None:
-        """The last layer gives `values` a latent, grouped by value; it starts with all scales at START_SCALE, all else near 0."""
+    def _replace_last(self, values: int, spread: Tensor) -> None:
+        """The last layer gives `values` a latent, grouped by value; it starts with all scales at the channels' spread, all else near 0."""
         last = nn.Conv2d(self.M * 8 // 3, self.M * values, 1)
         with torch.no_grad():
             last.weight.mul_(0.1)
             bias = torch.randn(values, self.M) * self.distribution.spread
-            bias[: self.distribution.scales] = START_SCALE
+            bias[: self.distribution.scales] = spread.clamp_min(LEAST_SCALE)
             last.bias.copy_(bias.flatten())  # type: ignore[union-attr]  # it has a bias
         self.entropy_parameters[4] = last
 
