@@ -19,8 +19,9 @@ from jahp_fast.models.layers import gaussian_likelihood
 from jahp_fast.models.registry import build
 from jahp_fast.study import report
 from jahp_fast.study.distributions import CUMULATIVES, DISTRIBUTIONS
+from jahp_fast.study.latents import Cached
 from jahp_fast.study.prior import BASE, FACTORS, LatentPrior, Variant, variants
-from jahp_fast.study.run import Outcome, steps_within
+from jahp_fast.study.run import Outcome, steps_within, train_prior
 
 
 def values_of(name: str, scale: float, mean: float) -> torch.Tensor:
@@ -87,6 +88,17 @@ def test_training_sees_what_files_hold() -> None:
         after, z_bits_after = prior(y)
     assert torch.equal(in_training, after)
     assert not torch.equal(z_bits, z_bits_after)
+
+
+def test_fixed_distributions_are_learned() -> None:
+    """What others are compared with must be as good as it can be: near the entropy of the values, after few steps."""
+    values = (torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.7).half()
+    counts = torch.stack([(values.float().round() == v).sum() for v in range(-4, 5)]).double()
+    share = counts[counts > 0] / counts.sum()
+    entropy = float(-(share * share.log2()).sum()) * 3 / 256  # three values for 256 pixels
+    factorised = Variant("factorised", context=0, hyperprior=False)
+    _, outcome = train_prior(factorised, 4, Cached(values, values), seed=0, steps=150)
+    assert outcome.bpp == pytest.approx(entropy, rel=0.05)
 
 
 def test_context_is_causal() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""benchmarks/worst_photos.py and table_budget.py: which photos are the worst, where, and tables of another precision."""
+"""benchmarks/worst_photos.py, card_table.py, table_budget.py: the worst photos, other codecs at our rates, tables of another precision."""
 
 import sys
 from pathlib import Path
@@ -9,10 +9,11 @@ import numpy as np
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+from card_table import card_table  # noqa: E402
 from table_budget import Budget, tables  # noqa: E402
 from worst_photos import SIDE, fitting, spoiled, worst  # noqa: E402
 
-from jahp_fast.evaluate.report import Row  # noqa: E402
+from jahp_fast.evaluate.report import Row, means  # noqa: E402
 from jahp_fast.models import registry  # noqa: E402
 
 
@@ -23,6 +24,14 @@ def rows(image, codec, factor):
         Row(codec, f"q={q}", image, int(1000 * r), 0.1 * r, 25 + 3 * q, 0.9 + 0.01 * q, float("nan"), 0, 0, f"{image}{codec}{q}")
         for q, r in enumerate(rate)
     ]
+
+
+def test_others_at_our_rates():
+    """Ours take twice the rate: at each quality the other codec stands where its next setting is; the last is beyond it."""
+    lines = card_table(means([*rows("0.png", "ours", 2), *rows("0.png", "theirs", 1)]), "ours", ["theirs"])
+    assert lines[2] == "| 0 | 0.200 | 25.00 | 0.9000 | 28.00 dB, 0.9100 |"
+    cells = [line.split(" | ")[4].removesuffix(" |") for line in lines[2:]]
+    assert cells == [*(f"{28 + 3 * q:.2f} dB, {0.91 + 0.01 * q:.4f}" for q in range(4)), "-"]
 
 
 def test_the_worst_come_first():
