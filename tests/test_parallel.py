@@ -2,6 +2,7 @@
 """Several items at a time: order, errors and their numbers, threads."""
 
 import threading
+import time
 
 import pytest
 
@@ -46,11 +47,13 @@ def test_what_comes_behind_an_error_is_not_begun():
 
     def first_fails(x):
         begun.append(x)
-        raise UsageError("no")
+        if x == 0:
+            raise UsageError("no")
+        time.sleep(0.05)  # the caller has 5 s to hear of the error, on however busy a machine
 
     with pytest.raises(UsageError, match="image 0"):
-        each(first_fails, range(1000), 2)
-    assert len(begun) < 1000
+        each(first_fails, range(200), 2)
+    assert len(begun) < 200
 
 
 def test_threads_are_shared_out():
