@@ -23,7 +23,9 @@ from torch import nn
 from torch_layers import as_layers, random_net
 
 from jahp_fast import _native, library
+from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.train.checkpoint import load as load_checkpoint
+from jahp_fast.transforms_cpu import NetLayers
 
 ISAS = _native.isa_names()
 BF16 = ["bf16"] if _native.has_bf16() else []
@@ -53,12 +55,19 @@ def load(name: str, N: int, M: int, height: int, width: int) -> tuple[nn.Sequent
     image = photo()[:height, :width].astype(np.float32) / 255
     if (N, M) == (64, 192):
         model = load_checkpoint(library.by_name("mbt2018").path).average
+        q = torch.tensor([3])
+        folded = NetLayers(ModelFile(library.by_name("mbt2018").path), name).at(4)
+        net = getattr(model, name)
+        with torch.no_grad():
+            for layer, (_, weight, bias, *_) in zip(net[::2], folded, strict=True):
+                layer.weight.copy_(torch.from_numpy(weight))
+                layer.bias.copy_(torch.from_numpy(bias))
         if name == "g_a":
-            return model.g_a, image
+            return net, image
         with torch.inference_mode():
-            y = model.analysis(torch.from_numpy(image).permute(2, 0, 1)[None], model.gain[3])[0].round()
+            y = model.analysis(torch.from_numpy(image).permute(2, 0, 1)[None], q)[0].round()
             scaled = y * model.inv_gain[3].exp()[:, None, None]
-        return model.g_s, np.ascontiguousarray(scaled.permute(1, 2, 0).numpy())
+        return net, np.ascontiguousarray(scaled.permute(1, 2, 0).numpy())
     net = random_net(name, "mbt2018", N, M)
     if name == "g_a":
         return net, image

@@ -53,8 +53,8 @@ def components(paths: Sequence[Path]) -> Tensor:
 @torch.inference_mode()
 def model_floor(model: CompressionModel, photos: Sequence[Tensor], finer: float) -> float:
     """Mean PSNR at the highest quality with steps `finer` times as fine as the gains ask for."""
-    gain, inverse = model.gain[-1:] + math.log(finer), model.inv_gain[-1:] - math.log(finer)
-    errors = [(model.synthesis(model.analysis(x[None], gain).round(), inverse).clamp(0, 1) - x) for x in photos]
+    q = torch.tensor([model.rows - 1])
+    errors = [(model.synthesis((model.analysis(x[None], q) * finer).round() / finer, q).clamp(0, 1) - x) for x in photos]
     return sum(map(psnr, errors)) / len(errors)
 
 

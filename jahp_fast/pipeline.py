@@ -145,15 +145,6 @@ class Pipeline(EntropyPath):
         clock.lap("h_a")
         return y[0], z
 
-    def features(self, pixels: torch.Tensor, threads: int) -> torch.Tensor:
-        """An image as `upload` gives it -> what g_a gives, (M, h, w), without gains."""
-        return self.transforms.features(pixels[None])[0]
-
-    def latents_at(self, features: torch.Tensor, quality: float, threads: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """y and z of `analyse` at a quality, from features."""
-        y = self.transforms.scaled(features[None], quality)
-        return y[0], self.transforms.hyper_analysis(y)[0] if self.file.config.hyper_latents else None
-
     def symbols(self, y: torch.Tensor, z: torch.Tensor | None) -> tuple[Ints, Ints]:
         """y (M, h, w) and z (N, hz, wz) or None, not rounded -> z and y as Backend.encode takes them.
 
@@ -231,10 +222,10 @@ class Pipeline(EntropyPath):
 
         out = [torch.empty(0)] * len(streams)
         for group in groups([(s.height, s.width) for s in streams]):
-            gains = self.transforms.log_inverse_gains([streams[i].quality for i in group])
+            rows = self.transforms.synthesis_rows([streams[i].quality for i in group])
             stream = streams[group[0]]
             batch = torch.stack([started.y[i] for i in group])
-            pixels = self.transforms.synthesis(batch, gains, self.file.config.frac_bits, stream.height, stream.width)
+            pixels = self.transforms.synthesis(batch, rows, self.file.config.frac_bits, stream.height, stream.width)
             for k, i in enumerate(group):
                 out[i] = pixels[k]
         return Decoded(out, started.verdicts, [s.checksum for s in streams])
@@ -261,24 +252,24 @@ class Pipeline(EntropyPath):
 
         layout, bits = self.layout(stream), self.file.config.frac_bits
         height, width = stream.height, stream.width
-        gains = self.transforms.log_inverse_gains([stream.quality])
+        rows = self.transforms.synthesis_rows([stream.quality])
         payload = self._payloads([stream])[0]
 
-        def tail(z: torch.Tensor, y: torch.Tensor, status: torch.Tensor, gains: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return self.transforms.synthesis(y[None], gains, bits, height, width)[0], verdict_of(z, y, status)
+        def tail(z: torch.Tensor, y: torch.Tensor, status: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return self.transforms.synthesis(y[None], rows, bits, height, width)[0], verdict_of(z, y, status)
 
-        def whole(payload: torch.Tensor, size: torch.Tensor, gains: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return tail(*cast(SizedBackend, self.backend).start_sized(payload, size, layout), gains)
+        def whole(payload: torch.Tensor, size: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tail(*cast(SizedBackend, self.backend).start_sized(payload, size, layout), rows)
 
         if hasattr(self.backend, "start_sized"):
             capacity = 1 << max(12, (len(payload) - 1).bit_length())
             fixed = torch.zeros(capacity, dtype=torch.uint8, device=payload.device)
             fixed[: len(payload)] = payload
             size = torch.full((1,), len(payload), dtype=torch.int32, device=payload.device)
-            rgb, verdict = cache.run((height, width, layout, capacity), whole, fixed, size, gains)
+            rgb, verdict = cache.run((height, width, layout, capacity), whole, fixed, size, rows)
         else:
             started = cast("DeviceBackend", self.backend).start(payload, layout)
-            rgb, verdict = cache.run((height, width), tail, *started, gains)
+            rgb, verdict = cache.run((height, width), tail, *started, rows)
         return Decoded([rgb], verdict[None], [stream.checksum])
 
 

@@ -22,7 +22,6 @@ from jahp_fast import _native
 from jahp_fast.entropy.export import dequantise
 from jahp_fast.models import registry
 from jahp_fast.models.layers import gaussian_likelihood
-from jahp_fast.models.priors import log_gain_at
 from jahp_fast.search import trade_off
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def refined(
     assert y0 is not None
     parts = [t.clone().requires_grad_(True) for t in (y0, z0) if t is not None]
     row = quality - model.config.qualities[0] + 1 if len(model.config.qualities) > 1 else 1.0
-    gain = log_gain_at(net.inv_gain, row)
+    q = torch.tensor([row - 1])
     weight = trade_off(model, quality) * 255**2 / 3
     steps, lr = schedule
     optimizer = torch.optim.Adam(parts, lr=lr)
@@ -90,7 +89,7 @@ def refined(
     for step in range(steps):
         temperature = first * (last / first) ** (step / max(1, steps - 1))
         soft = [annealed_round(t, temperature, random) for t in parts]
-        decoded = net.synthesis(soft[0], gain)[:, :, :height, :width]
+        decoded = net.synthesis(soft[0], q)[:, :, :height, :width]
         cost = weight * F.mse_loss(decoded, x, reduction="sum") + rate * bits(net, soft[0], soft[1] if z0 is not None else None)
         optimizer.zero_grad()
         cost.backward()  # type: ignore[no-untyped-call]

@@ -18,21 +18,20 @@ changes. Both were chosen on three held-out training photos (docs/evaluation.md)
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import _native
 from jahp_fast.constants import LAMBDAS, STRIDE
 from jahp_fast.entropy.bits import SymbolBits
 from jahp_fast.errors import UsageError
 from jahp_fast.extras import require_torch
 from jahp_fast.image import Rows
-from jahp_fast.transforms_cpu import CpuTransforms, Floats, Ints, Tensors, in_blocks, run_by_rows
-from jahp_fast.transforms_ref import Layer, ReferenceNet
+from jahp_fast.transforms_cpu import CpuTransforms, Floats, Ints, Net, Tensors, in_blocks, made_net, row_at, run_by_rows
+from jahp_fast.transforms_ref import Layer
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -123,7 +122,7 @@ class Searcher:
         self.bits = SymbolBits(model, plain)
         self._transforms = CpuTransforms(model, not plain)
         self._plain = plain
-        self._adjoint: Any = None
+        self._adjoint: tuple[float, Net] | None = None
 
     def trimmed(self, y: Floats, nearest: tuple[Ints, Ints], rate: float, threads: int) -> Ints:
         """nearest[1], with symbols a step nearer to their distribution's mode where that pays, as far as y alone can tell."""
@@ -154,7 +153,7 @@ class Searcher:
     def gradient(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> Floats:
         """About half of the gradient of |x − x̂|² by y, (h, w, M)."""
         error = self._error(image, y, quality, threads)
-        return run_by_rows(self.adjoint, error, threads) * self._transforms.gain("inv_gain", quality)
+        return run_by_rows(self.adjoint(quality), error, threads) * self._transforms.gain("inv_gain", quality)
 
     def _error(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> Floats:
         """x̂ − x, on the grid of latents (16 h, 16 w, 3), zero outside of the image."""
@@ -167,17 +166,17 @@ class Searcher:
 
     def curvature(self, quality: float) -> Floats:
         """(M,) increase of |x − x̂|² by a step of one, damped."""
-        base = Tensors(self.model, CURVATURE).take(CURVATURE, self.model.config.latents)
-        return base * self._transforms.gain("inv_gain", quality) ** 2 * np.float32(DAMPING)
+        c = self.model.config
+        table = Tensors(self.model, CURVATURE).take(CURVATURE, len(c.qualities), c.latents)
+        return row_at(table, c.qualities, quality) * self._transforms.gain("inv_gain", quality) ** 2 * np.float32(DAMPING)
 
-    @property
-    def adjoint(self) -> Any:
-        """The chain of convolutions from pixels to latents."""
-        if self._adjoint is None:
-            layers = adjoint_layers(self.model)
-            isa = os.environ.get("JAHP_FAST_ISA", "")
-            self._adjoint = ReferenceNet(layers) if self._plain else _native.TransformNet(layers, isa)
-        return self._adjoint
+    def adjoint(self, quality: float) -> Net:
+        """The chain of convolutions from pixels to latents. The last quality's is kept."""
+        kept = self._adjoint
+        if kept is None or kept[0] != quality:
+            layers = adjoint_layers(self.model, self._transforms.layers("g_s", quality), quality)
+            self._adjoint = kept = quality, made_net(layers, not self._plain)
+        return kept[1]
 
     def _step(self, z: Ints, y: Ints, slope: Floats, curvature: Floats, rate: float, threads: int) -> Ints:
         """slope (h, w, M), curvature (M,) in bits: a step of d costs 2 d slope + curvature, and rate times the bits that it adds."""
@@ -193,15 +192,15 @@ class Searcher:
         return y + step
 
 
-def adjoint_layers(model: ModelFile) -> list[Layer]:
+def adjoint_layers(model: ModelFile, g_s: Sequence[Layer], quality: float) -> list[Layer]:
     """g_s backwards, linear: convolutions with the transposed weights of its deconvolutions, and the mean gains of its inverse GDN."""
-    tensors = Tensors(model, "")
-    inner = tensors.take("g_s.2.weight", None, None, 5, 5).shape[0]
+    tensors, qualities = Tensors(model, "search."), model.config.qualities
     layers: list[Layer] = []
     for i in (3, 2, 1, 0):
-        outputs, inputs = inner if i else model.config.latents, 3 if i == 3 else inner
-        weight = tensors.take(f"g_s.{2 * i}.weight", outputs, inputs, 5, 5)
+        weight = g_s[i][1]  # (inputs, outputs) of a deconvolution are (outputs, inputs) of its adjoint
+        outputs = weight.shape[0]
         if i:
-            weight = weight * tensors.take(SCALES[i - 1], inner)[:, None, None, None]
+            scale = row_at(tensors.take(SCALES[i - 1], len(qualities), outputs), qualities, quality)
+            weight = weight * scale[:, None, None, None]
         layers.append(("conv", np.ascontiguousarray(weight), np.zeros(outputs, np.float32), "none", None, None))
     return layers

@@ -23,6 +23,7 @@ from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import ModelError
 from jahp_fast.models import registry
 from jahp_fast.models.layers import GDN
+from jahp_fast.models.priors import INNER_ROWS
 
 
 class Transforms:
@@ -46,14 +47,19 @@ class Transforms:
             raise ModelError(f"{model.path}: tensor float.g_a.0.weight is missing")
         with torch.device("meta"):  # the entropy nets of this module stay without memory: integers do their work
             net = registry.build(c.architecture, floats["g_a.0.weight"].shape[0], c.latents, rows=len(c.qualities))
+        inner_rows = [name for name in INNER_ROWS if any(other in floats for other in INNER_ROWS)]
         for name, wanted in net.state_dict().items():
-            if name.split(".")[0] not in ("g_a", "g_s", "h_a", "gain", "inv_gain"):
+            if name.split(".")[0] not in ("g_a", "g_s", "h_a", "gain", "inv_gain", *inner_rows):
                 continue
             if name not in floats or floats[name].shape != wanted.shape:
                 has = "is missing" if name not in floats else f"has the shape {tuple(floats[name].shape)}"
                 raise ModelError(f"{model.path}: tensor float.{name} {has}; {tuple(wanted.shape)} is needed")
         net.load_state_dict(floats, strict=False, assign=True)
-        self._gain, self._inv_gain = (table.detach().to(self.device) for table in (net.gain, net.inv_gain))
+        self._latents = c.latents
+        self._rows = {}
+        for name, gain in (("g_a", "gain"), ("g_s", "inv_gain")):
+            tables = [floats[table].flatten(1) for table in (gain, *(n for n in inner_rows if n.startswith(name)))]
+            self._rows[name] = torch.cat(tables, 1).to(self.device)
         self._g_a, self._g_s = (self._placed(layers, inner) for layers in (net.g_a, net.g_s))
         if c.hyper_latents:
             net.h_a = self._placed(cast(nn.Sequential, net.h_a), torch.float32)
@@ -66,53 +72,53 @@ class Transforms:
         layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         return layers.to(self.device).eval()
 
-    def _log_gain(self, table: Tensor, quality: float) -> Tensor:
-        """(M,): linear between the rows' qualities, in the logarithm."""
-        q = self._qualities
+    def _row(self, net: str, quality: float) -> Tensor:
+        """What a quality does to "g_a" or "g_s", linear between the rows around it.
+
+        All in one: (M,) logarithms of the latents' gains, and where a model has them, those of its inner channels' gains (3, N), and their
+        shifts (3, N).
+        """
+        q, table = self._qualities, self._rows[net]
         if len(q) == 1:
             return table[0]
         high = min(max(int(np.searchsorted(q, quality)), 1), len(q) - 1)
         return torch.lerp(table[high - 1], table[high], (quality - q[high - 1]) / (q[high] - q[high - 1]))
-
-    def features(self, images: Tensor) -> Tensor:
-        """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> what g_a gives, (B, M, ceil(H/16), ceil(W/16))."""
-        with torch.no_grad():
-            x = images.float() / 255
-            return _run(self._g_a, F.pad(x, (0, -x.shape[3] % STRIDE, 0, -x.shape[2] % STRIDE), "replicate"))
-
-    def scaled(self, features: Tensor, quality: float) -> Tensor:
-        """Features times the gain of a quality: y, not rounded."""
-        with torch.no_grad():
-            return features * self._log_gain(self._gain, quality).exp()[:, None, None]
 
     def analysis(self, images: Tensor, quality: float) -> Tensor:
         """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> y (B, M, ceil(H/16), ceil(W/16)) float32.
 
         Not rounded.
         """
-        return self.scaled(self.features(images), quality)
+        with torch.no_grad():
+            x, row = images.float() / 255, self._row("g_a", quality)[None]
+            padded = F.pad(x, (0, -x.shape[3] % STRIDE, 0, -x.shape[2] % STRIDE), "replicate")
+            return _run(self._g_a, padded, row[:, self._latents :]) * row[:, : self._latents, None, None].exp()
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """y (B, M, h, w), as analysis gives it -> z (B, N, ceil(h/4), ceil(w/4)), not rounded."""
         with torch.no_grad():
             return self._net.hyper_analysis(y)
 
-    def log_inverse_gains(self, qualities: Sequence[float]) -> Tensor:
-        """(B, M) of the qualities of B images."""
-        return torch.stack([self._log_gain(self._inv_gain, q) for q in qualities])
+    def synthesis_rows(self, qualities: Sequence[float]) -> Tensor:
+        """What `synthesis` needs of the qualities of B images: one row each."""
+        return torch.stack([self._row("g_s", q) for q in qualities])
 
-    def synthesis(self, y: Tensor, log_inverse_gain: Tensor, frac_bits: int, height: int, width: int) -> Tensor:
-        """ŷ (B, h, w, M) int32, times 2^frac_bits, and (B, M) gains -> images (B, 3, height, width) uint8, cropped."""
+    def synthesis(self, y: Tensor, rows: Tensor, frac_bits: int, height: int, width: int) -> Tensor:
+        """ŷ (B, h, w, M) int32, times 2^frac_bits, and synthesis_rows of B images -> images (B, 3, height, width) uint8, cropped."""
         with torch.no_grad():
             y_hat = y.permute(0, 3, 1, 2).float() * 2.0**-frac_bits  # channels last in memory, as the layers like it
-            x = _run(self._g_s, y_hat * log_inverse_gain.exp()[..., None, None])[:, :, :height, :width]
+            y_hat = y_hat * rows[:, : self._latents, None, None].exp()
+            x = _run(self._g_s, y_hat, rows[:, self._latents :])[:, :, :height, :width]
             # ŷ of hostile streams may overflow float16; what comes of it is arbitrary, but a number.
             return (torch.nan_to_num(x).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _run(layers: nn.Sequential, x: Tensor) -> Tensor:
-    """Convolutions in the type of their weights; GDN gives float32."""
+def _run(layers: nn.Sequential, x: Tensor, inner: Tensor) -> Tensor:
+    """Convolutions in the type of their weights; GDN gives float32. inner: what of `_row` is for its inputs, (B or 1, 6 N or 0)."""
     x = x.contiguous(memory_format=torch.channels_last)
+    gains, shifts = (iter(part[..., None, None].unbind(1)) for part in inner.reshape(len(inner), 2, 3, -1).unbind(1))
     for layer in layers:
+        if inner.shape[1] and isinstance(layer, GDN):
+            x = x.float() * next(gains).exp() + next(shifts)
         x = layer(x if isinstance(layer, GDN) else x.to(cast(Tensor, layer.weight).dtype))
     return x

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
@@ -28,6 +29,8 @@ Ints = NDArray[np.int32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 LATENT_ROWS = 4
 """Rows of latents that g_s takes, and g_a gives, at a time."""
+NETS_KEPT = 16
+"""Packed nets, of about 2 MB each at N = 64, M = 192: a thumbnail server's qualities, and no more memory for any number of them."""
 ROWS_AT_ONCE = 64
 """Rows that `run_by_rows` hands over: few enough that Ctrl-C is heard soon."""
 
@@ -68,8 +71,51 @@ class Tensors:
         return gamma, beta
 
 
-def layers_of(model: ModelFile, net: str) -> list[Layer]:
-    """The layers of "g_a", "h_a" or "g_s", out of the model file alone. Raises ModelError for a tensor that is missing or misshapen."""
+def row_at(table: Floats, qualities: Sequence[float], quality: float) -> Floats:
+    """Linear between the rows of `table` (one a quality, ...) on both sides of a quality."""
+    if len(qualities) == 1:
+        first: Floats = table[0]
+        return first
+    high = min(max(int(np.searchsorted(qualities, quality)), 1), len(qualities) - 1)
+    share = np.float32((quality - qualities[high - 1]) / (qualities[high] - qualities[high - 1]))
+    row: Floats = table[high - 1] + share * (table[high] - table[high - 1])
+    return row
+
+
+class NetLayers:
+    """The layers of "g_a", "h_a" or "g_s" at any quality, out of the model file alone.
+
+    Raises ModelError for a tensor that is missing or misshapen.
+
+    Attributes:
+        plain: the layers without what a quality does inside of the net.
+        by_quality: whether it does anything.
+    """
+
+    def __init__(self, model: ModelFile, net: str) -> None:
+        self.plain = _layers(model, net)
+        self._qualities = model.config.qualities
+        self._tables: list[Floats] = []
+        if f"float.{net}_gain" in model.names or f"float.{net}_shift" in model.names:
+            tensors = Tensors(model, f"{net}_")
+            shape = len(self._qualities), len(self.plain) - 1, len(self.plain[0][2])
+            self._tables = [tensors.take(f"{net}_{what}", *shape) for what in ("gain", "shift")]
+        self.by_quality = bool(self._tables)
+
+    def at(self, quality: float) -> list[Layer]:
+        """Gains and shifts of a quality, folded into weights and biases."""
+        if not self.by_quality:
+            return self.plain
+        gains, shifts = (row_at(table, self._qualities, quality) for table in self._tables)
+        layers = list(self.plain)
+        for i, (gain, shift) in enumerate(zip(np.exp(gains), shifts, strict=True)):
+            kind, weight, bias, *rest = layers[i]
+            by_output = gain[:, None, None] if kind == "deconv" else gain[:, None, None, None]
+            layers[i] = (kind, weight * by_output, bias * gain + shift, *rest)
+        return layers
+
+
+def _layers(model: ModelFile, net: str) -> list[Layer]:
     t, latents = Tensors(model, f"{net}."), model.config.latents
     layers: list[Layer] = []
     if net == "h_a":
@@ -93,8 +139,14 @@ def layers_of(model: ModelFile, net: str) -> list[Layer]:
     return layers
 
 
+def made_net(layers: list[Layer], native: bool, bf16: bool = False) -> Net:
+    """A net of the C++ core, by the instructions of JAHP_FAST_ISA, or NumPy's."""
+    return _native.TransformNet(layers, os.environ.get("JAHP_FAST_ISA", ""), bf16) if native else ReferenceNet(layers)
+
+
 class CpuTransforms:
-    """The float half of a model. Safe to share between threads. Each net is read and packed when it is first needed, once.
+    """The float half of a model. Safe to share between threads. Each net is read when it is first needed, once, and packed for each quality
+    that is, where they differ: the NETS_KEPT used last are kept.
 
     Raises ModelError from its methods if a float tensor is missing or has the wrong shape.
 
@@ -110,16 +162,31 @@ class CpuTransforms:
             _native.check_bf16(os.environ.get("JAHP_FAST_ISA", ""))
         self._model, self._native, self._bf16 = model, native, bf16
         self._lock = threading.Lock()
-        self._nets: dict[str, Net] = {}
+        self._layers: dict[str, NetLayers] = {}
+        self._nets: OrderedDict[tuple[str, float | None], Net] = OrderedDict()
         self._gains: dict[str, Floats] = {}
 
-    def _net(self, name: str) -> Net:
+    def layers(self, name: str, quality: float) -> list[Layer]:
+        """Of "g_a", "h_a" or "g_s", at a quality."""
         with self._lock:
-            if name not in self._nets:
-                layers = layers_of(self._model, name)
-                isa = os.environ.get("JAHP_FAST_ISA", "")
-                self._nets[name] = _native.TransformNet(layers, isa, self._bf16 and name != "h_a") if self._native else ReferenceNet(layers)
-            return self._nets[name]
+            return self._layers_of(name).at(quality)
+
+    def _layers_of(self, name: str) -> NetLayers:
+        if name not in self._layers:
+            self._layers[name] = NetLayers(self._model, name)
+        return self._layers[name]
+
+    def _net(self, name: str, quality: float) -> Net:
+        with self._lock:
+            layers = self._layers_of(name)
+            key = name, quality if layers.by_quality else None
+            if key not in self._nets:
+                self._nets[key] = made_net(layers.at(quality), self._native, self._bf16 and name != "h_a")
+            self._nets.move_to_end(key)
+            net = self._nets[key]
+            while len(self._nets) > NETS_KEPT:
+                self._nets.popitem(last=False)
+            return net
 
     def gain(self, name: str, quality: float) -> Floats:
         """(M,) factors: geometric between the rows' qualities. name: "gain" or "inv_gain"."""
@@ -128,27 +195,16 @@ class CpuTransforms:
             if name not in self._gains:
                 self._gains[name] = Tensors(self._model, name).take(name, len(q), self._model.config.latents)
             table = self._gains[name]
-        row = table[0]
-        if len(q) > 1:
-            high = min(max(int(np.searchsorted(q, quality)), 1), len(q) - 1)
-            share = np.float32((quality - q[high - 1]) / (q[high] - q[high - 1]))
-            row = table[high - 1] + share * (table[high] - table[high - 1])
-        gain: Floats = np.exp(row)
+        gain: Floats = np.exp(row_at(table, q, quality))
         return gain
 
-    def scaled(self, features: Floats, quality: float) -> Floats:
-        """What g_a gave (h, w, M), times the gain of a quality: the same y as of `analysis` at that quality."""
-        return features * self.gain("gain", quality)
-
-    def analysis(self, blocks: Iterable[Pixels], height: int, width: int, quality: float | None, threads: int = 1) -> Floats:
+    def analysis(self, blocks: Iterable[Pixels], height: int, width: int, quality: float, threads: int = 1) -> Floats:
         """An image's rows from top to bottom, in blocks (k, width, 3) uint8 -> y (h, w, M) float32, scaled by the gain, not rounded.
 
-        Without a quality there is no gain: what `scaled` takes.
         The border is repeated to multiples of 16: h = ceil(height / 16), w = ceil(width / 16).
         """
         h, w = -(-height // STRIDE), -(-width // STRIDE)
-        stream = self._net("g_a").stream(STRIDE * h, STRIDE * w)
-        gain = np.float32(1) if quality is None else self.gain("gain", quality)
+        stream, gain = self._net("g_a", quality).stream(STRIDE * h, STRIDE * w), self.gain("gain", quality)
         y = np.empty((h, w, self._model.config.latents), np.float32)
         seen = done = 0
         for block in blocks:
@@ -162,9 +218,9 @@ class CpuTransforms:
         return y
 
     def hyper_analysis(self, y: Floats, threads: int = 1) -> Floats:
-        """y (h, w, M), as analysis gives it -> z (ceil(h/4), ceil(w/4), N), not rounded."""
+        """y (h, w, M), as analysis gives it -> z (ceil(h/4), ceil(w/4), N), not rounded. The same net for all qualities."""
         sizes = self._model.config.architecture == "bmshj2018-hyperprior"
-        return run_by_rows(self._net("h_a"), np.abs(y) if sizes else y, threads)
+        return run_by_rows(self._net("h_a", self._model.config.qualities[0]), np.abs(y) if sizes else y, threads)
 
     def synthesis(
         self, blocks: Iterable[Ints], height: int, width: int, quality: float, frac_bits: int, threads: int = 1
@@ -174,7 +230,7 @@ class CpuTransforms:
         ŷ of hostile streams may overflow; what comes of it is arbitrary, but a number.
         """
         h, w = -(-height // STRIDE), -(-width // STRIDE)
-        stream, gain = self._net("g_s").stream(h, w), self.gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
+        stream, gain = self._net("g_s", quality).stream(h, w), self.gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
         left = height
         for block in blocks:
             rows = to_pixels(stream.push(block.astype(np.float32) * gain, threads)[:left, :width])

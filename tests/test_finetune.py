@@ -36,7 +36,7 @@ def batches(model, photo, seed=0):
         corner = torch.randint(0, x.shape[1] - 64 + 1, (4,), generator=generator).tolist()
         crops = torch.stack([x[:, c : c + 64, c : c + 64] for c in corner])
         with torch.no_grad():
-            y = model.analysis(crops, model.gain[rows])
+            y = model.analysis(crops, rows)
             return Latents(y.round(), model.hyper_analysis(y).round() if hasattr(model, "h_a") else None, rows)
 
     return draw

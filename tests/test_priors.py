@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from jahp_fast.constants import LAMBDAS
 from jahp_fast.errors import ModelError, UnknownModel, UsageError
-from jahp_fast.models.priors import lambda_ladder, log_gain_at, rows_at
+from jahp_fast.models.priors import INNER_ROWS, lambda_ladder, rows_at
 from jahp_fast.models.registry import ARCHITECTURES, build, from_state_dict, model_info
 
 HYPER = [n for n in ARCHITECTURES if n not in ("bmshj2018-factorized", "mbt2018-context")]
@@ -19,7 +19,8 @@ def seeded(name: str, N: int = 6, M: int = 9, rows: int = 3):
     torch.manual_seed(7)
     model = build(name, N, M, rows).double().eval()
     with torch.no_grad():
-        for p in [model.gain, model.inv_gain]:
+        for table in ("gain", "inv_gain", *INNER_ROWS):
+            p = getattr(model, table)
             p.add_(torch.randn_like(p) * 0.1)
         model.gain.add_(1.5)  # latents of a few steps, not all zero
     return model
@@ -79,7 +80,10 @@ def compressai_keys(name: str, N: int, M: int) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_state_dict_keys_are_compressais(name):
     state = build(name, 4, 6, 2).state_dict()
-    assert {k: tuple(v.shape) for k, v in state.items()} == compressai_keys(name, 4, 6) | {"gain": (2, 6), "inv_gain": (2, 6)}
+    assert {k: tuple(v.shape) for k, v in state.items()} == (
+        compressai_keys(name, 4, 6) | {"gain": (2, 6), "inv_gain": (2, 6)} | dict.fromkeys(INNER_ROWS, (2, 3, 4))
+    )
+    assert set(build(name, 4, 6, 1).state_dict()) == {*compressai_keys(name, 4, 6), "gain", "inv_gain"}
 
 
 def test_published_parameter_counts():
@@ -108,10 +112,11 @@ def test_forward_is_made_of_the_public_pieces(name):
     model = seeded(name)
     x = torch.rand(1, 3, 48, 32, dtype=torch.float64)
     with torch.inference_mode():
-        want = model(x, torch.tensor([1.25], dtype=torch.float64))
-        y = model.analysis(x, log_gain_at(model.gain, 2.25))
+        q = torch.tensor([1.25], dtype=torch.float64)
+        want = model(x, q)
+        y = model.analysis(x, q)
         y_hat = y.round()
-        assert torch.allclose(model.synthesis(y_hat, log_gain_at(model.inv_gain, 2.25)), want.x_hat)
+        assert torch.allclose(model.synthesis(y_hat, q), want.x_hat)
         assert float(y_hat.abs().max()) >= 1
         if name in HYPER:
             assert model.hyper_analysis(y).shape == (1, 6, 1, 1)
@@ -129,7 +134,7 @@ def test_joint_model_against_a_pixel_loop():
     x = torch.rand(1, 3, 80, 96, dtype=torch.float64)
     with torch.inference_mode():
         total = float(model(x, torch.tensor([2])).y_bits)
-        y = model.analysis(x, model.gain[2])
+        y = model.analysis(x, torch.tensor([2]))
         y_hat, z_hat = y.round()[0], model.hyper_analysis(y).round()
         h = F.conv_transpose2d(z_hat, model.h_s[0].weight, model.h_s[0].bias, 2, 2, 1)
         h = F.conv_transpose2d(leaky(h), model.h_s[2].weight, model.h_s[2].bias, 2, 2, 1)
@@ -199,15 +204,11 @@ def test_bf16_stays_near_float(name):
 
 def test_gains_interpolate_geometrically():
     rows = torch.tensor([[0.0, 1.0], [2.0, 5.0], [4.0, 5.0]])
-    assert log_gain_at(rows, 1).tolist() == [0.0, 1.0]
-    assert log_gain_at(rows, 3).tolist() == [4.0, 5.0]
-    assert log_gain_at(rows, 1.5).exp().tolist() == pytest.approx([math.e, math.e**3])
+    assert rows_at(rows, torch.tensor([0.5]))[0].exp().tolist() == pytest.approx([math.e, math.e**3])
     assert rows_at(rows, torch.tensor([2, 0])).tolist() == [[4.0, 5.0], [0.0, 1.0]]
     assert rows_at(rows, torch.tensor([1.75])).tolist() == [[3.5, 5.0]]
-    assert log_gain_at(rows[:1], 1.0).tolist() == [0.0, 1.0]
-    for quality in (0.99, 3.01, math.nan):
-        with pytest.raises(UsageError, match="outside 1 to 3"):
-            log_gain_at(rows, quality)
+    assert rows_at(rows[:1], torch.tensor([0.0])).tolist() == [[0.0, 1.0]]
+    assert rows_at(rows.reshape(3, 2, 1), torch.tensor([1.75])).tolist() == [[[3.5], [5.0]]]
 
 
 def test_lambda_ladder():
@@ -235,11 +236,48 @@ def test_state_round_trip_in_float16(name):
 
 
 def test_state_without_gain_gets_one_row_of_ones():
-    state = build("mbt2018-mean", 4, 6).state_dict()
+    state = build("mbt2018-mean", 4, 6, rows=1).state_dict()
     del state["gain"], state["inv_gain"]
     model = from_state_dict(state)
     assert model.rows == 1
     assert float(model.gain.detach().abs().max()) == 0
+
+
+def test_state_without_rows_inside_of_its_transforms():
+    """They come as zeros, which change nothing, or all four are there."""
+    model = seeded("mbt2018")
+    state = model.state_dict()
+    plain = from_state_dict({key: value for key, value in state.items() if key not in INNER_ROWS}).double()
+    with torch.no_grad():
+        for table in INNER_ROWS:
+            assert not plain.get_parameter(table).any()
+            model.get_parameter(table).zero_()
+        x, q = torch.rand(1, 3, 32, 48, dtype=torch.float64), torch.tensor([1])
+        assert torch.allclose(plain(x, q).x_hat, model(x, q).x_hat)
+    with pytest.raises(ModelError, match="missing g_s_shift"):
+        from_state_dict({key: value for key, value in state.items() if key != "g_s_shift"})
+
+
+def test_rows_inside_of_the_transforms_are_weights_and_biases_of_a_quality():
+    """A model of one row, into which the gains and shifts of another's quality were multiplied, does the same."""
+    many, one = seeded("mbt2018"), build("mbt2018", 6, 9, 1).double().eval()
+    row = 2
+    state = {key: value.clone() for key, value in many.state_dict().items() if key not in INNER_ROWS}
+    for net, outputs in (("g_a", 0), ("g_s", 1)):
+        gain, shift = many.get_parameter(f"{net}_gain")[row].exp(), many.get_parameter(f"{net}_shift")[row]
+        for i in range(3):
+            shape = [1, 1, 1, 1]
+            shape[outputs] = 6
+            state[f"{net}.{2 * i}.weight"] *= gain[i].detach().reshape(shape)
+            state[f"{net}.{2 * i}.bias"] = (state[f"{net}.{2 * i}.bias"] * gain[i] + shift[i]).detach()
+    for table in ("gain", "inv_gain"):
+        state[table] = state[table][row : row + 1]
+    one.load_state_dict(state)
+    x = torch.rand(2, 3, 32, 48, dtype=torch.float64)
+    with torch.no_grad():
+        wanted, got = many(x, torch.tensor([row, row])), one(x, torch.tensor([0, 0]))
+    assert torch.allclose(got.x_hat, wanted.x_hat)
+    assert torch.allclose(got.bpp, wanted.bpp)
 
 
 def spoil(state, how):

@@ -9,7 +9,6 @@ from support import SHIPPED, photo
 from jahp_fast.entropy.export import dequantise, export_state
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.models import registry
-from jahp_fast.models.priors import log_gain_at
 from jahp_fast.transforms import Transforms
 
 
@@ -34,26 +33,27 @@ def module():
 def test_numbers_of_the_module(shipped, module, images, quality):
     with torch.no_grad():
         x = torch.nn.functional.pad(images.float() / 255, (0, 10, 0, 14), "replicate")
-        y = module.analysis(x, log_gain_at(module.gain, quality).float())
+        q = torch.tensor([quality - 1])
+        y = module.analysis(x, q)
         z = module.hyper_analysis(y)
-        x_hat = module.synthesis(y.round(), log_gain_at(module.inv_gain, quality).float())
+        x_hat = module.synthesis(y.round(), q)
     got = shipped.analysis(images, quality)
     assert got.shape == (2, 192, 4, 5)
     assert torch.allclose(got, y, rtol=1e-4, atol=1e-4)
     assert torch.allclose(shipped.hyper_analysis(y), z, rtol=1e-4, atol=1e-4)
     integers = y.round().int().permute(0, 2, 3, 1).contiguous()
-    pixels = shipped.synthesis(integers, shipped.log_inverse_gains([quality, quality]), 0, 50, 70)
+    pixels = shipped.synthesis(integers, shipped.synthesis_rows([quality, quality]), 0, 50, 70)
     want = (x_hat[:, :, :50, :70].clamp(0, 1) * 255).round()
     assert (pixels.float() - want).abs().max() <= 1
     assert (pixels.float() - want).abs().mean() < 0.01
-    assert torch.equal(shipped.synthesis(integers * 64, shipped.log_inverse_gains([quality] * 2), 6, 50, 70), pixels)
+    assert torch.equal(shipped.synthesis(integers * 64, shipped.synthesis_rows([quality] * 2), 6, 50, 70), pixels)
 
 
 def test_each_image_of_a_batch_has_its_quality(shipped, images):
     y = shipped.analysis(images[:1], 4).round().int().permute(0, 2, 3, 1)
-    both = shipped.synthesis(y.repeat(2, 1, 1, 1), shipped.log_inverse_gains([4, 2]), 0, 50, 70)
+    both = shipped.synthesis(y.repeat(2, 1, 1, 1), shipped.synthesis_rows([4, 2]), 0, 50, 70)
     for k, quality in enumerate((4, 2)):
-        alone = shipped.synthesis(y, shipped.log_inverse_gains([quality]), 0, 50, 70)[0]
+        alone = shipped.synthesis(y, shipped.synthesis_rows([quality]), 0, 50, 70)[0]
         assert (both[k].int() - alone.int()).abs().max() <= 1
     assert (both[0].int() - both[1].int()).abs().max() > 10
 
@@ -69,7 +69,7 @@ def test_float16_disturbs_less_than_bfloat16(shipped):
     exact = shipped.analysis(image, 8)
     assert float(exact.abs().max()) > 20
     integers = exact.round().int().permute(0, 2, 3, 1).contiguous()
-    gains = shipped.log_inverse_gains([8])
+    gains = shipped.synthesis_rows([8])
     pixels = shipped.synthesis(integers, gains, 0, 128, 128).int()
     figures = {}
     for inner in (torch.float16, torch.bfloat16):
@@ -89,7 +89,7 @@ def test_absurd_latents_give_numbers(shipped):
     """ŷ at the ends of its range overflows float16; pixels come of it, and the next image is not disturbed."""
     rough = Transforms(ModelFile(SHIPPED), inner=torch.float16)
     y = torch.from_numpy(np.random.default_rng(0).choice([-32767, 32767], (1, 2, 2, 192)).astype(np.int32))
-    gains = rough.log_inverse_gains([1])
+    gains = rough.synthesis_rows([1])
     assert rough.synthesis(y, gains, 0, 32, 32).shape == (1, 3, 32, 32)
     calm = rough.synthesis(torch.zeros_like(y), gains, 0, 32, 32)
     assert (calm.int() - shipped.synthesis(torch.zeros_like(y), gains, 0, 32, 32).int()).abs().max() <= 1
@@ -101,4 +101,4 @@ def test_single_quality(tmp_path, photo_crop):
     path = tmp_path / "m.safetensors"
     export_state(model.state_dict(), path, photos=[photo_crop], qualities=[5])
     transforms = Transforms(ModelFile(path))
-    assert torch.equal(transforms.log_inverse_gains([5])[0], model.inv_gain[0].detach())
+    assert torch.equal(transforms.synthesis_rows([5])[0], model.inv_gain[0].detach())

@@ -50,7 +50,7 @@ def payload_table(model: CompressionModel, file: ModelFile, photos: Sequence[NDA
             x = torch.from_numpy(photo[:h, :w].copy()).permute(2, 0, 1)[None].float() / 255
             with torch.inference_mode():
                 coded = model(x, torch.tensor([row]))
-                y = model.analysis(x, model.gain[row])
+                y = model.analysis(x, torch.tensor([row]))
                 z = model.hyper_analysis(y).round() if file.config.hyper_latents else y.new_zeros(1, 0, 0, 0)
             float_bits += float(coded.y_bits + coded.z_bits)
             wanted = (y * 2**file.config.frac_bits).round()

@@ -126,14 +126,13 @@ class Compressible:
             DeviceError: x is on a GPU for which there is no backend.
         """
         from jahp_fast.models.ops import encode_latents
-        from jahp_fast.models.priors import rows_at
 
         model, coder = cast("CompressionModel", self), self._current()
         code = round((min(DEFAULT_ROW, model.rows - 1) if q is None else q) * Q_STEPS)
         if not 0 <= code <= (model.rows - 1) * Q_STEPS:
             raise UsageError(f"q must be 0 to {model.rows - 1}, a row of the gains, not {q}")
         with torch.no_grad():
-            y = model.analysis(x, rows_at(model.gain, _q(model, [code])))
+            y = model.analysis(x, _q(model, [code]))
             z = model.hyper_analysis(y) if coder.config.hyper_latents else y.new_zeros((len(x), 0, 0, 0))
             wanted = (y * 2.0**coder.config.frac_bits).round()
             if not bool(torch.stack([wanted.abs().amax(), z.abs().amax() if z.numel() else z.new_zeros(())]).max() <= 2**30):
@@ -160,7 +159,6 @@ class Compressible:
             DeviceError: the model is on a GPU for which there is no backend, or that has not enough memory.
         """
         from jahp_fast.models.ops import decode_latents
-        from jahp_fast.models.priors import rows_at
 
         model, coder = cast("CompressionModel", self), self._current()
         if len(strings) != 1 or not strings[0] or len(shape) != 2:
@@ -180,7 +178,7 @@ class Compressible:
             z, y = decode_latents(payload, [len(b) for b in bodies], [lanes for lanes, _, _ in heads], coder.key, height, width)
             x_hat = model.synthesis(
                 y.permute(0, 3, 1, 2).to(model.gain.dtype) * 2.0**-coder.config.frac_bits,
-                rows_at(model.inv_gain, _q(model, [code for _, code, _ in heads])),
+                _q(model, [code for _, code, _ in heads]),
             ).clamp_(0, 1)
             found = symbol_checksums(z, y).tolist()
         for i, (_, _, checksum) in enumerate(heads):

@@ -2,9 +2,11 @@
 """The five models: one analysis and synthesis transform, five priors over the latents.
 
 Sources: `bmshj2018-*`: Ballé et al. (ICLR 2018). `mbt2018*`: Minnen, Ballé, Toderici (NeurIPS 2018), with the layer sizes of
-CompressAI. Attribute names and state-dict keys are CompressAI's. Two tensors are added: `gain` and `inv_gain` (rows, M),
-natural logarithms, one row a quality (as in Cui et al., "Asymmetric gained deep image compression with continuous rate
-adaptation", CVPR 2021).
+CompressAI. Attribute names and state-dict keys are CompressAI's. Added are `gain` and `inv_gain` (rows, M), natural logarithms, one row a
+quality (as in Cui et al., "Asymmetric gained deep image compression with continuous rate adaptation", CVPR 2021), and where there are
+several rows, `g_a_gain`, `g_a_shift`, `g_s_gain` and `g_s_shift` (rows, 3, N): what each of a transform's inner convolutions gives is
+multiplied by exp(gain) and moved by the shift, channel by channel, before GDN (as in Choi, El-Khamy and Lee, "Variable rate deep image
+compression with a conditional autoencoder", ICCV 2019).
 
 Quantisation is the paper's (form A): y_hat = round(gain * g_a(x)), an integer, and the mean lives in the entropy model alone.
 In training the entropy model sees y plus uniform noise in [-1/2, 1/2) and g_s sees round(y) with a straight-through gradient.
@@ -20,6 +22,7 @@ from __future__ import annotations
 import abc
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -30,6 +33,9 @@ from jahp_fast.constants import LAMBDAS, STRIDE
 from jahp_fast.errors import UsageError
 from jahp_fast.models.compressible import Compressible
 from jahp_fast.models.layers import GDN, EntropyBottleneck, MaskedConv2d, gaussian_likelihood
+
+INNER_ROWS = ("g_a_gain", "g_a_shift", "g_s_gain", "g_s_shift")
+"""Parameters of a model with several rows that act inside of its transforms."""
 
 
 @dataclass
@@ -72,23 +78,13 @@ def lambda_ladder(rows: int) -> Tensor:
 
 
 def rows_at(table: Tensor, q: Tensor) -> Tensor:
-    """Rows of `table` (rows, M) at q (B,), counted from 0 -> (B, M); a fractional q interpolates linearly between neighbours."""
+    """Rows of `table` (rows, ...) at q (B,), counted from 0 -> (B, ...); a fractional q interpolates linearly between neighbours."""
     if not q.is_floating_point():
         return table[q]
     low = q.floor().clamp(0, max(0, table.shape[0] - 2)).long()
     high = (low + 1).clamp_max(table.shape[0] - 1)
-    return torch.lerp(table[low], table[high], (q - low).to(table.dtype)[:, None])
-
-
-def log_gain_at(rows: Tensor, quality: float) -> Tensor:
-    """The log gains at `quality`, counted from 1: rows (R, M) -> (M,).
-
-    Linear between rows, so that the gains themselves are interpolated geometrically.
-    Raises UsageError for a quality outside 1 to R.
-    """
-    if not 1 <= quality <= rows.shape[0]:
-        raise UsageError(f"quality {quality} is outside 1 to {rows.shape[0]}, the qualities that this model has")
-    return rows_at(rows, torch.tensor([float(quality) - 1], dtype=torch.float64))[0]
+    share = (q - low).to(table.dtype).reshape(-1, *[1] * (table.ndim - 1))
+    return torch.lerp(table[low], table[high], share)
 
 
 class CompressionModel(Compressible, nn.Module, abc.ABC):
@@ -112,27 +108,39 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
         step = (lambda_ladder(rows) / LAMBDAS[3]).sqrt() * 6
         self.gain = nn.Parameter(step.log()[:, None].repeat(1, M))
         self.inv_gain = nn.Parameter(-step.log()[:, None].repeat(1, M))
+        for name in INNER_ROWS:  # a single row would say what weights and biases say already
+            self.register_parameter(name, nn.Parameter(torch.zeros(rows, 3, N)) if rows > 1 else None)
 
-    def _run(self, layers: nn.Sequential, x: Tensor, last_in_float: bool = True) -> Tensor:
-        last = len(layers) - 1
+    def _run(self, layers: nn.Sequential, x: Tensor, last_in_float: bool = True, inner: Sequence[tuple[Tensor, Tensor]] = ()) -> Tensor:
+        """inner: of each GDN in turn, logarithms of the gains, and shifts, (B, N) or (1, N), of its input."""
+        last, before_gdn = len(layers) - 1, iter(inner)
         for i, layer in enumerate(layers):
+            if isinstance(layer, GDN) and inner:
+                gain, shift = next(before_gdn)
+                x = x.to(gain.dtype) * gain.exp()[..., None, None] + shift[..., None, None]
             in_bf16 = self.bf16 and not (last_in_float and i == last)
             with torch.autocast(x.device.type, torch.bfloat16, enabled=in_bf16):
                 x = layer(x if in_bf16 or x.dtype == torch.float64 else x.float())
         return x
 
-    def analysis(self, x: Tensor, row_log_gain: Tensor) -> Tensor:
+    def _inner(self, net: str, q: Tensor) -> list[tuple[Tensor, Tensor]]:
+        gain, shift = getattr(self, f"{net}_gain"), getattr(self, f"{net}_shift")
+        return [] if gain is None else list(zip(rows_at(gain, q).unbind(1), rows_at(shift, q).unbind(1), strict=True))
+
+    def analysis(self, x: Tensor, q: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16), scaled by the gain and not rounded. H and W are multiples of 16.
 
-        row_log_gain: (M,) or (B, M).
+        q: (B,) or (1,) rows of the gains from 0, integers or floats between them; here and in `synthesis`.
         """
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % STRIDE or x.shape[3] % STRIDE:
             raise UsageError(f"an image batch must be (B, 3, H, W) with H and W multiples of {STRIDE}, not {tuple(x.shape)}")
-        return self._run(self.g_a, x) * row_log_gain.to(x.dtype).exp()[..., None, None]
+        y = self._run(self.g_a, x, inner=self._inner("g_a", q))
+        return y * rows_at(self.gain, q).to(x.dtype).exp()[..., None, None]
 
-    def synthesis(self, y_hat: Tensor, row_log_inv_gain: Tensor) -> Tensor:
-        """y_hat (B, M, h, w), integers as floats -> x_hat (B, 3, 16 h, 16 w), not clamped. row_log_inv_gain: (M,) or (B, M)."""
-        return self._run(self.g_s, y_hat * row_log_inv_gain.to(y_hat.dtype).exp()[..., None, None])
+    def synthesis(self, y_hat: Tensor, q: Tensor) -> Tensor:
+        """y_hat (B, M, h, w), integers as floats -> x_hat (B, 3, 16 h, 16 w), not clamped."""
+        y = y_hat * rows_at(self.inv_gain, q).to(y_hat.dtype).exp()[..., None, None]
+        return self._run(self.g_s, y, inner=self._inner("g_s", q))
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """y (B, M, h, w), as `analysis` gives it -> z (B, N, ceil(h/4), ceil(w/4)), not rounded."""
@@ -148,11 +156,11 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
         return self.gain.new_zeros(()) if bottleneck is None else bottleneck.quantile_loss()
 
     def forward(self, x: Tensor, q: Tensor) -> Coded:
-        """x (B, 3, H, W) in [0, 1], H and W multiples of 16; q (B,) rows of the gains from 0, integers or floats between them."""
-        y = self.analysis(x, rows_at(self.gain, q))
+        """x (B, 3, H, W) in [0, 1], H and W multiples of 16; q (B,) as `analysis` takes it."""
+        y = self.analysis(x, q)
         y_hat = y + (y.round() - y).detach()
         p_y, p_z = self._prior(y, y + torch.rand_like(y) - 0.5 if self.training else y_hat)
-        x_hat = self.synthesis(y_hat, rows_at(self.inv_gain, q))
+        x_hat = self.synthesis(y_hat, q)
         y_bits = -p_y.log2().sum((1, 2, 3))
         z_bits = torch.zeros_like(y_bits) if p_z is None else -p_z.log2().sum((1, 2, 3))
         return Coded(x_hat, y_bits, z_bits, (y_bits + z_bits) / (x.shape[2] * x.shape[3]))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from jahp_fast.constants import STRIDE
 from jahp_fast.errors import UsageError
-from jahp_fast.models.priors import CompressionModel, rows_at
+from jahp_fast.models.priors import CompressionModel
 from jahp_fast.train.data import PhotoFiles, load_photo
 
 SIDE = 256
@@ -47,11 +47,11 @@ def centre_crops(paths: Sequence[Path]) -> list[Tensor]:
 @torch.inference_mode()
 def latents_of(model: CompressionModel, crops: Sequence[Tensor], quality: float) -> Tensor:
     """y (n, M, SIDE / 16, SIDE / 16) float16 of crops (3, SIDE, SIDE) uint8, at a quality counted from 1."""
-    gain = rows_at(model.gain, torch.tensor([quality - 1]))
+    q = torch.tensor([quality - 1])
     parts = []
     for i in range(0, len(crops), AT_ONCE):
         x = torch.stack(list(crops[i : i + AT_ONCE])).float() / 255
-        parts.append(model.analysis(x, gain).half())
+        parts.append(model.analysis(x, q).half())
     return torch.cat(parts)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from jahp_fast.constants import LAMBDAS
 from jahp_fast.errors import UsageError
-from jahp_fast.models.priors import CompressionModel, rows_at
+from jahp_fast.models.priors import CompressionModel
 from jahp_fast.study.latents import Cached
 from jahp_fast.study.prior import LatentPrior, Variant
 from jahp_fast.train.loop import cpu_has_bf16
@@ -150,9 +150,9 @@ def train_jointly(
 
     def run(x: Tensor, noise: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Means over the batch: MSE on 8-bit values, bpp of both, bpp of z."""
-        y = model.analysis(x, rows_at(model.gain, q))
+        y = model.analysis(x, q)
         y_bits, z_bits = prior(y, noise)
-        x_hat = model.synthesis(y + (y.round() - y).detach(), rows_at(model.inv_gain, q))
+        x_hat = model.synthesis(y + (y.round() - y).detach(), q)
         pixels = x.shape[2] * x.shape[3]
         if not noise:
             x_hat = (x_hat.clamp(0, 1) * 255).round() / 255

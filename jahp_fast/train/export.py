@@ -72,7 +72,7 @@ def _latents(model: CompressionModel, crops: Crops, seed: int) -> Callable[[], L
     def draw() -> Latents:
         with torch.no_grad():
             rows = torch.randint(model.rows, (crops.batch,), generator=generator)
-            y = model.analysis(crops.draw(), model.gain[rows])
+            y = model.analysis(crops.draw(), rows)
             return Latents(y.round(), model.hyper_analysis(y).round() if hasattr(model, "h_a") else None, rows)
 
     return draw
