@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kMostTiles = 48;   // of an item: enough for each weight that is read, few enough for the caches
 constexpr int kGoodTiles = 96;
+constexpr int kTogether = 16;    // outputs whose weights are packed at a time
 constexpr double kPoint[] = {0, 1, -1, 2, -2};
 
 // Tap k of the 3 (2) at each point: G of simd/winograd.hpp.
@@ -23,6 +24,24 @@ double to_point(int taps, int point, int k) {
     for (int i = 0; i < finite; ++i)
         if (i != point) value /= kPoint[point] - kPoint[i];
     return value;
+}
+
+using PointMatrix = std::array<std::array<double, 3>, kWinogradPoints>;
+
+PointMatrix point_matrix(int taps) {
+    PointMatrix matrix{};
+    for (int p = 0; p < winograd_points(taps); ++p)
+        for (int k = 0; k < taps; ++k) matrix[static_cast<std::size_t>(p)][static_cast<std::size_t>(k)] = to_point(taps, p, k);
+    return matrix;
+}
+
+using Together = double[kTogether];
+
+// Each sum of `taps` values `step` apart, times their factors.
+void combine(const std::array<double, 3>& factors, int taps, const Together* values, int step, Together& sums) {
+    for (int o = 0; o < kTogether; ++o) sums[o] = factors[0] * values[0][o];
+    for (int k = 1; k < taps; ++k)
+        for (int o = 0; o < kTogether; ++o) sums[o] += factors[static_cast<std::size_t>(k)] * values[k * step][o];
 }
 
 // Where a point of a filter stands among the six.
@@ -79,20 +98,25 @@ class WinogradConv final : public TransformLayer {
         const auto point_size = static_cast<std::size_t>(t.inputs) * static_cast<std::size_t>(t.outputs);
         const int points = v.points() * h.points();
         std::vector<float> weight(point_size * static_cast<std::size_t>(points));
-        double matrix[36][9];
-        for (int p = 0; p < points; ++p)
-            for (int k = 0; k < v.taps * h.taps; ++k) matrix[p][k] = to_point(v.taps, p / h.points(), k / h.taps) * to_point(h.taps, p % h.points(), k % h.taps);
+        const PointMatrix down = point_matrix(v.taps), right = point_matrix(h.taps);
+        // Some outputs together: a line of the cache is then written once, whole.
         for (int i = 0; i < t.inputs; ++i)
-            for (int o = 0; o < t.outputs; ++o) {
-                const float* const kernel = t.weight.data() + 25 * static_cast<std::size_t>(transposed_ ? i * t.outputs + o : o * t.inputs + i);
-                double taps[9];
-                for (int k = 0; k < v.taps * h.taps; ++k)
-                    taps[k] = kernel[(v.first_tap + v.tap_step * (k / h.taps)) * 5 + h.first_tap + h.tap_step * (k % h.taps)];
-                const auto at = static_cast<std::size_t>(i * t.outputs + o);
+            for (int first = 0; first < t.outputs; first += kTogether) {
+                const int n = std::min(kTogether, t.outputs - first);
+                Together taps[9] = {}, half[kWinogradPoints][3];
+                for (int o = 0; o < n; ++o) {
+                    const int channel = first + o;
+                    const float* const kernel = t.weight.data() + 25 * static_cast<std::size_t>(transposed_ ? i * t.outputs + channel : channel * t.inputs + i);
+                    for (int k = 0; k < v.taps * h.taps; ++k)
+                        taps[k][o] = kernel[(v.first_tap + v.tap_step * (k / h.taps)) * 5 + h.first_tap + h.tap_step * (k % h.taps)];
+                }
+                for (int a = 0; a < v.points(); ++a)
+                    for (int k = 0; k < h.taps; ++k) combine(down[a], v.taps, taps + k, h.taps, half[a][k]);
                 for (int p = 0; p < points; ++p) {
-                    double sum = 0;
-                    for (int k = 0; k < v.taps * h.taps; ++k) sum += matrix[p][k] * taps[k];
-                    weight[static_cast<std::size_t>(p) * point_size + at] = static_cast<float>(sum);
+                    Together sum;
+                    combine(right[p % h.points()], h.taps, half[p / h.points()], 1, sum);
+                    float* const to = weight.data() + static_cast<std::size_t>(p) * point_size + static_cast<std::size_t>(i * t.outputs + first);
+                    for (int o = 0; o < n; ++o) to[o] = static_cast<float>(sum[o]);
                 }
             }
         for (int p = 0; p < points; ++p)
