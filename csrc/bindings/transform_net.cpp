@@ -55,6 +55,19 @@ std::shared_ptr<TransformNet> make_net(const py::sequence& layers, const std::st
     return std::make_shared<TransformNet>(tensors, with, bf16 ? Precision::bf16 : Precision::f32);
 }
 
+std::shared_ptr<TransformNet> adjusted(const TransformNet& net, const py::sequence& layers) {
+    std::vector<LayerValues> values;
+    for (const py::handle entry : layers) {
+        const auto layer = entry.cast<py::tuple>();
+        const std::string name = "layer " + std::to_string(values.size());
+        if (layer.size() != 4) throw Error(Fault::usage, name + " must be (weight, bias, gamma, beta)");
+        values.push_back({optional_view(layer[0], name + ": weight", 4), view<float>(layer[1], (name + ": bias").c_str(), 1),
+                          optional_view(layer[2], name + ": gamma", 2), optional_view(layer[3], name + ": beta", 1)});
+    }
+    const py::gil_scoped_release release;
+    return std::make_shared<TransformNet>(net.adjusted(values));
+}
+
 // Keeps its net.
 struct Stream {
     std::shared_ptr<const TransformNet> net;
@@ -89,6 +102,7 @@ void register_transform_net(py::module_& m) {
         "check_bf16", [](const std::string& isa) { check_bf16(parse_isa(isa.c_str())); }, py::arg("isa") = "");
     py::class_<TransformNet, std::shared_ptr<TransformNet>>(m, "TransformNet")
         .def(py::init(&make_net), py::arg("layers"), py::arg("isa") = "", py::arg("bf16") = false)
+        .def("adjusted", &adjusted, py::arg("layers"))
         .def(
             "run",
             [](std::shared_ptr<TransformNet> net, const py::object& x, int threads) {
