@@ -23,9 +23,8 @@ from torch import nn
 from torch_layers import as_layers, random_net
 
 from jahp_fast import _native, library
-from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.models.priors import BY_ROW
 from jahp_fast.train.checkpoint import load as load_checkpoint
-from jahp_fast.transforms_cpu import NetLayers
 
 ISAS = _native.isa_names()
 BF16 = ["bf16"] if _native.has_bf16() else []
@@ -56,12 +55,11 @@ def load(name: str, N: int, M: int, height: int, width: int) -> tuple[nn.Sequent
     if (N, M) == (64, 192):
         model = load_checkpoint(library.by_name("mbt2018").path).average
         q = torch.tensor([3])
-        folded = NetLayers(ModelFile(library.by_name("mbt2018").path), name).at(4)
         net = getattr(model, name)
-        with torch.no_grad():
-            for layer, (_, weight, bias, *_) in zip(net[::2], folded, strict=True):
-                layer.weight.copy_(torch.from_numpy(weight))
-                layer.bias.copy_(torch.from_numpy(bias))
+        for i in BY_ROW if name == "g_s" else ():
+            weight, bias = (part[0] for part in net[i].at(q))
+            net[i] = nn.ConvTranspose2d(*weight.shape[:2], 5, 2, 2, 1)
+            net[i].load_state_dict({"weight": weight, "bias": bias})
         if name == "g_a":
             return net, image
         with torch.inference_mode():

@@ -27,7 +27,7 @@ from peers_ours import check_latents, check_payload, codec_for, export
 from jahp_fast import Codec, _native
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.train.preload import MALLOC_CONF, find_jemalloc
-from jahp_fast.transforms_cpu import NetLayers
+from jahp_fast.transforms_cpu import layers_of
 
 LOAD = LOADS[0]
 ENGINES = ("torch", "onnxruntime", "openvino")
@@ -99,7 +99,7 @@ def our_nets(folder: Path, photo: NDArray[np.uint8]) -> tuple[dict[str, Any], di
     from safetensors.torch import load_file
 
     model = ModelFile(export(load_file(folder / "state.safetensors"), folder / "a.jahpm", photo))
-    nets = {net: _native.TransformNet(NetLayers(model, net).at(4)) for net in ("g_a", "g_s")}
+    nets = {net: _native.TransformNet(layers_of(model, net)) for net in ("g_a", "g_s")}
     latents = np.load(folder / "latents.npy").astype(np.float32).transpose(1, 2, 0)
     return nets, {"g_a": photo.astype(np.float32) / np.float32(255), "g_s": np.ascontiguousarray(latents)}
 

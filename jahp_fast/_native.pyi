@@ -95,15 +95,8 @@ class TransformNet:
             UsageError: an unknown name, bf16 where it cannot run, or an array of another type.
         """
 
-    def adjusted(self, layers: Sequence[tuple[_Float32 | None, _Float32, _Float32 | None, _Float32 | None]]) -> TransformNet:
-        """A net of the same layers with other values. Where no weight is given it shares this net's packed ones: that takes microseconds.
-
-        Args:
-            layers: (weight or None, bias, gamma, beta) of each layer, of the shapes that this net was made of.
-
-        Raises:
-            ModelError: a number of values differs from what this net was made of.
-        """
+    def followed_by(self, layers: Sequence[tuple[str, _Float32, _Float32, str, _Float32 | None, _Float32 | None]]) -> TransformNet:
+        """A net of this one's layers, shared as they are packed, and these behind them, in its precision. Raises as the constructor."""
 
     def run(self, x: _Float32, threads: int = 1) -> _Float32:
         """x (h, w, c) -> (H, W, C)."""

@@ -219,12 +219,13 @@ class Codec:
     def _search(self, prepared: _Prepared, effort: int, goal: rate_control.Goal | None) -> bytes:
         """As _encode, with symbols that were searched for, at a quality that was."""
         threads, steps = self._threads, _container.QUALITY_STEPS
-        loaded: Any = self._encoder  # latents are arrays or tensors, as the pipeline has them
+        loaded: Any = self._encoder  # features are arrays or tensors, as the pipeline has them
         loaded.warm()
+        features = loaded.features(prepared.pixels, threads)
 
         def attempt(code: int, rate: float | None = None) -> bytes:
             quality = code / steps
-            latents = loaded.analyse(prepared.pixels, quality, threads, Clock("cpu"))
+            latents = loaded.latents_at(features, quality, threads)
             with _latents_as_images():
                 symbols = loaded.symbols(*latents)
                 if effort or rate is not None:

@@ -145,6 +145,15 @@ class Pipeline(EntropyPath):
         clock.lap("h_a")
         return y[0], z
 
+    def features(self, pixels: torch.Tensor, threads: int) -> torch.Tensor:
+        """An image as `upload` gives it -> what g_a gives, (M, h, w), without gains."""
+        return self.transforms.features(pixels[None])[0]
+
+    def latents_at(self, features: torch.Tensor, quality: float, threads: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """y and z of `analyse` at a quality, from features."""
+        y = self.transforms.scaled(features[None], quality)
+        return y[0], self.transforms.hyper_analysis(y)[0] if self.file.config.hyper_latents else None
+
     def symbols(self, y: torch.Tensor, z: torch.Tensor | None) -> tuple[Ints, Ints]:
         """y (M, h, w) and z (N, hz, wz) or None, not rounded -> z and y as Backend.encode takes them.
 
@@ -217,15 +226,15 @@ class Pipeline(EntropyPath):
         return Started([r.y for r in results], torch.stack([verdict_of(*r) for r in results]), {})
 
     def finish(self, started: Started, streams: Sequence[_container.Stream]) -> Decoded:
-        """The second half of `decode`: g_s, shape by shape."""
+        """The second half of `decode`: g_s, for all of one shape and quality together."""
         import torch
 
         out = [torch.empty(0)] * len(streams)
-        for group in groups([(s.height, s.width) for s in streams]):
-            rows = self.transforms.synthesis_rows([streams[i].quality for i in group])
+        for group in groups([(s.height, s.width, s.quality) for s in streams]):
             stream = streams[group[0]]
+            row = self.transforms.decoding_row(stream.quality)
             batch = torch.stack([started.y[i] for i in group])
-            pixels = self.transforms.synthesis(batch, rows, self.file.config.frac_bits, stream.height, stream.width)
+            pixels = self.transforms.synthesis(batch, row, self.file.config.frac_bits, stream.height, stream.width)
             for k, i in enumerate(group):
                 out[i] = pixels[k]
         return Decoded(out, started.verdicts, [s.checksum for s in streams])
@@ -252,24 +261,24 @@ class Pipeline(EntropyPath):
 
         layout, bits = self.layout(stream), self.file.config.frac_bits
         height, width = stream.height, stream.width
-        rows = self.transforms.synthesis_rows([stream.quality])
+        row = self.transforms.decoding_row(stream.quality)
         payload = self._payloads([stream])[0]
 
-        def tail(z: torch.Tensor, y: torch.Tensor, status: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return self.transforms.synthesis(y[None], rows, bits, height, width)[0], verdict_of(z, y, status)
+        def tail(z: torch.Tensor, y: torch.Tensor, status: torch.Tensor, row: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return self.transforms.synthesis(y[None], row, bits, height, width)[0], verdict_of(z, y, status)
 
-        def whole(payload: torch.Tensor, size: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return tail(*cast(SizedBackend, self.backend).start_sized(payload, size, layout), rows)
+        def whole(payload: torch.Tensor, size: torch.Tensor, row: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tail(*cast(SizedBackend, self.backend).start_sized(payload, size, layout), row)
 
         if hasattr(self.backend, "start_sized"):
             capacity = 1 << max(12, (len(payload) - 1).bit_length())
             fixed = torch.zeros(capacity, dtype=torch.uint8, device=payload.device)
             fixed[: len(payload)] = payload
             size = torch.full((1,), len(payload), dtype=torch.int32, device=payload.device)
-            rgb, verdict = cache.run((height, width, layout, capacity), whole, fixed, size, rows)
+            rgb, verdict = cache.run((height, width, layout, capacity), whole, fixed, size, row)
         else:
             started = cast("DeviceBackend", self.backend).start(payload, layout)
-            rgb, verdict = cache.run((height, width), tail, *started, rows)
+            rgb, verdict = cache.run((height, width), tail, *started, row)
         return Decoded([rgb], verdict[None], [stream.checksum])
 
 
@@ -282,9 +291,9 @@ def verdict_of(z: torch.Tensor, y: torch.Tensor, status: torch.Tensor) -> torch.
     return torch.cat([status[:2].long(), symbol_checksums(z[None], y[None])])
 
 
-def groups(sizes: Sequence[tuple[int, ...]]) -> list[list[int]]:
-    """Indices of equal (height, width), in order, at most GROUP_PIXELS together or a single one."""
-    open_groups: dict[tuple[int, ...], list[int]] = {}
+def groups(sizes: Sequence[tuple[float, ...]]) -> list[list[int]]:
+    """Indices of equal (height, width, ...), in order, at most GROUP_PIXELS together or a single one."""
+    open_groups: dict[tuple[float, ...], list[int]] = {}
     out = []
     for i, size in enumerate(sizes):
         group = open_groups.get(size)

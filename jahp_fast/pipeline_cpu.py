@@ -67,6 +67,15 @@ class CpuPipeline(EntropyPath):
         clock.lap("h_a")
         return y, z
 
+    def features(self, rows: Rows, threads: int) -> Floats:
+        """An image -> what g_a gives, (h, w, M), without gains."""
+        return self.transforms.analysis(rows.blocks(BLOCK_ROWS), rows.height, rows.width, None, threads)
+
+    def latents_at(self, features: Floats, quality: float, threads: int) -> tuple[Floats, Floats | None]:
+        """y and z of `analyse` at a quality, from features."""
+        y = self.transforms.scaled(features, quality)
+        return y, self.transforms.hyper_analysis(y, threads) if self.file.config.hyper_latents else None
+
     def symbols(self, y: Floats, z: Floats | None) -> tuple[Ints, Ints]:
         """y (h, w, M) and z (hz, wz, N) or None, not rounded -> z and y as Backend.encode takes them.
 

@@ -18,7 +18,6 @@ changes. Both were chosen on three held-out training photos (docs/evaluation.md)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,17 @@ from jahp_fast.entropy.bits import SymbolBits
 from jahp_fast.errors import UsageError
 from jahp_fast.extras import require_torch
 from jahp_fast.image import Rows
-from jahp_fast.transforms_cpu import CpuTransforms, Floats, Ints, Net, Tensors, in_blocks, made_net, row_at, run_by_rows
+from jahp_fast.transforms_cpu import (
+    CpuTransforms,
+    Floats,
+    Ints,
+    Net,
+    SynthesisLayers,
+    Tensors,
+    in_blocks,
+    made_net,
+    run_by_rows,
+)
 from jahp_fast.transforms_ref import Layer
 
 if TYPE_CHECKING:
@@ -166,16 +175,14 @@ class Searcher:
 
     def curvature(self, quality: float) -> Floats:
         """(M,) increase of |x − x̂|² by a step of one, damped."""
-        c = self.model.config
-        table = Tensors(self.model, CURVATURE).take(CURVATURE, len(c.qualities), c.latents)
-        return row_at(table, c.qualities, quality) * self._transforms.gain("inv_gain", quality) ** 2 * np.float32(DAMPING)
+        base = Tensors(self.model, CURVATURE).take(CURVATURE, self.model.config.latents)
+        return base * self._transforms.gain("inv_gain", quality) ** 2 * np.float32(DAMPING)
 
     def adjoint(self, quality: float) -> Net:
-        """The chain of convolutions from pixels to latents. The last quality's is kept."""
+        """The chain of convolutions from pixels to latents. That of the last quality is kept."""
         kept = self._adjoint
         if kept is None or kept[0] != quality:
-            layers = adjoint_layers(self.model, self._transforms.layers("g_s", quality), quality)
-            self._adjoint = kept = quality, made_net(layers, not self._plain)
+            self._adjoint = kept = quality, made_net(adjoint_layers(self.model, quality), not self._plain)
         return kept[1]
 
     def _step(self, z: Ints, y: Ints, slope: Floats, curvature: Floats, rate: float, threads: int) -> Ints:
@@ -192,15 +199,14 @@ class Searcher:
         return y + step
 
 
-def adjoint_layers(model: ModelFile, g_s: Sequence[Layer], quality: float) -> list[Layer]:
+def adjoint_layers(model: ModelFile, quality: float) -> list[Layer]:
     """g_s backwards, linear: convolutions with the transposed weights of its deconvolutions, and the mean gains of its inverse GDN."""
-    tensors, qualities = Tensors(model, "search."), model.config.qualities
+    scales, synthesis = Tensors(model, "search."), SynthesisLayers(model)
+    g_s = [*synthesis.common, *synthesis.at(quality)]
     layers: list[Layer] = []
     for i in (3, 2, 1, 0):
-        weight = g_s[i][1]  # (inputs, outputs) of a deconvolution are (outputs, inputs) of its adjoint
-        outputs = weight.shape[0]
+        weight = g_s[i][1]  # a deconvolution's (inputs, outputs) are its adjoint's (outputs, inputs)
         if i:
-            scale = row_at(tensors.take(SCALES[i - 1], len(qualities), outputs), qualities, quality)
-            weight = weight * scale[:, None, None, None]
-        layers.append(("conv", np.ascontiguousarray(weight), np.zeros(outputs, np.float32), "none", None, None))
+            weight = weight * scales.take(SCALES[i - 1], len(weight))[:, None, None, None]
+        layers.append(("conv", np.ascontiguousarray(weight), np.zeros(len(weight), np.float32), "none", None, None))
     return layers

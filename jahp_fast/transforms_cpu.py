@@ -29,10 +29,12 @@ Ints = NDArray[np.int32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 LATENT_ROWS = 4
 """Rows of latents that g_s takes, and g_a gives, at a time."""
-NETS_KEPT = 16
-"""Packed nets, of about 2 MB each at N = 64, M = 192: a thumbnail server's qualities, and no more memory for any number of them."""
 ROWS_AT_ONCE = 64
 """Rows that `run_by_rows` hands over: few enough that Ctrl-C is heard soon."""
+
+
+NETS_KEPT = 4
+"""Synthesis nets of so many qualities stay packed: what is their own takes 2 MB at N = 64, and 3 ms to be made again."""
 
 
 class NetStream(Protocol):
@@ -45,6 +47,7 @@ class Net(Protocol):
 
     def run(self, x: Floats, threads: int = 1) -> Floats: ...
     def stream(self, height: int, width: int) -> NetStream: ...
+    def followed_by(self, layers: Sequence[Layer]) -> Net: ...
 
 
 class Tensors:
@@ -71,52 +74,47 @@ class Tensors:
         return gamma, beta
 
 
-def row_at(table: Floats, qualities: Sequence[float], quality: float) -> Floats:
-    """Linear between the rows of `table` (one a quality, ...) on both sides of a quality."""
+def row_at(table: Sequence[Floats] | Floats, qualities: Sequence[float], quality: float) -> Floats:
+    """Linear between the rows of `table`, one a quality, on both sides of a quality."""
     if len(qualities) == 1:
-        first: Floats = table[0]
-        return first
+        return table[0]
     high = min(max(int(np.searchsorted(qualities, quality)), 1), len(qualities) - 1)
     share = np.float32((quality - qualities[high - 1]) / (qualities[high] - qualities[high - 1]))
     row: Floats = table[high - 1] + share * (table[high] - table[high - 1])
     return row
 
 
-class NetLayers:
-    """The layers of "g_a", "h_a" or "g_s" at any quality, out of the model file alone.
-
-    Raises ModelError for a tensor that is missing or misshapen.
+class SynthesisLayers:
+    """The layers of g_s at any quality, out of the model file alone. Raises ModelError for a tensor that is missing or misshapen.
 
     Attributes:
-        plain: the layers without what a quality does inside of the net.
-        by_quality: whether it does anything.
+        common: layers that are the same at all qualities: the first two, or all.
     """
 
-    def __init__(self, model: ModelFile, net: str) -> None:
-        self.plain = _layers(model, net)
+    def __init__(self, model: ModelFile) -> None:
         self._qualities = model.config.qualities
-        self._tables: list[Floats] = []
-        if f"float.{net}_gain" in model.names or f"float.{net}_shift" in model.names:
-            tensors = Tensors(model, f"{net}_")
-            shape = len(self._qualities), len(self.plain) - 1, len(self.plain[0][2])
-            self._tables = [tensors.take(f"{net}_{what}", *shape) for what in ("gain", "shift")]
-        self.by_quality = bool(self._tables)
+        by_row, tensors = "float.g_s.6.0.weight" in model.names, Tensors(model, "g_s.")
+        self._rows = [_layers(tensors, model, "g_s", row) for row in range(len(self._qualities) if by_row else 1)]
+        self.common = self._rows[0][:2] if by_row else self._rows[0]
 
     def at(self, quality: float) -> list[Layer]:
-        """Gains and shifts of a quality, folded into weights and biases."""
-        if not self.by_quality:
-            return self.plain
-        gains, shifts = (row_at(table, self._qualities, quality) for table in self._tables)
-        layers = list(self.plain)
-        for i, (gain, shift) in enumerate(zip(np.exp(gains), shifts, strict=True)):
-            kind, weight, bias, *rest = layers[i]
-            by_output = gain[:, None, None] if kind == "deconv" else gain[:, None, None, None]
-            layers[i] = (kind, weight * by_output, bias * gain + shift, *rest)
-        return layers
+        """Those behind the common ones: weights and biases are linear between the rows' qualities."""
+        tail: list[Layer] = []
+        for layers in list(zip(*self._rows, strict=True))[len(self.common) :]:
+            kind, _, _, activation, gamma, beta = layers[0]
+            weight = row_at([layer[1] for layer in layers], self._qualities, quality)
+            bias = row_at([layer[2] for layer in layers], self._qualities, quality)
+            tail.append((kind, weight, bias, activation, gamma, beta))
+        return tail
 
 
-def _layers(model: ModelFile, net: str) -> list[Layer]:
-    t, latents = Tensors(model, f"{net}."), model.config.latents
+def layers_of(model: ModelFile, net: str) -> list[Layer]:
+    """The layers of "g_a" or "h_a", or of "g_s" at the lowest quality. Raises ModelError for a tensor that is missing or misshapen."""
+    return _layers(Tensors(model, f"{net}."), model, net, 0)
+
+
+def _layers(t: Tensors, model: ModelFile, net: str, row: int) -> list[Layer]:
+    latents = model.config.latents
     layers: list[Layer] = []
     if net == "h_a":
         n = model.config.hyper_latents
@@ -131,7 +129,10 @@ def _layers(model: ModelFile, net: str) -> list[Layer]:
     for i in range(4):
         outputs = inner if i < 3 else 3 if synthesis else latents
         shape = (inputs, outputs) if synthesis else (outputs, inputs)
-        weight, bias = t.take(f"{net}.{2 * i}.weight", *shape, 5, 5), t.take(f"{net}.{2 * i}.bias", outputs)
+        name = f"{net}.{2 * i}"
+        if f"float.{name}.{row}.weight" in model.names:
+            name += f".{row}"
+        weight, bias = t.take(f"{name}.weight", *shape, 5, 5), t.take(f"{name}.bias", outputs)
         gamma, beta = t.gdn(f"{net}.{2 * i + 1}", inner) if i < 3 else (None, None)
         activation = "none" if i == 3 else "igdn" if synthesis else "gdn"
         layers.append(("deconv" if synthesis else "conv", weight, bias, activation, gamma, beta))
@@ -145,8 +146,7 @@ def made_net(layers: list[Layer], native: bool, bf16: bool = False) -> Net:
 
 
 class CpuTransforms:
-    """The float half of a model. Safe to share between threads. Each net is read when it is first needed, once, and packed for each quality
-    that is, where they differ: the NETS_KEPT used last are kept.
+    """The float half of a model. Safe to share between threads. Each net is read and packed when it is first needed, once.
 
     Raises ModelError from its methods if a float tensor is missing or has the wrong shape.
 
@@ -162,31 +162,32 @@ class CpuTransforms:
             _native.check_bf16(os.environ.get("JAHP_FAST_ISA", ""))
         self._model, self._native, self._bf16 = model, native, bf16
         self._lock = threading.Lock()
-        self._layers: dict[str, NetLayers] = {}
-        self._nets: OrderedDict[tuple[str, float | None], Net] = OrderedDict()
+        self._nets: dict[str, Net] = {}
+        self._synthesis: SynthesisLayers | None = None
+        self._g_s: OrderedDict[float, Net] = OrderedDict()
         self._gains: dict[str, Floats] = {}
 
-    def layers(self, name: str, quality: float) -> list[Layer]:
-        """Of "g_a", "h_a" or "g_s", at a quality."""
+    def _net(self, name: str) -> Net:
         with self._lock:
-            return self._layers_of(name).at(quality)
+            if name not in self._nets:
+                self._nets[name] = made_net(layers_of(self._model, name), self._native, self._bf16 and name != "h_a")
+            return self._nets[name]
 
-    def _layers_of(self, name: str) -> NetLayers:
-        if name not in self._layers:
-            self._layers[name] = NetLayers(self._model, name)
-        return self._layers[name]
-
-    def _net(self, name: str, quality: float) -> Net:
+    def _g_s_at(self, quality: float) -> Net:
         with self._lock:
-            layers = self._layers_of(name)
-            key = name, quality if layers.by_quality else None
-            if key not in self._nets:
-                self._nets[key] = made_net(layers.at(quality), self._native, self._bf16 and name != "h_a")
-            self._nets.move_to_end(key)
-            net = self._nets[key]
-            while len(self._nets) > NETS_KEPT:
-                self._nets.popitem(last=False)
-            return net
+            if self._synthesis is None:
+                self._synthesis = SynthesisLayers(self._model)
+                self._nets["g_s"] = made_net(self._synthesis.common, self._native, self._bf16)
+            common = self._nets["g_s"]
+            if quality not in self._g_s:
+                tail = self._synthesis.at(quality)
+                if not tail:
+                    return common
+                self._g_s[quality] = common.followed_by(tail)
+            self._g_s.move_to_end(quality)
+            if len(self._g_s) > NETS_KEPT:
+                self._g_s.popitem(last=False)
+            return self._g_s[quality]
 
     def gain(self, name: str, quality: float) -> Floats:
         """(M,) factors: geometric between the rows' qualities. name: "gain" or "inv_gain"."""
@@ -198,13 +199,19 @@ class CpuTransforms:
         gain: Floats = np.exp(row_at(table, q, quality))
         return gain
 
-    def analysis(self, blocks: Iterable[Pixels], height: int, width: int, quality: float, threads: int = 1) -> Floats:
+    def scaled(self, features: Floats, quality: float) -> Floats:
+        """What g_a gave (h, w, M), times the gain of a quality: the same y as of `analysis` at that quality."""
+        return features * self.gain("gain", quality)
+
+    def analysis(self, blocks: Iterable[Pixels], height: int, width: int, quality: float | None, threads: int = 1) -> Floats:
         """An image's rows from top to bottom, in blocks (k, width, 3) uint8 -> y (h, w, M) float32, scaled by the gain, not rounded.
 
+        Without a quality there is no gain: what `scaled` takes.
         The border is repeated to multiples of 16: h = ceil(height / 16), w = ceil(width / 16).
         """
         h, w = -(-height // STRIDE), -(-width // STRIDE)
-        stream, gain = self._net("g_a", quality).stream(STRIDE * h, STRIDE * w), self.gain("gain", quality)
+        stream = self._net("g_a").stream(STRIDE * h, STRIDE * w)
+        gain = np.float32(1) if quality is None else self.gain("gain", quality)
         y = np.empty((h, w, self._model.config.latents), np.float32)
         seen = done = 0
         for block in blocks:
@@ -218,9 +225,9 @@ class CpuTransforms:
         return y
 
     def hyper_analysis(self, y: Floats, threads: int = 1) -> Floats:
-        """y (h, w, M), as analysis gives it -> z (ceil(h/4), ceil(w/4), N), not rounded. The same net for all qualities."""
+        """y (h, w, M), as analysis gives it -> z (ceil(h/4), ceil(w/4), N), not rounded."""
         sizes = self._model.config.architecture == "bmshj2018-hyperprior"
-        return run_by_rows(self._net("h_a", self._model.config.qualities[0]), np.abs(y) if sizes else y, threads)
+        return run_by_rows(self._net("h_a"), np.abs(y) if sizes else y, threads)
 
     def synthesis(
         self, blocks: Iterable[Ints], height: int, width: int, quality: float, frac_bits: int, threads: int = 1
@@ -230,7 +237,7 @@ class CpuTransforms:
         ŷ of hostile streams may overflow; what comes of it is arbitrary, but a number.
         """
         h, w = -(-height // STRIDE), -(-width // STRIDE)
-        stream, gain = self._net("g_s", quality).stream(h, w), self.gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
+        stream, gain = self._g_s_at(quality).stream(h, w), self.gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
         left = height
         for block in blocks:
             rows = to_pixels(stream.push(block.astype(np.float32) * gain, threads)[:left, :width])

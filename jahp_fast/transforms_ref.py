@@ -84,6 +84,10 @@ class ReferenceNet:
                 x = activate(product + bias, activation, gamma, beta)
         return x
 
+    def followed_by(self, layers: Sequence[Layer]) -> ReferenceNet:
+        """A net of these layers behind this one's."""
+        return ReferenceNet([*self._layers, *layers])
+
     def size(self, height: int, width: int) -> tuple[int, int, int]:
         """(H, W, C) of the output for an input of that size."""
         channels = 0

@@ -58,7 +58,7 @@ def tiny_models(tmp_path_factory, photo_crop):
 
     from jahp_fast.entropy.export import export_state
     from jahp_fast.models import registry
-    from jahp_fast.models.priors import INNER_ROWS
+    from jahp_fast.models.priors import BY_ROW
 
     folder = tmp_path_factory.mktemp("models")
     paths = {}
@@ -68,8 +68,9 @@ def tiny_models(tmp_path_factory, photo_crop):
         with torch.no_grad():
             model.gain.copy_(torch.linspace(3, 6, 8)[:, None].expand(8, 12))  # latents of 0.5 to 10
             model.inv_gain.copy_(-model.gain)
-            for rows in INNER_ROWS:
-                getattr(model, rows).normal_(0, 0.2)
+            for i in BY_ROW:
+                for row, layer in enumerate(model.g_s[i].children()):
+                    layer.weight.mul_(1 + row / 4)
         paths[name] = folder / f"{name}.safetensors"
         export_state(model.state_dict(), paths[name], photos=[photo_crop], form=case.form,
                      activation_bits=case.activation_bits, prob_bits=case.prob_bits)  # fmt: skip

@@ -164,7 +164,7 @@ def test_the_coder_follows_the_weights(x):
     model.load_state_dict(model.state_dict())  # written anew, with the same values
     assert torch.equal(model.decompress(**out)["x_hat"], want)
     with torch.no_grad():
-        model.g_s[6].bias.add_(0.125)  # not in the entropy path
+        model.g_s[0].bias.add_(0.125)  # not in the entropy path
     assert not torch.equal(model.decompress(**out)["x_hat"], want)
     with torch.no_grad():
         model.entropy_parameters[2].bias[0].add_(1.0)

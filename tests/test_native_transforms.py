@@ -36,23 +36,17 @@ def test_transforms_are_torchs(name, architecture, size, N, M):
         assert np.array_equal(np.concatenate(strips), got), isa
 
 
-def test_adjusted_nets_share_what_they_are_not_given():
-    net = random_net("g_s", "mbt2018", 9, 13)
-    first, second = as_layers(net), as_layers(random_net("g_s", "mbt2018", 9, 13))
+def test_a_net_in_parts():
+    first, second = (as_layers(random_net("g_s", "mbt2018", 9, 13)) for _ in range(2))
     x = np.random.default_rng(0).normal(0, 2, (5, 6, 13)).astype(np.float32)
-    values = [(weight if i == 3 else None, bias, gamma, beta) for i, (_, weight, bias, _, gamma, beta) in enumerate(second)]
-    mixed = [(kind, second[i][1] if i == 3 else weight, *second[i][2:]) for i, (kind, weight, *_) in enumerate(first)]
     for isa in ISAS:
-        assert np.array_equal(_native.TransformNet(first, isa).adjusted(values).run(x), _native.TransformNet(mixed, isa).run(x))
-    net = _native.TransformNet(first)
-    for bad, error, what in (
-        (values[:3], ModelError, "values of 3 layers; the transform has 4"),
-        ([value[:3] for value in values], UsageError, r"layer 0 must be \(weight, bias, gamma, beta\)"),
-        ([(None, None, None, None)] * 4, UsageError, "layer 0: bias"),
-        ([(None, bias, None, None) for _, bias, _, _ in values], ModelError, "bias, gamma and beta"),
-    ):
-        with pytest.raises(error, match=what):
-            net.adjusted(bad)
+        head = _native.TransformNet(first[:2], isa)
+        for tail in (first[2:], second[2:], []):
+            assert np.array_equal(head.followed_by(tail).run(x), _native.TransformNet([*first[:2], *tail], isa).run(x))
+    with pytest.raises(ModelError, match="13 input channels; the layer before it has 9"):
+        head.followed_by([second[0]])
+    with pytest.raises(UsageError, match=r"layer 0 must be \(kind"):
+        head.followed_by([second[3][:4]])
 
 
 def test_what_is_refused():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The five models and the registry: dataflow against slow loops, keys against CompressAI's, states from elsewhere."""
 
+import itertools
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from jahp_fast.constants import LAMBDAS
 from jahp_fast.errors import ModelError, UnknownModel, UsageError
-from jahp_fast.models.priors import INNER_ROWS, lambda_ladder, rows_at
+from jahp_fast.models.priors import BY_ROW, lambda_ladder, rows_at
 from jahp_fast.models.registry import ARCHITECTURES, build, from_state_dict, model_info
 
 HYPER = [n for n in ARCHITECTURES if n not in ("bmshj2018-factorized", "mbt2018-context")]
@@ -19,8 +20,8 @@ def seeded(name: str, N: int = 6, M: int = 9, rows: int = 3):
     torch.manual_seed(7)
     model = build(name, N, M, rows).double().eval()
     with torch.no_grad():
-        for table in ("gain", "inv_gain", *INNER_ROWS):
-            p = getattr(model, table)
+        by_row = [p for i in BY_ROW for p in model.g_s[i].parameters()] if rows > 1 else []
+        for p in [model.gain, model.inv_gain, *by_row]:
             p.add_(torch.randn_like(p) * 0.1)
         model.gain.add_(1.5)  # latents of a few steps, not all zero
     return model
@@ -79,11 +80,14 @@ def compressai_keys(name: str, N: int, M: int) -> dict[str, tuple[int, ...]]:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_state_dict_keys_are_compressais(name):
-    state = build(name, 4, 6, 2).state_dict()
-    assert {k: tuple(v.shape) for k, v in state.items()} == (
-        compressai_keys(name, 4, 6) | {"gain": (2, 6), "inv_gain": (2, 6)} | dict.fromkeys(INNER_ROWS, (2, 3, 4))
-    )
-    assert set(build(name, 4, 6, 1).state_dict()) == {*compressai_keys(name, 4, 6), "gain", "inv_gain"}
+    one = build(name, 4, 6, 1).state_dict()
+    keys = compressai_keys(name, 4, 6)
+    assert {k: tuple(v.shape) for k, v in one.items()} == keys | {"gain": (1, 6), "inv_gain": (1, 6)}
+    two = build(name, 4, 6, 2).state_dict()
+    for layer, kind in itertools.product(BY_ROW, ("weight", "bias")):
+        shape = keys.pop(f"g_s.{layer}.{kind}")
+        keys |= {f"g_s.{layer}.{row}.{kind}": shape for row in range(2)}
+    assert {k: tuple(v.shape) for k, v in two.items()} == keys | {"gain": (2, 6), "inv_gain": (2, 6)}
 
 
 def test_published_parameter_counts():
@@ -243,41 +247,41 @@ def test_state_without_gain_gets_one_row_of_ones():
     assert float(model.gain.detach().abs().max()) == 0
 
 
-def test_state_without_rows_inside_of_its_transforms():
-    """They come as zeros, which change nothing, or all four are there."""
-    model = seeded("mbt2018")
-    state = model.state_dict()
-    plain = from_state_dict({key: value for key, value in state.items() if key not in INNER_ROWS}).double()
-    with torch.no_grad():
-        for table in INNER_ROWS:
-            assert not plain.get_parameter(table).any()
-            model.get_parameter(table).zero_()
-        x, q = torch.rand(1, 3, 32, 48, dtype=torch.float64), torch.tensor([1])
-        assert torch.allclose(plain(x, q).x_hat, model(x, q).x_hat)
-    with pytest.raises(ModelError, match="missing g_s_shift"):
-        from_state_dict({key: value for key, value in state.items() if key != "g_s_shift"})
+def test_state_without_layers_by_row():
+    """Each row gets the common one; and all rows of a layer are there, or none."""
+    state = seeded("mbt2018").state_dict()
+    names = [f"g_s.{i}.{kind}" for i in BY_ROW for kind in ("weight", "bias")]
+    common = {key: value for key, value in state.items() if not key.startswith(("g_s.4.", "g_s.6."))}
+    common |= {name: state[name[:5] + ".1" + name[5:]] for name in names}
+    model = from_state_dict(common)
+    for name in names:
+        for row in range(3):
+            assert torch.equal(model.get_parameter(f"{name[:5]}.{row}{name[5:]}"), common[name].float())
+    with pytest.raises(ModelError, match=r"missing g_s\.6\.2\.weight"):
+        from_state_dict({key: value for key, value in state.items() if key != "g_s.6.2.weight"})
 
 
-def test_rows_inside_of_the_transforms_are_weights_and_biases_of_a_quality():
-    """A model of one row, into which the gains and shifts of another's quality were multiplied, does the same."""
+def test_each_row_has_layers_of_its_own():
+    """A model of one row with another's layers does the same as that row; between rows they are mixed."""
     many, one = seeded("mbt2018"), build("mbt2018", 6, 9, 1).double().eval()
-    row = 2
-    state = {key: value.clone() for key, value in many.state_dict().items() if key not in INNER_ROWS}
-    for net, outputs in (("g_a", 0), ("g_s", 1)):
-        gain, shift = many.get_parameter(f"{net}_gain")[row].exp(), many.get_parameter(f"{net}_shift")[row]
-        for i in range(3):
-            shape = [1, 1, 1, 1]
-            shape[outputs] = 6
-            state[f"{net}.{2 * i}.weight"] *= gain[i].detach().reshape(shape)
-            state[f"{net}.{2 * i}.bias"] = (state[f"{net}.{2 * i}.bias"] * gain[i] + shift[i]).detach()
-    for table in ("gain", "inv_gain"):
-        state[table] = state[table][row : row + 1]
-    one.load_state_dict(state)
-    x = torch.rand(2, 3, 32, 48, dtype=torch.float64)
+    x = torch.rand(3, 3, 32, 48, dtype=torch.float64)
+    q = torch.tensor([2.0, 0.0, 0.25], dtype=torch.float64)
     with torch.no_grad():
-        wanted, got = many(x, torch.tensor([row, row])), one(x, torch.tensor([0, 0]))
-    assert torch.allclose(got.x_hat, wanted.x_hat)
-    assert torch.allclose(got.bpp, wanted.bpp)
+        wanted = many(x, q)
+        for i, row in enumerate(q):
+            state = {key: value for key, value in many.state_dict().items() if not key.startswith(("g_s.4.", "g_s.6."))}
+            low, share = int(row), float(row) % 1
+            for layer, kind in itertools.product(BY_ROW, ("weight", "bias")):
+                a, b = (many.get_parameter(f"g_s.{layer}.{min(n, 2)}.{kind}") for n in (low, low + 1))
+                state[f"g_s.{layer}.{kind}"] = (1 - share) * a + share * b
+            for table in ("gain", "inv_gain"):
+                state[table] = rows_at(state[table], row[None])
+            one.load_state_dict(state)
+            got = one(x[i : i + 1], torch.tensor([0]))
+            assert torch.allclose(got.x_hat[0], wanted.x_hat[i])
+            assert torch.allclose(got.bpp[0], wanted.bpp[i])
+            y_hat = torch.randint(-3, 4, (2, 9, 2, 3)).double()
+            assert torch.allclose(many.synthesis(y_hat, row[None]), one.synthesis(y_hat, torch.tensor([0])))
 
 
 def spoil(state, how):

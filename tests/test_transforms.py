@@ -42,20 +42,25 @@ def test_numbers_of_the_module(shipped, module, images, quality):
     assert torch.allclose(got, y, rtol=1e-4, atol=1e-4)
     assert torch.allclose(shipped.hyper_analysis(y), z, rtol=1e-4, atol=1e-4)
     integers = y.round().int().permute(0, 2, 3, 1).contiguous()
-    pixels = shipped.synthesis(integers, shipped.synthesis_rows([quality, quality]), 0, 50, 70)
+    pixels = shipped.synthesis(integers, shipped.decoding_row(quality), 0, 50, 70)
     want = (x_hat[:, :, :50, :70].clamp(0, 1) * 255).round()
     assert (pixels.float() - want).abs().max() <= 1
     assert (pixels.float() - want).abs().mean() < 0.01
-    assert torch.equal(shipped.synthesis(integers * 64, shipped.synthesis_rows([quality] * 2), 6, 50, 70), pixels)
+    assert torch.equal(shipped.synthesis(integers * 64, shipped.decoding_row(quality), 6, 50, 70), pixels)
 
 
-def test_each_image_of_a_batch_has_its_quality(shipped, images):
-    y = shipped.analysis(images[:1], 4).round().int().permute(0, 2, 3, 1)
-    both = shipped.synthesis(y.repeat(2, 1, 1, 1), shipped.synthesis_rows([4, 2]), 0, 50, 70)
-    for k, quality in enumerate((4, 2)):
-        alone = shipped.synthesis(y, shipped.synthesis_rows([quality]), 0, 50, 70)[0]
-        assert (both[k].int() - alone.int()).abs().max() <= 1
-    assert (both[0].int() - both[1].int()).abs().max() > 10
+def test_a_quality_has_its_last_layer(tiny_models):
+    """The same input of g_s gives other pixels at another quality; between two, the layer is their mixture."""
+    tiny = Transforms(ModelFile(tiny_models["tiny"]))
+    y = torch.randint(-3, 4, (1, 3, 4, 12), dtype=torch.int32)
+    rows = [tiny.decoding_row(quality) for quality in (3, 4, 3.25)]
+    assert torch.allclose(rows[2], torch.lerp(rows[0], rows[1], 0.25))
+    pixels = []
+    for row in rows:
+        row[:12] = 0  # the gains
+        pixels.append(tiny.synthesis(y, row, 0, 48, 64).int())
+    assert (pixels[1] - pixels[0]).abs().max() > 3
+    assert (pixels[2] - pixels[0]).abs().max() > 0
 
 
 def changed(exact, y):
@@ -69,7 +74,7 @@ def test_float16_disturbs_less_than_bfloat16(shipped):
     exact = shipped.analysis(image, 8)
     assert float(exact.abs().max()) > 20
     integers = exact.round().int().permute(0, 2, 3, 1).contiguous()
-    gains = shipped.synthesis_rows([8])
+    gains = shipped.decoding_row(8)
     pixels = shipped.synthesis(integers, gains, 0, 128, 128).int()
     figures = {}
     for inner in (torch.float16, torch.bfloat16):
@@ -89,7 +94,7 @@ def test_absurd_latents_give_numbers(shipped):
     """ŷ at the ends of its range overflows float16; pixels come of it, and the next image is not disturbed."""
     rough = Transforms(ModelFile(SHIPPED), inner=torch.float16)
     y = torch.from_numpy(np.random.default_rng(0).choice([-32767, 32767], (1, 2, 2, 192)).astype(np.int32))
-    gains = rough.synthesis_rows([1])
+    gains = rough.decoding_row(1)
     assert rough.synthesis(y, gains, 0, 32, 32).shape == (1, 3, 32, 32)
     calm = rough.synthesis(torch.zeros_like(y), gains, 0, 32, 32)
     assert (calm.int() - shipped.synthesis(torch.zeros_like(y), gains, 0, 32, 32).int()).abs().max() <= 1
@@ -101,4 +106,4 @@ def test_single_quality(tmp_path, photo_crop):
     path = tmp_path / "m.safetensors"
     export_state(model.state_dict(), path, photos=[photo_crop], qualities=[5])
     transforms = Transforms(ModelFile(path))
-    assert torch.equal(transforms.synthesis_rows([5])[0], model.inv_gain[0].detach())
+    assert torch.equal(transforms.decoding_row(5)[:12], model.inv_gain[0].detach())

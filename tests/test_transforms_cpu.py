@@ -10,10 +10,10 @@ from jahp_fast import Codec, UsageError, _native, transforms_ref
 from jahp_fast.entropy.export import export_state
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.models import registry
-from jahp_fast.models.priors import INNER_ROWS
+from jahp_fast.models.priors import BY_ROW
 from jahp_fast.pipeline_cpu import BLOCK_ROWS
 from jahp_fast.transforms import Transforms
-from jahp_fast.transforms_cpu import NETS_KEPT, CpuTransforms, NetLayers, in_blocks, run_by_rows, to_pixels
+from jahp_fast.transforms_cpu import NETS_KEPT, CpuTransforms, in_blocks, layers_of, run_by_rows, to_pixels
 from jahp_fast.transforms_ref import ReferenceNet
 
 
@@ -28,8 +28,9 @@ def model(request, tmp_path_factory, photo_crop):
         for name, tensor in net.named_parameters():
             if name.endswith("gamma"):
                 tensor.add_(torch.rand_like(tensor) * 0.1)
-        for name in INNER_ROWS:
-            getattr(net, name).normal_(0, 0.3)
+        for i in BY_ROW:
+            for name, tensor in net.g_s[i].named_parameters():
+                tensor.mul_(1 + int(name[0]) / 8)
     path = tmp_path_factory.mktemp("net") / f"{request.param}.safetensors"
     export_state(net.state_dict(), path, photos=[photo_crop])
     return ModelFile(path)
@@ -57,7 +58,7 @@ def test_numbers_of_torch(model, quality, size):
     theirs = Transforms(model)
     y = theirs.analysis(torch.from_numpy(image.copy()).permute(2, 0, 1)[None], quality)
     integers = y.round().int().permute(0, 2, 3, 1).contiguous()
-    pixels = theirs.synthesis(integers, theirs.synthesis_rows([quality]), 0, height, width)[0].permute(1, 2, 0).numpy()
+    pixels = theirs.synthesis(integers, theirs.decoding_row(quality), 0, height, width)[0].permute(1, 2, 0).numpy()
     for native in (False, True):
         ours = CpuTransforms(model, native)
         got = ours.analysis([image], height, width, quality)
@@ -151,18 +152,21 @@ def test_rows_come_before_the_last_row_went_in():
 
 def test_nets_of_many_qualities_are_bounded(tiny_models):
     """And a net that is made anew, after others, gives the same bits."""
-    ours, image = CpuTransforms(ModelFile(tiny_models["tiny"]), True), photo()[:32, :48]
-    first = ours.analysis([image], 32, 48, 1)
-    for step in range(3 * NETS_KEPT):
-        assert not np.array_equal(ours.analysis([image], 32, 48, 1.05 + step / 20), first)
-    assert len(ours._nets) == NETS_KEPT
-    assert np.array_equal(ours.analysis([image], 32, 48, 1), first)
+    model = ModelFile(tiny_models["tiny"])
+    latents = np.random.default_rng(0).integers(-3, 4, (2, 3, 12)).astype(np.int32)
+    for native in (False, True):
+        ours = CpuTransforms(model, native)
+        first = whole(ours.synthesis([latents], 32, 48, 1, 0))
+        for step in range(3 * NETS_KEPT):
+            assert not np.array_equal(whole(ours.synthesis([latents], 32, 48, 1.5 + step / 2, 0)), first)
+        assert len(ours._g_s) == NETS_KEPT
+        assert np.array_equal(whole(ours.synthesis([latents], 32, 48, 1, 0)), first)
 
 
 def test_layers_are_those_of_the_module():
     model = ModelFile(SHIPPED)
     for net, kinds in (("g_a", ["conv"] * 4), ("g_s", ["deconv"] * 4), ("h_a", ["conv"] * 3)):
-        layers = NetLayers(model, net).plain
+        layers = layers_of(model, net)
         assert [layer[0] for layer in layers] == kinds
         assert [layer[3] for layer in layers] == {"g_a": ["gdn"] * 3 + ["none"], "g_s": ["igdn"] * 3 + ["none"],
                                                   "h_a": ["leaky_relu"] * 2 + ["none"]}[net]  # fmt: skip
@@ -182,7 +186,7 @@ def test_the_reference_refuses_what_it_cannot_do():
 
 @pytest.mark.parametrize("height", [1, 63, 64, 65, 200])
 def test_a_net_by_rows_is_the_net(tiny_models, height):
-    layers = NetLayers(ModelFile(tiny_models["tiny"]), "h_a").plain
+    layers = layers_of(ModelFile(tiny_models["tiny"]), "h_a")
     x = np.random.default_rng(height).normal(0, 3, (height, 9, 12)).astype(np.float32)
     for net in (_native.TransformNet(layers), ReferenceNet(layers)):
         assert np.array_equal(run_by_rows(net, x, 2), net.run(x, 2))

@@ -39,7 +39,7 @@ def as_layers(net: nn.Sequential) -> list[Layer]:
 
 def random_net(name: str, architecture: str, N: int, M: int) -> nn.Sequential:
     torch.manual_seed(N + M)
-    net = getattr(registry.build(architecture, N, M), name)
+    net = getattr(registry.build(architecture, N, M, rows=1), name)
     for module in net:
         if isinstance(module, GDN):  # one that does something, across channels too
             module.gamma.data += 0.1 * torch.rand_like(module.gamma)

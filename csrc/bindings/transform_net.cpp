@@ -47,25 +47,17 @@ ConvTensors conv_tensors(const py::tuple& layer, const std::string& name) {
     return t;
 }
 
-std::shared_ptr<TransformNet> make_net(const py::sequence& layers, const std::string& isa, bool bf16) {
+std::vector<ConvTensors> all_tensors(const py::sequence& layers) {
     std::vector<ConvTensors> tensors;
     for (const py::handle layer : layers) tensors.push_back(conv_tensors(layer.cast<py::tuple>(), "layer " + std::to_string(tensors.size())));
+    return tensors;
+}
+
+std::shared_ptr<TransformNet> make_net(const py::sequence& layers, const std::string& isa, bool bf16) {
+    const std::vector<ConvTensors> tensors = all_tensors(layers);
     const Isa with = parse_isa(isa.c_str());
     const py::gil_scoped_release release;
     return std::make_shared<TransformNet>(tensors, with, bf16 ? Precision::bf16 : Precision::f32);
-}
-
-std::shared_ptr<TransformNet> adjusted(const TransformNet& net, const py::sequence& layers) {
-    std::vector<LayerValues> values;
-    for (const py::handle entry : layers) {
-        const auto layer = entry.cast<py::tuple>();
-        const std::string name = "layer " + std::to_string(values.size());
-        if (layer.size() != 4) throw Error(Fault::usage, name + " must be (weight, bias, gamma, beta)");
-        values.push_back({optional_view(layer[0], name + ": weight", 4), view<float>(layer[1], (name + ": bias").c_str(), 1),
-                          optional_view(layer[2], name + ": gamma", 2), optional_view(layer[3], name + ": beta", 1)});
-    }
-    const py::gil_scoped_release release;
-    return std::make_shared<TransformNet>(net.adjusted(values));
 }
 
 // Keeps its net.
@@ -102,7 +94,14 @@ void register_transform_net(py::module_& m) {
         "check_bf16", [](const std::string& isa) { check_bf16(parse_isa(isa.c_str())); }, py::arg("isa") = "");
     py::class_<TransformNet, std::shared_ptr<TransformNet>>(m, "TransformNet")
         .def(py::init(&make_net), py::arg("layers"), py::arg("isa") = "", py::arg("bf16") = false)
-        .def("adjusted", &adjusted, py::arg("layers"))
+        .def(
+            "followed_by",
+            [](const TransformNet& net, const py::sequence& layers) {
+                const std::vector<ConvTensors> tensors = all_tensors(layers);
+                const py::gil_scoped_release release;
+                return std::make_shared<TransformNet>(net.followed_by(tensors));
+            },
+            py::arg("layers"))
         .def(
             "run",
             [](std::shared_ptr<TransformNet> net, const py::object& x, int threads) {

@@ -16,22 +16,16 @@ int good_rows(int width) { return std::clamp((kGoodPositions + width - 1) / widt
 class DirectConv final : public TransformLayer {
   public:
     DirectConv(const ConvTensors& t, Isa isa)
-        : TransformLayer(t.inputs, t.outputs), kernel_(t.kernel), stride_(t.stride), depth_(t.kernel * RowBuffer::stride_for(t.inputs)),
-          blocks_((t.outputs + kMatmulBlock - 1) / kMatmulBlock), matmul_(matmul_f32_for(isa)) {
+        : TransformLayer(t.inputs, t.outputs), kernel_(t.kernel), stride_(t.stride), slope_(t.slope), depth_(t.kernel * RowBuffer::stride_for(t.inputs)),
+          blocks_((t.outputs + kMatmulBlock - 1) / kMatmulBlock), matmul_(matmul_f32_for(isa)), gdn_(t, isa) {
         const int channels = RowBuffer::stride_for(t.inputs), all = kernel_ * depth_;
-        AlignedVector<float> weight(static_cast<std::size_t>(all) * static_cast<std::size_t>(blocks_ * kMatmulBlock), 0);
+        weight_.assign(static_cast<std::size_t>(all) * static_cast<std::size_t>(blocks_ * kMatmulBlock), 0);
+        bias_.assign(static_cast<std::size_t>(blocks_ * kMatmulBlock), 0);
+        std::copy(t.bias.begin(), t.bias.end(), bias_.begin());
         auto from = t.weight.begin();
         for (int o = 0; o < t.outputs; ++o)
             for (int i = 0; i < t.inputs; ++i)
-                for (int k = 0; k < kernel_ * kernel_; ++k) weight[matmul_.pack_index(blocks_, all, k * channels + i, o)] = *from++;
-        weight_ = std::make_shared<const AlignedVector<float>>(std::move(weight));
-        adjust(t, isa);
-    }
-
-    std::unique_ptr<TransformLayer> adjusted(const ConvTensors& t, Isa isa, Precision) const override {
-        auto layer = std::make_unique<DirectConv>(*this);
-        layer->adjust(t, isa);
-        return layer;
+                for (int k = 0; k < kernel_ * kernel_; ++k) weight_[matmul_.pack_index(blocks_, all, k * channels + i, o)] = *from++;
     }
 
     int output_size(int size) const override { return (size - 1) / stride_ + 1; }
@@ -51,29 +45,21 @@ class DirectConv final : public TransformLayer {
             const int wide = blocks_ * kMatmulBlock;
             const bool direct = out.stride() == wide;
             float* const c = direct ? to : LayerScratch::grown(memory.product, static_cast<std::size_t>(kPositions * wide));
-            matmul_.run({a, stride_ * in.stride(), n, kernel_, depth_, weight_->data(), blocks_, bias_.data(), c, wide, false});
+            matmul_.run({a, stride_ * in.stride(), n, kernel_, depth_, weight_.data(), blocks_, bias_.data(), c, wide, false});
             if (slope_ != 1)
                 for (int i = 0; i < n * wide; ++i) c[i] = c[i] > 0 ? c[i] : c[i] * slope_;
             for (int p = 0; p < n && !direct; ++p) std::copy(c + p * wide, c + p * wide + out.stride(), to + p * out.stride());
-            gdn_->run(to, n, memory);
+            gdn_.run(to, n, memory);
         });
     }
 
   private:
-    void adjust(const ConvTensors& t, Isa isa) {
-        slope_ = t.slope;
-        bias_.assign(static_cast<std::size_t>(blocks_ * kMatmulBlock), 0);
-        std::copy(t.bias.begin(), t.bias.end(), bias_.begin());
-        gdn_.emplace(t, isa);
-    }
-
     int kernel_, stride_;
-    float slope_ = 1;
+    float slope_;
     int depth_, blocks_;
     MatmulF32Kernel matmul_;
-    std::optional<Gdn> gdn_;
-    AlignedVector<float> bias_;
-    std::shared_ptr<const AlignedVector<float>> weight_;
+    Gdn gdn_;
+    AlignedVector<float> weight_, bias_;
 };
 
 // Output row 2 m + p takes kernel rows 4, 2, 0 (p = 0) or 3, 1 of the input rows m - 1, m, m + 1 or m, m + 1; columns likewise.
@@ -82,8 +68,6 @@ class OverlapAdd final : public TransformLayer {
     OverlapAdd(const ConvTensors& t, Isa isa) : TransformLayer(25 * t.outputs, t.outputs), slope_(t.slope), bias_(t.bias.begin(), t.bias.end()), gdn_(t, isa) {
         bias_.insert(bias_.end(), t.bias.begin(), t.bias.end());
     }
-
-    std::unique_ptr<TransformLayer> adjusted(const ConvTensors& t, Isa isa, Precision) const override { return std::make_unique<OverlapAdd>(t, isa); }
 
     int output_size(int size) const override { return 2 * size; }
     int unit_rows() const override { return 2; }

@@ -55,20 +55,14 @@ struct Axis {
 constexpr Axis kConv[] = {{3, 0, 2, -2}, {2, 1, 2, -1}};        // even and odd inputs
 constexpr Axis kTransposed[] = {{3, 4, -2, -1}, {2, 3, -2, 0}};  // even and odd outputs
 
-using Products = std::array<std::vector<Product>, 4>;  // filter 2 * (odd row) + odd column, then the points
-
 class WinogradConv final : public TransformLayer {
   public:
     WinogradConv(const ConvTensors& t, Isa isa, Precision precision)
-        : TransformLayer(t.inputs, t.outputs), transposed_(t.transposed), in_stride_(RowBuffer::stride_for(t.inputs)),
-          out_stride_(RowBuffer::stride_for(t.outputs)), winograd_(winograd_for(isa)), products_(std::make_shared<const Products>(packed(t, isa, precision))) {
-        adjust(t, isa, precision);
-    }
-
-    std::unique_ptr<TransformLayer> adjusted(const ConvTensors& t, Isa isa, Precision precision) const override {
-        auto layer = std::make_unique<WinogradConv>(*this);
-        layer->adjust(t, isa, precision);
-        return layer;
+        : TransformLayer(t.inputs, t.outputs), transposed_(t.transposed), slope_(t.slope), in_stride_(RowBuffer::stride_for(t.inputs)),
+          out_stride_(RowBuffer::stride_for(t.outputs)), winograd_(winograd_for(isa)), gdn_(t, isa, precision) {
+        bias_.assign(static_cast<std::size_t>(out_stride_), 0);
+        std::copy(t.bias.begin(), t.bias.end(), bias_.begin());
+        for (int f = 0; f < 4; ++f) pack(t, f, isa, precision);
     }
 
     int output_size(int size) const override { return transposed_ ? 2 * size : (size - 1) / 2 + 1; }
@@ -99,20 +93,7 @@ class WinogradConv final : public TransformLayer {
     int tiles(int width) const { return ((transposed_ ? width : output_size(width)) - 1) / kWinogradTile + 1; }
     const Axis& axis(int odd) const { return transposed_ ? kTransposed[odd] : kConv[odd]; }
 
-    void adjust(const ConvTensors& t, Isa isa, Precision precision) {
-        slope_ = t.slope;
-        bias_.assign(static_cast<std::size_t>(out_stride_), 0);
-        std::copy(t.bias.begin(), t.bias.end(), bias_.begin());
-        gdn_.emplace(t, isa, precision);
-    }
-
-    Products packed(const ConvTensors& t, Isa isa, Precision precision) const {
-        Products all;
-        for (int f = 0; f < 4; ++f) all[static_cast<std::size_t>(f)] = packed_filter(t, f, isa, precision);
-        return all;
-    }
-
-    std::vector<Product> packed_filter(const ConvTensors& t, int filter, Isa isa, Precision precision) const {
+    void pack(const ConvTensors& t, int filter, Isa isa, Precision precision) {
         const Axis &v = axis(filter / 2), &h = axis(filter % 2);
         const auto point_size = static_cast<std::size_t>(t.inputs) * static_cast<std::size_t>(t.outputs);
         const int points = v.points() * h.points();
@@ -138,9 +119,8 @@ class WinogradConv final : public TransformLayer {
                     for (int o = 0; o < n; ++o) to[o] = static_cast<float>(sum[o]);
                 }
             }
-        std::vector<Product> products;
-        for (int p = 0; p < points; ++p) products.emplace_back(t.inputs, t.outputs, weight.data() + static_cast<std::size_t>(p) * point_size, isa, precision);
-        return products;
+        for (int p = 0; p < points; ++p)
+            product_[static_cast<std::size_t>(filter)].emplace_back(t.inputs, t.outputs, weight.data() + static_cast<std::size_t>(p) * point_size, isa, precision);
     }
 
     void compute(const RowBuffer& in, RowBuffer& out, const Tiles& part, LayerScratch& scratch) const {
@@ -157,7 +137,7 @@ class WinogradConv final : public TransformLayer {
         for (int i = part.begin; i < part.end;) {
             const int end = std::min(part.end, (i / part.across + 1) * part.across), wide = unit_rows();
             const int row = part.row(i) * wide, column = part.column(i) * wide, n = std::min(out.width() - column, (end - i) * wide);
-            for (int r = row; r < std::min(row + wide, out.height()); ++r) gdn_->run(out.row(r) + static_cast<std::ptrdiff_t>(column) * out_stride_, n, scratch);
+            for (int r = row; r < std::min(row + wide, out.height()); ++r) gdn_.run(out.row(r) + static_cast<std::ptrdiff_t>(column) * out_stride_, n, scratch);
             i = end;
         }
     }
@@ -179,8 +159,8 @@ class WinogradConv final : public TransformLayer {
         for (int p = 0; p < down.points() * right.points(); ++p) {
             const int i = p / right.points(), j = p % right.points();
             const int to = transposed_ ? p : shared_point(down.taps, i) * kWinogradPoints + shared_point(right.taps, j);
-            (*products_)[static_cast<std::size_t>(filter)][static_cast<std::size_t>(p)].run(v + p * in_point, in_stride_, part.count(), nullptr, m + to * out_point,
-                                                                                            out_stride_, !transposed_ && filter > 0, scratch);
+            product_[static_cast<std::size_t>(filter)][static_cast<std::size_t>(p)].run(v + p * in_point, in_stride_, part.count(), nullptr, m + to * out_point, out_stride_,
+                                                                                        !transposed_ && filter > 0, scratch);
         }
     }
 
@@ -199,12 +179,12 @@ class WinogradConv final : public TransformLayer {
     }
 
     bool transposed_;
-    float slope_ = 1;
+    float slope_;
     int in_stride_, out_stride_;
     Winograd winograd_;
-    std::optional<Gdn> gdn_;
+    Gdn gdn_;
     AlignedVector<float> bias_;
-    std::shared_ptr<const Products> products_;
+    std::array<std::vector<Product>, 4> product_;  // filter 2 * (odd row) + odd column, then the points
 };
 
 }  // namespace

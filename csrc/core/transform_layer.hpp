@@ -80,6 +80,7 @@ class Gdn {
 class TransformLayer {
   public:
     virtual ~TransformLayer() = default;
+    TransformLayer(const TransformLayer&) = delete;
     TransformLayer& operator=(const TransformLayer&) = delete;
 
     int inputs() const { return inputs_; }
@@ -93,19 +94,15 @@ class TransformLayer {
     virtual int good_units(int input_width) const = 0;
     // Writes rows of `units` units from `first` on, those inside of the map; scratch has an entry a thread of the team.
     virtual void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch) const = 0;
-    // The same weights, in the same memory, with the bias and what follows of `t`, which is as this layer was made of, but for its values.
-    virtual std::unique_ptr<TransformLayer> adjusted(const ConvTensors& t, Isa isa, Precision precision) const = 0;
 
   protected:
-    TransformLayer(const TransformLayer&) = default;
     TransformLayer(int inputs, int outputs) : inputs_(inputs), outputs_(outputs) {}
 
   private:
     int inputs_, outputs_;
 };
 
-// The layer or layers that a convolution is computed by; the last of them has its bias and what follows. Error(model) for tensors that
-// contradict each other or a kind that there is not.
+// The layer or layers that a convolution is computed by. Error(model) for tensors that contradict each other or a kind that there is not.
 std::vector<std::unique_ptr<TransformLayer>> make_layers(const ConvTensors& t, Isa isa, Precision precision);
 
 // The members of transform_layer.cpp's choice.

@@ -21,41 +21,20 @@ void check_bf16(Isa isa) {
 TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa, Precision precision) : isa_(isa), precision_(precision) {
     if (precision == Precision::bf16) check_bf16(isa);
     if (layers.empty()) throw Error(Fault::model, "a transform needs a layer");
+    append(layers);
+}
+
+void TransformNet::append(std::span<const ConvTensors> layers) {
     for (const ConvTensors& t : layers) {
         if (!layers_.empty() && layers_.back()->outputs() != t.inputs)
             throw Error(Fault::model, t.name + ": " + std::to_string(t.inputs) + " input channels; the layer before it has " + std::to_string(layers_.back()->outputs()));
-        auto made = make_layers(t, isa, precision);
-        ConvTensors kind = t;
-        kind.weight = kind.bias = kind.gamma = kind.beta = {};
-        parts_.push_back({kind, made.size(), !t.gamma.empty()});
-        for (auto& layer : made) layers_.push_back(std::move(layer));
+        for (auto& layer : make_layers(t, isa_, precision_)) layers_.push_back(std::move(layer));
     }
 }
 
-TransformNet TransformNet::adjusted(std::span<const LayerValues> values) const {
-    if (values.size() != parts_.size()) throw Error(Fault::model, "values of " + std::to_string(values.size()) + " layers; the transform has " + std::to_string(parts_.size()));
-    TransformNet net;
-    net.isa_ = isa_;
-    net.precision_ = precision_;
-    net.parts_ = parts_;
-    for (std::size_t i = 0; i < parts_.size(); ++i) {
-        const Part& part = parts_[i];
-        ConvTensors t = part.kind;
-        t.weight = values[i].weight;
-        t.bias = values[i].bias;
-        t.gamma = values[i].gamma;
-        t.beta = values[i].beta;
-        const auto n = static_cast<std::size_t>(t.outputs), squared = part.gdn ? n * n : 0;
-        if (t.bias.size() != n || t.gamma.size() != squared || t.beta.size() != (part.gdn ? n : 0))
-            throw Error(Fault::model, t.name + ": bias, gamma and beta do not have the values that the transform was made of");
-        const std::size_t first = net.layers_.size();
-        if (!t.weight.empty()) {
-            for (auto& layer : make_layers(t, isa_, precision_)) net.layers_.push_back(std::move(layer));
-            continue;
-        }
-        net.layers_.insert(net.layers_.end(), layers_.begin() + static_cast<std::ptrdiff_t>(first), layers_.begin() + static_cast<std::ptrdiff_t>(first + part.layers));
-        net.layers_.back() = net.layers_.back()->adjusted(t, isa_, precision_);
-    }
+TransformNet TransformNet::followed_by(std::span<const ConvTensors> layers) const {
+    TransformNet net = *this;
+    net.append(layers);
     return net;
 }
 

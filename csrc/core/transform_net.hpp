@@ -16,19 +16,13 @@ namespace jahp {
 // Error(usage) where products in bfloat16 cannot run: a CPU without AVX512-BF16, or an instruction set below avx512vnni.
 void check_bf16(Isa isa);
 
-// Of one convolution; gamma and beta are empty where there is no GDN.
-struct LayerValues {
-    std::span<const float> weight, bias, gamma, beta;
-};
-
 class TransformNet {
   public:
     // Packs the weights. Error(model) for tensors that contradict each other; bf16: as check_bf16.
     TransformNet(std::span<const ConvTensors> layers, Isa isa, Precision precision = Precision::f32);
 
-    // A net of the same layers with other values. A layer that gets no weight shares this net's, in the same memory. Spans must live
-    // meanwhile. Error(model) where a number of values differs from what the net was made of.
-    TransformNet adjusted(std::span<const LayerValues> values) const;
+    // This net's layers, in the same memory, and these behind them. Error(model) for tensors that contradict each other or what comes before.
+    TransformNet followed_by(std::span<const ConvTensors> layers) const;
 
     int inputs() const { return layers_.front()->inputs(); }
     int outputs() const { return layers_.back()->outputs(); }
@@ -36,18 +30,11 @@ class TransformNet {
     std::span<const std::shared_ptr<const TransformLayer>> layers() const { return layers_; }
 
   private:
-    TransformNet() = default;
+    void append(std::span<const ConvTensors> layers);
 
-    Isa isa_ = Isa::scalar;
-    Precision precision_ = Precision::f32;
+    Isa isa_;
+    Precision precision_;
     std::vector<std::shared_ptr<const TransformLayer>> layers_;
-    // Of each convolution, what it is, without values; how many of the layers it is computed by, and whether GDN follows.
-    struct Part {
-        ConvTensors kind;
-        std::size_t layers;
-        bool gdn;
-    };
-    std::vector<Part> parts_;
 };
 
 // One map on its way through a net, which must outlive it. Memory grows with the width, not with the height.

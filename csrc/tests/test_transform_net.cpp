@@ -123,52 +123,30 @@ TEST(bf16_is_near_and_the_same_by_strips_and_threads) {
     }
 }
 
-TEST(adjusted_nets_are_those_made_anew) {
+TEST(nets_in_parts_are_those_made_at_once) {
     const auto chain = [](std::uint32_t seed) {
         RandomNet net(seed);
-        net.conv(3, 24, 5, 2, After::gdn).conv(24, 20, 5, 2, After::gdn).deconv(20, 16, After::inverse_gdn).deconv(16, 3, After::leaky);
+        net.conv(3, 24, 5, 2, After::gdn).deconv(24, 20, After::inverse_gdn).deconv(20, 5, After::inverse_gdn).conv(5, 7, 3, 1, After::leaky);
         return net;
     };
-    RandomNet was = chain(1), is = chain(2);
-    const auto x = random_floats(was.random(), 37 * 23 * 3, 1);
-    for (std::size_t anew = 0; anew < 16; ++anew) {  // a bit a layer: whether it gets a weight, too
-        std::vector<ConvTensors> wanted = is.layers();
-        std::vector<LayerValues> values;
-        for (std::size_t i = 0; i < wanted.size(); ++i) {
-            const bool with_weight = anew >> i & 1;
-            if (!with_weight) wanted[i].weight = was.layers()[i].weight;
-            values.push_back({with_weight ? wanted[i].weight : std::span<const float>(), wanted[i].bias, wanted[i].gamma, wanted[i].beta});
-        }
-        for (const Isa isa : all_isas()) {
-            const TransformNet before = was.build(isa);
-            const std::vector<float> old = run(before, x, 37, 23, 1, 0);
-            const TransformNet after = before.adjusted(values);
-            CHECK(run(after, x, 37, 23, 2, 5) == run(TransformNet(wanted, isa), x, 37, 23, 1, 0));
-            CHECK(run(after.adjusted(values), x, 37, 23, 1, 0) == run(after, x, 37, 23, 1, 0));
-            CHECK(run(before, x, 37, 23, 1, 0) == old);
-        }
-        if (cpu_has_bf16() && anew == 5) {
-            const TransformNet before(was.layers(), best_isa(), Precision::bf16);
-            CHECK(run(before.adjusted(values), x, 37, 23, 1, 0) == run(TransformNet(wanted, best_isa(), Precision::bf16), x, 37, 23, 1, 0));
-        }
+    RandomNet first = chain(1), second = chain(2);
+    const auto x = random_floats(first.random(), 37 * 23 * 3, 1);
+    for (std::size_t head = 1; head <= 4; ++head) {
+        const std::span<const ConvTensors> one(first.layers()), other(second.layers());
+        std::vector<ConvTensors> mixed(one.begin(), one.begin() + static_cast<std::ptrdiff_t>(head));
+        mixed.insert(mixed.end(), other.begin() + static_cast<std::ptrdiff_t>(head), other.end());
+        const auto checked = [&](Isa isa, Precision precision) {
+            const TransformNet begun(one.first(head), isa, precision);
+            const auto whole = run(TransformNet(one, isa, precision), x, 37, 23, 1, 0);
+            CHECK(run(begun.followed_by(one.subspan(head)), x, 37, 23, 2, 5) == whole);
+            CHECK(run(begun.followed_by(other.subspan(head)), x, 37, 23, 2, 5) == run(TransformNet(mixed, isa, precision), x, 37, 23, 1, 0));
+            CHECK(run(begun.followed_by(one.subspan(head)), x, 37, 23, 1, 0) == whole);
+        };
+        for (const Isa isa : all_isas()) checked(isa, Precision::f32);
+        if (cpu_has_bf16()) checked(best_isa(), Precision::bf16);
     }
-    const TransformNet net = was.build(best_isa());
-    const auto refused = [&](auto change) {
-        std::vector<LayerValues> values;
-        for (const ConvTensors& t : is.layers()) values.push_back({{}, t.bias, t.gamma, t.beta});
-        change(values);
-        net.adjusted(values);
-    };
-    refused([](auto&) {});
-    CHECK_FAULT(model, "values of 3 layers; the transform has 4", refused([](auto& v) { v.pop_back(); }));
-    CHECK_FAULT(model, "bias, gamma and beta", refused([](auto& v) { v[3].bias = v[2].bias; }));
-    CHECK_FAULT(model, "bias, gamma and beta", refused([](auto& v) { v[1].gamma = {}; }));
-    CHECK_FAULT(model, "bias, gamma and beta", refused([](auto& v) { v[1].beta = v[0].beta; }));
-    CHECK_FAULT(model, "bias, gamma and beta", refused([](auto& v) {
-                    v[3].gamma = v[2].gamma;
-                    v[3].beta = v[2].beta;
-                }));
-    CHECK_FAULT(model, "weight and bias differ", refused([](auto& v) { v[1].weight = v[1].gamma; }));
+    const TransformNet net = first.build(best_isa());
+    CHECK_FAULT(model, "6 input channels; the layer before it has 7", net.followed_by(RandomNet(4).conv(6, 7, 3, 1, After::nothing).layers()));
 }
 
 TEST(what_is_refused) {

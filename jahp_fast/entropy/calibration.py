@@ -80,8 +80,9 @@ def calibrate(model: CompressionModel, photos: Sequence[NDArray[np.uint8]]) -> C
             if h == 0 or w == 0:
                 raise UsageError("calibration photos must be 16 x 16 pixels or larger")
             x = torch.from_numpy(photo[:h, :w].copy()).permute(2, 0, 1)[None].float() / 255
-            for row in range(model.rows):
-                y = model.analysis(x, torch.tensor([row]))
+            unscaled = model.g_a(x)
+            for gain in model.gain:
+                y = unscaled * gain.exp()[:, None, None]
                 out.y.append(y)
                 out.z.append(model.hyper_analysis(y).round() if hasattr(model, "h_a") else None)
     return out

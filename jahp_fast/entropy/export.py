@@ -277,8 +277,6 @@ def export_model(
         calibration: latents by which an encoder's search is prepared; without them it cannot search.
         seen: moments of the layers' inputs, by which their weights are rounded; without them each to the nearest integer.
     """
-    from jahp_fast.models.priors import INNER_ROWS
-
     checked_form(model, form, activation_bits, prob_bits)
     rows_of_gains = model.gain.shape[0]
     if qualities is None:
@@ -303,7 +301,7 @@ def export_model(
     for name, tensor in model.state_dict().items():
         if name.split(".")[0] in ("g_a", "g_s", "h_a"):
             floats[name] = (tensor.half() if half else tensor.float()).numpy()
-        elif name in ("gain", "inv_gain", *INNER_ROWS):
+        elif name in ("gain", "inv_gain"):
             floats[name] = tensor.float().numpy()
     if calibration is not None and form == "A":
         floats |= sensitivities(model, calibration)

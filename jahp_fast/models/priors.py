@@ -3,10 +3,9 @@
 
 Sources: `bmshj2018-*`: Ballé et al. (ICLR 2018). `mbt2018*`: Minnen, Ballé, Toderici (NeurIPS 2018), with the layer sizes of
 CompressAI. Attribute names and state-dict keys are CompressAI's. Added are `gain` and `inv_gain` (rows, M), natural logarithms, one row a
-quality (as in Cui et al., "Asymmetric gained deep image compression with continuous rate adaptation", CVPR 2021), and where there are
-several rows, `g_a_gain`, `g_a_shift`, `g_s_gain` and `g_s_shift` (rows, 3, N): what each of a transform's inner convolutions gives is
-multiplied by exp(gain) and moved by the shift, channel by channel, before GDN (as in Choi, El-Khamy and Lee, "Variable rate deep image
-compression with a conditional autoencoder", ICCV 2019).
+quality (as in Cui et al., "Asymmetric gained deep image compression with continuous rate adaptation", CVPR 2021). Where there are several
+rows, g_s's last two deconvolutions have as many: `g_s.6.0.weight` and so on in place of `g_s.6.weight`. Most of what transforms lose by
+serving all qualities is lost there (docs/training.md).
 
 Quantisation is the paper's (form A): y_hat = round(gain * g_a(x)), an integer, and the mean lives in the entropy model alone.
 In training the entropy model sees y plus uniform noise in [-1/2, 1/2) and g_s sees round(y) with a straight-through gradient.
@@ -20,13 +19,14 @@ quality's row.
 from __future__ import annotations
 
 import abc
+import copy
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jahp_fast.constants import LAMBDAS, STRIDE
@@ -34,8 +34,8 @@ from jahp_fast.errors import UsageError
 from jahp_fast.models.compressible import Compressible
 from jahp_fast.models.layers import GDN, EntropyBottleneck, MaskedConv2d, gaussian_likelihood
 
-INNER_ROWS = ("g_a_gain", "g_a_shift", "g_s_gain", "g_s_shift")
-"""Parameters of a model with several rows that act inside of its transforms."""
+BY_ROW = (4, 6)
+"""The layers of g_s of which a model of several rows has one for each."""
 
 
 @dataclass
@@ -87,6 +87,27 @@ def rows_at(table: Tensor, q: Tensor) -> Tensor:
     return torch.lerp(table[low], table[high], share)
 
 
+class DeconvByRow(nn.Module):
+    """A transposed convolution with a weight and a bias for each row of the gains, linear between them: keys `0.weight` and so on."""
+
+    def __init__(self, layer: nn.ConvTranspose2d, rows: int) -> None:
+        super().__init__()
+        for row in range(rows):  # all begin alike
+            self.add_module(str(row), copy.deepcopy(layer))
+
+    def at(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (B, in, out, 5, 5) and biases (B, out) at q (B,)."""
+        layers = [cast(nn.ConvTranspose2d, layer) for layer in self.children()]
+        biases = [cast(Tensor, layer.bias) for layer in layers]
+        return rows_at(torch.stack([layer.weight for layer in layers]), q), rows_at(torch.stack(biases), q)
+
+    def forward(self, x: Tensor, q: Tensor) -> Tensor:
+        """x (B, in, h, w), q (B,) or (1,) -> (B, out, 2 h, 2 w)."""
+        weights, biases = self.at(q)
+        parts = [x] if len(q) == 1 else x[:, None].unbind()
+        return torch.cat([F.conv_transpose2d(part, w, b, 2, 2, 1) for part, w, b in zip(parts, weights, biases, strict=True)])
+
+
 class CompressionModel(Compressible, nn.Module, abc.ABC):
     """g_a, g_s and the gains; a subclass adds its prior over y_hat as `_prior`. update, compress and decompress: see Compressible.
 
@@ -103,29 +124,24 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
             raise UsageError(f"N, M and rows must be positive, not {N}, {M} and {rows}")
         self.N, self.M, self.rows, self.bf16 = N, M, rows, False
         self.g_a = nn.Sequential(conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
-        self.g_s = nn.Sequential(deconv(M, N), GDN(N, True), deconv(N, N), GDN(N, True), deconv(N, N), GDN(N, True), deconv(N, 3))
+        g_s: list[nn.Module] = [deconv(M, N), GDN(N, True), deconv(N, N), GDN(N, True), deconv(N, N), GDN(N, True), deconv(N, 3)]
+        for i in BY_ROW if rows > 1 else ():
+            g_s[i] = DeconvByRow(cast(nn.ConvTranspose2d, g_s[i]), rows)
+        self.g_s = nn.Sequential(*g_s)
         # Steps a good model ends near: rate theory gives a step proportional to 1 / sqrt(lambda), and fresh g_a output is small.
         step = (lambda_ladder(rows) / LAMBDAS[3]).sqrt() * 6
         self.gain = nn.Parameter(step.log()[:, None].repeat(1, M))
         self.inv_gain = nn.Parameter(-step.log()[:, None].repeat(1, M))
-        for name in INNER_ROWS:  # a single row would say what weights and biases say already
-            self.register_parameter(name, nn.Parameter(torch.zeros(rows, 3, N)) if rows > 1 else None)
 
-    def _run(self, layers: nn.Sequential, x: Tensor, last_in_float: bool = True, inner: Sequence[tuple[Tensor, Tensor]] = ()) -> Tensor:
-        """inner: of each GDN in turn, logarithms of the gains, and shifts, (B, N) or (1, N), of its input."""
-        last, before_gdn = len(layers) - 1, iter(inner)
+    def _run(self, layers: nn.Sequential, x: Tensor, last_in_float: bool = True, q: Tensor | None = None) -> Tensor:
+        """q: for layers by row."""
+        last = len(layers) - 1
         for i, layer in enumerate(layers):
-            if isinstance(layer, GDN) and inner:
-                gain, shift = next(before_gdn)
-                x = x.to(gain.dtype) * gain.exp()[..., None, None] + shift[..., None, None]
             in_bf16 = self.bf16 and not (last_in_float and i == last)
             with torch.autocast(x.device.type, torch.bfloat16, enabled=in_bf16):
-                x = layer(x if in_bf16 or x.dtype == torch.float64 else x.float())
+                x = x if in_bf16 or x.dtype == torch.float64 else x.float()
+                x = layer(x, q) if isinstance(layer, DeconvByRow) else layer(x)
         return x
-
-    def _inner(self, net: str, q: Tensor) -> list[tuple[Tensor, Tensor]]:
-        gain, shift = getattr(self, f"{net}_gain"), getattr(self, f"{net}_shift")
-        return [] if gain is None else list(zip(rows_at(gain, q).unbind(1), rows_at(shift, q).unbind(1), strict=True))
 
     def analysis(self, x: Tensor, q: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16), scaled by the gain and not rounded. H and W are multiples of 16.
@@ -134,13 +150,11 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
         """
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % STRIDE or x.shape[3] % STRIDE:
             raise UsageError(f"an image batch must be (B, 3, H, W) with H and W multiples of {STRIDE}, not {tuple(x.shape)}")
-        y = self._run(self.g_a, x, inner=self._inner("g_a", q))
-        return y * rows_at(self.gain, q).to(x.dtype).exp()[..., None, None]
+        return self._run(self.g_a, x) * rows_at(self.gain, q).to(x.dtype).exp()[..., None, None]
 
     def synthesis(self, y_hat: Tensor, q: Tensor) -> Tensor:
         """y_hat (B, M, h, w), integers as floats -> x_hat (B, 3, 16 h, 16 w), not clamped."""
-        y = y_hat * rows_at(self.inv_gain, q).to(y_hat.dtype).exp()[..., None, None]
-        return self._run(self.g_s, y, inner=self._inner("g_s", q))
+        return self._run(self.g_s, y_hat * rows_at(self.inv_gain, q).to(y_hat.dtype).exp()[..., None, None], q=q)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """y (B, M, h, w), as `analysis` gives it -> z (B, N, ceil(h/4), ceil(w/4)), not rounded."""

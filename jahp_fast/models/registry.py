@@ -13,7 +13,7 @@ from torch import Tensor
 from jahp_fast.errors import ModelError, UnknownModel
 from jahp_fast.models.layers import canonical_key
 from jahp_fast.models.priors import (
-    INNER_ROWS,
+    BY_ROW,
     CompressionModel,
     ContextPrior,
     FactorizedPrior,
@@ -95,9 +95,9 @@ def from_state_dict(state: Mapping[str, Any]) -> CompressionModel:
     """The model that a state dict describes, with its weights, in evaluation mode. Architecture, N, M and rows are inferred.
 
     Takes the keys of this package and of every CompressAI release, {"state_dict": ...} wrappers, `module.` prefixes, and any
-    float type. A state without `gain` and `inv_gain` gets one row of zeros (a gain of 1), one without rows for the insides of its
-    transforms zeros as well (these gains and shifts then change nothing); the mask may be left out. Raises ModelError naming keys that are
-    missing, unexpected or of the wrong shape, and tensors that are not finite.
+    float type. A state without `gain` and `inv_gain` gets one row of zeros (a gain of 1), one of several rows
+    without layers by row gets the common ones for each; the mask may be left out. Raises ModelError naming keys that are missing,
+    unexpected or of the wrong shape, and tensors that are not finite.
     """
     tensors = normalise_state(state)
     name, N, M, rows = architecture_of(tensors)
@@ -105,8 +105,7 @@ def from_state_dict(state: Mapping[str, Any]) -> CompressionModel:
     if "gain" not in tensors and "inv_gain" not in tensors:
         tensors |= {"gain": torch.zeros(1, M), "inv_gain": torch.zeros(1, M)}
     wanted = model.state_dict()
-    if not any(name in tensors for name in INNER_ROWS):
-        tensors |= {name: torch.zeros_like(wanted[name]) for name in INNER_ROWS if name in wanted}
+    tensors = with_layers_by_row(tensors, rows)
     if "context_prediction.mask" in wanted:
         tensors.setdefault("context_prediction.mask", wanted["context_prediction.mask"])
     faults = [f"missing {k}" for k in wanted if k not in tensors]
@@ -126,6 +125,17 @@ def from_state_dict(state: Mapping[str, Any]) -> CompressionModel:
         raise ModelError("context_prediction.mask is not mask A: other orders of decoding are not supported")
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def with_layers_by_row(tensors: Mapping[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """A state of several rows with one layer where it may have one a row gets it for each of them."""
+    out = dict(tensors)
+    for name in (f"g_s.{i}.{kind}" for i in BY_ROW for kind in ("weight", "bias")):
+        if rows > 1 and name in out:
+            layer, kind = name.rsplit(".", 1)
+            common = out.pop(name)
+            out |= {f"{layer}.{row}.{kind}": common for row in range(rows)}
+    return out
 
 
 def model_info(model: CompressionModel) -> ModelInfo:

@@ -19,7 +19,6 @@ import torch
 from torch import nn
 
 from jahp_fast.errors import JahpError, UsageError
-from jahp_fast.models.priors import INNER_ROWS
 from jahp_fast.models.registry import build, model_info
 from jahp_fast.train import checkpoint, report
 from jahp_fast.train.checkpoint import Start, Training
@@ -134,8 +133,7 @@ def _with_transforms(settings: Settings) -> Start:
     if settings.lambda_ is not None and given.rows != 1:
         raise UsageError(f"--lambda is for a model of one row, and {path} has {given.rows}")
     model = build(settings.architecture or "mbt2018", given.N, given.M, given.rows)
-    transforms = ("g_a", "g_s", "gain", "inv_gain", *INNER_ROWS)
-    taken = {k: v for k, v in given.state_dict().items() if k.split(".")[0] in transforms}
+    taken = {k: v for k, v in given.state_dict().items() if k.split(".")[0] in ("g_a", "g_s", "gain", "inv_gain")}
     model.load_state_dict(taken, strict=False)
     return Start(model, copy.deepcopy(model), Training(), f"a new entropy model and the transforms of {path}")
 
