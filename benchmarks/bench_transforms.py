@@ -112,6 +112,17 @@ def test_engines(benchmark, name, N, M, engine, threads, timing):
         benchmark.extra_info["of the peak"] = round(speed / _native.peak_macs(engine, 32, threads, 0.1), 3)
 
 
+@pytest.mark.parametrize(("N", "M"), WIDTHS)
+@pytest.mark.parametrize("name", ["g_s", "g_a"])
+def test_packing(benchmark, name, N, M, timing):
+    """Weights into the form that they are used in: what the first image of a process waits for."""
+    N, M = (N, M) if timing else (N // 8, M // 8)
+    benchmark.group = f"packing {name}"
+    layers = as_layers(random_net(name, "mbt2018", N, M))
+    net = benchmark.pedantic(lambda: _native.TransformNet(layers), rounds=15)
+    assert net.run(np.zeros((16, 16, 3 if name == "g_a" else M), np.float32)).shape == ((1, 1, M) if name == "g_a" else (256, 256, 3))
+
+
 @pytest.mark.parametrize("megapixels", SIZES)
 @pytest.mark.parametrize("name", ["g_s", "g_a"])
 def test_sizes_by_strips(benchmark, name, megapixels, timing):
