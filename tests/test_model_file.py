@@ -295,6 +295,7 @@ def test_float_tensors_of_the_wrong_shape(tiny_models, tmp_path, photo_crop):
     data = Codec("tiny", models=[tiny_models["tiny"]]).encode(photo_crop[:20, :20])
     for change, name in (
         ({"g_s.0.weight": weight[:-1]}, r"g_s.0.weight has the shape \(11, 8, 5, 5\); \(12, 8, 5, 5\) is needed"),
+        ({"g_s.6.3.weight": weight}, r"g_s.6.3.weight has the shape \(12, 8, 5, 5\); \(8, 3, 5, 5\) is needed"),
         ({"inv_gain": gain[:, :-1]}, "inv_gain has"),
         ({"gain": gain[:3]}, "gain has"),
         ({"h_a.2.bias": gain}, "h_a.2.bias has"),
