@@ -30,7 +30,7 @@ from jahp_fast.integrations.ray import decode_dataset
 ray = pytest.importorskip("ray", reason="Ray is not installed: make ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
 
-PATIENCE_S = 60
+PATIENCE_S = 240
 APPEARS_S = 5
 PICTURES = 16
 SIDE = 48

@@ -142,7 +142,7 @@ def test_rounding_hardens():
 
 
 def test_effort_2_pays_more_and_repeats():
-    image = photo()[128:256, 256:384]
+    image = photo()[128:320, 256:448]
     codec = Codec(quality=4)
     assert cost(codec, image, 4, effort=2) < cost(codec, image, 4, effort=1) * 0.995
     assert codec.encode(image, effort=2) == codec.encode(image, effort=2)
