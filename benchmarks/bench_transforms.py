@@ -23,7 +23,7 @@ from torch import nn
 from torch_layers import as_layers, random_net
 
 from jahp_fast import _native, library
-from jahp_fast.models.priors import BY_ROW
+from jahp_fast.constants import BY_ROW
 from jahp_fast.train.checkpoint import load as load_checkpoint
 
 ISAS = _native.isa_names()

@@ -10,3 +10,5 @@ STRIDE = 16
 GDN_PEDESTAL = 2.0**-36
 GDN_BETA_MIN = 1e-6
 """GDN's parameters are stored as sqrt(value + pedestal); values are held at this (beta) and 0 (gamma) or above."""
+BY_ROW = (4, 6)
+"""The layers of g_s of which a model of several rows of gains has one for each."""

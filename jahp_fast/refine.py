@@ -79,8 +79,8 @@ def refined(
     y0, z0 = (None if t is None else _planes(t) for t in latents)
     assert y0 is not None
     parts = [t.clone().requires_grad_(True) for t in (y0, z0) if t is not None]
-    row = quality - model.config.qualities[0] + 1 if len(model.config.qualities) > 1 else 1.0
-    q = torch.tensor([row - 1])
+    qualities = model.config.qualities
+    q = torch.tensor([float(np.interp(quality, qualities, np.arange(len(qualities))))])
     weight = trade_off(model, quality) * 255**2 / 3
     steps, lr = schedule
     optimizer = torch.optim.Adam(parts, lr=lr)

@@ -18,6 +18,7 @@ changes. Both were chosen on three held-out training photos (docs/evaluation.md)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,6 @@ from jahp_fast.transforms_cpu import (
     Floats,
     Ints,
     Net,
-    SynthesisLayers,
     Tensors,
     in_blocks,
     made_net,
@@ -182,7 +182,7 @@ class Searcher:
         """The chain of convolutions from pixels to latents. That of the last quality is kept."""
         kept = self._adjoint
         if kept is None or kept[0] != quality:
-            self._adjoint = kept = quality, made_net(adjoint_layers(self.model, quality), not self._plain)
+            self._adjoint = kept = quality, made_net(adjoint_layers(self.model, self._transforms.g_s_layers(quality)), not self._plain)
         return kept[1]
 
     def _step(self, z: Ints, y: Ints, slope: Floats, curvature: Floats, rate: float, threads: int) -> Ints:
@@ -199,10 +199,9 @@ class Searcher:
         return y + step
 
 
-def adjoint_layers(model: ModelFile, quality: float) -> list[Layer]:
+def adjoint_layers(model: ModelFile, g_s: Sequence[Layer]) -> list[Layer]:
     """g_s backwards, linear: convolutions with the transposed weights of its deconvolutions, and the mean gains of its inverse GDN."""
-    scales, synthesis = Tensors(model, "search."), SynthesisLayers(model)
-    g_s = [*synthesis.common, *synthesis.at(quality)]
+    scales = Tensors(model, "search.")
     layers: list[Layer] = []
     for i in (3, 2, 1, 0):
         weight = g_s[i][1]  # a deconvolution's (inputs, outputs) are its adjoint's (outputs, inputs)

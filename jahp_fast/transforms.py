@@ -18,12 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jahp_fast.constants import STRIDE
+from jahp_fast.constants import BY_ROW, STRIDE
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import ModelError
 from jahp_fast.models import registry
 from jahp_fast.models.layers import GDN
-from jahp_fast.models.priors import BY_ROW
 
 
 class Transforms:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native
-from jahp_fast.constants import GDN_BETA_MIN, GDN_PEDESTAL, STRIDE
+from jahp_fast.constants import BY_ROW, GDN_BETA_MIN, GDN_PEDESTAL, STRIDE
 from jahp_fast.errors import ModelError, UsageError
 from jahp_fast.transforms_ref import Layer, ReferenceNet
 
@@ -31,8 +31,6 @@ LATENT_ROWS = 4
 """Rows of latents that g_s takes, and g_a gives, at a time."""
 ROWS_AT_ONCE = 64
 """Rows that `run_by_rows` hands over: few enough that Ctrl-C is heard soon."""
-
-
 NETS_KEPT = 4
 """Synthesis nets of so many qualities stay packed: what is their own takes 2 MB at N = 64, and 1.3 ms to be made again."""
 
@@ -93,9 +91,9 @@ class SynthesisLayers:
 
     def __init__(self, model: ModelFile) -> None:
         self._qualities = model.config.qualities
-        by_row, tensors = "float.g_s.6.0.weight" in model.names, Tensors(model, "g_s.")
+        by_row, tensors = any(f"float.g_s.{i}.0.weight" in model.names for i in BY_ROW), Tensors(model, "g_s.")
         self._rows = [_layers(tensors, model, "g_s", row) for row in range(len(self._qualities) if by_row else 1)]
-        self.common = self._rows[0][:2] if by_row else self._rows[0]
+        self.common = self._rows[0][: BY_ROW[0] // 2] if by_row else self._rows[0]  # a layer and its GDN are two in the names
 
     def at(self, quality: float) -> list[Layer]:
         """Those behind the common ones: weights and biases are linear between the rows' qualities."""
@@ -146,7 +144,8 @@ def made_net(layers: list[Layer], native: bool, bf16: bool = False) -> Net:
 
 
 class CpuTransforms:
-    """The float half of a model. Safe to share between threads. Each net is read and packed when it is first needed, once.
+    """The float half of a model. Safe to share between threads. Each net is read and packed when it is first needed, once;
+    what g_s has for a quality alone, when that is, and the NETS_KEPT used last are kept.
 
     Raises ModelError from its methods if a float tensor is missing or has the wrong shape.
 
@@ -173,14 +172,25 @@ class CpuTransforms:
                 self._nets[name] = made_net(layers_of(self._model, name), self._native, self._bf16 and name != "h_a")
             return self._nets[name]
 
+    def _layers_of_g_s(self) -> SynthesisLayers:
+        if self._synthesis is None:
+            self._synthesis = SynthesisLayers(self._model)
+        return self._synthesis
+
+    def g_s_layers(self, quality: float) -> list[Layer]:
+        """All layers of g_s at a quality."""
+        with self._lock:
+            synthesis = self._layers_of_g_s()
+            return [*synthesis.common, *synthesis.at(quality)]
+
     def _g_s_at(self, quality: float) -> Net:
         with self._lock:
-            if self._synthesis is None:
-                self._synthesis = SynthesisLayers(self._model)
-                self._nets["g_s"] = made_net(self._synthesis.common, self._native, self._bf16)
+            synthesis = self._layers_of_g_s()
+            if "g_s" not in self._nets:
+                self._nets["g_s"] = made_net(synthesis.common, self._native, self._bf16)
             common = self._nets["g_s"]
             if quality not in self._g_s:
-                tail = self._synthesis.at(quality)
+                tail = synthesis.at(quality)
                 if not tail:
                     return common
                 self._g_s[quality] = common.followed_by(tail)

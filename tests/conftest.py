@@ -56,9 +56,9 @@ def tiny_models(tmp_path_factory, photo_crop):
     """Name -> model file with random weights (N = 8, M = 12), exported like a real one; see support.TINY."""
     import torch
 
+    from jahp_fast.constants import BY_ROW
     from jahp_fast.entropy.export import export_state
     from jahp_fast.models import registry
-    from jahp_fast.models.priors import BY_ROW
 
     folder = tmp_path_factory.mktemp("models")
     paths = {}

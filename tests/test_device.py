@@ -236,7 +236,21 @@ def test_graphs_of_the_decode(fake, monkeypatch, tiny_models, photo_crop, record
     assert all(r.closed for r in recordings())
     assert type(pipeline.backend).__name__ == backend
     inputs = {len(r.inputs) for r in recordings()}
-    assert inputs == {4 if backend == "FakeBackend" else 3}  # z, y, status and gains; else payload, size and gains: the whole decode
+    assert inputs == {4 if backend == "FakeBackend" else 3}  # z, y, status and row; else payload, size and row: the whole decode
+
+
+def test_each_image_of_a_batch_has_its_quality(fake, tiny_models, photo_crop):
+    """Gains and layers of g_s differ by quality; those of one shape and quality go through it together."""
+    path = tiny_models["tiny"]
+    pipeline = Pipeline(library.load(path), "triton")
+    natives = [Codec("tiny", q, models=[path]) for q in (2, 7.35, 2, 4)]
+    files = [native.encode(photo_crop[i : 40 + i, :30]) for i, native in enumerate(natives)]
+    decoded = pipeline.decode_rgb([container.unpack(data) for data in files], 1)
+    for pixels, native, data in zip(decoded, natives, files, strict=True):
+        assert near(pixels.permute(1, 2, 0).numpy(), native.decode(data))
+    ones, transforms = torch.ones(1, 3, 2, 12, dtype=torch.int32), pipeline.transforms
+    two, four = (transforms.synthesis(ones, transforms.decoding_row(q), 0, 40, 30).int() for q in (2, 4))
+    assert (two - four).abs().max() > 3  # or this test says nothing
 
 
 def test_a_recording_that_fails_is_told(recordings):

@@ -7,10 +7,10 @@ import torch
 from support import ARCHITECTURES, SHIPPED, photo
 
 from jahp_fast import Codec, UsageError, _native, transforms_ref
+from jahp_fast.constants import BY_ROW
 from jahp_fast.entropy.export import export_state
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.models import registry
-from jahp_fast.models.priors import BY_ROW
 from jahp_fast.pipeline_cpu import BLOCK_ROWS
 from jahp_fast.transforms import Transforms
 from jahp_fast.transforms_cpu import NETS_KEPT, CpuTransforms, in_blocks, layers_of, run_by_rows, to_pixels

@@ -29,13 +29,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jahp_fast.constants import LAMBDAS, STRIDE
+from jahp_fast.constants import BY_ROW, LAMBDAS, STRIDE
 from jahp_fast.errors import UsageError
 from jahp_fast.models.compressible import Compressible
 from jahp_fast.models.layers import GDN, EntropyBottleneck, MaskedConv2d, gaussian_likelihood
-
-BY_ROW = (4, 6)
-"""The layers of g_s of which a model of several rows has one for each."""
 
 
 @dataclass

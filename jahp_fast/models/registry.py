@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jahp_fast.constants import BY_ROW
 from jahp_fast.errors import ModelError, UnknownModel
 from jahp_fast.models.layers import canonical_key
 from jahp_fast.models.priors import (
-    BY_ROW,
     CompressionModel,
     ContextPrior,
     FactorizedPrior,
