@@ -38,6 +38,7 @@ from jahp_fast.transforms_cpu import (
     Tensors,
     in_blocks,
     made_net,
+    row_at,
     run_by_rows,
 )
 from jahp_fast.transforms_ref import Layer
@@ -175,14 +176,15 @@ class Searcher:
 
     def curvature(self, quality: float) -> Floats:
         """(M,) increase of |x − x̂|² by a step of one, damped."""
-        base = Tensors(self.model, CURVATURE).take(CURVATURE, self.model.config.latents)
-        return base * self._transforms.gain("inv_gain", quality) ** 2 * np.float32(DAMPING)
+        config = self.model.config
+        table = Tensors(self.model, CURVATURE).take(CURVATURE, len(config.qualities), config.latents)
+        return row_at(table, config.qualities, quality) * self._transforms.gain("inv_gain", quality) ** 2 * np.float32(DAMPING)
 
     def adjoint(self, quality: float) -> Net:
         """The chain of convolutions from pixels to latents. That of the last quality is kept."""
         kept = self._adjoint
         if kept is None or kept[0] != quality:
-            self._adjoint = kept = quality, made_net(adjoint_layers(self.model, self._transforms.g_s_layers(quality)), not self._plain)
+            self._adjoint = kept = quality, made_net(adjoint_layers(self.model, self._transforms.g_s_layers(quality), quality), not self._plain)
         return kept[1]
 
     def _step(self, z: Ints, y: Ints, slope: Floats, curvature: Floats, rate: float, threads: int) -> Ints:
@@ -199,13 +201,14 @@ class Searcher:
         return y + step
 
 
-def adjoint_layers(model: ModelFile, g_s: Sequence[Layer]) -> list[Layer]:
-    """g_s backwards, linear: convolutions with the transposed weights of its deconvolutions, and the mean gains of its inverse GDN."""
-    scales = Tensors(model, "search.")
+def adjoint_layers(model: ModelFile, g_s: Sequence[Layer], quality: float) -> list[Layer]:
+    """g_s of a quality backwards, linear: convolutions with the transposed weights of its deconvolutions, and the mean gains of its inverse GDN."""
+    scales, qualities = Tensors(model, "search."), model.config.qualities
     layers: list[Layer] = []
     for i in (3, 2, 1, 0):
         weight = g_s[i][1]  # a deconvolution's (inputs, outputs) are its adjoint's (outputs, inputs)
         if i:
-            weight = weight * scales.take(SCALES[i - 1], len(weight))[:, None, None, None]
+            table = scales.take(SCALES[i - 1], len(qualities), len(weight))
+            weight = weight * row_at(table, qualities, quality)[:, None, None, None]
         layers.append(("conv", np.ascontiguousarray(weight), np.zeros(len(weight), np.float32), "none", None, None))
     return layers

@@ -2,6 +2,7 @@
 """The encoder's search: rates against real payloads, rows against the plain model, what each effort earns, and what it refuses."""
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -85,7 +86,8 @@ def test_lambdas_are_the_papers():
     assert trade_off(model, 4.5) == pytest.approx((LAMBDAS[3] * LAMBDAS[4]) ** 0.5)
 
 
-def test_the_adjoint_correlates_with_the_gradient():
+@pytest.mark.parametrize("quality", [1, 4, 8])
+def test_the_adjoint_correlates_with_the_gradient(quality):
     import torch
 
     from jahp_fast.entropy.export import dequantise
@@ -95,16 +97,63 @@ def test_the_adjoint_correlates_with_the_gradient():
     image = photo()[128:256, 256:448].copy()
     model = ModelFile(SHIPPED)
     transforms = Transforms(model)
-    y = transforms.analysis(torch.from_numpy(image).permute(2, 0, 1)[None], 4.0)
+    y = transforms.analysis(torch.from_numpy(image).permute(2, 0, 1)[None], quality)
     symbols = y.round().requires_grad_(True)
     module = registry.from_state_dict(dequantise(SHIPPED)[1])
-    error = (module.synthesis(symbols, torch.tensor([3])) - torch.from_numpy(image).permute(2, 0, 1)[None] / 255).square().sum()
+    error = (module.synthesis(symbols, torch.tensor([quality - 1])) - torch.from_numpy(image).permute(2, 0, 1)[None] / 255).square().sum()
     (gradient,) = torch.autograd.grad(error, symbols)
     wanted = gradient[0].permute(1, 2, 0).numpy() / 2
     integers = symbols.detach()[0].permute(1, 2, 0).contiguous().numpy().astype(np.int32)
     for plain in (False, True):
-        got = Searcher(model, plain).gradient(image, integers, 4.0, 2)
+        got = Searcher(model, plain).gradient(image, integers, quality, 2)
         assert (got * wanted).sum() / np.sqrt(np.square(got).sum() * np.square(wanted).sum()) > 0.85
+
+
+def test_sensitivities_are_those_of_each_row(monkeypatch):
+    import torch
+
+    from jahp_fast.entropy import sensitivity
+    from jahp_fast.entropy.calibration import calibrate
+    from jahp_fast.models.registry import build
+    from jahp_fast.models.layers import GDN
+
+    torch.manual_seed(0)
+    model = build("mbt2018", 6, 5, 3).eval()
+    with torch.no_grad():
+        for parameter in model.g_s.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+        for row, factor in ((0, 0.5), (1, 1.0), (2, 1.5)):
+            model.get_submodule(f"g_s.6.{row}").weight.mul_(factor)
+    calibration = calibrate(model, [photo()[:16, :32], photo()[100:116, 200:232]])
+    monkeypatch.setattr(sensitivity, "_PROBES", 600)
+    got = sensitivity.sensitivities(model, calibration)
+    exact, jacobian = [], partial(torch.autograd.functional.jacobian, vectorize=True)
+    for row in range(3):
+        latents = [y.round() * model.inv_gain[row].detach().exp()[:, None, None] for y in calibration.y[row::3]]
+        columns = [jacobian(partial(_g_s, model, row), y).flatten(0, 3) for y in latents]
+        exact.append(sum(c.square().sum(0)[0].mean((1, 2)) for c in columns) / len(columns))
+        for i in range(3):
+            means = []
+            for y in latents:
+                x = _g_s(model, row, y, upto=2 * i + 1)
+                means.append((model.g_s[2 * i + 1](x) / x).detach().square().mean((0, 2, 3)))
+            assert isinstance(model.g_s[2 * i + 1], GDN)
+            np.testing.assert_allclose(got[f"search.scale.{i}"][row], (sum(means) / len(means)).sqrt(), rtol=1e-4)
+    exact = torch.stack(exact)
+    assert bool((exact[2] > exact[1]).all())
+    assert bool((exact[1] > exact[0]).all())
+    np.testing.assert_allclose(got[CURVATURE], torch.maximum(exact, exact[1]), rtol=0.1)  # got by random probes
+    assert np.array_equal(got[CURVATURE][0], got[CURVATURE][1])
+
+
+def _g_s(model, row, y, upto=7):
+    import torch
+
+    from jahp_fast.models.priors import DeconvByRow
+
+    for layer in model.g_s[:upto]:
+        y = layer(y, torch.tensor([row])) if isinstance(layer, DeconvByRow) else layer(y)
+    return y
 
 
 def cost(codec, image, quality, **options):

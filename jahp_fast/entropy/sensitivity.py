@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an image answers to its latents: the float tensors `search.*` of a model file, which an encoder's search reads. Used at export.
 
-The latents' steps are taken out (everything is by g_s's own input), so that one set of tensors serves all qualities.
+The latents' steps are taken out (everything is by g_s's own input), which leaves what differs little between neighbouring qualities.
 """
 
 from __future__ import annotations
@@ -22,26 +22,38 @@ _PROBES = 4
 
 
 def sensitivities(model: CompressionModel, calibration: Calibration, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """The search tensors of a model.
+    """The search tensors of a model, a row for each of its qualities.
 
-    `search.scale.i` (N,): root mean square over positions and photos of the factor that the i-th inverse GDN of g_s multiplies by.
-    `search.curvature` (M,): mean over positions and photos of the diagonal of JᵀJ, J the derivative of the image (0..1) by a channel of
-    g_s's input; estimated with random signs (Hutchinson 1989).
+    `search.scale.i` (rows, N): root mean square over positions and photos of the factor that the i-th inverse GDN of g_s multiplies by.
+    `search.curvature` (rows, M): mean over positions and photos of the diagonal of JᵀJ, J the derivative of the image (0..1) by a channel
+    of g_s's input; estimated with random signs (Hutchinson 1989). Not below the middle row's: the diagonal says what one step costs,
+    and at low qualities, where it is small, a search of many steps at once would take too many.
     """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    rows = model.gain.shape[0]
+    scales, curvatures = zip(*(_of_row(model, calibration, row, generator) for row in range(rows)), strict=True)
+    curvature = torch.stack(curvatures)
+    out = {name: torch.stack(s) for name, s in zip(SCALES, zip(*scales, strict=True), strict=True)}
+    out[CURVATURE] = torch.maximum(curvature, curvature[rows // 2])
+    return {name: value.numpy().astype(np.float32) for name, value in out.items()}
+
+
+def _of_row(model: CompressionModel, calibration: Calibration, row: int, generator: torch.Generator) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Root mean squares (N,) of each inverse GDN, and curvatures (M,), at one row."""
     import torch
     import torch.nn.functional as F
 
     from jahp_fast.models.layers import GDN
     from jahp_fast.models.priors import DeconvByRow
 
-    generator = torch.Generator().manual_seed(seed)
     rows = model.gain.shape[0]
-    middle = range(rows // 2, len(calibration.y), rows)  # calibration holds each photo at all rows, in order
-    picked = list(middle)[:: max(1, len(middle) // _LATENTS)]
+    of_row = calibration.y[row::rows]  # calibration holds each photo at all rows, in order
     squares: list[torch.Tensor] = [torch.zeros(model.N) for _ in SCALES]
     curvature, positions, places = torch.zeros(model.M), 0, [0] * len(SCALES)
-    for i in picked:
-        latents = (calibration.y[i].round() * model.inv_gain[rows // 2].detach().exp()[:, None, None]).requires_grad_(True)
+    for y in of_row[:: max(1, len(of_row) // _LATENTS)]:
+        latents = (y.round() * model.inv_gain[row].detach().exp()[:, None, None]).requires_grad_(True)
         x, level = latents, 0
         for layer in model.g_s:
             if isinstance(layer, GDN):
@@ -50,11 +62,10 @@ def sensitivities(model: CompressionModel, calibration: Calibration, seed: int =
                 squares[level] += power.sum((0, 2, 3))
                 places[level] += power.shape[2] * power.shape[3]
                 level += 1
-            x = layer(x, torch.tensor([rows // 2])) if isinstance(layer, DeconvByRow) else layer(x)
+            x = layer(x, torch.tensor([row])) if isinstance(layer, DeconvByRow) else layer(x)
         for _ in range(_PROBES):
             signs = torch.randint(0, 2, x.shape, generator=generator).to(x.dtype) * 2 - 1
             (answer,) = torch.autograd.grad(x, latents, signs, retain_graph=True)
             curvature += answer.square().sum((0, 2, 3))
         positions += _PROBES * latents.shape[2] * latents.shape[3]
-    out = {name: (s / n).sqrt() for name, s, n in zip(SCALES, squares, places, strict=True)} | {CURVATURE: curvature / positions}
-    return {name: value.detach().numpy().astype(np.float32) for name, value in out.items()}
+    return [(s / n).sqrt() for s, n in zip(squares, places, strict=True)], curvature / positions
