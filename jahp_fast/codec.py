@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import backends, devices, library, rate_control, search
 from jahp_fast import container as _container
+from jahp_fast import devices, library, rate_control, search
 from jahp_fast import image as _image
 from jahp_fast.devices import Clock
 from jahp_fast.entropy_path import Ints
@@ -23,6 +21,7 @@ from jahp_fast.errors import UnsupportedImage, UsageError
 from jahp_fast.extras import require_torch
 from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
 from jahp_fast.pipeline_cpu import BLOCK_ROWS, CpuPipeline
+from jahp_fast.pipelines import Pipelines
 from jahp_fast.records import Bytes, Latents
 from jahp_fast.transforms_cpu import in_blocks
 
@@ -53,17 +52,6 @@ class _Prepared:
     mode: Literal["RGB", "L"]
     chunks: dict[bytes, bytes]
     size: tuple[int, int]
-
-
-@lru_cache(maxsize=4)
-def _shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str, bf16: bool) -> Pipeline | CpuPipeline:
-    """One for all codecs of a process: making a codec anew for each image costs next to nothing."""
-    if device == "cpu" and backend not in backends.ON_DEVICE:
-        return CpuPipeline(file, backend, bf16)
-    require_torch(f"device {device!r}" if device != "cpu" else f"backend {backend!r}")
-    from jahp_fast.pipeline import Pipeline
-
-    return Pipeline(file, backend, device, graphs)
 
 
 class Codec:
@@ -106,20 +94,11 @@ class Codec:
     ) -> None:
         if threads is not None and not 1 <= threads <= 1024:
             raise UsageError(f"threads must be 1 to 1024, not {threads}")
-        self._device = devices.checked(device)
-        name = backends.resolve(backend, self._device)
-        self._asked = backend if backend == "auto" and not os.environ.get("JAHP_FAST_BACKEND") else name
-        self._graphs, self._bf16 = graphs, bf16
-        if bf16 and self._device != "cpu":
-            raise UsageError("bf16 is for transforms on a CPU")
-        if graphs and not (self._device != "cpu" and name in backends.ON_DEVICE):
-            raise UsageError(f"graphs need a GPU and a backend that computes there, not {name} on {self._device}")
+        self._pipelines = Pipelines(device, backend, graphs, bf16, models or ())
+        self._device = self._pipelines.device
         self._threads = threads or min(MOST_THREADS, available_cores())
-        self._models = tuple(models or ())
         self._max_pixels = max_pixels
-        self._lock = threading.Lock()
-        self._loaded: dict[bytes, Pipeline | CpuPipeline] = {}
-        self._encoder = self._adopt(library.by_name(model, self._models))
+        self._encoder = self._pipelines.of_file(library.by_name(model, self._pipelines.models))
         self.quality = _checked_quality(self._encoder.file, quality)
 
     @property
@@ -141,15 +120,6 @@ class Codec:
     def model_id(self) -> str:
         """The id that streams of this codec carry, in hexadecimal."""
         return self._encoder.file.id.hex()
-
-    def _adopt(self, file: ModelFile) -> Pipeline | CpuPipeline:
-        name = backends.resolve(self._asked, self._device)
-        loaded = _shared(file, name, self._device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""), self._bf16)
-        with self._lock:
-            return self._loaded.setdefault(file.id, loaded)
-
-    def _for_stream(self, stream: _container.Stream) -> Pipeline | CpuPipeline:
-        return self._loaded.get(stream.model) or self._adopt(library.by_id(stream.model, self._models))
 
     def _prepare(self, image: Any) -> _Prepared:
         """Raises UnsupportedImage."""
@@ -262,7 +232,7 @@ class Codec:
             UnknownModel: its model is not at hand.
         """
         stream = _container.unpack(data, self._max_pixels)
-        loaded = self._for_stream(stream)
+        loaded = self._pipelines.of_id(stream.model)
         config = loaded.file.config
         with loaded.current():
             z, y, _ = self._guarded(lambda: loaded.decode_integers(stream, self._threads), lambda: f"decoding {_sizes([stream.size])}")
@@ -281,7 +251,7 @@ class Codec:
         return self._decode(stream, self._threads)
 
     def _decode(self, stream: _container.Stream, threads: int) -> NDArray[np.uint8]:
-        loaded = self._for_stream(stream)
+        loaded = self._pipelines.of_id(stream.model)
         return _joined(stream, loaded.to_array(self._decoded([stream], threads)[0]))
 
     def decode_rows(self, data: Bytes) -> Iterator[NDArray[np.uint8]]:
@@ -296,7 +266,7 @@ class Codec:
         Raises what decode raises.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return self._rows(self._for_stream(stream), stream)
+        return self._rows(self._pipelines.of_id(stream.model), stream)
 
     def _rows(self, loaded: Pipeline | CpuPipeline, stream: _container.Stream) -> Iterator[NDArray[np.uint8]]:
         packed = stream.chunks.get(b"ALPH")
@@ -314,7 +284,7 @@ class Codec:
         On a GPU the stages follow each other on the clock, with a wait between them, and without graphs.
         """
         stream = _container.unpack(data, self._max_pixels)
-        loaded = self._for_stream(stream)
+        loaded = self._pipelines.of_id(stream.model)
 
         def decode() -> tuple[NDArray[np.uint8], dict[str, float]]:
             clock = Clock(self._device)
@@ -345,7 +315,7 @@ class Codec:
         require_torch("decode_tensor")
         import torch
 
-        rgb = self._for_stream(stream).to_tensor(self._decoded([stream], self._threads)[0])
+        rgb = self._pipelines.of_id(stream.model).to_tensor(self._decoded([stream], self._threads)[0])
         if stream.mode == "L":
             rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
         if b"ALPH" not in stream.chunks:
@@ -355,7 +325,7 @@ class Codec:
 
     def _decoded(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> list[Any]:
         """Pixels of each, sound, as their pipeline has them."""
-        pipelines = each(self._for_stream, streams, labels=labels)
+        pipelines = each(lambda s: self._pipelines.of_id(s.model), streams, labels=labels)
         out: dict[int, Any] = {}
 
         def decode() -> None:

@@ -184,7 +184,8 @@ class Searcher:
         """The chain of convolutions from pixels to latents. That of the last quality is kept."""
         kept = self._adjoint
         if kept is None or kept[0] != quality:
-            self._adjoint = kept = quality, made_net(adjoint_layers(self.model, self._transforms.g_s_layers(quality), quality), not self._plain)
+            layers = adjoint_layers(self.model, self._transforms.g_s_layers(quality), quality)
+            self._adjoint = kept = quality, made_net(layers, not self._plain)
         return kept[1]
 
     def _step(self, z: Ints, y: Ints, slope: Floats, curvature: Floats, rate: float, threads: int) -> Ints:
@@ -202,7 +203,7 @@ class Searcher:
 
 
 def adjoint_layers(model: ModelFile, g_s: Sequence[Layer], quality: float) -> list[Layer]:
-    """g_s of a quality backwards, linear: convolutions with the transposed weights of its deconvolutions, and the mean gains of its inverse GDN."""
+    """g_s backwards, linear: its deconvolutions' weights transposed, and the mean gains of its inverse GDN at a quality."""
     scales, qualities = Tensors(model, "search."), model.config.qualities
     layers: list[Layer] = []
     for i in (3, 2, 1, 0):

@@ -10,7 +10,19 @@ import torch
 from support import with_crc
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from jahp_fast import Codec, DeviceError, FormatError, UnsupportedImage, UsageError, backends, codec, container, devices, graphs, library
+from jahp_fast import (
+    Codec,
+    DeviceError,
+    FormatError,
+    UnsupportedImage,
+    UsageError,
+    backends,
+    container,
+    devices,
+    graphs,
+    library,
+    pipelines,
+)
 from jahp_fast.pipeline import GROUP_PIXELS, Pipeline, groups
 
 
@@ -19,9 +31,9 @@ def fake(monkeypatch):
     """Makes FakeBackend the backend "triton", which may run on the CPU in its interpreter."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setitem(backends._CLASSES, "triton", ("fake_device", "FakeBackend"))
-    codec._shared.cache_clear()
+    pipelines.shared.cache_clear()
     yield
-    codec._shared.cache_clear()
+    pipelines.shared.cache_clear()
 
 
 @pytest.fixture

@@ -114,14 +114,14 @@ def test_sensitivities_are_those_of_each_row(monkeypatch):
 
     from jahp_fast.entropy import sensitivity
     from jahp_fast.entropy.calibration import calibrate
-    from jahp_fast.models.registry import build
     from jahp_fast.models.layers import GDN
+    from jahp_fast.models.registry import build
 
     torch.manual_seed(0)
     model = build("mbt2018", 6, 5, 3).eval()
     with torch.no_grad():
         for parameter in model.g_s.parameters():
-            parameter += 0.02 * torch.randn_like(parameter)
+            parameter.add_(0.02 * torch.randn_like(parameter))
         for row, factor in ((0, 0.5), (1, 1.0), (2, 1.5)):
             model.get_submodule(f"g_s.6.{row}").weight.mul_(factor)
     calibration = calibrate(model, [photo()[:16, :32], photo()[100:116, 200:232]])
@@ -204,6 +204,54 @@ def test_every_architecture_of_form_a(tiny_models, photo_crop, name, effort):
     codec = Codec(name, models=[tiny_models[name]])
     assert codec.decode(codec.encode(image, effort=effort)).shape == image.shape
     assert len(codec.encode(image, effort=effort, max_bytes=100_000)) <= 100_000
+
+
+def test_qualities_of_a_model_may_lie_apart(tmp_path, photo_crop, monkeypatch):
+    import torch
+
+    from jahp_fast import refine
+    from jahp_fast.constants import BY_ROW
+    from jahp_fast.entropy.export import export_state
+    from jahp_fast.models import registry
+
+    torch.manual_seed(0)
+    model = registry.build("mbt2018", 8, 12, rows=3)
+    with torch.no_grad():
+        model.gain.copy_(torch.linspace(3, 6, 3)[:, None].expand(3, 12))
+        model.inv_gain.copy_(-model.gain)
+        for i in BY_ROW:
+            for row, layer in enumerate(model.g_s[i].children()):
+                layer.weight.mul_(1 + row)
+    export_state(model.state_dict(), tmp_path / "apart.safetensors", photos=[photo_crop], qualities=[1, 3, 8])
+    image = photo_crop[:48, :64]
+    seen = []
+    plain = refine.registry.from_state_dict
+
+    def recorded(state):
+        net = plain(state)
+        synthesis = net.synthesis
+
+        def spy(y, q):
+            seen.append(float(q))
+            return synthesis(y, q)
+
+        net.synthesis = spy
+        return net
+
+    monkeypatch.setattr(refine.registry, "from_state_dict", recorded)
+    codec = Codec("apart", quality=5.5, models=[tmp_path / "apart.safetensors"])
+    data = codec.encode(image, effort=2)
+    assert set(seen) == {1.5}
+    # What the search descends on is what the file's decoder does.
+    y = torch.from_numpy(codec.decode_latents(data).y).float()[None]
+    net = plain(refine.dequantise(tmp_path / "apart.safetensors")[1])
+    with torch.no_grad():
+        decoded = net.synthesis(y, torch.tensor([1.5]))[0, :, :48, :64]
+    wanted = (decoded.clamp(0, 1) * 255).permute(1, 2, 0).numpy()
+    assert np.abs(codec.decode(data) - wanted).max() < 1.5
+    searcher = Searcher(ModelFile(tmp_path / "apart.safetensors"), plain=False)
+    low, high = searcher.curvature(3.0) / np.exp(2 * -4.5), searcher.curvature(8.0) / np.exp(2 * -6.0)
+    np.testing.assert_allclose(searcher.curvature(5.5) / np.exp(2 * -5.25), (low + high) / 2, rtol=1e-4)
 
 
 @pytest.mark.slow

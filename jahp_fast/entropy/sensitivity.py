@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from jahp_fast.search import CURVATURE, SCALES
 
 if TYPE_CHECKING:
+    import torch
+
     from jahp_fast.entropy.calibration import Calibration
     from jahp_fast.models.priors import CompressionModel
 
@@ -40,7 +42,9 @@ def sensitivities(model: CompressionModel, calibration: Calibration, seed: int =
     return {name: value.numpy().astype(np.float32) for name, value in out.items()}
 
 
-def _of_row(model: CompressionModel, calibration: Calibration, row: int, generator: torch.Generator) -> tuple[list[torch.Tensor], torch.Tensor]:
+def _of_row(
+    model: CompressionModel, calibration: Calibration, row: int, generator: torch.Generator
+) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Root mean squares (N,) of each inverse GDN, and curvatures (M,), at one row."""
     import torch
     import torch.nn.functional as F

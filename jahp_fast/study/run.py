@@ -24,8 +24,8 @@ BATCH = 4
 LR = 3e-3
 JOINT_LR = 3e-4
 FIXED_LR = 3e-2
-"""Of the factorised prior of y: eleven thousand numbers that begin far from where they end, and that Adam at 1e-3 moves too slowly. z's prior
-learns with the nets: sooner, it would make z a constant before h_s knows what to do with it."""
+"""Of the factorised prior of y: eleven thousand numbers that begin far from where they end, and that Adam at 1e-3 moves too slowly.
+z's prior learns with the nets: sooner, it would make z a constant before h_s knows what to do with it."""
 CLIP_NORM = 1.0
 WARM_UP = 20
 FEWEST_STEPS = 20

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipelines of a codec: one a model file, shared between all codecs of a process that want the same."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from jahp_fast import backends, devices, library
+from jahp_fast.errors import UsageError
+from jahp_fast.extras import require_torch
+from jahp_fast.pipeline_cpu import CpuPipeline
+
+if TYPE_CHECKING:
+    from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.pipeline import Pipeline
+
+
+
+@lru_cache(maxsize=4)
+def shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str, bf16: bool) -> Pipeline | CpuPipeline:
+    """One for all codecs of a process: making a codec anew for each image costs next to nothing."""
+    if device == "cpu" and backend not in backends.ON_DEVICE:
+        return CpuPipeline(file, backend, bf16)
+    require_torch(f"device {device!r}" if device != "cpu" else f"backend {backend!r}")
+    from jahp_fast.pipeline import Pipeline
+
+    return Pipeline(file, backend, device, graphs)
+
+
+class Pipelines:
+    """Those that one codec has needed so far. Safe to share between threads. Arguments and errors are the codec's.
+
+    Attributes:
+        device: "cpu" or "cuda:N".
+        models: model files, looked through before the library's folders.
+    """
+
+    def __init__(self, device: str, backend: str, graphs: bool, bf16: bool, models: Sequence[str | os.PathLike[str]]) -> None:
+        self.device, self.models = devices.checked(device), tuple(models)
+        name = backends.resolve(backend, self.device)
+        self._asked = backend if backend == "auto" and not os.environ.get("JAHP_FAST_BACKEND") else name
+        self._graphs, self._bf16 = graphs, bf16
+        if bf16 and self.device != "cpu":
+            raise UsageError("bf16 is for transforms on a CPU")
+        if graphs and not (self.device != "cpu" and name in backends.ON_DEVICE):
+            raise UsageError(f"graphs need a GPU and a backend that computes there, not {name} on {self.device}")
+        self._lock = threading.Lock()
+        self._loaded: dict[bytes, Pipeline | CpuPipeline] = {}
+
+    def of_file(self, file: ModelFile) -> Pipeline | CpuPipeline:
+        """The pipeline of a model."""
+        name = backends.resolve(self._asked, self.device)
+        loaded = shared(file, name, self.device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""), self._bf16)
+        with self._lock:
+            return self._loaded.setdefault(file.id, loaded)
+
+    def of_id(self, model: bytes) -> Pipeline | CpuPipeline:
+        """The pipeline of the model that a stream names. Raises UnknownModel."""
+        return self._loaded.get(model) or self.of_file(library.by_id(model, self.models))
