@@ -13,7 +13,7 @@ Effort 1 knows u without automatic differentiation: it decodes the nearest integ
 adjoint of g_s with each inverse GDN held at its root mean square gain (a chain of plain convolutions; tests/test_search.py correlates
 it with the gradient), and steps each symbol by one where that pays. All symbols step at once, on the rate that the contexts of before
 gave; DAMPING of the curvature stands for what they do to each other, PRICE of the bits for what other symbols pay when a context
-changes. Both were chosen on three held-out training photos (docs/evaluation.md). Efforts 2 and 3: jahp_fast.refine.
+changes. Both were chosen on eight held-out training photos (docs/evaluation.md). Efforts 2 and 3: jahp_fast.refine.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.entropy_path import EntropyPath
 
-DAMPING = 1.5
-PRICE = 0.77
+DAMPING = 1.3
+PRICE = 0.8
 TYPICAL = 5.0
 """λ · 255² / 3 times the curvature of a latent, in bits: about this at every quality, as theory has it for any codec whose steps suit its
 λ. Trimming, which must work for every model, takes it for all channels."""
