@@ -3,9 +3,9 @@
 
     python benchmarks/table_budget.py CHECKPOINT --photos DIR
 
-One export a row of the table, each with another number of scales, cells of means, cut of the tails or bits of probability; activations have
-ranges as seen (no clipping, no fine-tuning), so that the rows differ in the tables alone. `entries` are 16-bit words of the tables. Excess
-in percent, on the largest held-out photos (DIR/held_out.txt).
+One export a row of the table, each with another number of scales, cells of means, cut or weight of the tails or bits of probability;
+activations have ranges as seen (no clipping, no fine-tuning), so that the rows differ in the tables alone. `entries` are 16-bit words of
+the tables. Excess in percent, on the largest held-out photos (DIR/held_out.txt).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jahp_fast.entropy.calibration import activation_ranges, calibrate
 from jahp_fast.entropy.export import EntropyTables, export_model, factorised_rows, gaussian_scales, own_tables
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.payload import payload_table
-from jahp_fast.entropy.tables import TAIL
+from jahp_fast.entropy.tables import TAIL, WIDE
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.train.checkpoint import load
 from jahp_fast.train.data import find_photos, load_photo
@@ -32,10 +32,15 @@ class Budget:
     count: int = 64
     cells: float = 24.0
     tail: float = TAIL
+    wide: float = WIDE
 
 
 BUDGETS = (
     Budget(),
+    Budget(wide=0.0),
+    Budget(wide=0.05),
+    Budget(wide=0.1),
+    Budget(wide=0.2),
     Budget(tail=0.25),
     Budget(tail=0.08),
     Budget(tail=0.02),
@@ -52,7 +57,13 @@ BUDGETS = (
 def tables(model: CompressionModel, budget: Budget) -> EntropyTables:
     rows = factorised_rows(model.entropy_bottleneck, budget.prob_bits)
     scale, scale_rows = gaussian_scales(
-        len(rows), budget.prob_bits, fractions=True, count=budget.count, cells=budget.cells, tail=budget.tail
+        len(rows),
+        budget.prob_bits,
+        fractions=True,
+        count=budget.count,
+        cells=budget.cells,
+        tail=budget.tail,
+        wide=budget.wide,
     )
     return EntropyTables(rows + scale_rows, scale, own_tables(model, "A", budget.prob_bits).z_offset)
 
@@ -71,8 +82,8 @@ def main() -> None:
     model = load(args.checkpoint).average.eval()
     calibration = calibrate(model, [load_photo(p) for p in train])
     activations = activation_ranges(model, calibration).activations(model, "A", 127)
-    print("| bits | scales | cells | tail | entries | " + " | ".join(f"q{r + 1}" for r in range(model.rows)) + " |")
-    print("| --- " * (5 + model.rows) + "|")
+    print("| bits | scales | cells | tail | wide | entries | " + " | ".join(f"q{r + 1}" for r in range(model.rows)) + " |")
+    print("| --- " * (6 + model.rows) + "|")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.safetensors"
         for budget in BUDGETS:
@@ -80,7 +91,10 @@ def main() -> None:
             file = ModelFile(path)
             excess = " | ".join(f"{100 * row.excess:+.2f}" for row in payload_table(model, file, measured))
             entries = file.entropy["tables.starts"].size
-            print(f"| {budget.prob_bits} | {budget.count} | {budget.cells:g} | {budget.tail:g} | {entries} | {excess} |", flush=True)
+            print(
+                f"| {budget.prob_bits} | {budget.count} | {budget.cells:g} | {budget.tail:g} | {budget.wide:g} | {entries} | {excess} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -68,6 +68,21 @@ def test_gaussian_rows(mean, scale, prob_bits):
     assert abs(int(counts[-1]) - max(1, outside * (1 << prob_bits))) <= 2
 
 
+@pytest.mark.parametrize("wide", [0.05, 0.1, 0.25])
+@pytest.mark.parametrize(("mean", "scale"), [(0.3, 0.5), (0.0, 2.0), (-0.5, 8.0)])
+def test_wide_rows_have_the_variance_and_heavier_tails(mean, scale, wide):
+    row = gaussian_row(mean, scale, 16, wide=wide)
+    counts = frequencies(row, 16)[:-1]
+    values = np.arange(row.low, row.low + row.size)
+    narrow = scale * math.sqrt((1 - 2 * wide) / (1 - wide))
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        want = ((1 - wide) * box(value, mean, narrow) + wide * box(value, mean, scale * math.sqrt(2))) * (1 << 16)
+        assert abs(count - want) <= 2 + 0.003 * want
+    variance = (counts * (values - mean) ** 2).sum() / counts.sum()
+    assert variance == pytest.approx(scale**2 + 1 / 12, rel=0.03)  # a box adds a twelfth
+    assert row.size > gaussian_row(mean, scale, 16).size
+
+
 def test_make_row_leaves_rare_values_to_the_escape():
     values = np.arange(-10, 11)
     p = np.where(values == 3, 0.9, 0.0) + np.where(np.abs(values - 3) == 6, 1e-7, 0.0)

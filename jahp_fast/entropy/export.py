@@ -31,7 +31,7 @@ from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer
 from jahp_fast.entropy.model_file import Form, ModelConfig, ModelFile, save_model
 from jahp_fast.entropy.rounding import Moments, round_weights
 from jahp_fast.entropy.sensitivity import sensitivities
-from jahp_fast.entropy.tables import Row, make_row, pack_rows, scale_table
+from jahp_fast.entropy.tables import WIDE, Row, make_row, pack_rows, scale_table
 from jahp_fast.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -171,14 +171,15 @@ def own_tables(model: CompressionModel, form: Form, prob_bits: int) -> EntropyTa
     z_offset = np.zeros(model.N if hasattr(model, "h_s") else 0, np.int32)
     if model.architecture == "bmshj2018-factorized":
         return EntropyTables(rows, {}, z_offset)
-    scale, scale_rows = gaussian_scales(len(rows), prob_bits, fractions=form == "A" and model.architecture != "bmshj2018-hyperprior")
+    fractions = form == "A" and model.architecture != "bmshj2018-hyperprior"
+    scale, scale_rows = gaussian_scales(len(rows), prob_bits, fractions=fractions, wide=WIDE)
     return EntropyTables(rows + scale_rows, scale, z_offset)
 
 
 def gaussian_scales(before: int, prob_bits: int, *, fractions: bool, **finer: Any) -> tuple[dict[str, Array], list[Row]]:
     """The tensors scale.* of this package's scales and their rows, which `before` other rows stand in front of.
 
-    finer: `count`, `cells` and `tail` of scale_table.
+    finer: `count`, `cells`, `tail` and `wide` of scale_table.
     """
     table = scale_table(MEAN_BITS, prob_bits, fractions=fractions, **finer)
     tensors: dict[str, Array] = {

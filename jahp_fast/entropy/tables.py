@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # the field's bounds on a Gaussian's scale (CompressAI, scale table)
 TAIL = 0.005  # under a Gaussian 0.08 would do; what really happens far from the mean happens oftener (docs/training.md)
+WIDE = 0.15  # of gaussian_row: what trained models' latents are distributed like (docs/training.md)
 _ALWAYS = 2  # values this near to the mode are always in the table: predictions that are too sure are then cheap to correct
 
 
@@ -73,15 +74,26 @@ def make_row(values: NDArray[np.int64], p: Floats, prob_bits: int, tail: float =
     return Row(int(values[first]), starts.astype(np.uint16))
 
 
-def gaussian_row(mean: float, scale: float, prob_bits: int, tail: float = TAIL) -> Row:
-    """The row of a Gaussian convolved with a unit box (Minnen et al. 2018, section 3), |mean| at most 1."""
+def gaussian_row(mean: float, scale: float, prob_bits: int, tail: float = TAIL, wide: float = 0.0) -> Row:
+    """The row of a Gaussian convolved with a unit box (Minnen et al. 2018, section 3), |mean| at most 1.
+
+    Args:
+        wide: share of the mass, up to 1/4, that lies as in a Gaussian of twice the variance, the rest as in one of less: together they
+            have the variance `scale`^2, and heavier tails than one.
+    """
     reach = math.ceil(8 * scale) + 3
     values = np.arange(-reach, reach + 1)
-    edges = (np.arange(-reach, reach + 2) - 0.5 - mean) / (scale * math.sqrt(2))
+    p = _gaussian_masses(values, mean, scale * math.sqrt((1 - 2 * wide) / (1 - wide)))
+    if wide:
+        p = (1 - wide) * p + wide * _gaussian_masses(values, mean, scale * math.sqrt(2))
+    return make_row(values, p, prob_bits, tail)
+
+
+def _gaussian_masses(values: NDArray[np.int64], mean: float, scale: float) -> Floats:
+    edges = (np.append(values, values[-1] + 1) - 0.5 - mean) / (scale * math.sqrt(2))
     below = np.array([0.5 * math.erfc(-e) for e in edges])
     above = np.array([0.5 * math.erfc(e) for e in edges])
-    p = np.where(edges[:-1] > 0, above[:-1] - above[1:], below[1:] - below[:-1])  # on the side where no digits cancel
-    return make_row(values, p, prob_bits, tail)
+    return np.where(edges[:-1] > 0, above[:-1] - above[1:], below[1:] - below[:-1])  # on the side where no digits cancel
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ class ScaleTable:
 
 
 def scale_table(
-    mean_bits: int, prob_bits: int, *, fractions: bool, count: int = 64, cells: float = 24.0, tail: float = TAIL
+    mean_bits: int, prob_bits: int, *, fractions: bool, count: int = 64, cells: float = 24.0, tail: float = TAIL, wide: float = 0.0
 ) -> ScaleTable:
     """Builds the rows of all scales.
 
@@ -117,6 +129,7 @@ def scale_table(
         fractions: False for form B and for scale-only models: one row a scale, of mean zero.
         count: S.
         tail: see make_row.
+        wide: see gaussian_row.
     """
     ratio = (SCALE_MAX / SCALE_MIN) ** (1 / (count - 1))
     scales = SCALE_MIN * ratio ** np.arange(count)
@@ -131,7 +144,7 @@ def scale_table(
         drop.append(mean_bits - bits)
         for f in range(1 << bits):
             centre = (f + 0.5) / (1 << bits) if fractions else 0.0
-            rows.append(gaussian_row(centre, float(scale), prob_bits, tail))
+            rows.append(gaussian_row(centre, float(scale), prob_bits, tail, wide))
     return ScaleTable(scales, boundaries, np.array(first, np.int32), np.array(drop, np.int32), rows)
 
 
