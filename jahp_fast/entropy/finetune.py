@@ -17,6 +17,7 @@ import numpy as np
 from jahp_fast.entropy.calibration import Activation, Activations, Calibration, Ranges
 from jahp_fast.entropy.chain import Node, nodes_of, run
 from jahp_fast.entropy.model_file import Form
+from jahp_fast.entropy.tables import WIDE, narrower
 
 if TYPE_CHECKING:
     import torch
@@ -29,12 +30,14 @@ def _round(x: torch.Tensor) -> torch.Tensor:
 
 
 def _rate(parameters: torch.Tensor, y_hat: torch.Tensor) -> torch.Tensor:
-    """(B,) bits of ŷ (B, M, h, w) under scales and, where there are any, means (B, 2M or M, h, w)."""
-    from jahp_fast.models.layers import gaussian_likelihood
+    """(B,) bits of ŷ (B, M, h, w) under scales and, where there are any, means (B, 2M or M, h, w), as tables have them (tables.WIDE)."""
+    from jahp_fast.models.layers import SCALE_BOUND, gaussian_likelihood, lower_bound
 
     m = y_hat.shape[1]
     mean = parameters[:, m:] if parameters.shape[1] > m else None
-    return -gaussian_likelihood(y_hat, parameters[:, :m], mean).log2().sum((1, 2, 3))
+    scale = lower_bound(parameters[:, :m], SCALE_BOUND)
+    narrow, wide = (gaussian_likelihood(y_hat, scale * factor, mean) for factor in (narrower(WIDE), 2**0.5))
+    return -((1 - WIDE) * narrow + WIDE * wide).log2().sum((1, 2, 3))
 
 
 class QuantisedNets:

@@ -83,17 +83,24 @@ def gaussian_row(mean: float, scale: float, prob_bits: int, tail: float = TAIL, 
     """
     reach = math.ceil(8 * scale) + 3
     values = np.arange(-reach, reach + 1)
-    p = _gaussian_masses(values, mean, scale * math.sqrt((1 - 2 * wide) / (1 - wide)))
+    p = _gaussian_masses(values, mean, scale * narrower(wide))
     if wide:
         p = (1 - wide) * p + wide * _gaussian_masses(values, mean, scale * math.sqrt(2))
     return make_row(values, p, prob_bits, tail)
+
+
+def narrower(wide: float) -> float:
+    """The scale of the rest of a row, beside a share `wide` of twice the variance, relative to that of the whole."""
+    return math.sqrt((1 - 2 * wide) / (1 - wide))
 
 
 def _gaussian_masses(values: NDArray[np.int64], mean: float, scale: float) -> Floats:
     edges = (np.append(values, values[-1] + 1) - 0.5 - mean) / (scale * math.sqrt(2))
     below = np.array([0.5 * math.erfc(-e) for e in edges])
     above = np.array([0.5 * math.erfc(e) for e in edges])
-    return np.where(edges[:-1] > 0, above[:-1] - above[1:], below[1:] - below[:-1])  # on the side where no digits cancel
+    # On the side where no digits cancel.
+    masses: Floats = np.where(edges[:-1] > 0, above[:-1] - above[1:], below[1:] - below[:-1])
+    return masses
 
 
 @dataclass(frozen=True)
