@@ -39,12 +39,12 @@ def curve(model: Path, photos: list[NDArray[np.uint8]], effort: int) -> Curve:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", nargs="+", metavar="PRICE,DAMPING")
-    parser.add_argument("--photos", type=Path, nargs="+", required=True, metavar="DIR")
+    parser.add_argument("--photos", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, metavar="FILE", help="default: the shipped mbt2018")
     parser.add_argument("--photo-count", type=int, default=8)
     args = parser.parse_args()
     model = args.model or library.by_name("mbt2018", ()).path
-    held_out = find_photos(args.photos, None).held_out
+    held_out = find_photos([args.photos], None).held_out
     photos = [load_photo(path)[:HEIGHT, :WIDTH] for path in held_out[:: math.ceil(len(held_out) / args.photo_count)]]
     nearest = curve(model, photos, 0)
     print("| price | damping | BD-rate |" + "".join(f" {q} |" for q in nearest), "|" + " --- |" * (3 + len(nearest)), sep="\n", flush=True)

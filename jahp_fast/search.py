@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.entropy_path import EntropyPath
 
-DAMPING = 1.3
+DAMPING = 1.4
 PRICE = 0.8
 TYPICAL = 5.0
 """λ · 255² / 3 times the curvature of a latent, in bits: about this at every quality, as theory has it for any codec whose steps suit its
