@@ -41,13 +41,18 @@ def test_a_crop_is_a_symmetry_of_its_photo(tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "p.png")
-    crops = Crops(Photos([tmp_path / "p.png"], 64, 0), 40, 64, seed=1)
+    crops = Crops(Photos([tmp_path / "p.png"], 64, 0), 80, 64, seed=1)
     flips = [pixels, pixels[::-1], pixels[:, ::-1], pixels[::-1, ::-1]]
     symmetries = {v.tobytes() for a in flips for v in (a, a.transpose(1, 0, 2))}
     x = crops.draw()
-    assert x.shape == (40, 3, 64, 64)
-    seen = {(v.permute(1, 2, 0) * 255).round().byte().numpy().tobytes() for v in x}
-    assert seen == symmetries
+    assert x.shape == (80, 3, 64, 64)
+    seen = [(v.permute(1, 2, 0) * 255).round().byte().numpy() for v in x]
+    whole = [v for v in seen if v.tobytes() in symmetries]
+    assert {v.tobytes() for v in whole} == symmetries
+    enlarged = [v for v in seen if v.tobytes() not in symmetries]
+    assert 0.25 < len(enlarged) / len(seen) < 0.55
+    roughness = [np.abs(np.diff(v.astype(int), axis=0)).mean() for v in (*enlarged, pixels)]
+    assert max(roughness[:-1]) < 0.9 * roughness[-1]
 
 
 def test_small_and_broken_photos(tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""benchmarks/worst_photos.py, card_table.py, table_budget.py: the worst photos, other codecs at our rates, tables of another precision."""
+"""benchmarks/worst_photos.py, card_table.py: the worst photos, and other codecs at our rates."""
 
 import sys
 from pathlib import Path
@@ -10,11 +10,9 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 from card_table import card_table  # noqa: E402
-from table_budget import Budget, tables  # noqa: E402
 from worst_photos import SIDE, fitting, spoiled, worst  # noqa: E402
 
 from jahp_fast.evaluate.report import Row, means  # noqa: E402
-from jahp_fast.models import registry  # noqa: E402
 
 
 def rows(image, codec, factor):
@@ -59,10 +57,3 @@ def test_the_largest_file_that_is_not_larger():
 
     table = rows("a.png", "theirs", 1)
     assert [fitting(Theirs(), table, "a.png", most) for most in (500, 1000, 3999, 4000, 99999)] == [0, 0, 1, 2, 4]
-
-
-def test_finer_tables_are_larger():
-    model = registry.build("mbt2018", 8, 12).eval()
-    budgets = (Budget(count=48), Budget(tail=0.25), Budget(wide=0.0), Budget(), Budget(cells=40), Budget(count=96))
-    *coarse, shipped, finer, finest = [sum(row.size for row in tables(model, budget).rows) for budget in budgets]
-    assert max(coarse) < shipped < finer < finest

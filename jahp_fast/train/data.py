@@ -20,6 +20,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
 HELD_OUT_LIST = "held_out.txt"
 HELD_OUT_COUNT = 64
 HELD_OUT_SIDE = 256
+ENLARGED, LEAST_ENLARGED = 0.4, 0.6
+"""The share of crops that are enlarged, and the least part of their side that these are cut with."""
 Photo = NDArray[np.uint8]
 
 
@@ -133,23 +135,29 @@ class Crops:
     def draw(self) -> Tensor:
         """(batch, 3, side, side) float32 in [0, 1], channels last.
 
-        Half of the crops that may shrink do, by up to a quarter; all are flipped and transposed at random, so that 256-pixel
-        photos show something new each time.
+        Two in five are enlarged out of as little as 0.6 of their side: photos as cameras give them are softer than those that were
+        shrunk for a data set. Half of the others that may shrink do, by up to a quarter. All are flipped and transposed at random, so
+        that 256-pixel photos show something new each time.
         """
-        numbers = torch.rand(self.batch, 9, generator=self._random, dtype=torch.float64).tolist()
+        numbers = torch.rand(self.batch, 10, generator=self._random, dtype=torch.float64).tolist()
         crops = [self._one(u) for u in numbers]
         x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         return (x.float() / 255).contiguous(memory_format=torch.channels_last)
 
     def _one(self, numbers: Sequence[float]) -> Photo:
-        """A crop out of nine numbers in [0, 1)."""
-        which, scale, top, left, shrink, within, mirror, flip, turn = numbers
+        """A crop out of ten numbers in [0, 1)."""
+        which, enlarge, scale, top, left, shrink, within, mirror, flip, turn = numbers
         photo, side = self.photos[int(which * len(self.photos))], self.side
         height, width = photo.shape[:2]
-        cut = round(side / max(side / min(height, width), 0.75 + 0.25 * scale))  # a square to take, then to fit to `side`
+        if enlarge < ENLARGED:  # a square to take, then to fit to `side`
+            cut = round(side * (LEAST_ENLARGED + (1 - LEAST_ENLARGED) * scale))
+        else:
+            cut = round(side / max(side / min(height, width), 0.75 + 0.25 * scale))
         i, j = int(top * (height - cut + 1)), int(left * (width - cut + 1))
         crop = photo[i : i + cut, j : j + cut]
-        if cut > side:
+        if cut < side:
+            crop = np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.BICUBIC))
+        elif cut > side:
             if shrink < 0.5:
                 crop = np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS))
             else:

@@ -162,6 +162,8 @@ class Trainer:
         torch.manual_seed(seed)
         start = load_start(settings, screen)
         self.training = start.training
+        # What a falling rate ends at is to be averaged, not where it began, which a short run would hardly leave.
+        self.averaged_from = self.training.steps if settings.decay else 0
         metric = settings.metric or self.training.metric or "mse"
         lambdas = self._lambdas(metric, start.model.rows)
         if metric == self.training.metric and lambdas.tolist() != self.training.lambdas:
@@ -267,7 +269,8 @@ class Trainer:
         training.steps += 1
         training.warm_steps += 1
         training.crops += self.crops_per_step
-        keep = min(AVERAGE_KEEP, (1 + training.steps) / (10 + training.steps))
+        counted = training.steps - self.averaged_from
+        keep = min(AVERAGE_KEEP, (1 + counted) / (10 + counted))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(value, 1 - keep)

@@ -16,8 +16,6 @@ from jahp_fast.models.priors import CompressionModel, lambda_ladder
 
 MS_SSIM_LAMBDAS = (2.4, 4.58, 8.73, 16.64, 31.73, 60.50, 115.37, 220.0)
 """CompressAI's trade-offs on 1 - MS-SSIM, quality 1 to 8."""
-BALANCE = -0.4
-"""Losses grow about as lambda^0.4 at the optimum; this power of lambda evens out what the rows weigh in a batch."""
 
 
 def ladder(metric: str, rows: int) -> Tensor:
@@ -42,20 +40,23 @@ def ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
 
 @dataclass
 class Loss:
-    """Means over the batch: the weighted `total` that is descended, and the plain figures for the log."""
+    """Means over the batch: the `total` that is descended, and the plain figures for the log."""
 
     total: Tensor
+    """Of the natural logarithm of each image's loss."""
     bpp: Tensor
     mse: Tensor
     """On 8-bit values, 255^2 * MSE."""
 
 
 class RateDistortion:
-    """lambda * 255^2 * MSE + bpp, or lambda * (1 - MS-SSIM) + bpp, each image with the lambda of its row."""
+    """lambda * 255^2 * MSE + bpp, or lambda * (1 - MS-SSIM) + bpp, each image with the lambda of its row.
+
+    Of these the mean logarithm is descended: a percent counts alike in smooth and in busy images, at low and at high rates.
+    """
 
     def __init__(self, metric: str, lambdas: Tensor) -> None:
         self.metric, self.lambdas = metric, lambdas
-        self._reference = float(ladder(metric, 1)[0])
         if metric == "ms-ssim":
             ms_ssim(torch.zeros(1, 3, 176, 176), torch.zeros(1, 3, 176, 176))  # a missing package is told of here
 
@@ -64,8 +65,7 @@ class RateDistortion:
         out = model(x, q)
         mse = (x - out.x_hat).square().mean((1, 2, 3)) * 255**2
         distortion = mse if self.metric == "mse" else 1 - ms_ssim(out.x_hat, x)
-        lambdas = self.lambdas[q]
-        total = ((lambdas * distortion + out.bpp) * (lambdas / self._reference) ** BALANCE).mean()
+        total = (self.lambdas[q] * distortion + out.bpp).log().mean()
         return Loss(total, out.bpp.detach().mean(), mse.detach().mean())
 
 
