@@ -59,7 +59,7 @@ def test_each_variant_differs_from_the_base_in_one_factor() -> None:
     for factor, family in FACTORS.items():
         for variant in family:
             changed = {f.name for f in dataclasses.fields(Variant) if getattr(variant, f.name) != getattr(BASE, f.name)} - {"name"}
-            assert changed <= ({"context", "hyperprior", "distribution"} if factor == "the five models" else {factor})
+            assert changed <= ({"context", "hyperprior", "distribution"} if factor == "models" else {factor})
     assert len({v.name for v in variants()}) == len(variants())
 
 
@@ -178,7 +178,7 @@ def test_a_whole_study_and_going_on(
     monkeypatch.setattr(run, "TRIAL_STEPS", 1)
     monkeypatch.setattr(run, "steps_within", lambda *_: 2)
     kept = {v.name: v for v in variants() if v.name in ("joint", "factorised", "no context")}
-    monkeypatch.setattr("jahp_fast.study.prior.variants", lambda: list(kept.values()))
+    monkeypatch.setattr("jahp_fast.study.prior.variants", lambda _: list(kept.values()))
     torch.manual_seed(0)
     weights = tmp_path / "model.safetensors"
     save_file({k: v.contiguous() for k, v in build("mbt2018", 8, 12).state_dict().items()}, weights)
@@ -206,7 +206,32 @@ def test_a_whole_study_and_going_on(
     assert command.JOINT_SHARE < 1
 
 
-@pytest.mark.parametrize(("option", "value", "said"), [("--quality", "9", "outside 1 to 8"), ("--seeds", "0", "--seeds must be 1")])
+def test_a_study_of_some_factors(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jahp_fast.study import run
+
+    monkeypatch.setattr(run, "TRIAL_STEPS", 1)
+    monkeypatch.setattr(run, "steps_within", lambda *_: 2)
+    weights, out = tmp_path / "model.safetensors", tmp_path / "out"
+    save_file({k: v.contiguous() for k, v in build("mbt2018", 8, 12).state_dict().items()}, weights)
+    arguments = ["study", "--photos", str(photos), "--out", str(out), "--minutes", "1", "--model", str(weights), "--seeds", "1"]
+    assert main([*arguments, "--factors", "hyperprior,models"]) == 0
+    names = {"factorised", "scale hyperprior", "no context", "no hyperprior", "joint"}
+    assert {(o.variant, o.joint) for o in report.read_runs(out / "runs.csv")} == {(name, False) for name in names}
+    text = (out / "study.md").read_text("utf-8")
+    assert "--factors hyperprior,models" in text
+    assert "| models | no context |" in text
+    assert "| context |" not in text
+    assert "with their transforms" not in text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--quality", "9", "outside 1 to 8"),
+        ("--seeds", "0", "--seeds must be 1"),
+        ("--factors", "models,model", "'model' is unknown; there are context, distribution, hyperprior, models"),
+    ],
+)
 def test_bad_arguments(tmp_path: Path, photos: Path, option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "--photos", str(photos), "--out", str(tmp_path / "o"), "--minutes", "1", option, value]) == 1
     assert said in capsys.readouterr().err

@@ -36,6 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FILE", help="whose transforms make the latents (default: the shipped mbt2018)")
     parser.add_argument("--quality", type=int, default=4, metavar="Q", help="of the latents, 1 to 8 (default 4)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default 3)")
+    parser.add_argument(
+        "--factors", metavar="NAMES", help="by comma: context, distribution, hyperprior, models; then no transforms are trained (default: all)"
+    )
     parser.add_argument("--crops", type=int, default=2000, help="training photos, one crop of 256 x 256 each (default 2000)")
 
 
@@ -53,6 +56,7 @@ class _Study:
 
     def __init__(self, args: argparse.Namespace) -> None:
         from jahp_fast.study import report
+        from jahp_fast.study.prior import FACTORS
         from jahp_fast.train.data import find_photos
 
         if not 1 <= args.quality <= 8:
@@ -60,6 +64,10 @@ class _Study:
         if args.seeds < 1 or args.crops < 4 or not args.minutes > 0:
             raise UsageError("--seeds must be 1 or more, --crops 4 or more, --minutes positive")
         self.args = args
+        self.factors = list(FACTORS) if args.factors is None else args.factors.split(",")
+        if unknown := [name for name in self.factors if name not in FACTORS]:
+            raise UsageError(f"--factors: {unknown[0]!r} is unknown; there are {', '.join(FACTORS)}")
+        self.joint_share = JOINT_SHARE if args.factors is None else 0.0
         files = find_photos(args.photos, args.held_out)
         try:
             args.out.mkdir(parents=True, exist_ok=True)
@@ -99,7 +107,7 @@ def _priors(study: _Study, cached: Cached, variants: list[Variant], total: int) 
         steps = known[0]
     else:
         seconds = [train_prior(v, N, cached, 0, TRIAL_STEPS)[1].step_s for v in variants]
-        steps = steps_within(args.minutes * 60 * (1 - JOINT_SHARE), seconds * args.seeds)
+        steps = steps_within(args.minutes * 60 * (1 - study.joint_share), seconds * args.seeds)
         print(f"{len(variants)} variants, {args.seeds} seeds, {steps} steps each", flush=True)
     priors = {}
     for seed in range(args.seeds):
@@ -126,7 +134,7 @@ def _joint(study: _Study, cached: Cached, extremes: list[Variant], priors: dict[
             prior = priors[variant.name, seed]
             if not steps:
                 trial = train_jointly(study.model, prior, args.quality, train, held_out[:1], seed, TRIAL_STEPS)
-                steps = steps_within(args.minutes * 60 * JOINT_SHARE, [trial.step_s] * len(extremes) * args.seeds)
+                steps = steps_within(args.minutes * 60 * study.joint_share, [trial.step_s] * len(extremes) * args.seeds)
                 print(f"with their transforms: {steps} steps each", flush=True)
             study.add(train_jointly(study.model, prior, args.quality, train, held_out, seed, steps), total)
 
@@ -142,23 +150,26 @@ def run(args: argparse.Namespace) -> int:
     study = _Study(args)
     started = time.strftime("%Y-%m-%d")
     cached = cache(study.model, study.files, args.quality, args.crops, lambda line: print(line, flush=True))
-    compared = variants()
-    factorised = next(v for v in compared if not v.context and not v.hyperprior)
-    total = (len(compared) + 2) * args.seeds
+    compared = variants(study.factors)
+    extremes = [v for v in compared if v is BASE or not (v.context or v.hyperprior)] if study.joint_share else []
+    total = (len(compared) + len(extremes)) * args.seeds
     priors = _priors(study, cached, compared, total)
-    _joint(study, cached, [BASE, factorised], priors, total)
+    _joint(study, cached, extremes, priors, total)
     steps = study.outcomes[0].steps
     heading = (
-        f"Made by `jahp study --minutes {args.minutes:g} --quality {args.quality} --seeds {args.seeds}` on {started}. Latents of "
+        f"Made by `jahp study --minutes {args.minutes:g} --quality {args.quality} --seeds {args.seeds}"
+        f"{f' --factors {args.factors}' if args.factors else ''}` on {started}. Latents of "
         f"{len(cached.train)} photos, one crop of 256 x 256 pixels each, from the transforms of `{study.model_name}` (N = {study.model.N}, "
         f"M = {study.model.M}) at quality {args.quality}; entropy models from random weights, {steps} steps of {BATCH} crops with SOAP; "
         f"rates in bits a pixel of rounded latents and hyper-latents on {len(cached.held_out)} held-out photos; mean and half of the range "
         f"over the seeds."
     )
-    pictures = report.plots(study.outcomes)
+    pictures = report.plots(study.outcomes, study.factors)
     for name, data in pictures.items():
         write_atomically(args.out / name, data)
-    write_atomically(args.out / report.TEXT, report.document(study.outcomes, heading, bool(pictures)).encode())
-    print(report.table(study.outcomes), report.joint_table(study.outcomes), *report.claims(study.outcomes), sep="\n", flush=True)
+    text = report.document(study.outcomes, heading, bool(pictures), study.factors)
+    write_atomically(args.out / report.TEXT, text.encode())
+    print(report.table(study.outcomes, study.factors), report.joint_table(study.outcomes), sep="\n")
+    print(*report.claims(study.outcomes), sep="\n", flush=True)
     print(f"wrote {args.out / report.TEXT}", flush=True)
     return 0

@@ -11,6 +11,7 @@ Where both C and the hyperprior are left out, each channel has one distribution 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -44,18 +45,18 @@ FACTORS: dict[str, tuple[Variant, ...]] = {
         Variant("logistic", distribution="logistic"), Variant("mixture of 3", distribution="mixture"),
     ),
     "hyperprior": (Variant("no hyperprior", hyperprior=False), BASE),
-    "the five models": (
+    "models": (
         Variant("factorised", context=0, hyperprior=False), Variant("scale hyperprior", context=0, distribution="scale-only"),
         Variant("no context", context=0), Variant("no hyperprior", hyperprior=False), BASE,
     ),
 }  # fmt: skip
 """One factor at a time: each differs from BASE, the model of the paper with a 5x5 context and a Gaussian, in that factor alone. The last
-family are the models of models.priors: bmshj2018-factorized, bmshj2018-hyperprior, mbt2018-mean, mbt2018-context and mbt2018."""
+family are the five models of models.priors: bmshj2018-factorized, bmshj2018-hyperprior, mbt2018-mean, mbt2018-context and mbt2018."""
 
 
-def variants() -> list[Variant]:
-    """All of FACTORS, each once, BASE first."""
-    return list(dict.fromkeys([BASE, *(v for family in FACTORS.values() for v in family)]))
+def variants(factors: Iterable[str] = FACTORS) -> list[Variant]:
+    """Those of some FACTORS, each once, BASE first."""
+    return list(dict.fromkeys([BASE, *(v for factor in factors for v in FACTORS[factor])]))
 
 
 class LatentPrior(nn.Module):

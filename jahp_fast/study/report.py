@@ -85,13 +85,13 @@ def spread_of(values: Sequence[float], digits: int) -> str:
     return f"{statistics.fmean(values):.{digits}f} ± {half:.{digits}f}"
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Markdown: a row a variant, the mean and half of the range over its seeds."""
+def table(outcomes: Sequence[Outcome], factors: Sequence[str]) -> str:
+    """Markdown: a row a variant of these factors, the mean and half of the range over its seeds."""
     cached = [o for o in outcomes if not o.joint]
     columns = ("factor", "variant", "bpp", "of it z", "against joint", "training bpp", "parameters, M", "ms a step")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for factor, family in FACTORS.items():
-        for variant in family:
+    for factor in factors:
+        for variant in FACTORS[factor]:
             mine = [o for o in cached if o.variant == variant.name]
             if not mine:
                 continue
@@ -133,16 +133,17 @@ def claims(outcomes: Sequence[Outcome]) -> list[str]:
     return lines
 
 
-def plots(outcomes: Sequence[Outcome]) -> dict[str, bytes]:
-    """File names and PNGs: a panel a factor, a point a seed, percent of the rate of the joint model; empty without matplotlib."""
+def plots(outcomes: Sequence[Outcome], factors: Sequence[str]) -> dict[str, bytes]:
+    """File names and PNGs: a panel for each of these factors, a point a seed, percent of the joint model's rate; empty without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return {}
     cached = [o for o in outcomes if not o.joint]
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(FACTORS), sharey=False, width_ratios=[len(f) for f in FACTORS.values()])
-    for axes, (factor, family) in zip(panels, FACTORS.items(), strict=True):
+    families = [FACTORS[factor] for factor in factors]
+    figure = Figure(figsize=(2 + 0.57 * sum(map(len, families)), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(factors), sharey=False, squeeze=False, width_ratios=[len(f) for f in families])[0]
+    for axes, factor, family in zip(panels, factors, families, strict=True):
         for x, variant in enumerate(family):
             values = [-v for v in savings(cached, BASE.name, variant.name)]
             axes.scatter([x] * len(values), values, s=18, zorder=3)
@@ -159,12 +160,13 @@ def plots(outcomes: Sequence[Outcome]) -> dict[str, bytes]:
     return {"factors.png": buffer.getvalue()}
 
 
-def document(outcomes: Sequence[Outcome], heading: str, has_plots: bool) -> str:
-    """study.md."""
+def document(outcomes: Sequence[Outcome], heading: str, has_plots: bool, factors: Sequence[str]) -> str:
+    """study.md, on these factors."""
     parts = ["# What each part of the entropy model is worth", heading]
     if has_plots:
         parts.append("![rate of each variant against the joint model, a point a seed](factors.png)")
-    parts += ["## Entropy models alone, on the same latents", table(outcomes), "## What holds at this scale", "\n".join(claims(outcomes))]
+    parts += ["## Entropy models alone, on the same latents", table(outcomes, factors)]
+    parts += ["## What holds at this scale", "\n".join(claims(outcomes))]
     if joint := joint_table(outcomes):
         parts += ["## The extremes, trained with their transforms", joint]
     finite = [o.step_s for o in outcomes if math.isfinite(o.step_s)]
