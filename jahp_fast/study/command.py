@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quality", type=int, default=4, metavar="Q", help="of the latents, 1 to 8 (default 4)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default 3)")
     parser.add_argument(
-        "--factors", metavar="NAMES", help="by comma: context, distribution, hyperprior, models; then no transforms are trained (default: all)"
+        "--factors", metavar="NAMES", help="by comma: context, distribution, hyperprior, models; without transforms (default: all)"
     )
     parser.add_argument("--crops", type=int, default=2000, help="training photos, one crop of 256 x 256 each (default 2000)")
 

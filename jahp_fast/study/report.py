@@ -134,7 +134,7 @@ def claims(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def plots(outcomes: Sequence[Outcome], factors: Sequence[str]) -> dict[str, bytes]:
-    """File names and PNGs: a panel for each of these factors, a point a seed, percent of the joint model's rate; empty without matplotlib."""
+    """File names and PNGs: a panel a factor, a point a seed, percent of the joint model's rate; empty without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
