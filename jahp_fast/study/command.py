@@ -64,7 +64,7 @@ class _Study:
         if args.seeds < 1 or args.crops < 4 or not args.minutes > 0:
             raise UsageError("--seeds must be 1 or more, --crops 4 or more, --minutes positive")
         self.args = args
-        self.factors = list(FACTORS) if args.factors is None else args.factors.split(",")
+        self.factors = list(FACTORS) if args.factors is None else list(dict.fromkeys(args.factors.split(",")))
         if unknown := [name for name in self.factors if name not in FACTORS]:
             raise UsageError(f"--factors: {unknown[0]!r} is unknown; there are {', '.join(FACTORS)}")
         self.joint_share = JOINT_SHARE if args.factors is None else 0.0

@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         held_out = calibrate(model, [p[:FINETUNE_SIDE, :FINETUNE_SIDE] for p in measured_photos])
         draw = _latents(model, Crops(photos, FINETUNE_BATCH, FINETUNE_SIDE, args.seed), args.seed)
         activations = finetune(model, activations, draw, held_out, activation_bits=args.activation_bits, steps=args.finetune)
-    print("rounding, and measuring what an encoder's search needs: under a minute", flush=True)
+    print("rounding" + (", and measuring what an encoder's search needs" if args.form == "A" else ""), flush=True)
     identity = export_model(
         model, args.out, activations, form=args.form, activation_bits=args.activation_bits, prob_bits=args.prob_bits,
         calibration=calibration,
