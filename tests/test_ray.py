@@ -113,15 +113,22 @@ def reader_of(pipe):
         return None
     deadline = time.monotonic() + APPEARS_S  # the reader's descriptor is there a little after its call has been let through
     while time.monotonic() < deadline:
-        for held in Path("/proc").glob("[0-9]*/fd/*"):
-            process = int(held.parts[2])
-            try:
-                if process != os.getpid() and os.readlink(held) == str(pipe):
-                    return process, end
-            except OSError:
-                continue
+        if others := holders(pipe) - {os.getpid()}:
+            return min(others), end
     os.close(end)  # it has just gone
     return None
+
+
+def holders(pipe):
+    """The processes that have it open."""
+    found = set()
+    for held in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.readlink(held) == str(pipe):
+                found.add(int(held.parts[2]))
+        except OSError:
+            continue
+    return found
 
 
 def feed(end, pixels):
@@ -248,6 +255,8 @@ def test_a_node_that_dies(cluster, tmp_path, pictures):
         os.kill(process, signal.SIGKILL)
     cluster.nodes[1].wait()
     os.close(readers[lost][1])
+    # A dying process closes its files late: what is written until then is lost with it, and the next reader waits for ever.
+    wait_until(lambda: not holders(pipes[lost]), "the killed worker keeps the picture")
     feed(readers[1 - lost][1], list(pictures.values())[1 - lost])
     feed(wait_until(lambda: reader_of(pipes[lost]), "the picture of the dead node is not taken up")[1], list(pictures.values())[lost])
     _, complaints = run.communicate(timeout=PATIENCE_S)
