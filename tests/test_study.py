@@ -205,6 +205,18 @@ def test_a_whole_study_and_going_on(
             assert o.loss == pytest.approx(by_key[o.variant, True, 1], rel=1e-4)
     assert command.JOINT_SHARE < 1
 
+    kept_runs = (out / "runs.csv").read_bytes()
+    for option, value, said in (("--minutes", "2", "minutes = 1.0, not 2.0"), ("--factors", "models", "factors = None, not models")):
+        assert main([*arguments, option, value]) == 1
+        assert said in capsys.readouterr().err
+    save_file({k: v.contiguous() for k, v in build("mbt2018", 8, 12).state_dict().items()}, weights)  # other random weights
+    assert main(arguments) == 1
+    assert "model = model.safetensors, SHA-256" in capsys.readouterr().err
+    assert (out / "runs.csv").read_bytes() == kept_runs
+    (out / command.SETTINGS).write_text("[1", encoding="utf-8")
+    assert main(arguments) == 1
+    assert "does not hold the settings of a study" in capsys.readouterr().err
+
 
 def test_a_study_of_some_factors(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from jahp_fast.study import run

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +15,14 @@ from jahp_fast.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from jahp_fast.models.priors import CompressionModel
     from jahp_fast.study.latents import Cached
     from jahp_fast.study.prior import LatentPrior, Variant
     from jahp_fast.study.run import Outcome
 
 JOINT_SHARE = 0.3
 """Of the minutes, for the runs that train the transforms along."""
+SETTINGS = "settings.json"
+"""In --out: what the runs there have in common."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Trains entropy models that differ in one factor (context, distribution, hyperprior) on the same latents, for the same number of "
         "steps and several seeds, then the extremes together with their transforms; writes runs.csv, study.md and plots to --out. An "
-        "interrupted study goes on where it was."
+        "interrupted study goes on where it was, with the same settings; only --seeds may grow."
     )
     parser.add_argument("--photos", type=Path, nargs="+", required=True, metavar="DIR", help="folders of training photos")
     parser.add_argument("--held-out", type=Path, metavar="FILE", help="names of photos to measure on (default: DIR/held_out.txt)")
@@ -42,21 +45,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crops", type=int, default=2000, help="training photos, one crop of 256 x 256 each (default 2000)")
 
 
-def _model(path: Path | None) -> tuple[CompressionModel, str]:
-    from jahp_fast import library
-    from jahp_fast.train.checkpoint import load
+def _keep_settings(out: Path, settings: dict[str, object]) -> None:
+    """Writes them to `out`, or checks that they are those of the runs there. Raises UsageError where they differ."""
+    from jahp_fast.atomic import write_atomically
 
-    if path is None:
-        path = library.by_name("mbt2018", ()).path
-    return load(path).average.eval(), path.name
+    path = out / SETTINGS
+    if not path.exists():
+        write_atomically(path, f"{json.dumps(settings, indent=1)}\n".encode())
+        return
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        kept = None
+    if not isinstance(kept, dict):
+        raise UsageError(f"{path} does not hold the settings of a study; move it away or choose another --out")
+    for name, value in settings.items():
+        if kept.get(name) != value:
+            raise UsageError(f"{out} holds a study with {name} = {kept.get(name)}, not {value}: go on with that, or choose another --out")
 
 
 class _Study:
     """The runs that are done, and how long a step of each kind takes here."""
 
     def __init__(self, args: argparse.Namespace) -> None:
+        from jahp_fast import library
         from jahp_fast.study import report
         from jahp_fast.study.prior import FACTORS
+        from jahp_fast.train.checkpoint import load
         from jahp_fast.train.data import find_photos
 
         if not 1 <= args.quality <= 8:
@@ -73,10 +88,13 @@ class _Study:
             args.out.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise UsageError(f"--out {args.out} cannot be used: {e.strerror}") from None
-        self.outcomes: list[Outcome] = report.read_runs(args.out / report.RUNS)
-        self.model, self.model_name = _model(args.model)
+        path = args.model or library.by_name("mbt2018", ()).path
+        self.model, self.model_name = load(path).average.eval(), path.name
         if self.model.rows < args.quality:
             raise UsageError(f"{self.model_name} has {self.model.rows} qualities, not {args.quality}")
+        common: dict[str, object] = {name: getattr(args, name) for name in ("minutes", "quality", "factors", "crops")}
+        _keep_settings(args.out, common | {"model": f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"})
+        self.outcomes: list[Outcome] = report.read_runs(args.out / report.RUNS)
         self.files = files
 
     def done(self, variant: Variant, joint: bool, seed: int) -> bool:
