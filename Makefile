@@ -20,6 +20,7 @@ test: $(VENV)/.test
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy --platform win32
 	$(BIN)/python -m mypy tests/consumer.py
 	$(BIN)/python -m mypy.stubtest --allowlist tests/stubtest_allow.txt \
 	  $$($(BIN)/python -c "import importlib.util as u; print(*(m for m in ('jahp_fast._native', 'jahp_fast._cuda') if u.find_spec(m)))")

@@ -20,6 +20,7 @@ from jahp_fast.batch.pool import run_here
 from jahp_fast.batch.progress import Progress
 from jahp_fast.batch.work import Job, Outcome, Task
 from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.file_lock import try_lock
 from jahp_fast.integrations.local import settings
 
 JOURNAL = "jahp-batch.jsonl"
@@ -105,17 +106,13 @@ def _executor(on_ray: bool) -> _Executor:
 @contextlib.contextmanager
 def _journal(path: Path, keep: bool) -> Iterator[IO[str]]:
     """The journal, emptied unless `keep`; locked, because two runs would sweep away each other's files."""
-    import fcntl
-
     try:
         journal = open(path, "a+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     except OSError as e:
         raise JahpError(f"cannot write {path}: {e.strerror}") from None
     with journal:
-        try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise JahpError(f"another jahp batch is writing to {path.parent}") from None
+        if not try_lock(journal):
+            raise JahpError(f"another jahp batch is writing to {path.parent}")
         if not keep:
             journal.truncate(0)
         yield journal

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -33,58 +34,74 @@ TICK_S = 0.5
 
 _PARENTS = {signal.SIGINT, signal.SIGTERM}
 """Signals for the parent alone, which lets workers finish; workers start with them blocked, and otherwise share its process group."""
+if sys.platform == "win32":
+    _FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP  # so Ctrl-C does not reach them
+else:
+    _FLAGS = 0
+
+
+@contextlib.contextmanager
+def _parents_signals_blocked() -> Iterator[None]:
+    """For the start of a child, which begins with its parent's mask."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Worker:
-    def __init__(self, task: Task) -> None:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS)  # a child starts with its parent's mask
-        try:
+    def __init__(self, task: Task, lines: _Lines) -> None:
+        """lines: gets (self, line) for each line that it writes, and (self, b"") at the end."""
+        with _parents_signals_blocked():
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "jahp_fast.batch.worker", dumped(task)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=os.environ | dict.fromkeys(ONE_THREAD, "1") | {PARENT: str(os.getpid())},
+                creationflags=_FLAGS,
             )
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.job: Job | None = None
         self.tries = 0
-        self._line = b""
+        self._reader = threading.Thread(target=self._read, args=(lines,), daemon=True)
+        self._reader.start()
 
-    @property
-    def output(self) -> IO[bytes]:
-        return cast(IO[bytes], self.process.stdout)
+    def _read(self, lines: _Lines) -> None:
+        with cast(IO[bytes], self.process.stdout) as output:
+            for line in output:
+                if line.endswith(b"\n"):  # else it died as it wrote
+                    lines.put((self, line))
+        lines.put((self, b""))
 
     def give(self, job: Job, tries: int) -> None:
         self.job, self.tries = job, tries
         stdin = cast(IO[bytes], self.process.stdin)
-        with contextlib.suppress(BrokenPipeError):  # it has died: its output ends, and that is seen
+        with contextlib.suppress(OSError):  # it has died: its output ends, and that is seen
             stdin.write(dumped(job).encode() + b"\n")
             stdin.flush()
 
-    def take(self) -> Outcome | None:
-        """The outcome, when its line is complete. Raises EOFError where the worker is gone."""
-        chunk = os.read(self.output.fileno(), 1 << 16)
-        if not chunk:
-            raise EOFError
-        self._line += chunk
-        if not self._line.endswith(b"\n"):
-            return None
-        fields, self._line = json.loads(self._line), b""
+    def taken(self, line: bytes) -> Outcome:
+        fields = json.loads(line)
         fields["job"], self.job = Job(**fields["job"]), None
         return Outcome(**fields)
 
     def end(self) -> None:
         """No more jobs."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             cast(IO[bytes], self.process.stdin).close()
 
     def reap(self) -> int:
         """Waits for its end; its exit status."""
         self.end()
         status = self.process.wait()
-        self.output.close()
+        self._reader.join()
         return status
+
+
+_Lines = queue.SimpleQueue[tuple[_Worker, bytes]]
 
 
 def run_here(task: Task, jobs: Iterator[Job], workers: int | None, stopped: Callable[[], bool]) -> Generator[Outcome | None, None, None]:
@@ -98,7 +115,7 @@ def run_here(task: Task, jobs: Iterator[Job], workers: int | None, stopped: Call
     """
     pool: list[_Worker] = []
     again: deque[tuple[Job, int]] = deque()
-    selector = selectors.DefaultSelector()
+    lines: _Lines = queue.SimpleQueue()
     proven = False  # some worker has finished something
 
     def next_job() -> tuple[Job, int] | None:
@@ -113,14 +130,12 @@ def run_here(task: Task, jobs: Iterator[Job], workers: int | None, stopped: Call
         item = next_job()
         if item is None:
             return False
-        worker = _Worker(task)
+        worker = _Worker(task, lines)
         pool.append(worker)
-        selector.register(worker.output, selectors.EVENT_READ, worker)
         worker.give(*item)
         return True
 
     def drop(worker: _Worker) -> int:
-        selector.unregister(worker.output)
         pool.remove(worker)
         return worker.reap()
 
@@ -133,35 +148,33 @@ def run_here(task: Task, jobs: Iterator[Job], workers: int | None, stopped: Call
                 deadline = time.monotonic() + GRACE_S
             if deadline is not None and time.monotonic() > deadline:
                 return
-            ready = selector.select(TICK_S)
-            if not ready:
+            try:
+                worker, line = lines.get(timeout=TICK_S)
+            except queue.Empty:
                 yield None
-            for key, _ in ready:
-                worker: _Worker = key.data
-                try:
-                    outcome = worker.take()
-                except EOFError:
-                    job, tries = cast(Job, worker.job), worker.tries + 1
-                    status = drop(worker)
-                    if not proven and tries >= TRIES:
-                        raise JahpError(f"workers end with status {status} before they do anything; their messages are above") from None
-                    if tries < TRIES:
-                        again.append((job, tries))
-                    else:
-                        yield Outcome(job, "WorkerDied", f"the worker process ended with status {status}, twice")
-                    start()
-                    continue
-                if outcome is None:
-                    continue
-                proven = True
-                yield outcome
-                item = next_job()
-                if item is None:
-                    drop(worker)
+                continue
+            if worker not in pool:  # the end of one that was dropped
+                continue
+            if not line:
+                job, tries = cast(Job, worker.job), worker.tries + 1
+                status = drop(worker)
+                if not proven and tries >= TRIES:
+                    raise JahpError(f"workers end with status {status} before they do anything; their messages are above")
+                if tries < TRIES:
+                    again.append((job, tries))
                 else:
-                    worker.give(*item)
+                    yield Outcome(job, "WorkerDied", f"the worker process ended with status {status}, twice")
+                start()
+                continue
+            outcome = worker.taken(line)
+            proven = True
+            yield outcome
+            item = next_job()
+            if item is None:
+                drop(worker)
+            else:
+                worker.give(*item)
     finally:
         for worker in pool:
             worker.process.kill()
             worker.reap()
-        selector.close()

@@ -77,7 +77,8 @@ class TensorFile:
 
     def _pread(self, count: int, at: int) -> bytes:
         if hasattr(os, "pread"):
-            return os.pread(self._fd, count, at)
+            data: bytes = os.pread(self._fd, count, at)
+            return data
         with self._lock:  # Windows: threads share the file's position; there is no fork
             os.lseek(self._fd, at, os.SEEK_SET)
             return os.read(self._fd, count)

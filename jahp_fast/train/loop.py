@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import fcntl
 import math
 import os
 import signal
@@ -19,6 +18,7 @@ import torch
 from torch import nn
 
 from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.file_lock import try_lock
 from jahp_fast.models.registry import build, model_info
 from jahp_fast.train import checkpoint, report
 from jahp_fast.train.checkpoint import Start, Training
@@ -84,11 +84,9 @@ def sole_user(work: Path) -> Iterator[None]:
     except OSError as e:
         raise UsageError(f"--work {work} cannot be used: {e.strerror}") from None
     with f:
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(f):
             f.seek(0)
-            raise UsageError(f"process {f.read().strip() or 'unknown'} is training in {work} already") from None
+            raise UsageError(f"process {f.read().strip() or 'unknown'} is training in {work} already")
         f.truncate(0)
         f.write(f"{os.getpid()}\n")
         f.flush()
