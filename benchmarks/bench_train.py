@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training step of the default model (N = 64, M = 192, 28 crops of 192 x 192), and its optimiser beside `pytorch_optimizer`'s.
+"""A training step of the default model (N = 64, M = 192, 10 crops of 192 x 192), by torch.compile and without, and its optimiser beside
+`pytorch_optimizer`'s.
 
-    pytest benchmarks/bench_train.py
+    pytest -m "slow or not slow" benchmarks/bench_train.py
 
 jemalloc and passive waiting matter as much as anything here: see docs/training.md for the environment that `jahp train` sets.
 """
@@ -26,12 +27,14 @@ from jahp_fast.train.soap import SOAP
 
 
 @pytest.mark.benchmark(group="training step")
-def test_step(benchmark, tmp_path: Path):
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch within torch.compile
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])  # minutes
+def test_step(benchmark, tmp_path: Path, compiled: bool):
     rng = np.random.default_rng(0)
     for k in range(8):
         noise = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((288, 256), Image.Resampling.BICUBIC).save(tmp_path / f"{k}.png")
-    trainer = Trainer(Settings(photos=(tmp_path,), work=tmp_path / "work", minutes=1.0), Screen(io.StringIO()))
+    trainer = Trainer(Settings(photos=(tmp_path,), work=tmp_path / "work", minutes=1.0, compile=compiled), Screen(io.StringIO()))
     benchmark.pedantic(trainer.step, rounds=10, warmup_rounds=2)
     assert trainer.training.steps in (1, 12)  # one where timing is disabled
     assert all(bool(p.isfinite().all()) for p in trainer.model.parameters())

@@ -6,6 +6,8 @@ import csv
 import math
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -39,6 +41,36 @@ def test_loss_falls(photos, tmp_path, optimizer):
     before = loss()
     run_steps(t, 30)
     assert loss() < before + math.log(0.8)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch within torch
+def test_compiled_steps_are_steps(photos, tmp_path):
+    """The same crops, qualities and noise; sums in another order."""
+
+    def three(compile):
+        t = trainer(tiny(photos, tmp_path / str(compile), precision="float32", lr=1e-3, compile=compile))
+        losses = [t.step() for _ in range(3)]
+        return t, torch.tensor([(float(loss.total), float(loss.bpp), float(loss.mse)) for loss in losses])
+
+    (eager, wanted), (compiled, figures) = three(False), three(True)
+    assert torch.allclose(figures, wanted, rtol=1e-4)
+    assert torch.equal(eager.crops.draw(), compiled.crops.draw())
+    (tmp_path / "True").mkdir()
+    compiled.save()
+    going_on = trainer(tiny(photos, tmp_path / "True"))
+    assert going_on.training.steps == 3
+
+
+@pytest.mark.slow
+def test_compiling_needs_a_compiler(photos, tmp_path):
+    line = [sys.executable, "-m", "jahp_fast.cli", "train", "--photos", photos, "--work", tmp_path / "run", "--minutes", 5, "--crop", 64]
+    line += ["--no-preload", "--compile"]
+    environment = os.environ | {"CXX": "/nowhere", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([str(part) for part in line], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "--compile: torch cannot compile here: InvalidCxxCompiler" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_clock_of_cpu_time(photos, tmp_path, monkeypatch):

@@ -81,9 +81,10 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
 class GDN(nn.Module):
     """y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), over channels; the inverse multiplies by the root instead.
 
-    x: (B, channels, H, W) of any float type; the result is float32 (float64 for float64), also under autocast, where bf16
-    costs quality. `beta` (channels,) and `gamma` (channels, channels) are stored as sqrt(value + 2^-36), which keeps values
-    non-negative and their gradients small near zero. Values are held at 1e-6 (beta) and 0 (gamma) or above.
+    x: (B, channels, H, W) of any float type; the result is float32 (float64 for float64), also under autocast, which rounds
+    nothing but the factors of the sum: neither rate nor distortion notices that (docs/training.md). `beta` (channels,) and
+    `gamma` (channels, channels) are stored as sqrt(value + 2^-36), which keeps values non-negative and their gradients small
+    near zero. Values are held at 1e-6 (beta) and 0 (gamma) or above.
     """
 
     PEDESTAL = GDN_PEDESTAL
@@ -104,9 +105,14 @@ class GDN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         beta, gamma = self.values()
-        with torch.autocast(x.device.type, enabled=False):
+        kind = x.device.type
+        factors = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else gamma.dtype
+        with torch.autocast(kind, enabled=False):
             x = x.to(gamma.dtype)
-            norm = F.conv2d(x * x, gamma[:, :, None, None], beta)
+            if factors == gamma.dtype:
+                norm = F.conv2d(x * x, gamma[:, :, None, None], beta)
+            else:
+                norm = F.conv2d((x * x).to(factors), gamma[:, :, None, None].to(factors)).to(gamma.dtype) + beta[:, None, None]
             return x * (norm.sqrt() if self.inverse else norm.rsqrt())
 
 

@@ -108,8 +108,8 @@ class DeconvByRow(nn.Module):
 class CompressionModel(Compressible, nn.Module, abc.ABC):
     """g_a, g_s and the gains; a subclass adds its prior over y_hat as `_prior`. update, compress and decompress: see Compressible.
 
-    bf16: run all layers but each net's last in bfloat16 autocast (GDN, likelihoods and last layers stay in float32). For
-    training.
+    bf16: run all layers but each net's last in bfloat16 autocast (last layers, likelihoods, and GDN but for the factors of
+    its sum, stay in float32). For training.
     """
 
     architecture: ClassVar[str]

@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, help="end after so many steps, if the minutes last")
     add("--device", default="cpu", help="cpu (default) or cuda")
     add("--precision", choices=PRECISIONS, default="auto", help="bfloat16 where the hardware has it (auto), or as named")
+    add("--compile", action="store_true", help="torch.compile: minutes at the start, then faster steps; needs a C++ compiler")
     add("--checkpoint-minutes", type=float, default=15.0, metavar="M", help="between checkpoints (default 15)")
     add("--memory", type=float, default=4.0, metavar="GIB", help="for decoded photos (default 4)")
     add("--no-preload", action="store_true", help="keep this process's memory allocator and thread settings")

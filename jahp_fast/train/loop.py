@@ -19,6 +19,7 @@ from torch import nn
 
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.file_lock import try_lock
+from jahp_fast.models.priors import CompressionModel
 from jahp_fast.models.registry import build, model_info
 from jahp_fast.train import checkpoint, report
 from jahp_fast.train.checkpoint import Start, Training
@@ -198,12 +199,13 @@ class Trainer:
             f"{info.architecture}, N = {info.N}, M = {info.M}, {info.rows} rows, {info.parameters / 1e6:.2f} M parameters; "
             f"from {start.what}, {self.training.steps} steps so far"
         )
-        precision = "bf16" if self.model.bf16 else "float32"
+        precision = ("bf16" if self.model.bf16 else "float32") + (", compiled" if settings.compile else "")
         screen.say(
             f"{len(photos)} photos to train on ({photos.too_small} smaller than a crop), {len(self.held_out)} held out; "
             f"{metric}, {self.training.optimizer_kind}, {precision}, {torch.get_num_threads()} threads"
             + (f" in each of {self.ranks.size} processes" if self.ranks.size > 1 else "")
         )
+        self.run_model = self._compiled() if settings.compile else self.model
 
     def _state(self) -> Iterator[torch.Tensor]:
         yield from self.model.state_dict().values()
@@ -237,6 +239,24 @@ class Trainer:
         saved.optimizer_kind = kind
         saved.optimizer = saved.quantile_optimizer = None  # the optimisers hold it now
 
+    def _compiled(self) -> CompressionModel:
+        """The model by torch.compile, over the same weights: the same random numbers, and figures equal but for rounding."""
+        from torch._dynamo.exc import BackendCompilerFailed  # three seconds
+
+        self.screen.say("compiling the model: minutes, less where torch finds it in its cache")
+        model = cast(CompressionModel, torch.compile(self.model, dynamic=False, options={"fallback_random": True}))
+        random, cut = torch.get_rng_state(), self.crops.state
+        x = self.crops.draw().to(self.device)
+        q = torch.full((len(x),), self.rows.start, device=self.device)
+        try:
+            self.loss(model, x, q).total.backward()  # type: ignore[no-untyped-call]
+        except BackendCompilerFailed as e:
+            raise UsageError(f"--compile: torch cannot compile here: {str(e).strip().splitlines()[0]}") from None
+        self.model.zero_grad()
+        self.crops.state = cut
+        torch.set_rng_state(random)
+        return model
+
     def step(self, done: float = 0.0) -> Loss | None:
         """One step; None where its gradients were not finite and nothing changed.
 
@@ -248,7 +268,7 @@ class Trainer:
             group["lr"] = lr
         x = self.crops.draw().to(self.device)
         q = torch.randint(self.rows.start, self.rows.stop, (x.shape[0],)).to(self.device)
-        loss = self.loss(self.model, x, q)
+        loss = self.loss(self.run_model, x, q)
         self.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in self.weights if p.grad is not None]

@@ -47,6 +47,7 @@ class Settings:
     steps: int | None = None  # no limit but the minutes
     device: str = "cpu"
     precision: str = "auto"
+    compile: bool = False
     clock: str = "wall"
     checkpoint_minutes: float = 15.0
     memory_gib: float = 4.0
