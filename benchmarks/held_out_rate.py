@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What training runs differ by: the rate at equal PSNR on held-out photos, quality by quality.
+"""What training runs differ by on held-out photos: the rate at equal PSNR, and the cost, quality by quality.
 
     python benchmarks/held_out_rate.py REFERENCE_RUN RUN ...
 
 Each is a working folder of `jahp train`, of whose held_out.csv the last measurement counts. The logarithm of the reference's rate is
-linear in PSNR between its qualities, and goes on along its last slopes beyond them: figures there say less. Negative: smaller than the
-reference.
+linear in PSNR between its qualities, and goes on along its last slopes beyond them: figures there say less. The cost is lambda 255^2 MSE +
+bpp, with the published lambda of the quality and the MSE that the mean PSNR stands for; "all" is the geometric mean, which training for
+MSE descends. Negative: smaller than the reference.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jahp_fast.constants import LAMBDAS
 from jahp_fast.train.report import HELD_OUT_LOG
 
 Curve = dict[int, tuple[float, float]]
@@ -42,16 +44,27 @@ def excess(reference: Curve, bpp: float, psnr: float) -> float:
     return bpp / math.exp(low_log + (psnr - low) / (high - low) * (high_log - low_log)) - 1
 
 
+def cost(quality: int, bpp: float, psnr: float) -> float:
+    """lambda 255^2 MSE + bpp."""
+    return float(LAMBDAS[quality - 1]) * 255**2 * 10 ** (-psnr / 10) + bpp
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     args = parser.parse_args()
     reference = last_curve(args.reference)
-    print("| run | quality | bpp | dB | rate |", "| --- | --- | --- | --- | --- |", sep="\n")
+    print("| run | quality | bpp | dB | rate | cost |", "| --- | --- | --- | --- | --- | --- |", sep="\n")
     for run in args.runs:
-        for quality, (bpp, psnr) in last_curve(run).items():
-            print(f"| {run.name} | {quality} | {bpp:.4f} | {psnr:.3f} | {100 * excess(reference, bpp, psnr):+.2f} % |")
+        logs = []
+        for quality, point in last_curve(run).items():
+            if quality not in reference:
+                raise SystemExit(f"the reference has not been measured at quality {quality}, and {run} has")
+            logs.append(math.log(cost(quality, *point) / cost(quality, *reference[quality])))
+            rate, more = excess(reference, *point), math.expm1(logs[-1])
+            print(f"| {run.name} | {quality} | {point[0]:.4f} | {point[1]:.3f} | {100 * rate:+.2f} % | {100 * more:+.2f} % |")
+        print(f"| {run.name} | all | | | | {100 * math.expm1(sum(logs) / len(logs)):+.2f} % |")
 
 
 if __name__ == "__main__":
