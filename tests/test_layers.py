@@ -50,6 +50,20 @@ def test_gdn_is_its_formula(inverse):
                     assert out[b, i, r, c].item() == pytest.approx(want, rel=1e-12, abs=1e-15)
 
 
+@pytest.mark.parametrize("inverse", [False, True])
+def test_gdn_under_autocast_rounds_its_sum_alone(inverse):
+    torch.manual_seed(0)
+    layer, x = GDN(8, inverse), torch.randn(2, 8, 5, 7)
+    with torch.no_grad():
+        layer.gamma.add_(torch.rand(8, 8))
+        wanted = layer(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            y = layer(x)
+    assert y.dtype == torch.float32
+    assert not torch.equal(y, wanted)
+    assert torch.allclose(y, wanted, rtol=2**-8, atol=0)  # two factors of 8 bits, under a root
+
+
 def test_gdn_starts_as_published():
     beta, gamma = GDN(4).values()
     assert torch.allclose(beta, torch.ones(4), atol=1e-6)

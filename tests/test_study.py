@@ -222,10 +222,11 @@ def test_a_study_of_some_factors(tmp_path: Path, photos: Path, monkeypatch: pyte
     from jahp_fast.study import run
 
     monkeypatch.setattr(run, "TRIAL_STEPS", 1)
-    monkeypatch.setattr(run, "steps_within", lambda *_: 2)
     weights, out = tmp_path / "model.safetensors", tmp_path / "out"
     save_file({k: v.contiguous() for k, v in build("mbt2018", 8, 12).state_dict().items()}, weights)
     arguments = ["study", "--photos", str(photos), "--out", str(out), "--minutes", "1", "--model", str(weights), "--seeds", "1"]
+    assert main([*arguments, "--minutes", "0.0001", "--factors", "models"]) == 1  # too few for any run: that binds nobody
+    monkeypatch.setattr(run, "steps_within", lambda *_: 2)
     assert main([*arguments, "--factors", "hyperprior,models"]) == 0
     names = {"factorised", "scale hyperprior", "no context", "no hyperprior", "joint"}
     assert {(o.variant, o.joint) for o in report.read_runs(out / "runs.csv")} == {(name, False) for name in names}

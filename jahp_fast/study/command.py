@@ -45,17 +45,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crops", type=int, default=2000, help="training photos, one crop of 256 x 256 each (default 2000)")
 
 
-def _keep_settings(out: Path, settings: dict[str, object]) -> None:
-    """Writes them to `out`, or checks that they are those of the runs there. Raises UsageError where they differ."""
+def _keep_settings(out: Path, settings: dict[str, object], begun: bool) -> None:
+    """Writes them to `out`, or, where a study has runs there, checks that they are theirs. Raises UsageError where they differ."""
     from jahp_fast.atomic import write_atomically
 
     path = out / SETTINGS
-    if not path.exists():
+    if not begun:
         write_atomically(path, f"{json.dumps(settings, indent=1)}\n".encode())
         return
     try:
         kept = json.loads(path.read_text("utf-8"))
-    except ValueError:
+    except (OSError, ValueError):
         kept = None
     if not isinstance(kept, dict):
         raise UsageError(f"{path} does not hold the settings of a study; move it away or choose another --out")
@@ -92,9 +92,10 @@ class _Study:
         self.model, self.model_name = load(path).average.eval(), path.name
         if self.model.rows < args.quality:
             raise UsageError(f"{self.model_name} has {self.model.rows} qualities, not {args.quality}")
-        common: dict[str, object] = {name: getattr(args, name) for name in ("minutes", "quality", "factors", "crops")}
-        _keep_settings(args.out, common | {"model": f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"})
         self.outcomes: list[Outcome] = report.read_runs(args.out / report.RUNS)
+        common: dict[str, object] = {name: getattr(args, name) for name in ("minutes", "quality", "factors", "crops")}
+        common["model"] = f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        _keep_settings(args.out, common, begun=bool(self.outcomes))
         self.files = files
 
     def done(self, variant: Variant, joint: bool, seed: int) -> bool:
