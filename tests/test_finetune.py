@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from jahp_fast.entropy.calibration import activation_ranges, calibrate
+from jahp_fast.entropy.chain import run
 from jahp_fast.entropy.export import export_model
-from jahp_fast.entropy.finetune import Latents, QuantisedNets, finetune
+from jahp_fast.entropy.finetune import Latents, QuantisedNets, _rate, finetune
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.payload import payload_table
 from jahp_fast.models import registry
@@ -70,6 +71,25 @@ def test_real_files_shrink(tmp_path, photo_crop, architecture):
     for name, tensor in before.state_dict().items():  # what encodes and decodes pixels is not touched
         if name.split(".")[0] in ("g_a", "g_s", "h_a", "gain", "inv_gain"):
             assert torch.equal(tensor, model.state_dict()[name])
+
+
+def test_latents_beyond_the_context_models_limit(photo_crop):
+    """They are coded as they are, and seen no larger than int8 holds: in the loop as in a file."""
+    model = small_model("mbt2018")
+    with torch.no_grad():
+        model.gain.add_(5.5)
+    calibration = calibrate(model, [photo_crop])
+    nets = QuantisedNets(model, activation_ranges(model, calibration).activations(model, "A", 127), 127)
+    beyond = 0
+    with torch.no_grad():
+        for y, z in zip(calibration.y, calibration.z, strict=True):
+            y_hat = y.round()
+            beyond += int((y_hat.abs() > 127).sum())
+            clamped = run(model, z, y_hat.clamp(-127, 127), nets._weight, nets._activation)
+            as_it_is = run(model, z, y_hat, nets._weight, nets._activation)
+            assert torch.equal(nets.bits(z, y_hat), _rate(clamped, y_hat))
+            assert not torch.equal(nets.bits(z, y_hat), _rate(as_it_is, y_hat))
+    assert beyond > 10
 
 
 def test_nothing_to_train():

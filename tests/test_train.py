@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from train_toys import Quiet, run_steps, smooth_photos, tiny, trainer
 
 from jahp_fast.errors import JahpError, ModelError, UsageError
-from jahp_fast.train import checkpoint, command, loop, preload
+from jahp_fast.train import checkpoint, command, loop, preload, process
 from jahp_fast.train.report import clock, draw
 from jahp_fast.train.settings import Settings
 
@@ -84,8 +84,8 @@ def test_clock_of_cpu_time(photos, tmp_path, monkeypatch):
 
 def test_a_signal_saves_and_ends(photos, tmp_path):
     class Killer(Quiet):
-        def progress(self, line):
-            if line.startswith("step 3,"):
+        def progress(self, describe):
+            if describe().startswith("step 3,"):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
@@ -98,7 +98,7 @@ def test_a_signal_saves_and_ends(photos, tmp_path):
 
 
 def test_two_trainers_do_not_share_a_folder(photos, tmp_path):
-    with loop.sole_user(tmp_path), pytest.raises(UsageError, match=f"process {os.getpid()} is training"):
+    with process.sole_user(tmp_path), pytest.raises(UsageError, match=f"process {os.getpid()} is training"):
         loop.train(tiny(photos, tmp_path), Quiet())
 
 
@@ -158,6 +158,8 @@ def test_the_command_from_end_to_end(photos, tmp_path, capsys):
         ({"device": "tpu"}, "--device tpu: not here"),
         ({"architecture": "vtm"}, "no model is called 'vtm'"),
         ({"crop": 96}, "none of the 5 photos"),
+        ({"workers": 2}, "--workers is for --device cuda"),
+        ({"workers": 0, "device": "cuda"}, "--workers must be"),
     ],
 )
 def test_bad_settings(photos, tmp_path, changes, message):

@@ -69,8 +69,10 @@ class QuantisedNets:
         return ((_round(x / scale) + zero).clamp(-self.limit, self.limit) - zero) * scale
 
     def bits(self, z: torch.Tensor | None, y_hat: torch.Tensor) -> torch.Tensor:
-        """(B,) estimated bits of ŷ (B, M, h, w)."""
-        return _rate(run(self.model, z, y_hat, self._weight, self._activation), y_hat)
+        """(B,) estimated bits of ŷ (B, M, h, w). The context model sees it as integers do: beyond their limit no further."""
+        scale = self.scale["y"][:, None, None]
+        seen = _round(y_hat / scale).clamp(-self.limit, self.limit) * scale
+        return _rate(run(self.model, z, seen, self._weight, self._activation), y_hat)
 
     def result(self) -> Activations:
         """The activations with their learned scales."""

@@ -84,6 +84,11 @@ def rows_at(table: Tensor, q: Tensor) -> Tensor:
     return torch.lerp(table[low], table[high], share)
 
 
+def each(values: Tensor, images: int) -> Tensor:
+    """values (k, ...) for `images` images: as they are where k is 1 or `images`, else each for images / k neighbours."""
+    return values if len(values) in (1, images) else values.repeat_interleave(images // len(values), 0)
+
+
 class DeconvByRow(nn.Module):
     """A transposed convolution with a weight and a bias for each row of the gains, linear between them: keys `0.weight` and so on."""
 
@@ -93,15 +98,15 @@ class DeconvByRow(nn.Module):
             self.add_module(str(row), copy.deepcopy(layer))
 
     def at(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights (B, in, out, 5, 5) and biases (B, out) at q (B,)."""
+        """Weights (k, in, out, 5, 5) and biases (k, out) at q (k,)."""
         layers = [cast(nn.ConvTranspose2d, layer) for layer in self.children()]
         biases = [cast(Tensor, layer.bias) for layer in layers]
         return rows_at(torch.stack([layer.weight for layer in layers]), q), rows_at(torch.stack(biases), q)
 
     def forward(self, x: Tensor, q: Tensor) -> Tensor:
-        """x (B, in, h, w), q (B,) or (1,) -> (B, out, 2 h, 2 w)."""
+        """x (B, in, h, w), q (k,), k a divisor of B, each for B / k neighbours -> (B, out, 2 h, 2 w)."""
         weights, biases = self.at(q)
-        parts = [x] if len(q) == 1 else x[:, None].unbind()
+        parts = x.chunk(len(q))
         return torch.cat([F.conv_transpose2d(part, w, b, 2, 2, 1) for part, w, b in zip(parts, weights, biases, strict=True)])
 
 
@@ -143,15 +148,16 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
     def analysis(self, x: Tensor, q: Tensor) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16), scaled by the gain and not rounded. H and W are multiples of 16.
 
-        q: (B,) or (1,) rows of the gains from 0, integers or floats between them; here and in `synthesis`.
+        q: (k,) rows of the gains from 0, integers or floats between them, each for B / k neighbours of the batch; here and in `synthesis`.
         """
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % STRIDE or x.shape[3] % STRIDE:
             raise UsageError(f"an image batch must be (B, 3, H, W) with H and W multiples of {STRIDE}, not {tuple(x.shape)}")
-        return self._run(self.g_a, x) * rows_at(self.gain, q).to(x.dtype).exp()[..., None, None]
+        return self._run(self.g_a, x) * each(rows_at(self.gain, q).to(x.dtype).exp(), len(x))[..., None, None]
 
     def synthesis(self, y_hat: Tensor, q: Tensor) -> Tensor:
         """y_hat (B, M, h, w), integers as floats -> x_hat (B, 3, 16 h, 16 w), not clamped."""
-        return self._run(self.g_s, y_hat * rows_at(self.inv_gain, q).to(y_hat.dtype).exp()[..., None, None], q=q)
+        inv_gain = each(rows_at(self.inv_gain, q).to(y_hat.dtype).exp(), len(y_hat))
+        return self._run(self.g_s, y_hat * inv_gain[..., None, None], q=q)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """y (B, M, h, w), as `analysis` gives it -> z (B, N, ceil(h/4), ceil(w/4)), not rounded."""
@@ -167,7 +173,7 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
         return self.gain.new_zeros(()) if bottleneck is None else bottleneck.quantile_loss()
 
     def forward(self, x: Tensor, q: Tensor) -> Coded:
-        """x (B, 3, H, W) in [0, 1], H and W multiples of 16; q (B,) as `analysis` takes it."""
+        """x (B, 3, H, W) in [0, 1], H and W multiples of 16; q (k,) as `analysis` takes it."""
         y = self.analysis(x, q)
         y_hat = y + (y.round() - y).detach()
         p_y, p_z = self._prior(y, y + torch.rand_like(y) - 0.5 if self.training else y_hat)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: `command` (`jahp train`), `loop`, `data`, `loss`, `optimizer`, `checkpoint`, `report`, `ranks`, `preload`.
+"""Training: `command` (`jahp train`), `loop`, `process`, `start`, `data`, `ahead`, `captured`, `loss`, `optimizer`, `soap`,
+`checkpoint`, `report`, `ranks`, `preload`, `settings`; `export` (`jahp export`).
 
 Importing this package loads nothing, but says so where torch is missing; `command` loads torch when it runs.
 """

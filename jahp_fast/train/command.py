@@ -40,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help="of a new run (default 0)")
     add("--steps", type=int, help="end after so many steps, if the minutes last")
     add("--device", default="cpu", help="cpu (default) or cuda")
+    add("--workers", type=int, metavar="N", help="with cuda: processes that draw crops (default: all cores but one)")
     add("--precision", choices=PRECISIONS, default="auto", help="bfloat16 where the hardware has it (auto), or as named")
     add("--compile", action="store_true", help="torch.compile: minutes at the start, then faster steps; needs a C++ compiler")
     add("--checkpoint-minutes", type=float, default=15.0, metavar="M", help="between checkpoints (default 15)")

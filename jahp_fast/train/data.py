@@ -133,16 +133,18 @@ class Crops:
         self._random.set_state(value)
 
     def draw(self) -> Tensor:
-        """(batch, 3, side, side) float32 in [0, 1], channels last.
+        """(batch, 3, side, side) float32 in [0, 1], channels last: `pixels` for a model."""
+        return (self.pixels().permute(0, 3, 1, 2).float() / 255).contiguous(memory_format=torch.channels_last)
+
+    def pixels(self) -> Tensor:
+        """(batch, side, side, 3) uint8.
 
         Two in five are enlarged out of as little as 0.6 of their side: photos as cameras give them are softer than those that were
         shrunk for a data set. Half of the others that may shrink do, by up to a quarter. All are flipped and transposed at random, so
         that 256-pixel photos show something new each time.
         """
         numbers = torch.rand(self.batch, 10, generator=self._random, dtype=torch.float64).tolist()
-        crops = [self._one(u) for u in numbers]
-        x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-        return (x.float() / 255).contiguous(memory_format=torch.channels_last)
+        return torch.from_numpy(np.stack([self._one(u) for u in numbers]))
 
     def _one(self, numbers: Sequence[float]) -> Photo:
         """A crop out of ten numbers in [0, 1)."""

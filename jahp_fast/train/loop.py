@@ -3,31 +3,33 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import cast
 
 import torch
 from torch import nn
 
 from jahp_fast.errors import JahpError, UsageError
-from jahp_fast.file_lock import try_lock
 from jahp_fast.models.priors import CompressionModel
-from jahp_fast.models.registry import build, model_info
+from jahp_fast.models.registry import model_info
 from jahp_fast.train import checkpoint, report
-from jahp_fast.train.checkpoint import Start, Training
-from jahp_fast.train.data import Crops, Photos, find_photos, held_out_crops
+from jahp_fast.train.ahead import CropsAhead
+from jahp_fast.train.captured import CapturedStep
+from jahp_fast.train.checkpoint import Training
+from jahp_fast.train.data import Crops, PhotoFiles, Photos, find_photos, held_out_crops
 from jahp_fast.train.loss import Loss, RateDistortion, evaluate, ladder
 from jahp_fast.train.optimizer import make_optimizer, make_quantile_optimizer, reorder, trained_names
+from jahp_fast.train.process import sole_user, stopping, use_bf16
 from jahp_fast.train.ranks import Ranks, joined
 from jahp_fast.train.settings import DEFAULT_LR, Settings
+from jahp_fast.train.soap import SOAP
+from jahp_fast.train.start import load_start
 
 WARM_UP = 300
 CLIP_NORM = 2.0
@@ -36,105 +38,16 @@ LOG_EVERY = 100
 CLOCKS = {"wall": time.monotonic, "cpu": time.process_time}
 MAX_SKIPPED = 50
 """Steps without finite gradients, one after the other, before the run gives up."""
+EAGER_STEPS = 10
+"""Before a step is captured as a CUDA graph: SOAP's state has its place by then, and libraries have chosen their kernels."""
+SETTLED, TURN_EVERY_CUDA = 1000, 40
+"""After so many steps SOAP's bases change slowly: on a GPU, where turning them takes longer than four steps, they are turned less often."""
 RANK_SEEDS = 1_000_003
 """Between the seeds of two ranks."""
 
 
 class Diverged(JahpError):
     """Gradients stay infinite: the learning rate is too large for where the model stands."""
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (Linux on x86: avx512_bf16 or amx_bf16)."""
-    info = Path("/proc/cpuinfo")
-    return info.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(info.read_text().split())
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """What `precision` means on this machine."""
-    if precision == "auto":
-        return cpu_has_bf16() if device.type == "cpu" else torch.cuda.is_bf16_supported()
-    return precision == "bfloat16"
-
-
-@contextmanager
-def stopping() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT in the list it gives; a second signal acts as it did before."""
-    received: list[int] = []
-    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-
-    def handle(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    for s in before:
-        signal.signal(s, handle)
-    try:
-        yield received
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
-
-
-@contextmanager
-def sole_user(work: Path) -> Iterator[None]:
-    """Holds WORK/pid, locked, with this process's number in it. Raises UsageError if another trainer holds it."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        f = (work / "pid").open("a+", encoding="ascii")
-    except OSError as e:
-        raise UsageError(f"--work {work} cannot be used: {e.strerror}") from None
-    with f:
-        if not try_lock(f):
-            f.seek(0)
-            raise UsageError(f"process {f.read().strip() or 'unknown'} is training in {work} already")
-        f.truncate(0)
-        f.write(f"{os.getpid()}\n")
-        f.flush()
-        yield
-
-
-def load_start(settings: Settings, screen: report.Screen) -> Start:
-    """WORK/last.pt if there is one, else --resume, else a new model; checked against what the settings say of it."""
-    last = settings.work / checkpoint.LAST
-    path = last if last.exists() else settings.resume
-    if path is None and settings.transforms is not None:
-        return _with_transforms(settings)
-    if path is None:
-        rows = 1 if settings.lambda_ is not None else 8
-        model = build(settings.architecture or "mbt2018", settings.width or 64, settings.latents or 192, rows)
-        return Start(model, copy.deepcopy(model), Training(), "a new model")
-    if not path.exists():
-        raise UsageError(f"--resume {path}: no such file")
-    start = checkpoint.load(path)
-    if path == last and settings.resume is not None:
-        screen.say(f"{last} exists and is gone on from; --resume is for a new working folder")
-    for option, asked, has in (
-        ("--architecture", settings.architecture, start.model.architecture),
-        ("--width", settings.width, start.model.N),
-        ("--latents", settings.latents, start.model.M),
-    ):
-        if asked is not None and asked != has:
-            raise UsageError(f"{option} {asked} does not agree with {path}, which has {has}")
-    start.what += f" ({path})"
-    return start
-
-
-def _with_transforms(settings: Settings) -> Start:
-    """A new model whose g_a, g_s and gains are those of the averaged model in settings.transforms."""
-    path = cast(Path, settings.transforms)
-    if not path.exists():
-        raise UsageError(f"--transforms {path}: no such file")
-    given = checkpoint.load(path).average
-    for option, asked, has in (("--width", settings.width, given.N), ("--latents", settings.latents, given.M)):
-        if asked is not None and asked != has:
-            raise UsageError(f"{option} {asked} does not agree with {path}, which has {has}")
-    if settings.lambda_ is not None and given.rows != 1:
-        raise UsageError(f"--lambda is for a model of one row, and {path} has {given.rows}")
-    model = build(settings.architecture or "mbt2018", given.N, given.M, given.rows)
-    taken = {k: v for k, v in given.state_dict().items() if k.split(".")[0] in ("g_a", "g_s", "gain", "inv_gain")}
-    model.load_state_dict(taken, strict=False)
-    return Start(model, copy.deepcopy(model), Training(), f"a new entropy model and the transforms of {path}")
 
 
 class Trainer:
@@ -157,6 +70,9 @@ class Trainer:
         if settings.device != "cpu" and not (settings.device == "cuda" and torch.cuda.is_available()):
             raise UsageError(f"--device {settings.device}: not here; cpu always is, cuda where torch finds a GPU")
         self.device = torch.device(settings.device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
         seed = settings.seed or 0
         torch.manual_seed(seed)
         start = load_start(settings, screen)
@@ -174,13 +90,10 @@ class Trainer:
             raise UsageError(f"--lambda-row {row} is outside 1 to {start.model.rows}, the rows of this model")
         self.rows = range(start.model.rows) if row is None else range(row - 1, row)
 
-        files = find_photos(settings.photos, settings.held_out)
-        photos = Photos(files.train, settings.crop, round(settings.memory_gib * 2**30))
-        self.held_out = held_out_crops(files.held_out)
         own_seed = seed + 1 + self.training.steps + RANK_SEEDS * self.ranks.rank
-        self.crops = Crops(photos, settings.batch, settings.crop, own_seed)
+        self.files, self.crops, self.held_out = self._look_for_photos(own_seed)
         self.crops_per_step = settings.batch * self.ranks.size
-        if self.training.crops_state is not None and self.ranks.rank == 0:
+        if self.training.crops_state is not None and self.ranks.rank == 0 and isinstance(self.crops, Crops):
             self.crops.state = self.training.crops_state
 
         self.model = start.model.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -194,6 +107,9 @@ class Trainer:
             torch.set_rng_state(self.training.noise_state)
         self.ranks.require_same(self._state())
         self.skipped = 0
+        self.captured: CapturedStep | None = None
+        self.capturing = self.device.type == "cuda" and isinstance(self.optimizer, SOAP) and metric == "mse"
+        photos = self.crops.photos
         info = model_info(self.model)
         screen.say(
             f"{info.architecture}, N = {info.N}, M = {info.M}, {info.rows} rows, {info.parameters / 1e6:.2f} M parameters; "
@@ -206,6 +122,33 @@ class Trainer:
             + (f" in each of {self.ranks.size} processes" if self.ranks.size > 1 else "")
         )
         self.run_model = self._compiled() if settings.compile else self.model
+
+    def _look_for_photos(self, seed: int) -> tuple[PhotoFiles, Crops | CropsAhead, list[torch.Tensor]]:
+        settings = self.settings
+        files = find_photos(settings.photos, settings.held_out)
+        memory = round(settings.memory_gib * 2**30)
+        if self.device.type == "cpu":
+            crops: Crops | CropsAhead = Crops(Photos(files.train, settings.crop, memory), settings.batch, settings.crop, seed)
+        else:
+            workers = settings.workers or max(1, (os.cpu_count() or 2) - 1)
+            photos = Photos(files.train, settings.crop, memory // workers)
+            crops = CropsAhead(photos, settings.batch, settings.crop, seed, workers, self.device)
+        return files, crops, held_out_crops(files.held_out)
+
+    def _look_again(self) -> None:
+        """Takes up photos that have come into the folders since, and leaves those that are gone."""
+        try:
+            same = find_photos(self.settings.photos, self.settings.held_out) == self.files
+        except UsageError as e:
+            self.screen.say(f"{e}: going on with the photos of before")
+            return
+        if same:
+            return
+        crops = self.crops
+        self.files, self.crops, self.held_out = self._look_for_photos((self.settings.seed or 0) + 1 + self.training.steps)
+        if isinstance(crops, Crops) and isinstance(self.crops, Crops):
+            self.crops.state = crops.state
+        self.screen.say(f"{len(self.crops.photos)} photos to train on now, {len(self.held_out)} held out")
 
     def _state(self) -> Iterator[torch.Tensor]:
         yield from self.model.state_dict().values()
@@ -245,15 +188,15 @@ class Trainer:
 
         self.screen.say("compiling the model: minutes, less where torch finds it in its cache")
         model = cast(CompressionModel, torch.compile(self.model, dynamic=False, options={"fallback_random": True}))
-        random, cut = torch.get_rng_state(), self.crops.state
-        x = self.crops.draw().to(self.device)
-        q = torch.full((len(x),), self.rows.start, device=self.device)
+        random = torch.get_rng_state()
+        side = self.settings.crop
+        x = torch.rand(self.settings.batch, 3, side, side).to(self.device, memory_format=torch.channels_last)
+        q = torch.zeros_like(self._qualities(len(x))) + self.rows.start
         try:
             self.loss(model, x, q).total.backward()  # type: ignore[no-untyped-call]
         except BackendCompilerFailed as e:
             raise UsageError(f"--compile: torch cannot compile here: {str(e).strip().splitlines()[0]}") from None
         self.model.zero_grad()
-        self.crops.state = cut
         torch.set_rng_state(random)
         return model
 
@@ -266,20 +209,13 @@ class Trainer:
         lr = self.lr * min(1.0, (training.warm_steps + 1) / WARM_UP) * (max(0.02, 1 - done) if self.settings.decay else 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        x = self.crops.draw().to(self.device)
-        q = torch.randint(self.rows.start, self.rows.stop, (x.shape[0],)).to(self.device)
-        loss = self.loss(self.run_model, x, q)
-        self.optimizer.zero_grad()
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        gradients = [p.grad for p in self.weights if p.grad is not None]
-        loss = Loss(*self.ranks.average(gradients, torch.stack((loss.total.detach(), loss.bpp, loss.mse))))
-        if not bool(torch.isfinite(nn.utils.clip_grad_norm_(self.weights, CLIP_NORM))):
-            self.skipped += 1
-            if self.skipped > MAX_SKIPPED:
-                raise Diverged(f"{MAX_SKIPPED} steps without finite gradients: go on from the checkpoint with a smaller --lr")
+            if "precondition_frequency" in group and self.device.type == "cuda" and training.warm_steps >= SETTLED:
+                group["precondition_frequency"] = TURN_EVERY_CUDA
+        x = self.crops.draw()
+        q = self._qualities(len(x))
+        loss = self._descend(x, q) if self.captured is None else self.captured(x, q)
+        if loss is None:
             return None
-        self.skipped = 0
-        self.optimizer.step()
         if self.quantile_optimizer is not None:
             self.quantile_optimizer.zero_grad()
             self.model.quantile_loss().backward()
@@ -290,9 +226,51 @@ class Trainer:
         counted = training.steps - self.averaged_from
         keep = min(AVERAGE_KEEP, (1 + counted) / (10 + counted))
         with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(value, 1 - keep)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
         return loss
+
+    def _qualities(self, batch: int) -> torch.Tensor:
+        """Each crop draws its row; on a GPU, neighbours share one where that gives each row the same number of crops."""
+        rows = self.rows
+        if self.device.type == "cuda" and batch % len(rows) == 0:
+            return torch.arange(rows.start, rows.stop, device=self.device)
+        return torch.randint(rows.start, rows.stop, (batch,)).to(self.device)
+
+    def _descend(self, x: torch.Tensor, q: torch.Tensor) -> Loss | None:
+        loss = self.loss(self.run_model, x, q)
+        self.optimizer.zero_grad()
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in self.weights if p.grad is not None]
+        loss = Loss(*self.ranks.average(gradients, torch.stack((loss.total.detach(), loss.bpp, loss.mse))))
+        if not bool(torch.isfinite(nn.utils.clip_grad_norm_(self.weights, CLIP_NORM))):
+            self.skipped += 1
+            if self.skipped > MAX_SKIPPED:
+                raise self._diverged()
+            return None
+        self.skipped = 0
+        self.optimizer.step()
+        if self.capturing and self.training.warm_steps >= EAGER_STEPS:
+            self._capture(x, q)
+        return loss
+
+    def _capture(self, x: torch.Tensor, q: torch.Tensor) -> None:
+        """Steps from the next on are one CUDA graph, where that can be."""
+        self.capturing = False
+        try:
+            loss, optimizer = self.loss, cast(SOAP, self.optimizer)
+            self.captured = CapturedStep(lambda x, q: loss(self.run_model, x, q), optimizer, self.weights, CLIP_NORM, x, q)
+        except RuntimeError as e:
+            self.screen.say(f"a step cannot be captured as a CUDA graph here: {str(e).strip().splitlines()[0]}")
+
+    @staticmethod
+    def _diverged() -> Diverged:
+        return Diverged(f"{MAX_SKIPPED} steps without finite gradients: go on from the checkpoint with a smaller --lr")
+
+    def _on_its_stream(self) -> AbstractContextManager[object]:
+        """On a GPU, a stream that is not the default one: only there can a graph be captured."""
+        if self.device.type == "cpu":
+            return nullcontext()
+        return torch.cuda.stream(torch.cuda.Stream(self.device))  # type: ignore[no-untyped-call]
 
     def save(self) -> None:
         """Both files of the working folder. Raises JahpError where the ranks do not hold the same weights."""
@@ -300,7 +278,7 @@ class Trainer:
         if self.ranks.rank:
             return
         state = self.training
-        state.noise_state, state.crops_state = torch.get_rng_state(), self.crops.state
+        state.noise_state, state.crops_state = torch.get_rng_state(), self.crops.state if isinstance(self.crops, Crops) else None
         content = Training(**vars(state))
         content.optimizer, content.optimizer_names = self.optimizer.state_dict(), trained_names(self.model)
         if self.quantile_optimizer is not None:
@@ -321,8 +299,9 @@ class Trainer:
         """Trains until the minutes or the steps are over or a signal comes, and saves. Returns whether it ran to its end."""
         settings, training = self.settings, self.training
         first, before, saved = training.steps, training.minutes, self.clock()
-        sums, counted, mark = torch.zeros(3), 0, self.clock()
-        with stopping() as received:
+        sums, counted, mark = torch.zeros(3, device=self.device), 0, self.clock()
+        self._look_again()  # compiling takes minutes
+        with stopping() as received, self._on_its_stream():
             while True:
                 elapsed = self.clock() - self.started
                 done = elapsed / 60 / settings.minutes
@@ -336,17 +315,20 @@ class Trainer:
                 training.minutes = before + (now - self.started) / 60
                 if loss is None:
                     continue
-                sums += torch.stack((loss.total, loss.bpp, loss.mse)).cpu()
+                sums += torch.stack((loss.total, loss.bpp, loss.mse))
                 counted += 1
                 rate = counted * self.crops_per_step / (now - mark)
-                mean = (sums / counted).tolist()
-                self.screen.progress(self._line(mean, rate, self._remaining(now - self.started, training.steps - first, rate)))
+                mean = sums / counted
+                self.screen.progress(partial(self._line, mean, rate, self._remaining(now - self.started, training.steps - first, rate)))
                 if counted == LOG_EVERY:
-                    self._log(mean, rate)
-                    sums, counted, mark = torch.zeros(3), 0, now
+                    if self.captured is not None and self.captured.unsound > MAX_SKIPPED:
+                        raise self._diverged()
+                    self._log(mean.tolist(), rate)
+                    sums, counted, mark = torch.zeros_like(sums), 0, self.clock()
                 if self.ranks.largest(now - saved)[0] > settings.checkpoint_minutes * 60:
                     self.save()
                     self.measure(self.rows[::2])
+                    self._look_again()
                     saved = self.clock()
                     mark += saved - now  # not training time
             if counted:
@@ -369,8 +351,8 @@ class Trainer:
             return seconds
         return min(seconds, (self.settings.steps - steps) * self.crops_per_step / rate)
 
-    def _line(self, mean: list[float], rate: float, remaining: float) -> str:
-        loss, bpp, mse = mean
+    def _line(self, mean: torch.Tensor, rate: float, remaining: float) -> str:
+        loss, bpp, mse = mean.tolist()
         psnr = 10 * math.log10(255**2 / max(mse, 1e-6))
         left = report.clock(remaining)
         return f"step {self.training.steps}, loss {loss:.3f}, {bpp:.3f} bpp, {psnr:.2f} dB, {rate:.1f} crops/s, {left} left"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jahp_fast.errors import UsageError
-from jahp_fast.models.priors import CompressionModel, lambda_ladder
+from jahp_fast.models.priors import CompressionModel, each, lambda_ladder
 
 MS_SSIM_LAMBDAS = (2.4, 4.58, 8.73, 16.64, 31.73, 60.50, 115.37, 220.0)
 """CompressAI's trade-offs on 1 - MS-SSIM, quality 1 to 8."""
@@ -61,11 +61,11 @@ class RateDistortion:
             ms_ssim(torch.zeros(1, 3, 176, 176), torch.zeros(1, 3, 176, 176))  # a missing package is told of here
 
     def __call__(self, model: CompressionModel, x: Tensor, q: Tensor) -> Loss:
-        """x (B, 3, H, W), q (B,) long."""
+        """x (B, 3, H, W), q (k,) long, each for B / k neighbours."""
         out = model(x, q)
         mse = (x - out.x_hat).square().mean((1, 2, 3)) * 255**2
         distortion = mse if self.metric == "mse" else 1 - ms_ssim(out.x_hat, x)
-        total = (self.lambdas[q] * distortion + out.bpp).log().mean()
+        total = (each(self.lambdas[q], len(x)) * distortion + out.bpp).log().mean()
         return Loss(total, out.bpp.detach().mean(), mse.detach().mean())
 
 

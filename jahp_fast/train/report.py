@@ -7,7 +7,7 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -33,12 +33,13 @@ class Screen:
         self._write(line + "\n")
         self._width = 0
 
-    def progress(self, line: str) -> None:
-        """A line that the next may replace, shown no more often than it can be read."""
+    def progress(self, describe: Callable[[], str]) -> None:
+        """A line that the next may replace, asked for no more often than it can be read."""
         now = time.monotonic()
         if now - self._shown < (1 if self._live else 30):
             return
         self._shown = now
+        line = describe()
         if self._live:
             self._write(line)
             self._width = len(line)

@@ -43,6 +43,7 @@ class Settings:
     crop: int = 192
     decay: bool = False
     threads: int | None = None  # torch's own choice
+    workers: int | None = None  # processes that draw crops: none on the CPU, all cores but one for a GPU
     seed: int | None = None  # 0; drawn on from the checkpoint's state otherwise
     steps: int | None = None  # no limit but the minutes
     device: str = "cpu"
@@ -61,6 +62,7 @@ class Settings:
             "--lr": self.lr,
             "--batch": self.batch,
             "--threads": self.threads,
+            "--workers": self.workers,
             "--steps": self.steps,
             "--checkpoint-minutes": self.checkpoint_minutes,
         }
@@ -85,5 +87,7 @@ class Settings:
             raise UsageError("give --lambda (a model of one trade-off) or --lambda-row (one row of several), not both")
         if self.resume is not None and self.transforms is not None:
             raise UsageError("give --resume (all of a model) or --transforms (g_a, g_s and the gains of one), not both")
+        if self.workers is not None and self.device == "cpu":
+            raise UsageError("--workers is for --device cuda: on the CPU crops are drawn where they are used")
         if not self.photos:
             raise UsageError("--photos names no folder")

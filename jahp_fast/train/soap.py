@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -99,20 +99,42 @@ class SOAP(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        sizes = self.advance()
+        self.descend(sizes)
+        self.turn()
+        return loss
+
+    def advance(self) -> list[float]:
+        """Counts a step, and gives its size for each group: the learning rate with Adam's bias corrections, 0 for the first step."""
+        sizes = []
         for group in self.param_groups:
-            beta1, beta2 = group["betas"]
-            step = group["step"]
+            step, (beta1, beta2) = group["step"], group["betas"]
+            sizes.append(group["lr"] * math.sqrt(1 - beta2**step) / (1 - beta1**step) if step else 0.0)
             group["step"] = step + 1
-            bias_correction = math.sqrt(1 - beta2**step) / (1 - beta1**step) if step else 0.0
+        return sizes
+
+    @torch.no_grad()
+    def descend(self, sizes: Sequence[float | Tensor]) -> None:
+        """The step that `advance` counted, but for `turn`. Once every weight has had two steps, it allocates nothing that stays."""
+        for group, size in zip(self.param_groups, sizes, strict=True):
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 state = self.state[p]
                 if not state:
-                    self._begin(p.grad, state, 1 - beta2)
-                elif step:
-                    self._descend(p, state, group, group["lr"] * bias_correction, step)
-        return loss
+                    self._begin(p.grad, state, 1 - group["betas"][1])
+                elif group["step"] > 1:
+                    self._descend(p, state, group, size)
+
+    @torch.no_grad()
+    def turn(self) -> None:
+        """Changes the bases, after one step in `frequency`: one power iteration each."""
+        for group in self.param_groups:
+            if (group["step"] - 1) % group["precondition_frequency"]:
+                continue
+            for p in group["params"]:
+                if "exp_avg_rotated" in self.state[p]:
+                    self._turn(self.state[p])
 
     @staticmethod
     def _begin(grad: Tensor, state: dict[str, Any], weight: float) -> None:
@@ -126,7 +148,7 @@ class SOAP(torch.optim.Optimizer):
         # Descending eigenvalues, the order that `_turn` sorts by.
         state["Q"] = [torch.linalg.eigh(g + 1e-30 * torch.eye(len(g), device=g.device))[1].flip(1) for g in state["GG"]]
 
-    def _descend(self, p: Tensor, state: dict[str, Any], group: dict[str, Any], step_size: float, step: int) -> None:
+    def _descend(self, p: Tensor, state: dict[str, Any], group: dict[str, Any], size: float | Tensor) -> None:
         beta1, beta2 = group["betas"]
         grad, bases = p.grad, state["Q"]
         assert grad is not None  # step() looked
@@ -139,20 +161,22 @@ class SOAP(torch.optim.Optimizer):
         state["exp_avg_sq"].mul_(beta2).addcmul_(rotated, rotated, value=1 - beta2)
         mean = state["exp_avg_rotated"] if grad.ndim > 1 else state["exp_avg"]
         direction = mean / state["exp_avg_sq"].sqrt().add_(group["eps"])
-        p.add_(rotate(direction, bases, back=True, half=self._half), alpha=-step_size)
+        change = rotate(direction, bases, back=True, half=self._half)
+        if isinstance(size, Tensor):
+            p.addcmul_(change, size, value=-1)
+        else:
+            p.add_(change, alpha=-size)
         if grad.ndim == 1:
             return
         for mean_gram, gram in zip(state["GG"], gram_matrices(grad, self._half), strict=True):
             mean_gram.lerp_(gram, 1 - beta2)
-        if step % group["precondition_frequency"] == 0:
-            self._turn(state)
 
     @staticmethod
     def _turn(state: dict[str, Any]) -> None:
-        """One power iteration of each basis; the second moment follows the new order of its columns."""
+        """The second moment follows the new order of a basis's columns."""
         for dimension, (gram, basis) in enumerate(zip(state["GG"], state["Q"], strict=True)):
             product = gram @ basis
             order = (basis * product).sum(0).argsort(descending=True)
-            state["exp_avg_sq"] = state["exp_avg_sq"].index_select(dimension, order)
-            state["Q"][dimension] = torch.linalg.qr(product.index_select(1, order))[0]
-        state["exp_avg_rotated"] = rotate(state["exp_avg"], state["Q"])
+            state["exp_avg_sq"].copy_(state["exp_avg_sq"].index_select(dimension, order))
+            basis.copy_(torch.linalg.qr(product.index_select(1, order))[0])
+        state["exp_avg_rotated"].copy_(rotate(state["exp_avg"], state["Q"]))
