@@ -86,7 +86,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = list(read_results(args.report / "results.csv").values())
     (theirs,), _ = select_codecs([args.against])
-    sheet(args.folder, rows, JahpCodec(args.model), theirs, args.metric, args.quality).save(args.out, quality=92, method=6)
+    sheet(args.folder, rows, JahpCodec(args.model), theirs, args.metric, args.quality).save(args.out, quality=85, method=6)
     print(f"wrote {args.out}: {', '.join(f'{name} {rate:+.1f} %' for name, rate in worst(rows, args.model, args.against, args.metric))}")
 
 

@@ -96,11 +96,11 @@ def chunks_of(data):
 
 
 def test_a_photo_is_as_small_as_pillow_makes_it():
-    """Z_RLE on Paeth's residuals loses little to a filter a row and a search for matches, on what our decoder gives."""
-    image = Codec(threads=1).decode(Codec(threads=1).encode(photo()[:128]))
+    """Z_RLE on Paeth's residuals loses nothing to a filter a row and a search for matches, on what our decoder gives."""
+    image = Codec(threads=1).decode(Codec(threads=1).encode(photo()))
     by_pillow = io.BytesIO()
     Image.fromarray(image).save(by_pillow, "PNG")
-    assert len(written(image, (64,))) < 1.02 * len(by_pillow.getvalue())
+    assert len(written(image, (64,))) < 1.01 * len(by_pillow.getvalue())
 
 
 def test_rows_leave_as_they_come():

@@ -106,7 +106,7 @@ def test_the_adjoint_correlates_with_the_gradient(quality):
     integers = symbols.detach()[0].permute(1, 2, 0).contiguous().numpy().astype(np.int32)
     for plain in (False, True):
         got = Searcher(model, plain).gradient(image, integers, quality, 2)
-        assert (got * wanted).sum() / np.sqrt(np.square(got).sum() * np.square(wanted).sum()) > 0.8
+        assert (got * wanted).sum() / np.sqrt(np.square(got).sum() * np.square(wanted).sum()) > (0.8 if quality == 1 else 0.85)
 
 
 def test_sensitivities_are_those_of_each_row(monkeypatch):
@@ -191,9 +191,9 @@ def test_rounding_hardens():
 
 
 def test_effort_2_pays_more_and_repeats():
-    image = photo()[128:320, 256:448]
+    image = photo()[128:384, 256:512]
     codec = Codec(quality=4)
-    assert cost(codec, image, 4, effort=2) < cost(codec, image, 4, effort=1) * 0.998
+    assert cost(codec, image, 4, effort=2) < cost(codec, image, 4, effort=1) * 0.995
     assert codec.encode(image, effort=2) == codec.encode(image, effort=2)
 
 

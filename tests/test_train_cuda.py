@@ -59,6 +59,10 @@ def test_photos_that_come_later(photos, tmp_path):
     assert torch.equal(t.crops.state, state)
     assert "10 photos to train on now, 2 held out" in t.screen.text
     assert all(len(t.crops.photos[i]) == 80 for i in range(10))  # decoded, and kept from now on
+    (photos / "shard1" / "half.png").write_bytes((photos / "shard0" / "photo0.png").read_bytes()[:20])  # being copied
+    t._look_again()
+    assert "half.png cannot be read as a photo" in t.screen.text
+    assert len(t.crops.photos) == 10
     photos.rename(tmp_path / "elsewhere")
     t._look_again()
     assert "is not a folder of photos: going on with the photos of before" in t.screen.text
@@ -123,6 +127,19 @@ def test_soap_takes_the_size_of_its_step_from_a_tensor_and_moves_none_of_its_sta
         torch.testing.assert_close(p, q)
 
 
+def test_bases_turn_as_often_as_this_device_wants(photos, tmp_path):
+    """Whatever the checkpoint's device wanted."""
+    (tmp_path / "work").mkdir()
+    t = trainer(tiny(photos, tmp_path / "work"))
+    run_steps(t, 1)
+    t.optimizer.param_groups[0]["precondition_frequency"] = 40
+    t.save()
+    again = trainer(tiny(photos, tmp_path / "work"))
+    assert again.optimizer.param_groups[0]["precondition_frequency"] == 40
+    run_steps(again, 1)
+    assert again.optimizer.param_groups[0]["precondition_frequency"] == 10
+
+
 @pytest.mark.gpu
 def test_steps_as_a_graph(photos, tmp_path):
     t = loop.Trainer(tiny(photos, tmp_path / "work", device="cuda", batch=8, workers=2, width=8, latents=16), Quiet())
@@ -138,5 +155,6 @@ def test_steps_as_a_graph(photos, tmp_path):
         t.captured(x, t._qualities(8))
         assert float(t.captured.unsound) == 1
         assert all(torch.equal(a, b) for a, b in zip(before, t.weights, strict=True))
+    (tmp_path / "work").mkdir()
     t.save()
     assert trainer(tiny(photos, tmp_path / "work")).training.steps == t.training.steps

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.models.registry import model_info
 from jahp_fast.train import checkpoint, report
@@ -40,7 +40,7 @@ MAX_SKIPPED = 50
 """Steps without finite gradients, one after the other, before the run gives up."""
 EAGER_STEPS = 10
 """Before a step is captured as a CUDA graph: SOAP's state has its place by then, and libraries have chosen their kernels."""
-SETTLED, TURN_EVERY_CUDA = 1000, 40
+SETTLED, TURN_EVERY, TURN_EVERY_CUDA = 1000, 10, 40
 """After so many steps SOAP's bases change slowly: on a GPU, where turning them takes longer than four steps, they are turned less often."""
 RANK_SEEDS = 1_000_003
 """Between the seeds of two ranks."""
@@ -136,16 +136,15 @@ class Trainer:
         return files, crops, held_out_crops(files.held_out)
 
     def _look_again(self) -> None:
-        """Takes up photos that have come into the folders since, and leaves those that are gone."""
+        """Takes up photos that have come into the folders since, and leaves those that are gone; where they cannot be used, all stays."""
+        crops = self.crops
         try:
-            same = find_photos(self.settings.photos, self.settings.held_out) == self.files
-        except UsageError as e:
+            if find_photos(self.settings.photos, self.settings.held_out) == self.files:
+                return
+            self.files, self.crops, self.held_out = self._look_for_photos((self.settings.seed or 0) + 1 + self.training.steps)
+        except (UsageError, UnsupportedImage) as e:
             self.screen.say(f"{e}: going on with the photos of before")
             return
-        if same:
-            return
-        crops = self.crops
-        self.files, self.crops, self.held_out = self._look_for_photos((self.settings.seed or 0) + 1 + self.training.steps)
         if isinstance(crops, Crops) and isinstance(self.crops, Crops):
             self.crops.state = crops.state
         self.screen.say(f"{len(self.crops.photos)} photos to train on now, {len(self.held_out)} held out")
@@ -209,8 +208,9 @@ class Trainer:
         lr = self.lr * min(1.0, (training.warm_steps + 1) / WARM_UP) * (max(0.02, 1 - done) if self.settings.decay else 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-            if "precondition_frequency" in group and self.device.type == "cuda" and training.warm_steps >= SETTLED:
-                group["precondition_frequency"] = TURN_EVERY_CUDA
+            if "precondition_frequency" in group:  # a checkpoint may come from the other kind of device
+                slow = self.device.type == "cuda" and training.warm_steps >= SETTLED
+                group["precondition_frequency"] = TURN_EVERY_CUDA if slow else TURN_EVERY
         x = self.crops.draw()
         q = self._qualities(len(x))
         loss = self._descend(x, q) if self.captured is None else self.captured(x, q)
