@@ -65,6 +65,11 @@ class LatentDecode:
     def finish(self) -> tuple[_Int32, _Int32, dict[str, float]]:
         """Waits for the end -> what EntropyModel.decode returns. After it both methods raise UsageError."""
 
+def best_steps(
+    slope: _Float32, curvature: _Float32, answer: _Float32, down: _Float32, up: _Float32, interaction: _Float32, margin: float
+) -> _Int32:
+    """As jahp_fast.step_search.best_steps. Raises UsageError for arrays of other types or sizes."""
+
 def has_bf16() -> bool:
     """Whether this CPU has AVX512-BF16."""
 
@@ -86,7 +91,8 @@ class TransformNet:
             layers: kind is "conv" (weight (out, in, k, k), k of 1, 3 or 5, zero padding k // 2, stride 2 if k is 5, else 1), "conv_s1" or
                 "conv_s2" (the stride by name), or "deconv" (weight (in, out, 5, 5), stride 2, padding 2, output padding 1);
                 bias (out,). activation is "none", "relu", "leaky_relu" (0.01), "gdn" or "igdn", which take gamma (out, out) and
-                beta (out,) as they act: y = x / sqrt(beta + gamma x^2), or x times that root.
+                beta (out,) as they act: y = x / sqrt(beta + gamma x^2), or x times that root; or "local", which takes steady (out,)
+                and varying (out,): x times steady + varying * the root that a trace has for this layer and place.
             isa: an instruction set of isa_names(); "" is the best.
             bf16: products in Winograd's form and of GDN have factors of bfloat16, with float32 sums.
 
@@ -101,7 +107,17 @@ class TransformNet:
     def run(self, x: _Float32, threads: int = 1) -> _Float32:
         """x (h, w, c) -> (H, W, C)."""
 
-    def stream(self, height: int, width: int) -> TransformStream: ...
+    def stream(self, height: int, width: int, trace: GainTrace | None = None) -> TransformStream:
+        """Raises UsageError for impossible sizes, and for local gains without a trace of their size."""
+
+class GainTrace:
+    """What the inverse GDNs of g_s multiplied by, on its way from a stream through g_s to one through its adjoint, which is made after it
+    and takes the layers in the opposite order. Of that only what the one has written and the other not yet read is in memory.
+    """
+
+    def __init__(self) -> None: ...
+    def squares(self) -> list[_Float32]:
+        """By inverse GDN, in the order of g_s, (h, w): means over the channels of the squares of what the adjoint multiplied by."""
 
 class TransformStream:
     """One map of a known size on its way through a net, by strips. Memory grows with the width alone."""
@@ -110,7 +126,7 @@ class TransformStream:
         """The next rows (k, width, c) -> the output rows that became final, (k', W, C); k' may be 0.
 
         Raises:
-            UsageError: more rows than height, or of another shape.
+            UsageError: more rows than height, or of another shape; or a trace lacks rows that are needed.
         """
 
     def finish(self, threads: int = 1) -> _Float32:

@@ -89,7 +89,7 @@ def refined(
     for step in range(steps):
         temperature = first * (last / first) ** (step / max(1, steps - 1))
         soft = [annealed_round(t, temperature, random) for t in parts]
-        decoded = net.synthesis(soft[0], q)[:, :, :height, :width]
+        decoded = net.synthesis(soft[0], q)[:, :, :height, :width].clamp(0, 1)
         cost = weight * F.mse_loss(decoded, x, reduction="sum") + rate * bits(net, soft[0], soft[1] if z0 is not None else None)
         optimizer.zero_grad()
         cost.backward()  # type: ignore[no-untyped-call]

@@ -10,34 +10,46 @@ Bits of a symbol are exact: the logarithm of its frequency in the row of the tab
     2 u · step + curvature · step²          u: half of the gradient of |x − x̂|² at the present symbols
 
 Effort 1 knows u without automatic differentiation: it decodes the nearest integers, takes the difference to the image back through the
-adjoint of g_s with each inverse GDN held at its root mean square gain (a chain of plain convolutions; tests/test_search.py correlates
-it with the gradient), and steps each symbol by one where that pays. All symbols step at once, on the rate that the contexts of before
-gave; DAMPING of the curvature stands for what they do to each other, PRICE of the bits for what other symbols pay when a context
-changes. Both were chosen on eight held-out training photos (docs/evaluation.md). Efforts 2 and 3: jahp_fast.refine.
+adjoint of g_s (a chain of plain convolutions), and steps each symbol by one where that pays. Each inverse GDN is held at a gain between
+the root mean square of all photos and what it was there, LOCAL of the way: the mean alone does not know which parts of an image answer
+strongly, the local gain alone is that of one point, which a step of one leaves far behind (tests/test_search.py correlates the result
+with the gradient). The curvature, which is measured for a channel, grows with the squares of these gains.
+
+The best step comes first, and those behind it count with what it left to be gained: its effect on the slopes around it is that of the
+linear chain, forth and back (jahp_fast.step_search). Rates are those that the contexts of before gave. MARGIN, the bits that a step must
+earn, stands for the best of many guesses being luck in part; PRICE of the bits for what other symbols pay when a context changes. All
+three constants were chosen on eight held-out training photos (docs/evaluation.md). Efforts 2 and 3: jahp_fast.refine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.constants import LAMBDAS, STRIDE
+from jahp_fast import _native
+from jahp_fast.constants import GDN_BETA_MIN, LAMBDAS, STRIDE
 from jahp_fast.entropy.bits import SymbolBits
 from jahp_fast.errors import UsageError
 from jahp_fast.extras import require_torch
 from jahp_fast.image import Rows
+from jahp_fast.step_search import best_steps
 from jahp_fast.transforms_cpu import (
+    LATENT_ROWS,
     CpuTransforms,
     Floats,
     Ints,
     Net,
     Tensors,
+    Trace,
     in_blocks,
     made_net,
+    made_trace,
     row_at,
     run_by_rows,
 )
@@ -47,12 +59,15 @@ if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.entropy_path import EntropyPath
 
-DAMPING = 1.4
-PRICE = 0.8
+LOCAL = 0.3
+MARGIN = 1.75
+PRICE = 0.6
 TYPICAL = 5.0
 """λ · 255² / 3 times the curvature of a latent, in bits: about this at every quality, as theory has it for any codec whose steps suit its
 λ. Trimming, which must work for every model, takes it for all channels."""
 EFFORTS = (0, 1, 2, 3)
+STEPS = {1: 1, 2: 2, 3: 2}
+"""How often all symbols step, by effort: a second time mends what the first did to each other, and takes as long."""
 SCALES = ("search.scale.0", "search.scale.1", "search.scale.2")
 CURVATURE = "search.curvature"
 
@@ -105,10 +120,11 @@ def improved(
         from jahp_fast.refine import SCHEDULES, refined
 
         candidates.append(refined(path.file, image, latents, quality, SCHEDULES[effort], rate))
-    stepped = [(z, searcher.stepped(image, (z, y), quality, rate, threads)) for z, y in candidates]
-    if len(stepped) == 1:
-        return stepped[0]
-    return min(stepped, key=lambda symbols: searcher.cost(image, symbols, quality, rate, threads))
+    for _ in range(STEPS[effort]):
+        candidates = [(z, searcher.stepped(image, (z, y), quality, rate, threads)) for z, y in candidates]
+    if len(candidates) == 1:
+        return candidates[0]
+    return min(candidates, key=lambda symbols: searcher.cost(image, symbols, quality, rate, threads))
 
 
 def _channels_last(y: Any, path: EntropyPath) -> Floats:
@@ -133,11 +149,17 @@ class Searcher:
         self._transforms = CpuTransforms(model, not plain)
         self._plain = plain
         self._adjoint: tuple[float, Net] | None = None
+        self._lock = threading.Lock()
+        self._shape: Floats | None = None
 
     def trimmed(self, y: Floats, nearest: tuple[Ints, Ints], rate: float, threads: int) -> Ints:
         """nearest[1], with symbols a step nearer to their distribution's mode where that pays, as far as y alone can tell."""
         z, symbols = nearest
-        return self._step(z, symbols, TYPICAL * (symbols - y), np.full(symbols.shape[2], TYPICAL, np.float32), rate, threads)
+        slope = (2 * TYPICAL) * (symbols - y)
+        down, up = self._bits_added(z, symbols, rate, threads)
+        down, up = down - slope, up + slope
+        pays = np.minimum(down, up) < -TYPICAL
+        return symbols + np.where(pays, np.where(down <= up, np.int32(-1), np.int32(1)), np.int32(0))
 
     def stepped(self, image: NDArray[np.uint8], start: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> Ints:
         """start[1], with symbols one step up or down where that pays.
@@ -148,37 +170,54 @@ class Searcher:
         """
         z, y = start
         weight = np.float32(trade_off(self.model, quality) * 255**2 / 3)
-        slope, curvature = self.gradient(image, y, quality, threads), self.curvature(quality)
-        return self._step(z, y, weight * slope, weight * curvature, PRICE * rate, threads)
+        slope, answer = self.gradient(image, y, quality, threads)
+        curvature = weight * self.curvature(quality)
+        down, up = self._bits_added(z, y, PRICE * rate, threads)
+        best = best_steps if self._plain else _native.best_steps
+        return y + best(weight * slope, curvature, answer, down, up, self.interaction(curvature), MARGIN)
 
     def cost(self, image: NDArray[np.uint8], symbols: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> float:
         """What is minimised, of the integers z and y, in bits."""
         z, y = symbols
-        error = self._error(image, y, quality, threads)
+        errors = sum(float(np.square(rows).sum(dtype=np.float64)) for rows in self._errors(image, y, quality, threads))
         rows, shifts = self.bits.rows(z, y, threads)
         bits = float(self.bits.of(rows, y - shifts).sum(dtype=np.float64))
         bits += float(self.bits.of(np.broadcast_to(np.arange(z.shape[2], dtype=np.int32), z.shape), z).sum(dtype=np.float64))
-        return trade_off(self.model, quality) * 255**2 / 3 * float(np.square(error).sum(dtype=np.float64)) + rate * bits
+        return trade_off(self.model, quality) * 255**2 / 3 * errors + rate * bits
 
-    def gradient(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> Floats:
-        """About half of the gradient of |x − x̂|² by y, (h, w, M)."""
-        error = self._error(image, y, quality, threads)
-        return run_by_rows(self.adjoint(quality), error, threads) * self._transforms.gain("inv_gain", quality)
+    def gradient(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> tuple[Floats, Floats]:
+        """About half of the gradient of |x − x̂|² by y, (h, w, M); and (h, w), about 1, how strongly the image answers there."""
+        h, w, _ = y.shape
+        trace = made_trace(not self._plain)
+        errors = self._errors(image, y, quality, threads, trace)
+        first = next(errors)  # g_s has to come before its adjoint
+        adjoint = self.adjoint(quality).stream(h * STRIDE, w * STRIDE, trace)
+        slopes = [adjoint.push(rows, threads) for rows in chain([first], errors)]
+        slope = np.concatenate([*slopes, adjoint.finish(threads)]) * self._transforms.gain("inv_gain", quality)
+        answer = np.ones((h, w), np.float32)
+        for squares in trace.squares():
+            answer *= squares.reshape(h, squares.shape[0] // h, w, squares.shape[1] // w).mean((1, 3))
+        return slope, answer
 
-    def _error(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> Floats:
-        """x̂ − x, on the grid of latents (16 h, 16 w, 3), zero outside of the image."""
+    def _errors(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int, trace: Trace | None = None) -> Iterator[Floats]:
+        """x̂ − x from top to bottom, in blocks (k, 16 w, 3) of the grid of latents, zero outside of the image."""
         height, width = image.shape[:2]
-        decoded = np.concatenate(list(self._transforms.synthesis(in_blocks(y, 4), height, width, quality, 0, threads)))
-        error = np.zeros((y.shape[0] * STRIDE, y.shape[1] * STRIDE, 3), np.float32)
-        np.subtract(decoded, image, out=error[:height, :width], dtype=np.float32)
-        error *= np.float32(1 / 255)
-        return error
+        h, w, _ = y.shape
+        done = 0
+        for decoded in self._transforms.synthesis(in_blocks(y, LATENT_ROWS), height, width, quality, 0, threads, trace):
+            seen = done + len(decoded)
+            error = np.zeros((len(decoded) + (STRIDE * h - height if seen == height else 0), STRIDE * w, 3), np.float32)
+            inside = error[: len(decoded), :width]
+            np.subtract(decoded, image[done:seen], out=inside, dtype=np.float32)
+            inside *= np.float32(1 / 255)
+            done = seen
+            yield error
 
     def curvature(self, quality: float) -> Floats:
-        """(M,) increase of |x − x̂|² by a step of one, damped."""
+        """(M,) mean increase of |x − x̂|² by a step of one."""
         config = self.model.config
         table = Tensors(self.model, CURVATURE).take(CURVATURE, len(config.qualities), config.latents)
-        return row_at(table, config.qualities, quality) * self._transforms.gain("inv_gain", quality) ** 2 * np.float32(DAMPING)
+        return row_at(table, config.qualities, quality) * self._transforms.gain("inv_gain", quality) ** 2
 
     def adjoint(self, quality: float) -> Net:
         """The chain of convolutions from pixels to latents. That of the last quality is kept."""
@@ -188,28 +227,61 @@ class Searcher:
             self._adjoint = kept = quality, made_net(layers, not self._plain)
         return kept[1]
 
-    def _step(self, z: Ints, y: Ints, slope: Floats, curvature: Floats, rate: float, threads: int) -> Ints:
-        """slope (h, w, M), curvature (M,) in bits: a step of d costs 2 d slope + curvature, and rate times the bits that it adds."""
+    def interaction(self, curvature: Floats) -> Floats:
+        """(M, 3, 3, M) what a step of a symbol adds to the slopes around it, as best_steps takes it, where symbols have a curvature (M,).
+
+        The shape of it is that of the middle quality, by the linear chain of its mean gains: what differs between qualities are sizes.
+        Farther away than one position there is less than a thousandth of it.
+        """
+        with self._lock:
+            if self._shape is None:
+                self._shape = self._interaction_shape()
+        root = np.sqrt(curvature)
+        return self._shape * root[:, None, None, None] * root
+
+    def _interaction_shape(self) -> Floats:
+        """(M, 3, 3, M), 1 for a channel's effect on itself. Impulses in all channels, side by side, through the chain and back."""
+        qualities, latents = self.model.config.qualities, self.model.config.latents
+        quality = qualities[len(qualities) // 2]
+        weights = [weight for _, weight, *_ in adjoint_layers(self.model, self._transforms.g_s_layers(quality), quality)]
+        there: list[Layer] = [("deconv", w, np.zeros(w.shape[1], np.float32), "none", None, None) for w in reversed(weights)]
+        back: list[Layer] = [("conv", w, np.zeros(w.shape[0], np.float32), "none", None, None) for w in weights]
+        apart = 4  # their effects hardly meet
+        side = int(np.ceil(np.sqrt(latents)))
+        impulses = np.zeros((apart * side + 1, apart * side + 1, latents), np.float32)
+        places = [(apart * (c // side) + 2, apart * (c % side) + 2) for c in range(latents)]
+        for c, (row, column) in enumerate(places):
+            impulses[row, column, c] = 1
+        answers = run_by_rows(made_net(back, not self._plain), run_by_rows(made_net(there, not self._plain), impulses))
+        shape = np.stack([answers[row - 1 : row + 2, column - 1 : column + 2] for row, column in places])
+        own = np.diagonal(shape[:, 1, 1])
+        root = np.sqrt(np.where(own > 0, own, np.float32(1)))  # a channel that nothing answers to
+        scaled: Floats = shape / root[:, None, None, None] / root
+        return np.ascontiguousarray(scaled)
+
+    def _bits_added(self, z: Ints, y: Ints, rate: float, threads: int) -> tuple[Floats, Floats]:
+        """(h, w, M) each: rate times the bits that a step down, and one up, adds to y."""
         rows, shifts = self.bits.rows(z, y, threads)
-        now = self.bits.of(rows, y - shifts)
-        best = np.zeros(y.shape, np.float32)
-        step = np.zeros(y.shape, np.int32)
-        for d in (-1, 1):
-            cost = curvature + (2 * d) * slope + np.float32(rate) * (self.bits.of(rows, y - shifts + d) - now)
-            better = cost < best
-            best[better] = cost[better]
-            step[better] = d
-        return y + step
+        values = y - shifts
+        now = self.bits.of(rows, values)
+        down, up = (np.float32(rate) * (self.bits.of(rows, values + d) - now) for d in (-1, 1))
+        return down, up
 
 
 def adjoint_layers(model: ModelFile, g_s: Sequence[Layer], quality: float) -> list[Layer]:
-    """g_s backwards, linear: its deconvolutions' weights transposed, and the mean gains of its inverse GDN at a quality."""
+    """g_s backwards, linear: its deconvolutions' weights transposed, times the mean gains of its inverse GDN at a quality, and between them
+    what the local gains make of the mean ones."""
     scales, qualities = Tensors(model, "search."), model.config.qualities
     layers: list[Layer] = []
     for i in (3, 2, 1, 0):
         weight = g_s[i][1]  # a deconvolution's (inputs, outputs) are its adjoint's (outputs, inputs)
-        if i:
-            table = scales.take(SCALES[i - 1], len(qualities), len(weight))
-            weight = weight * row_at(table, qualities, quality)[:, None, None, None]
-        layers.append(("conv", np.ascontiguousarray(weight), np.zeros(len(weight), np.float32), "none", None, None))
+        bias = np.zeros(len(weight), np.float32)
+        if i == 0:
+            layers.append(("conv", weight, bias, "none", None, None))
+            continue
+        table = scales.take(SCALES[i - 1], len(qualities), len(weight))
+        mean: Floats = np.maximum(row_at(table, qualities, quality), np.float32(GDN_BETA_MIN**0.5))
+        steady: Floats = np.full_like(mean, 1 - LOCAL)
+        varying: Floats = np.float32(LOCAL) / mean
+        layers.append(("conv", np.ascontiguousarray(weight * mean[:, None, None, None]), bias, "local", steady, varying))
     return layers

@@ -10,7 +10,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from jahp_fast import _native
 from jahp_fast.constants import BY_ROW, GDN_BETA_MIN, GDN_PEDESTAL, STRIDE
 from jahp_fast.errors import ModelError, UsageError
-from jahp_fast.transforms_ref import Layer, ReferenceNet
+from jahp_fast.transforms_ref import Layer, ReferenceNet, ReferenceTrace
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -40,11 +40,17 @@ class NetStream(Protocol):
     def finish(self, threads: int = 1) -> Floats: ...
 
 
+class Trace(Protocol):
+    """What _native.GainTrace and ReferenceTrace have in common."""
+
+    def squares(self) -> list[Floats]: ...
+
+
 class Net(Protocol):
-    """What _native.TransformNet and ReferenceNet have in common."""
+    """What _native.TransformNet and ReferenceNet have in common. A trace belongs to nets of its own kind."""
 
     def run(self, x: Floats, threads: int = 1) -> Floats: ...
-    def stream(self, height: int, width: int) -> NetStream: ...
+    def stream(self, height: int, width: int, trace: Any = None) -> NetStream: ...
     def followed_by(self, layers: Sequence[Layer]) -> Net: ...
 
 
@@ -141,6 +147,11 @@ def _layers(t: Tensors, model: ModelFile, net: str, row: int) -> list[Layer]:
 def made_net(layers: list[Layer], native: bool, bf16: bool = False) -> Net:
     """A net of the C++ core, by the instructions of JAHP_FAST_ISA, or NumPy's."""
     return _native.TransformNet(layers, os.environ.get("JAHP_FAST_ISA", ""), bf16) if native else ReferenceNet(layers)
+
+
+def made_trace(native: bool) -> Trace:
+    """For one pass through g_s and one through its adjoint."""
+    return _native.GainTrace() if native else ReferenceTrace()
 
 
 class CpuTransforms:
@@ -240,14 +251,15 @@ class CpuTransforms:
         return run_by_rows(self._net("h_a"), np.abs(y) if sizes else y, threads)
 
     def synthesis(
-        self, blocks: Iterable[Ints], height: int, width: int, quality: float, frac_bits: int, threads: int = 1
+        self, blocks: Iterable[Ints], height: int, width: int, quality: float, frac_bits: int, threads: int = 1, trace: Trace | None = None
     ) -> Iterator[Pixels]:
         """Rows of ŷ from top to bottom, in blocks (k, w, M) int32, times 2^frac_bits -> the image's, (k', width, 3) uint8, cropped.
+        A trace takes what the inverse GDNs multiply by.
 
         ŷ of hostile streams may overflow; what comes of it is arbitrary, but a number.
         """
         h, w = -(-height // STRIDE), -(-width // STRIDE)
-        stream, gain = self._g_s_at(quality).stream(h, w), self.gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
+        stream, gain = self._g_s_at(quality).stream(h, w, trace), self.gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
         left = height
         for block in blocks:
             rows = to_pixels(stream.push(block.astype(np.float32) * gain, threads)[:left, :width])

@@ -15,7 +15,7 @@ from jahp_fast.errors import UsageError
 
 Floats = NDArray[np.float32]
 Layer = tuple[str, Floats, Floats, str, Floats | None, Floats | None]
-"""(kind, weight, bias, activation, gamma, beta), as TransformNet takes them."""
+"""(kind, weight, bias, activation, gamma, beta), as TransformNet takes them; steady and varying in place of the two for "local"."""
 LEAKY_SLOPE = 0.01
 
 
@@ -50,17 +50,50 @@ def transpose_convolve(x: Floats, weight: Floats) -> Floats:
     return total[2 : 2 + 2 * h, 2 : 2 + 2 * w]
 
 
-def normalise(x: Floats, gamma: Floats, beta: Floats, inverse: bool) -> Floats:
+class ReferenceTrace:
+    """What the inverse GDNs of g_s multiplied by, for its adjoint: the plain version of `_native.GainTrace`."""
+
+    def __init__(self) -> None:
+        self._roots: list[Floats] = []
+        self._squares: list[Floats] = []
+
+    def keep(self, root: Floats) -> None:
+        """The factors of the next inverse GDN, (h, w, C)."""
+        self._roots.append(root)
+
+    def local(self, x: Floats, steady: Floats, varying: Floats) -> Floats:
+        """x times steady + varying * root, of the last inverse GDN that none was made of. Raises UsageError if it is missing or of
+        other sizes."""
+        done = len(self._squares)
+        if done == len(self._roots) or self._roots[-1 - done].shape != x.shape:
+            raise UsageError(f"a local gain of {x.shape} needs a trace of an inverse GDN of that size")
+        factor = steady + varying * self._roots[-1 - done]
+        self._squares.append(np.square(factor).mean(2))
+        return x * factor
+
+    def squares(self) -> list[Floats]:
+        """By inverse GDN, in the order of g_s, (h, w): means over the channels of the squares of what the adjoint multiplied by."""
+        return self._squares[::-1]
+
+
+def normalise(x: Floats, gamma: Floats, beta: Floats, inverse: bool, trace: ReferenceTrace | None = None) -> Floats:
     """GDN: x / sqrt(beta + gamma x^2) over channels, or x times the root; gamma (C, C), beta (C,)."""
     root: Floats = np.sqrt(((x * x).reshape(-1, len(beta)) @ gamma.T).reshape(x.shape) + beta)
+    if inverse and trace is not None:
+        trace.keep(root)
     y: Floats = x * root if inverse else x / root
     return y
 
 
-def activate(x: Floats, activation: str, gamma: Floats | None, beta: Floats | None) -> Floats:
-    """Raises UsageError for an activation that is none of none, relu, leaky_relu, gdn and igdn."""
+def activate(x: Floats, activation: str, gamma: Floats | None, beta: Floats | None, trace: ReferenceTrace | None = None) -> Floats:
+    """Raises UsageError for an activation that is none of none, relu, leaky_relu, gdn, igdn and local, or for a local one without a
+    trace."""
     if activation in ("gdn", "igdn") and gamma is not None and beta is not None:
-        return normalise(x, gamma, beta, activation == "igdn")
+        return normalise(x, gamma, beta, activation == "igdn", trace)
+    if activation == "local" and gamma is not None and beta is not None:
+        if trace is None:
+            raise UsageError("a local gain needs a trace")
+        return trace.local(x, gamma, beta)
     if activation in ("relu", "leaky_relu"):
         slope = np.float32(LEAKY_SLOPE if activation == "leaky_relu" else 0)
         y: Floats = np.where(x < 0, x * slope, x)
@@ -76,12 +109,12 @@ class ReferenceNet:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = list(layers)
 
-    def run(self, x: Floats, threads: int = 1) -> Floats:
+    def run(self, x: Floats, threads: int = 1, trace: ReferenceTrace | None = None) -> Floats:
         """(h, w, c) -> (H, W, C). `threads` is BLAS's own affair."""
         with np.errstate(all="ignore"):
             for kind, weight, bias, activation, gamma, beta in self._layers:
                 product = transpose_convolve(x, weight) if kind == "deconv" else convolve(x, weight, stride_of(weight))
-                x = activate(product + bias, activation, gamma, beta)
+                x = activate(product + bias, activation, gamma, beta, trace)
         return x
 
     def followed_by(self, layers: Sequence[Layer]) -> ReferenceNet:
@@ -99,16 +132,16 @@ class ReferenceNet:
                 height, width = -(-height // stride_of(weight)), -(-width // stride_of(weight))
         return height, width, channels
 
-    def stream(self, height: int, width: int) -> ReferenceStream:
-        """For an input of that size, to be handed in by rows."""
-        return ReferenceStream(self, height, width)
+    def stream(self, height: int, width: int, trace: ReferenceTrace | None = None) -> ReferenceStream:
+        """For an input of that size, to be handed in by rows. trace: inverse GDN writes into it, local gains read it."""
+        return ReferenceStream(self, height, width, trace)
 
 
 class ReferenceStream:
     """Keeps all rows until the last has come: as right as the whole, and as large."""
 
-    def __init__(self, net: ReferenceNet, height: int, width: int) -> None:
-        self._net, self._height, self._width = net, height, width
+    def __init__(self, net: ReferenceNet, height: int, width: int, trace: ReferenceTrace | None = None) -> None:
+        self._net, self._height, self._width, self._trace = net, height, width, trace
         self._rows: list[Floats] = []
         self._seen = 0
 
@@ -124,4 +157,4 @@ class ReferenceStream:
         """All output rows. Raises UsageError if input rows are missing."""
         if self._seen != self._height:
             raise UsageError(f"{self._seen} rows came, of {self._height}")
-        return self._net.run(np.concatenate(self._rows), threads)
+        return self._net.run(np.concatenate(self._rows), threads, self._trace)

@@ -105,8 +105,80 @@ def test_the_adjoint_correlates_with_the_gradient(quality):
     wanted = gradient[0].permute(1, 2, 0).numpy() / 2
     integers = symbols.detach()[0].permute(1, 2, 0).contiguous().numpy().astype(np.int32)
     for plain in (False, True):
-        got = Searcher(model, plain).gradient(image, integers, quality, 2)
-        assert (got * wanted).sum() / np.sqrt(np.square(got).sum() * np.square(wanted).sum()) > (0.8 if quality == 1 else 0.85)
+        got, _ = Searcher(model, plain).gradient(image, integers, quality, 2)
+        assert (got * wanted).sum() / np.sqrt(np.square(got).sum() * np.square(wanted).sum()) > 0.85
+
+
+@pytest.mark.parametrize(("height", "width", "quality"), [(150, 123, 1), (97, 200, 4.5), (16, 16, 8), (1, 33, 6)])
+def test_the_gradient_is_the_plain_one(height, width, quality):
+    image = photo()[100 : 100 + height, 200 : 200 + width]
+    model = ModelFile(SHIPPED)
+    fast, plain = Searcher(model, plain=False), Searcher(model, plain=True)
+    _, y = latents(model.config, -(-height // 16), -(-width // 16), seed=height)
+    y[0, 0, :5] = 300  # beyond 0 and 1, so that pixels are clamped
+    wanted, answers = plain.gradient(image, y, quality, 1)
+    seen = [fast.gradient(image, y, quality, threads) for threads in (1, 2, 3)]
+    for got, answer in seen:
+        assert np.array_equal(got, seen[0][0])
+        assert np.array_equal(answer, seen[0][1])
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+        np.testing.assert_allclose(answer, answers, rtol=1e-4)
+        assert got.shape == y.shape
+        assert answer.shape == y.shape[:2]
+
+
+def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
+    """With nothing of the mean gains left, the adjoint is the derivative of g_s whose inverse GDNs multiply by constants."""
+    import torch
+    import torch.nn.functional as F
+
+    from jahp_fast import search
+    from jahp_fast.entropy.export import dequantise
+    from jahp_fast.models import registry
+    from jahp_fast.models.layers import GDN
+    from jahp_fast.models.priors import DeconvByRow
+    from jahp_fast.transforms_cpu import Tensors
+
+    monkeypatch.setattr(search, "LOCAL", 1.0)
+    model = ModelFile(SHIPPED)
+    image = photo()[64:160, 128:240]
+    net = registry.from_state_dict(dequantise(SHIPPED)[1])
+    quality, row = 3, torch.tensor([2])
+    integers = latents(model.config, 6, 7)[1]
+    symbols = torch.from_numpy(integers).float().permute(2, 0, 1)[None].requires_grad_(True)
+    x, squares = symbols * net.inv_gain[2].exp()[:, None, None], []
+    for layer in net.g_s:
+        if isinstance(layer, GDN):
+            beta, gamma = layer.values()
+            factor = F.conv2d(x * x, gamma[:, :, None, None], beta).sqrt().detach()
+            mean = torch.from_numpy(Tensors(model, "search.").take(search.SCALES[len(squares)], 8, 64)[2])
+            squares.append((factor / mean[:, None, None]).square().mean(1, keepdim=True))
+            x = x * factor
+        else:
+            x = layer(x, row) if isinstance(layer, DeconvByRow) else layer(x)
+    x8 = (x.detach()[0].permute(1, 2, 0).clamp(0, 1) * 255).round()
+    error = ((x8 - torch.from_numpy(image.copy()).float()) / 255).permute(2, 0, 1)[None]
+    (wanted,) = torch.autograd.grad(x, symbols, error)
+    answer = torch.stack([F.avg_pool2d(s, 2 << i)[0, 0] for i, s in enumerate(squares)]).prod(0)
+    for plain in (False, True):
+        got, answers = Searcher(model, plain).gradient(image, integers, quality, 1)
+        difference = got - wanted[0].permute(1, 2, 0).numpy()
+        assert np.sqrt(np.square(difference).mean()) < 1e-3 * float(wanted.square().mean().sqrt())  # pixels that round the other way
+        np.testing.assert_allclose(answers, answer.detach().numpy(), rtol=1e-3)
+
+
+def test_steps_have_to_earn_their_margin(monkeypatch):
+    from jahp_fast import search
+
+    model = ModelFile(SHIPPED)
+    image = photo()[128:224, 256:384]
+    searcher = Searcher(model, plain=False)
+    z, y = latents(model.config, 6, 8)
+    steps = []
+    for margin in (0.0, 2.5, 1e9):
+        monkeypatch.setattr(search, "MARGIN", margin)
+        steps.append(int((searcher.stepped(image, (z, y), 4, 1.0, 1) != y).sum()))
+    assert steps[0] > steps[1] > 0 == steps[2]
 
 
 def test_sensitivities_are_those_of_each_row(monkeypatch):

@@ -16,13 +16,13 @@ def test_savings_by_constants(tmp_path):
         Image.fromarray(photo()[160:288, left : left + 128]).save(tmp_path / f"{i}.png")
     (tmp_path / "held_out.txt").write_text("1.png\n2.png\n")
     done = subprocess.run(
-        [sys.executable, BENCHMARKS / "search_constants.py", "--photos", tmp_path, "--photo-count", "2", "0.8,1.4", "0.8,40"],
+        [sys.executable, BENCHMARKS / "search_constants.py", "--photos", tmp_path, "--photo-count", "2", "0.3,2.5,0.6", "0.3,200,0.6"],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[-2:]]
-    saved = [float(row[2].removesuffix(" %")) for row in rows]
-    assert [row[:2] for row in rows] == [["0.8", "1.4"], ["0.8", "40"]]
+    saved = [float(row[3].removesuffix(" %")) for row in rows]
+    assert [row[:3] for row in rows] == [["0.3", "2.5", "0.6"], ["0.3", "200", "0.6"]]
     assert saved[0] < -1
     assert abs(saved[1]) < 0.2
-    assert all(len(row) == 11 for row in rows)
+    assert all(len(row) == 12 for row in rows)

@@ -184,6 +184,39 @@ def test_the_reference_refuses_what_it_cannot_do():
         stream.push(np.ones((2, 4, 3), np.float32))
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_local_gains_need_the_trace_of_their_layer(native):
+    from jahp_fast.transforms_cpu import made_net, made_trace
+
+    rng = np.random.default_rng(0)
+    there = made_net([("deconv", rng.normal(0, 1, (9, 8, 5, 5)).astype(np.float32), np.zeros(8, np.float32), "igdn",
+                       np.ones((8, 8), np.float32), np.ones(8, np.float32))], native)  # fmt: skip
+    half = np.full(8, 0.5, np.float32)
+    back = made_net([("conv", rng.normal(0, 1, (8, 3, 5, 5)).astype(np.float32), np.zeros(8, np.float32), "local", half, half)], native)
+
+    def trace_of(height):
+        trace = made_trace(native)
+        stream = there.stream(height, 5, trace)
+        stream.push(np.ones((height, 5, 9), np.float32))
+        stream.finish()
+        return trace
+
+    def taken_back(trace):
+        stream = back.stream(12, 20, trace)
+        return np.concatenate([stream.push(np.ones((12, 20, 3), np.float32)), stream.finish()])
+
+    trace = trace_of(3)
+    assert taken_back(trace).shape == (6, 10, 8)
+    (squares,) = trace.squares()
+    assert squares.shape == (6, 10)
+    assert (squares > 1).all()  # a root of at least 1, halved, and a half
+    for wrong in (None, made_trace(native), trace):  # the last is used up
+        with pytest.raises(UsageError, match=r"a local gain.*needs a trace"):
+            taken_back(wrong)
+    with pytest.raises(UsageError, match="a local gain of"):
+        taken_back(trace_of(4))
+
+
 @pytest.mark.parametrize("height", [1, 63, 64, 65, 200])
 def test_a_net_by_rows_is_the_net(tiny_models, height):
     layers = layers_of(ModelFile(tiny_models["tiny"]), "h_a")

@@ -12,7 +12,7 @@ std::span<const float> optional_view(const py::object& object, const std::string
 }
 
 ConvTensors conv_tensors(const py::tuple& layer, const std::string& name) {
-    if (layer.size() != 6) throw Error(Fault::usage, name + " must be (kind, weight, bias, activation, gamma, beta)");
+    if (layer.size() != 6) throw Error(Fault::usage, name + " must be (kind, weight, bias, activation, gamma or steady, beta or varying)");
     const auto kind = layer[0].cast<std::string>(), activation = layer[3].cast<std::string>();
     ConvTensors t;
     t.name = name;
@@ -37,12 +37,16 @@ ConvTensors conv_tensors(const py::tuple& layer, const std::string& name) {
         t.beta = optional_view(layer[5], name + ": beta", 1);
         if (t.gamma.empty() || t.beta.empty()) throw Error(Fault::usage, name + ": " + activation + " needs gamma and beta");
         t.inverse = activation == "igdn";
+    } else if (activation == "local") {
+        t.steady = optional_view(layer[4], name + ": steady", 1);
+        t.varying = optional_view(layer[5], name + ": varying", 1);
+        if (t.steady.empty() || t.varying.empty()) throw Error(Fault::usage, name + ": local needs steady and varying");
     } else if (activation == "relu") {
         t.slope = 0;
     } else if (activation == "leaky_relu") {
         t.slope = 0.01f;
     } else if (activation != "none") {
-        throw Error(Fault::usage, name + ": activation " + activation + " is none of none, relu, leaky_relu, gdn, igdn");
+        throw Error(Fault::usage, name + ": activation " + activation + " is none of none, relu, leaky_relu, gdn, igdn, local");
     }
     return t;
 }
@@ -60,11 +64,13 @@ std::shared_ptr<TransformNet> make_net(const py::sequence& layers, const std::st
     return std::make_shared<TransformNet>(tensors, with, bf16 ? Precision::bf16 : Precision::f32);
 }
 
-// Keeps its net.
+// Keeps its net and its trace.
 struct Stream {
     std::shared_ptr<const TransformNet> net;
+    std::shared_ptr<GainTrace> trace;
     TransformStream stream;
-    Stream(std::shared_ptr<const TransformNet> n, int height, int width) : net(std::move(n)), stream(*net, height, width) {}
+    Stream(std::shared_ptr<const TransformNet> n, int height, int width, std::shared_ptr<GainTrace> t)
+        : net(std::move(n)), trace(std::move(t)), stream(*net, height, width, trace.get()) {}
 
     py::array_t<float> as_rows(std::vector<float>&& values) const {
         const py::ssize_t w = stream.output_width(), c = net->outputs(), n = static_cast<py::ssize_t>(values.size()) / (w * c);
@@ -92,6 +98,12 @@ void register_transform_net(py::module_& m) {
     m.def("has_bf16", &cpu_has_bf16);
     m.def(
         "check_bf16", [](const std::string& isa) { check_bf16(parse_isa(isa.c_str())); }, py::arg("isa") = "");
+    py::class_<GainTrace, std::shared_ptr<GainTrace>>(m, "GainTrace").def(py::init<>()).def("squares", [](const GainTrace& trace) {
+        py::list levels;
+        for (const GainTrace::Level& level : trace.levels())
+            levels.append(to_array(std::vector<float>(level.all_squares()), {level.height(), level.width()}));
+        return levels;
+    });
     py::class_<TransformNet, std::shared_ptr<TransformNet>>(m, "TransformNet")
         .def(py::init(&make_net), py::arg("layers"), py::arg("isa") = "", py::arg("bf16") = false)
         .def(
@@ -107,13 +119,16 @@ void register_transform_net(py::module_& m) {
             [](std::shared_ptr<TransformNet> net, const py::object& x, int threads) {
                 view<float>(x, "x", 3);
                 const py::array array = x;
-                Stream stream(std::move(net), static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)));
+                Stream stream(std::move(net), static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)), nullptr);
                 return stream.push(x, threads);
             },
             py::arg("x"), py::arg("threads") = 1)
         .def(
-            "stream", [](std::shared_ptr<TransformNet> net, int height, int width) { return std::make_unique<Stream>(std::move(net), height, width); },
-            py::arg("height"), py::arg("width"));
+            "stream",
+            [](std::shared_ptr<TransformNet> net, int height, int width, std::shared_ptr<GainTrace> trace) {
+                return std::make_unique<Stream>(std::move(net), height, width, std::move(trace));
+            },
+            py::arg("height"), py::arg("width"), py::arg("trace") = nullptr);
     py::class_<Stream>(m, "TransformStream")
         .def("push", &Stream::push, py::arg("rows"), py::arg("threads") = 1)
         .def(

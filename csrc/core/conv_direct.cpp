@@ -28,13 +28,15 @@ class DirectConv final : public TransformLayer {
                 for (int k = 0; k < kernel_ * kernel_; ++k) weight_[matmul_.pack_index(blocks_, all, k * channels + i, o)] = *from++;
     }
 
+    Traced traced() const override { return gdn_.traced(); }
     int output_size(int size) const override { return (size - 1) / stride_ + 1; }
     int unit_rows() const override { return 1; }
     int first_row(int unit) const override { return unit * stride_ - kernel_ / 2; }
     int end_row(int unit) const override { return first_row(unit) + kernel_; }
     int good_units(int width) const override { return good_rows(output_size(width)); }
 
-    void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch) const override {
+    void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch,
+             GainTrace::Level* level) const override {
         const int pieces = (out.width() + kPositions - 1) / kPositions;
         team.run(units * pieces, [&](int item, int thread) {
             const int row = first + item / pieces, column = item % pieces * kPositions, n = std::min(kPositions, out.width() - column);
@@ -49,7 +51,7 @@ class DirectConv final : public TransformLayer {
             if (slope_ != 1)
                 for (int i = 0; i < n * wide; ++i) c[i] = c[i] > 0 ? c[i] : c[i] * slope_;
             for (int p = 0; p < n && !direct; ++p) std::copy(c + p * wide, c + p * wide + out.stride(), to + p * out.stride());
-            gdn_.run(to, n, memory);
+            gdn_.run(to, n, memory, level, row, column);
         });
     }
 
@@ -69,20 +71,22 @@ class OverlapAdd final : public TransformLayer {
         bias_.insert(bias_.end(), t.bias.begin(), t.bias.end());
     }
 
+    Traced traced() const override { return gdn_.traced(); }
     int output_size(int size) const override { return 2 * size; }
     int unit_rows() const override { return 2; }
     int first_row(int unit) const override { return unit - 1; }
     int end_row(int unit) const override { return unit + 2; }
     int good_units(int width) const override { return good_rows(width); }
 
-    void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch) const override {
+    void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch,
+             GainTrace::Level* level) const override {
         const int pieces = (in.width() + kPositions - 1) / kPositions;
         team.run(units * pieces, [&](int item, int thread) {
             const int m = first + item / pieces, column = item % pieces * kPositions, n = std::min(kPositions, in.width() - column);
             for (int p = 0; p < 2; ++p) {
                 float* const to = out.row(2 * m + p) + 2 * column * out.stride();
                 outputs() == 3 ? sums<3>(in, m, p, column, n, to, out.stride()) : sums<0>(in, m, p, column, n, to, out.stride());
-                gdn_.run(to, 2 * n, scratch[static_cast<std::size_t>(thread)]);
+                gdn_.run(to, 2 * n, scratch[static_cast<std::size_t>(thread)], level, 2 * m + p, 2 * column);
             }
         });
     }

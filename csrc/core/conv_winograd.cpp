@@ -65,18 +65,20 @@ class WinogradConv final : public TransformLayer {
         for (int f = 0; f < 4; ++f) pack(t, f, isa, precision);
     }
 
+    Traced traced() const override { return gdn_.traced(); }
     int output_size(int size) const override { return transposed_ ? 2 * size : (size - 1) / 2 + 1; }
     int unit_rows() const override { return transposed_ ? 2 * kWinogradTile : kWinogradTile; }
     int first_row(int unit) const override { return unit * in_tile() - (transposed_ ? 1 : 2); }
     int end_row(int unit) const override { return unit * in_tile() + in_tile() + 1; }
     int good_units(int width) const override { return std::clamp((kGoodTiles + tiles(width) - 1) / tiles(width), 1, 64); }
 
-    void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch) const override {
+    void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch,
+             GainTrace::Level* level) const override {
         const int across = tiles(in.width()), all = across * units, rounds = (all - 1) / (team.size() * kMostTiles) + 1;
         const int each = (all - 1) / (team.size() * rounds) + 1;
         team.run((all - 1) / each + 1, [&](int item, int thread) {
             const Tiles part{first, across, item * each, std::min(all, (item + 1) * each)};
-            compute(in, out, part, scratch[static_cast<std::size_t>(thread)]);
+            compute(in, out, part, scratch[static_cast<std::size_t>(thread)], level);
         });
     }
 
@@ -123,7 +125,7 @@ class WinogradConv final : public TransformLayer {
             product_[static_cast<std::size_t>(filter)].emplace_back(t.inputs, t.outputs, weight.data() + static_cast<std::size_t>(p) * point_size, isa, precision);
     }
 
-    void compute(const RowBuffer& in, RowBuffer& out, const Tiles& part, LayerScratch& scratch) const {
+    void compute(const RowBuffer& in, RowBuffer& out, const Tiles& part, LayerScratch& scratch, GainTrace::Level* level) const {
         // A line more between points: else all of them would fall into the same set of the cache.
         const std::ptrdiff_t in_point = part.count() * in_stride_ + 16, out_point = part.count() * out_stride_ + 16;
         float* const v = LayerScratch::grown(scratch.input, static_cast<std::size_t>(36 * in_point));
@@ -137,7 +139,8 @@ class WinogradConv final : public TransformLayer {
         for (int i = part.begin; i < part.end;) {
             const int end = std::min(part.end, (i / part.across + 1) * part.across), wide = unit_rows();
             const int row = part.row(i) * wide, column = part.column(i) * wide, n = std::min(out.width() - column, (end - i) * wide);
-            for (int r = row; r < std::min(row + wide, out.height()); ++r) gdn_.run(out.row(r) + static_cast<std::ptrdiff_t>(column) * out_stride_, n, scratch);
+            for (int r = row; r < std::min(row + wide, out.height()); ++r)
+                gdn_.run(out.row(r) + static_cast<std::ptrdiff_t>(column) * out_stride_, n, scratch, level, r, column);
             i = end;
         }
     }

@@ -27,6 +27,8 @@ void check(const ConvTensors& t) {
         refuse("weight and bias differ in their channels");
     if (t.gamma.empty() != t.beta.empty() || (!t.gamma.empty() && (t.gamma.size() != product(t.outputs, t.outputs) || t.beta.size() != product(t.outputs, 1))))
         refuse("gamma and beta of GDN do not have the layer's " + std::to_string(t.outputs) + " channels");
+    if (t.steady.size() != t.varying.size() || (!t.steady.empty() && (t.steady.size() != product(t.outputs, 1) || !t.gamma.empty())))
+        refuse("a local gain does not have the layer's " + std::to_string(t.outputs) + " channels, or comes with GDN");
 }
 
 }  // namespace
@@ -64,8 +66,12 @@ void Product::run(const float* a, std::ptrdiff_t a_stride, int positions, const 
 }
 
 Gdn::Gdn(const ConvTensors& t, Isa isa, Precision precision)
-    : active_(!t.gamma.empty()), inverse_(t.inverse), channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)),
+    : active_(!t.gamma.empty()), inverse_(t.inverse), traced_(!t.steady.empty() ? Traced::reads : active_ && inverse_ ? Traced::writes : Traced::no), channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)),
       kernel_(gdn_for(isa)) {
+    steady_.assign(static_cast<std::size_t>(padded_), 0);
+    varying_.assign(static_cast<std::size_t>(padded_), 0);
+    std::copy(t.steady.begin(), t.steady.end(), steady_.begin());
+    std::copy(t.varying.begin(), t.varying.end(), varying_.begin());
     if (!active_) return;
     beta_.assign(static_cast<std::size_t>(padded_), 1);
     std::copy(t.beta.begin(), t.beta.end(), beta_.begin());
@@ -75,8 +81,11 @@ Gdn::Gdn(const ConvTensors& t, Isa isa, Precision precision)
     gamma_.emplace(channels_, channels_, gamma.data(), isa, precision);
 }
 
-void Gdn::run(float* x, int positions, LayerScratch& scratch) const {
-    if (!active_) return;
+void Gdn::run(float* x, int positions, LayerScratch& scratch, GainTrace::Level* level, int row, int column) const {
+    const bool local = traced_ == Traced::reads;
+    if (!active_ && !local) return;
+    float* roots = level != nullptr ? level->roots(row, column) : nullptr;
+    float* means = local ? level->squares(row, column) : nullptr;
     const std::size_t most = product(kGdnPositions, padded_);
     float* const squares = LayerScratch::grown(scratch.squares, most);
     float* const norm = LayerScratch::grown(scratch.norm, most);
@@ -90,9 +99,19 @@ void Gdn::run(float* x, int positions, LayerScratch& scratch) const {
             for (int p = 0; p < n; ++p) std::copy(from + p * stride_, from + p * stride_ + channels_, values + p * padded_);
         }
         const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(n) * padded_;
-        kernel_.squares(values, count, squares);
-        gamma_->run(squares, padded_, n, beta_.data(), norm, padded_, false, scratch);
-        (inverse_ ? kernel_.multiply : kernel_.divide)(values, count, norm);
+        if (local) {
+            kernel_.local(values, n, padded_, steady_.data(), varying_.data(), roots, means);
+            for (int p = 0; p < n; ++p) means[p] /= static_cast<float>(channels_);
+            means += n;
+        } else {
+            kernel_.squares(values, count, squares);
+            gamma_->run(squares, padded_, n, beta_.data(), norm, padded_, false, scratch);
+            if (roots != nullptr)
+                kernel_.multiply_keep(values, count, norm, roots);
+            else
+                (inverse_ ? kernel_.multiply : kernel_.divide)(values, count, norm);
+        }
+        if (roots != nullptr) roots += count;
         for (int p = 0; p < n && values != from; ++p) std::copy(values + p * padded_, values + p * padded_ + channels_, from + p * stride_);
     }
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/aligned.hpp"
+#include "core/gain_trace.hpp"
 #include "core/row_buffer.hpp"
 #include "core/thread_team.hpp"
 #include "simd/gdn.hpp"
@@ -31,6 +32,7 @@ struct ConvTensors {
     float slope = 1;                        // y > 0 ? y : slope * y: 1 is none, 0 ReLU
     std::span<const float> gamma, beta;     // (out, out) and (out): GDN, if not empty
     bool inverse = false;                   // of GDN
+    std::span<const float> steady, varying; // (out) each, if not empty: y times steady + varying * the root that a trace has there
 };
 
 // Memory of one thread, grown on demand.
@@ -60,19 +62,24 @@ class Product {
     AlignedVector<std::uint32_t> pairs_;
 };
 
-// GDN behind a layer, in place.
+// What a layer has to do with a trace: inverse GDN writes into it where there is one, a local gain needs one to read.
+enum class Traced { no, writes, reads };
+
+// GDN behind a layer, or a local gain, in place.
 class Gdn {
   public:
     Gdn(const ConvTensors& t, Isa isa, Precision precision = Precision::f32);
-    // x: `positions` columns of a RowBuffer with t.outputs channels.
-    void run(float* x, int positions, LayerScratch& scratch) const;
+    Traced traced() const { return traced_; }
+    // x: `positions` columns of a RowBuffer with t.outputs channels, from (row, column) of the map on. level: null where traced() does not need it.
+    void run(float* x, int positions, LayerScratch& scratch, GainTrace::Level* level, int row, int column) const;
 
   private:
     bool active_, inverse_;
+    Traced traced_;
     int channels_, padded_, stride_;
     GdnKernel kernel_;
     std::optional<Product> gamma_;
-    AlignedVector<float> beta_;
+    AlignedVector<float> beta_, steady_, varying_;
 };
 
 // What makes rows of `out` from rows of `in`, a unit of unit_rows() rows at a time. Each output's sums run in an order that depends on
@@ -92,8 +99,10 @@ class TransformLayer {
     virtual int end_row(int unit) const = 0;
     // How many units together keep a few threads busy and use a weight often enough for each time it is read.
     virtual int good_units(int input_width) const = 0;
-    // Writes rows of `units` units from `first` on, those inside of the map; scratch has an entry a thread of the team.
-    virtual void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch) const = 0;
+    virtual Traced traced() const { return Traced::no; }
+    // Writes rows of `units` units from `first` on, those inside of the map; scratch has an entry a thread of the team. level: as for Gdn::run.
+    virtual void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch,
+                     GainTrace::Level* level) const = 0;
 
   protected:
     TransformLayer(int inputs, int outputs) : inputs_(inputs), outputs_(outputs) {}

@@ -43,7 +43,7 @@ int TransformNet::output_size(int size) const {
     return size;
 }
 
-TransformStream::TransformStream(const TransformNet& net, int height, int width) : net_(net) {
+TransformStream::TransformStream(const TransformNet& net, int height, int width, GainTrace* trace) : net_(net) {
     if (height < 1 || width < 1 || height > kMostSide || width > kMostSide)
         throw Error(Fault::usage, "a map of " + std::to_string(width) + "x" + std::to_string(height) + " is impossible");
     int incoming = 0;
@@ -56,6 +56,14 @@ TransformStream::TransformStream(const TransformNet& net, int height, int width)
         incoming = batch * layer->unit_rows();
         height = layer->output_size(height);
         width = layer->output_size(width);
+        GainTrace::Level* level = nullptr;
+        if (layer->traced() == Traced::reads) {
+            if (trace == nullptr) throw Error(Fault::usage, "a local gain needs a trace");
+            level = &trace->claim(height, width, layer->outputs());
+        } else if (layer->traced() == Traced::writes && trace != nullptr) {
+            level = &trace->add(height, width, layer->outputs());
+        }
+        levels_.push_back(level);
     }
     rows_.emplace_back(height, width, net.outputs(), incoming);
 }
@@ -75,9 +83,15 @@ bool TransformStream::advance(ThreadTeam& team, std::vector<LayerScratch>& scrat
         if (!ready(i, units)) continue;
         const TransformLayer& layer = *net_.layers()[i];
         RowBuffer& out = rows_[i + 1];
-        layer.run(rows_[i], out, next_[i], units, team, scratch);
+        const int end = std::min(out.height(), (next_[i] + units) * layer.unit_rows());
+        GainTrace::Level* const level = levels_[i];
+        if (layer.traced() == Traced::reads && level->rows() < end)
+            throw Error(Fault::usage, "row " + std::to_string(end - 1) + " of a trace is needed, which has " + std::to_string(level->rows()) + " rows so far");
+        if (layer.traced() == Traced::writes && level != nullptr) level->make_room(end);
+        layer.run(rows_[i], out, next_[i], units, team, scratch, level);
+        if (layer.traced() == Traced::reads) level->forget(end);
         next_[i] += units;
-        out.add_rows(std::min(out.height(), next_[i] * layer.unit_rows()) - out.rows());
+        out.add_rows(end - out.rows());
         return true;
     }
     return false;

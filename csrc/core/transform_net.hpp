@@ -40,8 +40,9 @@ class TransformNet {
 // One map on its way through a net, which must outlive it. Memory grows with the width, not with the height.
 class TransformStream {
   public:
-    // Error(usage) for sizes that are not 1 to 2^20.
-    TransformStream(const TransformNet& net, int height, int width);
+    // trace: inverse GDN writes into it, local gains read it; it must outlive the stream. Error(usage) for sizes that are not 1 to 2^20, and for
+    // local gains without a trace, or whose trace is of other sizes.
+    TransformStream(const TransformNet& net, int height, int width, GainTrace* trace = nullptr);
 
     int height() const { return rows_.front().height(); }
     int width() const { return rows_.front().width(); }
@@ -49,7 +50,8 @@ class TransformStream {
     int output_width() const { return rows_.back().width(); }
 
     // Takes the next rows, (count, width, inputs), and appends to `out` what has become final, rows of (output_width, outputs).
-    // Error(usage) for more rows than height; the stream is then as it was. threads: 1 to 1024.
+    // Error(usage) for more rows than height; the stream is then as it was. threads: 1 to 1024. Error(usage) where a local gain comes before
+    // the row of the trace that it reads.
     void push(std::span<const float> rows, int threads, std::vector<float>& out);
 
     // Error(usage) if rows are missing; all has been handed out otherwise.
@@ -62,6 +64,7 @@ class TransformStream {
     int room() const;  // rows that the first buffer has place for
 
     const TransformNet& net_;
+    std::vector<GainTrace::Level*> levels_;  // a layer; null: none
     std::vector<RowBuffer> rows_;  // what goes into layer i; the last is what comes out
     std::vector<int> next_;        // the unit that layer i makes next
     std::vector<int> batch_;       // units that layer i makes at a time

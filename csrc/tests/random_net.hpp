@@ -11,7 +11,12 @@
 
 namespace jahp::test {
 
-enum class After { nothing, relu, leaky, gdn, inverse_gdn };
+enum class After { nothing, relu, leaky, gdn, inverse_gdn, local };
+
+// What inverse GDNs multiplied by, and what local gains made of it, layer by layer in the order of the nets.
+struct TextbookTrace {
+    std::vector<std::vector<double>> roots, squares;
+};
 
 // A chain with its own tensors, and what it gives in doubles as the textbook has it.
 class RandomNet {
@@ -25,6 +30,11 @@ class RandomNet {
     std::vector<ConvTensors>& layers() { return layers_; }
 
     std::vector<double> textbook(std::span<const float> x, int h, int w) const {
+        TextbookTrace unread;
+        return textbook(x, h, w, unread);
+    }
+
+    std::vector<double> textbook(std::span<const float> x, int h, int w, TextbookTrace& trace) const {
         std::vector<double> in(x.begin(), x.end());
         for (const ConvTensors& t : layers_) {
             const int oh = t.transposed ? 2 * h : (h - 1) / t.stride + 1, ow = t.transposed ? 2 * w : (w - 1) / t.stride + 1;
@@ -39,7 +49,9 @@ class RandomNet {
                         tap(t, i, in.data() + (t.transposed ? size(r * w + c, t.inputs) : size(fr * w + fc, t.inputs)),
                             out.data() + (t.transposed ? size(fr * ow + fc, t.outputs) : size(r * ow + c, t.outputs)));
                     }
-            for (std::size_t p = 0; p < size(oh, ow); ++p) after(t, out.data() + p * static_cast<std::size_t>(t.outputs));
+            if (t.inverse) trace.roots.emplace_back();
+            if (!t.steady.empty()) trace.squares.emplace_back();
+            for (std::size_t p = 0; p < size(oh, ow); ++p) after(t, out.data() + p * static_cast<std::size_t>(t.outputs), p, trace);
             in = std::move(out);
             h = oh;
             w = ow;
@@ -60,15 +72,25 @@ class RandomNet {
                                            static_cast<std::size_t>(k)];
     }
 
-    static void after(const ConvTensors& t, double* y) {
-        std::vector<double> x(y, y + t.outputs);
+    static void after(const ConvTensors& t, double* y, std::size_t position, TextbookTrace& trace) {
+        const std::vector<double> x(y, y + t.outputs);
+        double squares = 0;
         for (int o = 0; o < t.outputs; ++o) {
+            const auto channel = static_cast<std::size_t>(o);
             if (y[o] < 0) y[o] *= t.slope;
+            if (!t.steady.empty()) {
+                const double root = trace.roots[trace.roots.size() - trace.squares.size()][position * x.size() + channel];
+                const double factor = t.steady[channel] + t.varying[channel] * root;
+                y[o] *= factor;
+                squares += factor * factor;
+            }
             if (t.gamma.empty()) continue;
             double norm = t.beta[static_cast<std::size_t>(o)];
             for (int i = 0; i < t.outputs; ++i) norm += t.gamma[size(o, t.outputs) + static_cast<std::size_t>(i)] * x[static_cast<std::size_t>(i)] * x[static_cast<std::size_t>(i)];
             y[o] = t.inverse ? y[o] * std::sqrt(norm) : y[o] / std::sqrt(norm);
+            if (t.inverse) trace.roots.back().push_back(std::sqrt(norm));
         }
+        if (!t.steady.empty()) trace.squares.back().push_back(squares / t.outputs);
     }
 
     std::span<const float> tensor(std::size_t count, float limit, bool positive = false) {
@@ -95,6 +117,10 @@ class RandomNet {
             for (float& v : kept_.back()) v += 0.5f;
             t.inverse = after == After::inverse_gdn;
         }
+        if (after == After::local) {
+            t.steady = tensor(size(outputs, 1), 1, true);
+            t.varying = tensor(size(outputs, 1), 1, true);
+        }
         layers_.push_back(t);
         return *this;
     }
@@ -105,8 +131,8 @@ class RandomNet {
 };
 
 // Pushed `strip` rows at a time; 0: all at once.
-inline std::vector<float> run(const TransformNet& net, std::span<const float> x, int h, int w, int threads, int strip) {
-    TransformStream stream(net, h, w);
+inline std::vector<float> run(const TransformNet& net, std::span<const float> x, int h, int w, int threads, int strip, GainTrace* trace = nullptr) {
+    TransformStream stream(net, h, w, trace);
     std::vector<float> out;
     const std::size_t pitch = x.size() / static_cast<std::size_t>(h);
     for (int r = 0; r < h;) {

@@ -86,6 +86,87 @@ TEST(an_output_depends_on_its_own_inputs_alone) {
     }
 }
 
+TEST(local_gains_against_the_textbook) {
+    // 16 channels lie as the kernels have them, 20 and 37 do not; 5 channels take the overlap-add and the direct form.
+    for (const int channels : {16, 20, 37, 5}) {
+        RandomNet g_s(1), adjoint(2);
+        g_s.deconv(24, channels, After::inverse_gdn).deconv(channels, channels, After::inverse_gdn).deconv(channels, 3, After::nothing);
+        adjoint.conv(3, channels, 5, 2, After::local).conv(channels, channels, 5, 2, After::local).conv(channels, 24, 5, 2, After::nothing);
+        const int h = 9, w = 13;
+        const auto y = random_floats(g_s.random(), static_cast<std::size_t>(h * w * 24), 1);
+        const auto error = random_floats(adjoint.random(), static_cast<std::size_t>(64 * h * w * 3), 1);
+        TextbookTrace book;
+        g_s.textbook(y, h, w, book);
+        const std::vector<double> want = adjoint.textbook(error, 8 * h, 8 * w, book);
+        double most = 0;
+        for (const double v : want) most = std::max(most, std::abs(v));
+        for (const Isa isa : all_isas()) {
+            const TransformNet there = g_s.build(isa), back = adjoint.build(isa);
+            const std::vector<float> plain = run(there, y, h, w, 1, 0);
+            std::vector<float> first;
+            for (const auto& [threads, strip] : {std::pair{1, 0}, {1, 1}, {2, 3}, {4, 8}}) {
+                GainTrace trace;
+                CHECK(run(there, y, h, w, threads, strip, &trace) == plain);  // a trace changes nothing
+                const std::vector<float> got = run(back, error, 8 * h, 8 * w, threads, 5 * strip, &trace);
+                double worst = 0;
+                for (std::size_t i = 0; i < want.size(); ++i) worst = std::max(worst, std::abs(got[i] - want[i]));
+                CHECK(worst <= 1e-5 * most);
+                for (std::size_t i = 0; i < 2; ++i) {
+                    const std::vector<float>& squares = trace.levels()[i].all_squares();
+                    CHECK_EQ(squares.size(), book.squares[1 - i].size());
+                    for (std::size_t p = 0; p < squares.size(); ++p) CHECK(std::abs(squares[p] - book.squares[1 - i][p]) <= 1e-5 * book.squares[1 - i][p]);
+                }
+                if (first.empty()) first = got;
+                CHECK(got == first);
+            }
+        }
+    }
+}
+
+TEST(a_trace_of_two_streams_side_by_side) {
+    // Rows go back as soon as they have come: all that is kept is what the adjoint has not read.
+    RandomNet g_s(3), adjoint(4);
+    g_s.deconv(16, 16, After::inverse_gdn).deconv(16, 3, After::nothing);
+    adjoint.conv(3, 16, 5, 2, After::local).conv(16, 16, 5, 2, After::nothing);
+    const TransformNet there = g_s.build(best_isa()), back = adjoint.build(best_isa());
+    const int h = 200, w = 48;
+    const auto y = random_floats(g_s.random(), static_cast<std::size_t>(h * w * 16), 1);
+    GainTrace whole;
+    const std::vector<float> decoded = run(there, y, h, w, 1, 0, &whole);
+    const std::vector<float> want = run(back, decoded, 4 * h, 4 * w, 1, 0, &whole);
+    GainTrace trace;
+    TransformStream forward(there, h, w, &trace), backward(back, 4 * h, 4 * w, &trace);
+    std::vector<float> got, rows;
+    for (int r = 0; r < h; r += 4) {
+        rows.clear();
+        forward.push(std::span(y).subspan(static_cast<std::size_t>(r * w * 16), 4 * 16 * 48), 2, rows);
+        backward.push(rows, 2, got);
+    }
+    forward.finish();
+    backward.finish();
+    CHECK(got == want);
+    CHECK_EQ(trace.levels()[0].rows(), 2 * h);
+}
+
+TEST(traces_that_do_not_fit) {
+    const Isa isa = best_isa();
+    const TransformNet there = RandomNet(1).deconv(8, 16, After::inverse_gdn).deconv(16, 3, After::nothing).build(isa);
+    const TransformNet back = RandomNet(2).conv(3, 16, 5, 2, After::local).conv(16, 8, 5, 2, After::nothing).build(isa);
+    GainTrace trace;
+    CHECK_FAULT(usage, "a local gain needs a trace", TransformStream(back, 12, 12));
+    CHECK_FAULT(usage, "no other is left", TransformStream(back, 12, 12, &trace));
+    TransformStream forward(there, 3, 3, &trace);
+    CHECK_FAULT(usage, "a local gain of 8x6 of 16 channels meets the trace of 6x6 of 16 channels", TransformStream(back, 12, 16, &trace));
+    TransformStream backward(back, 12, 12, &trace);
+    std::vector<float> out;
+    CHECK_FAULT(usage, "of a trace is needed, which has 0 rows so far", backward.push(std::vector<float>(12 * 12 * 3), 1, out));
+    CHECK_FAULT(usage, "no other is left", TransformStream(back, 12, 12, &trace));
+    RandomNet broken(3);
+    broken.conv(8, 16, 5, 2, After::local);
+    broken.layers().front().steady = broken.layers().front().steady.first(7);
+    CHECK_FAULT(model, "a local gain does not have", broken.build(isa));
+}
+
 TEST(extremes_stay_values) {
     RandomNet net(4);
     net.deconv(16, 16, After::inverse_gdn).deconv(16, 16, After::inverse_gdn).deconv(16, 3, After::nothing);
