@@ -236,7 +236,7 @@ class Searcher:
         with self._lock:
             if self._shape is None:
                 self._shape = self._interaction_shape()
-        root = np.sqrt(curvature)
+        root: Floats = np.sqrt(np.maximum(curvature, np.float32(0)))
         return self._shape * root[:, None, None, None] * root
 
     def _interaction_shape(self) -> Floats:
@@ -254,10 +254,10 @@ class Searcher:
             impulses[row, column, c] = 1
         answers = run_by_rows(made_net(back, not self._plain), run_by_rows(made_net(there, not self._plain), impulses))
         shape = np.stack([answers[row - 1 : row + 2, column - 1 : column + 2] for row, column in places])
-        own = np.diagonal(shape[:, 1, 1])
-        root = np.sqrt(np.where(own > 0, own, np.float32(1)))  # a channel that nothing answers to
-        scaled: Floats = shape / root[:, None, None, None] / root
-        return np.ascontiguousarray(scaled)
+        own = np.diagonal(shape[:, 1, 1]).copy()
+        own[own <= 0] = 1  # a channel that nothing answers to
+        root = np.sqrt(own)
+        return np.ascontiguousarray(shape / root[:, None, None, None] / root)
 
     def _bits_added(self, z: Ints, y: Ints, rate: float, threads: int) -> tuple[Floats, Floats]:
         """(h, w, M) each: rate times the bits that a step down, and one up, adds to y."""
