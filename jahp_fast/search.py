@@ -67,7 +67,7 @@ TYPICAL = 5.0
 λ. Trimming, which must work for every model, takes it for all channels."""
 EFFORTS = (0, 1, 2, 3)
 STEPS = {1: 1, 2: 2, 3: 2}
-"""How often all symbols step, by effort: a second time mends what the first did to each other, and takes as long."""
+"""Rounds of steps, by effort: a second one sees what the first has really done, and takes as long."""
 SCALES = ("search.scale.0", "search.scale.1", "search.scale.2")
 CURVATURE = "search.curvature"
 

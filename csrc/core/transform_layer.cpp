@@ -66,8 +66,8 @@ void Product::run(const float* a, std::ptrdiff_t a_stride, int positions, const 
 }
 
 Gdn::Gdn(const ConvTensors& t, Isa isa, Precision precision)
-    : active_(!t.gamma.empty()), inverse_(t.inverse), traced_(!t.steady.empty() ? Traced::reads : active_ && inverse_ ? Traced::writes : Traced::no), channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)),
-      kernel_(gdn_for(isa)) {
+    : active_(!t.gamma.empty()), inverse_(t.inverse), traced_(!t.steady.empty() ? Traced::reads : active_ && inverse_ ? Traced::writes : Traced::no),
+      channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)), kernel_(gdn_for(isa)) {
     steady_.assign(static_cast<std::size_t>(padded_), 0);
     varying_.assign(static_cast<std::size_t>(padded_), 0);
     std::copy(t.steady.begin(), t.steady.end(), steady_.begin());

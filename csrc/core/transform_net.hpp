@@ -64,7 +64,7 @@ class TransformStream {
     int room() const;  // rows that the first buffer has place for
 
     const TransformNet& net_;
-    std::vector<GainTrace::Level*> levels_;  // a layer; null: none
+    std::vector<GainTrace::Level*> levels_;  // what layer i writes or reads of the trace; null: nothing
     std::vector<RowBuffer> rows_;  // what goes into layer i; the last is what comes out
     std::vector<int> next_;        // the unit that layer i makes next
     std::vector<int> batch_;       // units that layer i makes at a time

@@ -29,7 +29,7 @@ def sensitivities(model: CompressionModel, calibration: Calibration, seed: int =
     `search.scale.i` (rows, N): root mean square over positions and photos of the factor that the i-th inverse GDN of g_s multiplies by.
     `search.curvature` (rows, M): mean over positions and photos of the diagonal of JᵀJ, J the derivative of the image (0..1) by a channel
     of g_s's input; estimated with random signs (Hutchinson 1989). Not below the middle row's: the diagonal says what one step costs,
-    and at low qualities, where it is small, a search of many steps at once would take too many.
+    and at low qualities, where it is small, a search of many steps would take too many.
     """
     import torch
 
