@@ -117,23 +117,24 @@ def test_small_images_are_trimmed():
 
 
 @pytest.mark.slow
-def test_rate_and_psnr_rise_with_every_step(held_out_photos):
-    for image in held_out_photos:
-        before = (0, 0.0)
-        for code in range(20, 161):
-            codec = Codec(quality=code / 20)
-            data = codec.encode(image)
-            error = np.square(codec.decode(data).astype(np.float64) - image).mean()
-            now = (len(data), 10 * math.log10(255**2 / error))
-            # A step moves half of all symbols a little: single bytes and hundredths of a dB may go the other way.
-            assert now[0] > before[0] * 0.998
-            assert now[1] > before[1] - 0.02
-            before = max(before[0], now[0]), max(before[1], now[1])
-
-
-@pytest.fixture
-def held_out_photos():
-    image = photo()
-    return [image[:256, :384], image[128:384, 384:768]]
-
-
+@pytest.mark.parametrize(
+    ("part", "effort", "least_gain"),
+    [
+        pytest.param(np.s_[:, :], 0, 0.0, id="photo"),
+        pytest.param(np.s_[128:384, 384:768], 0, 0.0, id="crop"),
+        # Where hardly anything changes from place to place, a channel's latents all cross from one integer to the next at one step:
+        # at effort 0 that once costs 0.026 dB here, which effort 1 makes good in other channels, but for thousandths.
+        pytest.param(np.s_[:256, :384], 1, -0.005, id="smooth-crop"),
+    ],
+)
+def test_rate_and_psnr_rise_with_every_step(part, effort, least_gain):
+    image = photo()[part]
+    size, quality = 0, 0.0
+    for code in range(20, 161):
+        codec = Codec(quality=code / 20)
+        data = codec.encode(image, effort=effort)
+        error = np.square(codec.decode(data).astype(np.float64) - image).mean()
+        psnr = 10 * math.log10(255**2 / error)
+        assert len(data) >= size
+        assert psnr >= quality + least_gain
+        size, quality = len(data), max(quality, psnr)

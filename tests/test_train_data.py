@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Photos and crops: what is held out is never drawn, a crop is a piece of its photo, bad files are named."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from jahp_fast.errors import UnsupportedImage, UsageError
-from jahp_fast.train.data import Crops, Photos, find_photos, held_out_crops
+from jahp_fast.train import data
+from jahp_fast.train.data import Crops, Photos, find_photos, held_out_crops, load_photo
 
 
 def solid(folder, name, level, size=(80, 64)):
@@ -66,3 +69,19 @@ def test_small_and_broken_photos(tmp_path):
     with pytest.raises(UnsupportedImage, match=r"bad\.jpg"):
         Photos([tmp_path / "bad.jpg"], 64, 0)
     assert [tuple(c.shape) for c in held_out_crops([tmp_path / "small.png"])] == [(3, 192, 48)]
+
+
+def test_photos_are_kept_while_memory_lasts(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "SLAB_BYTES", 50_000)
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{k}.png" for k in range(5)]
+    for path, side in zip(paths, (64, 100, 150, 70, 65), strict=True):  # 12, 30, 68 (more than a slab), 15 and 13 thousand bytes
+        Image.fromarray(rng.integers(0, 256, (side, 64 if side != 150 else 150, 3), dtype=np.uint8)).save(path)
+    sizes = [load_photo(p).nbytes for p in paths]
+    photos = Photos(paths, 64, sum(sizes[:4]))
+    first = [photos[k] for k in range(5)]
+    for _ in range(2):
+        assert all(np.array_equal(photos[k], load_photo(p)) for k, p in enumerate(paths))
+    assert [photos[k] is first[k] for k in range(5)] == [True] * 4 + [False]
+    assert [np.shares_memory(a, b) for a, b in itertools.combinations(first, 2)] == [False] * 10
+    assert first[0].base is first[1].base  # one piece for both
