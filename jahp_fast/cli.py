@@ -163,13 +163,13 @@ def _models(args: argparse.Namespace) -> int:
         c = model.config
         rows.append({"name": path.stem, "architecture": c.architecture, "id": model.id.hex(), "latents": c.latents,
                      "qualities": list(c.qualities), "form": c.form, "activation_bits": c.activation_bits,
-                     "bytes": path.stat().st_size, "path": str(path)})  # fmt: skip
+                     "metric": model.metric, "bytes": path.stat().st_size, "path": str(path)})  # fmt: skip
     if args.json:
         print(json.dumps(rows, sort_keys=True))
     for row in [] if args.json else rows:
         qualities = cast(list[float], row["qualities"])
         print(f"{row['name']}  id {row['id']}  {row['architecture']}, M = {row['latents']}, q {qualities[0]:g} to {qualities[-1]:g}, "
-              f"form {row['form']}, {row['activation_bits']}-bit activations, {cast(int, row['bytes']) / 1e6:.1f} MB"
+              f"form {row['form']}, {row['activation_bits']}-bit activations, for {row['metric']}, {cast(int, row['bytes']) / 1e6:.1f} MB"
               + ("  verified" if args.verify else "") + f"\n  {row['path']}")  # fmt: skip
     return 0
 

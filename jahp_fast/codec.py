@@ -151,7 +151,7 @@ class Codec:
         Args:
             effort: 0 to 3, of the encoder's search for better symbols; decoders do not know of it. 0: none. 1: integers are chosen by
                 rate and distortion. 2 and 3: these follow a descent along the gradient of the image's own cost, which needs torch.
-                From 1 on it needs a model of form A.
+                From 1 on it needs a model of form A that was trained for squared error.
             max_bytes: the whole file is never larger; the codec's quality is then only where the search for one begins.
             target_bpp: bits per pixel that the whole file comes near to, within 2 % where the model's qualities reach it.
 

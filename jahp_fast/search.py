@@ -78,6 +78,8 @@ def check(model: ModelFile, effort: int) -> None:
         raise UsageError(f"effort must be one of {EFFORTS}, not {effort!r}")
     if effort == 0:
         return
+    if model.metric != "mse":
+        raise UsageError(f"{model.path.stem} was trained for {model.metric}, and effort minimises squared error: it has effort 0 alone")
     if model.config.form != "A":
         raise UsageError(f"{model.path.stem} is of form B, whose symbols depend on each other: it has effort 0 alone")
     if f"float.{CURVATURE}" not in model.names:

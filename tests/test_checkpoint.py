@@ -10,13 +10,16 @@ import pytest
 import torch
 from PIL import Image
 from pytorch_optimizer import SOAP
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from train_toys import assert_same, run_steps, smooth_photos, tiny, trainer
 
+from jahp_fast.cli import main
+from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import ModelError, UsageError
 from jahp_fast.models.registry import ARCHITECTURES, build
 from jahp_fast.train import loop
-from jahp_fast.train.loss import evaluate
+from jahp_fast.train.checkpoint import load
+from jahp_fast.train.loss import evaluate, ladder
 from jahp_fast.train.optimizer import make_optimizer, reorder, trained_names
 from jahp_fast.train.settings import DEFAULT_LR, Settings
 
@@ -71,6 +74,26 @@ def test_new_model_with_the_transforms_of_another(photos, tmp_path, name):
         tiny(photos, tmp_path / "both", resume=source, transforms=source)
     with pytest.raises(UsageError, match="no such file"):
         trainer(tiny(photos, tmp_path / "none", transforms=tmp_path / "no.pt"))
+
+
+def test_weights_say_what_they_were_trained_for(photos, tmp_path):
+    old = trainer(tiny(photos, tmp_path / "old"))
+    old.training.metric = "ms-ssim"  # as a run on crops of 176 pixels leaves it
+    (tmp_path / "old").mkdir(exist_ok=True)
+    old.save()
+    average, exported = tmp_path / "old" / "average.safetensors", tmp_path / "m.safetensors"
+    export = ["export", average, exported, "--photos", photos, "--calibrate", 2, "--measure", 0]
+    for more, metric in (((), "ms-ssim"), (("--metric", "mse"), "mse")):
+        assert main([str(a) for a in (*export, *more)]) == 0
+        assert ModelFile(exported).metric == metric
+        for path, expected in ((average, "ms-ssim"), (exported, metric)):
+            again = trainer(Settings(photos=(photos,), work=tmp_path / "new", minutes=5, batch=2, crop=64, resume=path))
+            assert again.training.metric == expected
+            assert again.training.lambdas == pytest.approx(ladder(expected, 8).tolist())
+            assert "trade-offs" not in again.screen.text
+    tensors = load_file(average)
+    save_file(tensors, tmp_path / "bare.safetensors")
+    assert load(tmp_path / "bare.safetensors").training.metric is None
 
 
 def earlier_name(key):

@@ -214,7 +214,7 @@ def test_models(work, tiny, monkeypatch, capsys):
     monkeypatch.setenv("JAHP_FAST_MODELS", str(Path(tiny).parent))
     assert main(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    keys = {"name", "architecture", "id", "latents", "qualities", "form", "activation_bits", "bytes", "path"}
+    keys = {"name", "architecture", "id", "latents", "qualities", "form", "activation_bits", "metric", "bytes", "path"}
     assert all(set(row) == keys for row in rows)
     by_name = {row["name"]: row for row in rows}
     assert {"tiny", "tiny-b16", "tiny-mean", "tiny-factorized", "mbt2018"} <= set(by_name)

@@ -52,6 +52,15 @@ def test_form_b_is_refused(tiny_models, photo_crop):
         codec.encode(photo_crop, effort=1)
 
 
+@pytest.mark.parametrize("effort", [1, 2, 3])
+def test_a_model_for_ms_ssim_is_refused(photo_crop, effort):
+    """Steps that pay in squared error undo what it was trained for (docs/models.md)."""
+    codec = Codec("mbt2018-ms-ssim")
+    with pytest.raises(UsageError, match="mbt2018-ms-ssim was trained for ms-ssim"):
+        codec.encode(photo_crop, effort=effort)
+    assert codec.encode(photo_crop, max_bytes=1500)
+
+
 @pytest.mark.parametrize("effort", [-1, 4, 1.5, True])
 def test_what_is_no_effort(effort):
     with pytest.raises(UsageError, match="effort must be one of"):

@@ -269,6 +269,7 @@ def export_model(
     half: bool = True,
     calibration: Calibration | None = None,
     seen: Mapping[str, Moments] | None = None,
+    metric: str = "mse",
 ) -> bytes:
     """As export_state, for a module and how its activations are to be rounded.
 
@@ -277,6 +278,7 @@ def export_model(
         half: store the transforms as float16, else as float32.
         calibration: latents by which an encoder's search is prepared; without them it cannot search.
         seen: moments of the layers' inputs, by which their weights are rounded; without them each to the nearest integer.
+        metric: what the model was trained for, "mse" or "ms-ssim"; written down for encoders.
     """
     checked_form(model, form, activation_bits, prob_bits)
     rows_of_gains = model.gain.shape[0]
@@ -306,7 +308,7 @@ def export_model(
             floats[name] = tensor.float().numpy()
     if calibration is not None and form == "A":
         floats |= sensitivities(model, calibration)
-    return save_model(out, config, entropy, floats, train)
+    return save_model(out, config, entropy, floats, train, metric)
 
 
 def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tensor]]:

@@ -167,6 +167,7 @@ class ModelFile:
         manifest: the manifest's text.
         id: the 8 bytes by which streams name the model.
         entropy: the integer tensors, without their prefix.
+        metric: the distortion that the weights were trained for, "mse" or "ms-ssim". A hint for encoders, not part of the id.
 
     Raises:
         ModelError: the file is no model file, a tensor is missing, has the wrong type or does not match its hash.
@@ -179,6 +180,7 @@ class ModelFile:
         if metadata.get("jahp") != str(FORMAT_VERSION):
             raise ModelError(f"{self.path}: is a safetensors file, but not an exported jahp model of version {FORMAT_VERSION}")
         self.manifest = metadata.get("manifest", "")
+        self.metric = metadata.get("metric", "mse")
         self.id = model_id(self.manifest)
         self._lines = {line.split(" ", 1)[0]: line for line in self.manifest.splitlines()}
         if tuple(sorted(self._lines)) != self.names or self.manifest != "".join(f"{self._lines[n]}\n" for n in self.names):
@@ -231,6 +233,7 @@ def save_model(
     entropy: Mapping[str, Array],
     floats: Mapping[str, Array],
     train: Mapping[str, Array],
+    metric: str = "mse",
 ) -> bytes:
     """Writes a model file atomically and returns its id. Floats are stored as they come (float16 or float32)."""
     from safetensors.numpy import save
@@ -239,5 +242,5 @@ def save_model(
     for prefix, group in (("entropy.", entropy), ("float.", floats), ("train.", train)):
         tensors |= {prefix + name: np.ascontiguousarray(array) for name, array in group.items()}
     manifest = "".join(tensor_line(name, tensors[name]) + "\n" for name in sorted(tensors))
-    write_atomically(path, save(tensors, {"jahp": str(FORMAT_VERSION), "manifest": manifest}))
+    write_atomically(path, save(tensors, {"jahp": str(FORMAT_VERSION), "manifest": manifest, "metric": metric}))
     return model_id(manifest)

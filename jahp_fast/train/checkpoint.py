@@ -69,6 +69,8 @@ def save(work: Path, model: CompressionModel, average: CompressionModel, trainin
     torch.save(content, buffer)
     write_atomically(work / LAST, buffer.getvalue())
     metadata = {"architecture": model.architecture, "steps": str(training.steps), "crops": str(training.crops)}
+    if training.metric is not None:
+        metadata["metric"] = training.metric
     write_atomically(work / AVERAGE, save_tensors(tensors, metadata))
 
 
@@ -101,12 +103,12 @@ def _load_safetensors(path: Path) -> Start:
         model = from_state_dict(state)
         if model.architecture != architecture:
             raise ModelError(f"{path} calls itself {architecture} and holds the weights of {model.architecture}")
-        return _weights(model, "an exported model")
-    return _weights(from_state_dict(load_file(path)), "weights")
+        return _weights(model, "an exported model", metadata.get("metric"))
+    return _weights(from_state_dict(load_file(path)), "weights", metadata.get("metric"))
 
 
-def _weights(model: CompressionModel, what: str) -> Start:
-    return Start(model, from_state_dict(model.state_dict()), Training(), what)
+def _weights(model: CompressionModel, what: str, metric: str | None = None) -> Start:
+    return Start(model, from_state_dict(model.state_dict()), Training(metric=metric), what)
 
 
 def _load_training(path: Path, content: Mapping[str, Any]) -> Start:

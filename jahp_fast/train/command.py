@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--latents", type=int, metavar="M", help="channels of the latents (default 192)")
     add("--lambda", type=float, dest="lambda_", metavar="X", help="a model of one trade-off (default: eight, by gains)")
     add("--lambda-row", type=int, metavar="ROW", help="train one row of a variable-rate model, counted from 1")
-    add("--metric", choices=METRICS, help="distortion of the loss (default mse)")
+    add("--metric", choices=METRICS, help="distortion of the loss (default: as the weights were trained for, else mse)")
     add("--optimizer", choices=OPTIMIZERS, help="default soap")
     add("--lr", type=float, help="learning rate after warm-up (default 6e-4 for soap, 1e-4 for adam)")
     add("--batch", type=int, default=10, help="crops a step (default 10)")

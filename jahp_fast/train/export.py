@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jahp_fast.errors import ModelError, UsageError
+from jahp_fast.train.settings import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="STEPS",
         help="train the entropy nets with their rounding in the loop, on 8 crops a step (half a second on one core)",
     )
+    parser.add_argument("--metric", choices=METRICS, help="what the weights were trained for (default: as the checkpoint says, else mse)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")
 
 
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     print("rounding" + (", and measuring what an encoder's search needs" if args.form == "A" else ""), flush=True)
     identity = export_model(
         model, args.out, activations, form=args.form, activation_bits=args.activation_bits, prob_bits=args.prob_bits,
-        calibration=calibration,
+        calibration=calibration, metric=args.metric or start.training.metric or "mse",
     )  # fmt: skip
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
     if measured_photos:

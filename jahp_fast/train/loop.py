@@ -81,7 +81,7 @@ class Trainer:
         self.averaged_from = self.training.steps if settings.decay else 0
         metric = settings.metric or self.training.metric or "mse"
         lambdas = self._lambdas(metric, start.model.rows)
-        if metric == self.training.metric and lambdas.tolist() != self.training.lambdas:
+        if metric == self.training.metric and self.training.lambdas not in (None, lambdas.tolist()):
             screen.say("note: the trade-offs differ from the checkpoint's")
         self.training.metric, self.training.lambdas = metric, lambdas.tolist()
         self.loss = RateDistortion(metric, lambdas.to(self.device))
