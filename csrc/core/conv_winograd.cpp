@@ -113,10 +113,10 @@ class WinogradConv final : public TransformLayer {
                         taps[k][o] = kernel[(v.first_tap + v.tap_step * (k / h.taps)) * 5 + h.first_tap + h.tap_step * (k % h.taps)];
                 }
                 for (int a = 0; a < v.points(); ++a)
-                    for (int k = 0; k < h.taps; ++k) combine(down[a], v.taps, taps + k, h.taps, half[a][k]);
+                    for (int k = 0; k < h.taps; ++k) combine(down[static_cast<std::size_t>(a)], v.taps, taps + k, h.taps, half[a][k]);
                 for (int p = 0; p < points; ++p) {
                     Together sum;
-                    combine(right[p % h.points()], h.taps, half[p / h.points()], 1, sum);
+                    combine(right[static_cast<std::size_t>(p % h.points())], h.taps, half[p / h.points()], 1, sum);
                     float* const to = weight.data() + static_cast<std::size_t>(p) * point_size + static_cast<std::size_t>(i * t.outputs + first);
                     for (int o = 0; o < n; ++o) to[o] = static_cast<float>(sum[o]);
                 }

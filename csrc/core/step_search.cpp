@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 
 #include "core/error.hpp"
 
@@ -40,7 +41,7 @@ std::vector<Candidate> candidates(const StepProblem& p) {
             const float cost = std::min(down, up);
             if (cost < -p.margin) found.push_back({cost, i, down <= up ? -1 : 1});
         }
-    std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return a.cost < b.cost; });
+    std::sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return std::tie(a.cost, a.place) < std::tie(b.cost, b.place); });
     return found;
 }
 
