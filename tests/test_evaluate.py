@@ -5,11 +5,13 @@ import argparse
 import csv
 import io
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from support import SHIPPED
 
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
 from jahp_fast.evaluate import command, report
@@ -229,6 +231,15 @@ def test_an_unknown_model_is_an_error_before_any_work(folder: Path, tmp_path: Pa
     with pytest.raises(JahpError, match="mbt2081"):
         evaluate(folder, "--out", tmp_path / "out", "--models", "mbt2081", "--codecs", "none")
     assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_two_names_for_one_model_are_refused(folder: Path, tmp_path: Path):
+    """A file of --model answers to its architecture's name, so mbt2018 would be this file, not the shipped one."""
+    mine = tmp_path / "mine.safetensors"
+    shutil.copy(SHIPPED.with_stem("mbt2018-ms-ssim"), mine)
+    with pytest.raises(UsageError, match="mine and mbt2018 are one model"):
+        evaluate(folder, "--out", tmp_path / "out", "--models", "mine,mbt2018", "--model", mine, "--codecs", "none")
+    assert not (tmp_path / "out").exists()
 
 
 def test_published_points_are_compared(tmp_path: Path):

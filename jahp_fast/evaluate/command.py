@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         for name in _names(args.models)
         for effort in parse_efforts(args.efforts)
     ]
+    require_distinct(ours)
     others, missing = select_codecs(_names(args.codecs))
     for name, reason in missing.items():
         print(f"{name} is not measured: {reason}", file=sys.stderr)
@@ -74,6 +75,15 @@ def run(args: argparse.Namespace) -> int:
         write_atomically(args.out / "index.html", gallery(paths, coders, [codec.name for codec in ours], args.out, rows).encode())
     print(f"{args.out / 'report.md'}")
     return 0
+
+
+def require_distinct(ours: Sequence[JahpCodec]) -> None:
+    """Raises UsageError where two names are one model: a file of --model answers to its architecture's name too."""
+    names: dict[str, str] = {}
+    for codec in ours:
+        other = names.setdefault(codec.encoder(codec.settings[0]).model_id, codec.model)
+        if other != codec.model:
+            raise UsageError(f"--models: {other} and {codec.model} are one model: a file of --model answers to its architecture too")
 
 
 def write_report(
