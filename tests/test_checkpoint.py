@@ -94,6 +94,9 @@ def test_weights_say_what_they_were_trained_for(photos, tmp_path):
     tensors = load_file(average)
     save_file(tensors, tmp_path / "bare.safetensors")
     assert load(tmp_path / "bare.safetensors").training.metric is None
+    save_file(tensors, tmp_path / "other.safetensors", {"metric": "lpips"})
+    with pytest.raises(ModelError, match=r"other\.safetensors was trained for 'lpips'"):
+        load(tmp_path / "other.safetensors")
 
 
 def earlier_name(key):

@@ -21,6 +21,7 @@ from jahp_fast.errors import ModelError
 from jahp_fast.models.layers import canonical_key
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.models.registry import from_state_dict
+from jahp_fast.train.settings import METRICS
 
 LAST, AVERAGE = "last.pt", "average.safetensors"
 SHIPPED_KEY = "jahp"
@@ -96,6 +97,9 @@ def load(path: Path) -> Start:
 def _load_safetensors(path: Path) -> Start:
     with safe_open(path, framework="pt") as f:
         metadata = f.metadata() or {}
+    metric = metadata.get("metric")
+    if metric not in (None, *METRICS):
+        raise ModelError(f"{path} was trained for {metric!r}, which is none of {', '.join(METRICS)}")
     if SHIPPED_KEY in metadata:
         from jahp_fast.entropy.export import dequantise
 
@@ -103,8 +107,8 @@ def _load_safetensors(path: Path) -> Start:
         model = from_state_dict(state)
         if model.architecture != architecture:
             raise ModelError(f"{path} calls itself {architecture} and holds the weights of {model.architecture}")
-        return _weights(model, "an exported model", metadata.get("metric"))
-    return _weights(from_state_dict(load_file(path)), "weights", metadata.get("metric"))
+        return _weights(model, "an exported model", metric)
+    return _weights(from_state_dict(load_file(path)), "weights", metric)
 
 
 def _weights(model: CompressionModel, what: str, metric: str | None = None) -> Start:
