@@ -218,6 +218,7 @@ def test_models(work, tiny, monkeypatch, capsys):
     assert all(set(row) == keys for row in rows)
     by_name = {row["name"]: row for row in rows}
     assert {"tiny", "tiny-b16", "tiny-mean", "tiny-factorized", "mbt2018"} <= set(by_name)
+    assert (by_name["mbt2018"]["metric"], by_name["mbt2018-ms-ssim"]["metric"]) == ("mse", "ms-ssim")
     assert by_name["tiny"]["qualities"] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert (by_name["tiny-b16"]["form"], by_name["tiny-b16"]["activation_bits"], by_name["tiny"]["latents"]) == ("B", 16, 12)
     assert main(["models", "--verify"]) == 0

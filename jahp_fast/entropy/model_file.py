@@ -235,7 +235,7 @@ def save_model(
     train: Mapping[str, Array],
     metric: str = "mse",
 ) -> bytes:
-    """Writes a model file atomically and returns its id. Floats are stored as they come (float16 or float32)."""
+    """Writes a model file atomically and returns its id. Floats are stored as they come (float16 or float32); metric: see ModelFile."""
     from safetensors.numpy import save
 
     tensors: dict[str, Array] = {"config": np.frombuffer(config.to_json(), np.uint8)}
