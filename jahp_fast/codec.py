@@ -296,11 +296,13 @@ class Codec:
         return self._guarded(decode, lambda: "decoding " + _sizes([stream.size]))
 
     def decode_pil(self, data: Bytes) -> Image.Image:
-        """decode to a PIL image of mode RGB, L or RGBA, with icc_profile, exif and xmp in its `info`."""
+        """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
         from PIL import Image
 
-        image = Image.fromarray(self.decode(data))
-        chunks = _container.unpack(data).chunks
+        stream, pixels = _container.unpack(data), self.decode(data)
+        grey_alpha = stream.mode == "L" and pixels.ndim == 3
+        image = Image.fromarray(np.ascontiguousarray(pixels[:, :, [0, 3]]) if grey_alpha else pixels)
+        chunks = stream.chunks
         for kind, name in _container.KNOWN_CHUNKS.items():
             if kind in chunks and kind != b"ALPH":
                 image.info[name] = chunks[kind]

@@ -34,6 +34,11 @@ class UsageError(JahpError):
     """An argument or environment variable has a value that means nothing here."""
 
 
+class LossWarning(UserWarning):
+    """Something of a picture is not kept that somebody may want: the message says what, and the remedy."""
+
+
 __all__ = [
-    "DeviceError", "FormatError", "JahpError", "MissingExtra", "ModelError", "UnknownModel", "UnsupportedImage", "UsageError",
+    "DeviceError", "FormatError", "JahpError", "LossWarning", "MissingExtra", "ModelError", "UnknownModel", "UnsupportedImage",
+    "UsageError",
 ]  # fmt: skip

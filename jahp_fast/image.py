@@ -63,10 +63,12 @@ class ImageParts:
 
 
 def split(image: Any) -> ImageParts:
-    """Takes a PIL image (1, L, LA, P, RGB, RGBA), a uint8 array (H, W), (H, W, 3), (H, W, 4) or a uint8 tensor (3, H, W).
+    """Takes a PIL image (1, L, LA, P, PA, RGB, RGBA), a uint8 array (H, W), (H, W, 3), (H, W, 4) or a uint8 tensor (3, H, W).
 
     Raises:
-        UnsupportedImage: any other mode, type or shape, with what to do about it.
+        UnsupportedImage: any other mode, type or shape, with what to do about it; a file opened by Pillow that turns out damaged.
+
+    Warns by LossWarning of what a .jahp file will not hold.
     """
     if hasattr(image, "getbands") and hasattr(image, "getexif"):
         return _split_pil(image)
@@ -105,33 +107,36 @@ def _split_array(a: NDArray[Any]) -> ImageParts:
 
 
 def _split_pil(image: Any) -> ImageParts:
-    mode = image.mode
-    transparent = "transparency" in image.info
-    if mode == "P":
-        image = image.convert("RGBA" if transparent else "RGB")
-    elif mode == "1":
-        image = image.convert("L")
-    elif mode in ("L", "RGB") and transparent:
-        image = image.convert("LA" if mode == "L" else "RGBA")
-    elif mode not in ("L", "LA", "RGB", "RGBA"):
-        hint = (
-            "; 16-bit and float images must be scaled to 8 bits first"
-            if mode[0] in "IF"
-            else "; convert it with image.convert('RGB')"
-        )
-        raise UnsupportedImage(f"PIL mode {mode} cannot be encoded{hint}")
-    raw = image.info.get("exif")  # as it stands in the file, damaged or not; without it Pillow may have tags from elsewhere
-    exif = None if raw else image.getexif()
-    metadata = {
-        b"iccp": image.info.get("icc_profile"),
-        b"exif": raw or (exif.tobytes() if exif else None),
-        b"xmp_": image.info.get("xmp"),
-    }
-    chunks = {kind: data if isinstance(data, bytes) else str(data).encode() for kind, data in metadata.items() if data}
+    from jahp_fast.metadata import chunks_of
+    from jahp_fast.pictures import library_errors, warn_of_losses
+
     if 0 in image.size:
         raise UnsupportedImage(f"an image of {image.size[0]} x {image.size[1]} pixels is empty")
-    alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA") else None
-    return ImageParts(Rows(image), "L" if image.mode in ("L", "LA") else "RGB", alpha, chunks)
+    with library_errors("the image cannot be read"):
+        if getattr(image, "tile", None):  # opened, and not loaded yet
+            warn_of_losses(image)
+        image.load()
+        pixels = _as_coded(image)
+        mode: Literal["RGB", "L"] = "L" if pixels.mode in ("L", "LA") else "RGB"
+        alpha = np.asarray(pixels.getchannel("A")) if pixels.mode in ("LA", "RGBA") else None
+        return ImageParts(Rows(pixels), mode, alpha, chunks_of(image, mode))
+
+
+def _as_coded(image: Any) -> Any:
+    """The image in mode L, LA, RGB or RGBA; with alpha wherever anything in it may be transparent."""
+    transparent = image.has_transparency_data
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA" if transparent else "RGB")
+    if image.mode in ("1", "L"):
+        return image.convert("LA") if transparent else image if image.mode == "L" else image.convert("L")
+    if image.mode == "RGB":
+        return image.convert("RGBA") if transparent else image
+    if image.mode in ("LA", "RGBA"):
+        return image
+    hint = "; convert it with image.convert('RGBA')" if image.mode in ("La", "RGBa") else "; convert it with image.convert('RGB')"
+    if image.mode[0] in "IF":
+        hint = "; 16-bit and float images must be scaled to 8 bits first"
+    raise UnsupportedImage(f"PIL mode {image.mode} cannot be encoded{hint}")
 
 
 def pack_alpha(alpha: NDArray[np.uint8]) -> bytes:

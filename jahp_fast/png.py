@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # channels -> grey, RGB, RGBA
+_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey with alpha, RGB, RGBA
 _PAETH = 4
 
 
@@ -24,7 +24,7 @@ class PngWriter:
 
     Args:
         write: takes the next bytes of the file.
-        channels: 1, 3 or 4: grey, RGB or RGBA.
+        channels: 1 to 4: grey, grey with alpha, RGB or RGBA.
         icc, exif, xmp: metadata; EXIF with or without its "Exif" prefix.
     """
 

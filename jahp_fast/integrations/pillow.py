@@ -9,8 +9,9 @@
 entry point by which it would find plugins by itself, so the import is needed.
 
 Options of `save`: quality (1 to 8, 4 by default), model (a name, see Codec), effort, max_bytes, target_bpp (see Codec.encode), and
-icc_profile, exif, xmp, which replace the image's own; None or b"" leaves them out. Modes 1, P and images with a transparent colour are
-converted.
+icc_profile, exif, xmp, which replace the image's own; None or b"" leaves them out. Modes 1, P, PA and images with a transparent colour
+are converted. EXIF is kept without being asked for. Its orientation is kept for an image as it was opened; one that was made from it (by
+transpose, convert ...) has lost it, as with Pillow's own formats, with a LossWarning.
 
 Whoever catches Pillow's errors, subclasses of OSError, catches these too.
 """
@@ -26,6 +27,7 @@ from PIL import Image, ImageFile
 
 from jahp_fast import container
 from jahp_fast.errors import FormatError, JahpError, UnsupportedImage
+from jahp_fast.metadata import GivenExif, exif_of
 
 if TYPE_CHECKING:
     from jahp_fast.codec import Codec
@@ -63,6 +65,8 @@ class JahpImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "Learned image codec (mbt2018)"
+    _data: bytes | None = None
+    """The file, until its pixels are decoded. Of the class, because Pillow unpickles images without opening them."""
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -71,7 +75,7 @@ class JahpImageFile(ImageFile.ImageFile):
             stream = container.unpack(data)
         except FormatError as e:
             raise SyntaxError(str(e)) from None  # by which Pillow knows that it should try other formats
-        self._data: bytes | None = data
+        self._data = data
         self._size = stream.size
         self._mode = stream.mode + ("" if b"ALPH" not in stream.chunks else "A")
         for kind, name in container.KNOWN_CHUNKS.items():
@@ -100,16 +104,18 @@ class JahpImageFile(ImageFile.ImageFile):
         """Nothing to seek for: pixels lie in memory."""
 
 
+def _given(name: str, value: Any) -> Any:
+    value = value.tobytes() if isinstance(value, Image.Exif) else value or b""
+    return GivenExif(value) if name == "exif" and isinstance(value, bytes) else value
+
+
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options: dict[str, Any] = dict(getattr(image, "encoderinfo", {}))
-    plain = image.copy()
-    for name in _METADATA:
-        if name in options:
-            value = options[name]
-            value = value.tobytes() if isinstance(value, Image.Exif) else value
-            plain.info.pop(name, None)
-            if value:
-                plain.info[name] = value
+    plain = image
+    if any(name in options for name in _METADATA):
+        plain = image.copy()
+        plain.info |= {"exif": GivenExif(exif_of(image))}
+        plain.info |= {name: _given(name, options[name]) for name in _METADATA if name in options}
     codec: Any = _codec(options.get("model", "mbt2018"), float(options.get("quality", 4.0)))
     try:
         data = codec.encode(plain, **{name: options[name] for name in _SEARCH if name in options})

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Picture files in and out through Pillow: the one place where what Pillow raises becomes an error of ours.
+
+Pillow's parsers raise nearly anything on damaged files (RuntimeError for AVIF, NotImplementedError for DDS, AttributeError for
+SPIDER, struct.error for TIFF ...), so everything that touches a file of somebody else's runs inside `library_errors`.
+
+Orientation: the EXIF tag is metadata. It is kept and never applied by itself. `oriented` turns the pixels and clears the tag, on
+request; `saved` does so where the format that is written cannot hold the tag, and says so by a LossWarning.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from jahp_fast.errors import JahpError, LossWarning, UnsupportedImage
+from jahp_fast.metadata import KEPT, ORIENTATION, descriptive_exif, orientation_of, parsed_exif, without_orientation
+
+EXIF_PREFIX = b"Exif\0\0"
+HOLD_EXIF = frozenset({"AVIF", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP"})
+"""Formats that carry an EXIF block when Pillow writes them."""
+NO_PICTURES = frozenset({"BUFR", "GRIB", "HDF5", "MPEG", "WMF"})
+"""Names that Pillow registers for other data: it identifies such files and decodes none of them by itself."""
+SAVE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+    "JPEG": {"quality": 97, "subsampling": 0},
+    "MPO": {"quality": 97, "subsampling": 0},
+    "WEBP": {"lossless": True},
+}
+"""What a decoded picture is written with where Pillow's own choice would lose much of it again."""
+
+
+@contextmanager
+def library_errors(what: str, *, memory: bool = False) -> Iterator[None]:
+    """Whatever an image library raises inside becomes UnsupportedImage, `what` followed by the reason. Our own errors pass.
+
+    memory: a MemoryError too, where sizes come out of a damaged file; else it passes.
+    """
+    try:
+        yield
+    except JahpError:
+        raise
+    except MemoryError:
+        if memory:
+            raise UnsupportedImage(f"{what}: it asks for more memory than there is") from None
+        raise
+    except UnidentifiedImageError:
+        raise UnsupportedImage(f"{what}: Pillow knows no such format") from None
+    except Exception as e:  # not a fault hidden but one named: see the top of this page
+        raise UnsupportedImage(f"{what}: {str(e).strip() or type(e).__name__}".replace("\n", " ")) from None
+
+
+def read(data: bytes | bytearray | memoryview, name: str, formats: Sequence[str] | None = None, most: int | None = None) -> Image.Image:
+    """A picture file, its pixels loaded, with a LossWarning for what a .jahp file will not hold of it.
+
+    Args:
+        name: of the file, for messages.
+        formats: Pillow's names of the formats that are tried; by default all of them.
+        most: pixels that are allowed; by default Pillow's own limit alone.
+
+    Raises:
+        UnsupportedImage: it cannot be read.
+        TooLarge: more than `most` pixels, or more than Pillow allows; nothing was decoded.
+    """
+    # Pillow's warning of large images comes between half its limit and the limit, and means nothing to whoever set a limit here.
+    with library_errors(f"{name} is not an image that can be read", memory=True):
+        try:
+            image = Image.open(io.BytesIO(data), formats=None if formats is None else tuple(formats))
+        except Image.DecompressionBombError as e:
+            raise TooLarge(f"{name}: {e}") from None
+        if most is not None and image.width * image.height > most:
+            raise TooLarge(f"{name}: {image.width} x {image.height} pixels are more than {most}")
+        for loss in colour_losses(image, data):
+            warnings.warn(LossWarning(loss), stacklevel=2)
+        warn_of_losses(image)
+        image.load()
+        return image
+
+
+class TooLarge(UnsupportedImage):
+    """An image of more pixels than are allowed."""
+
+
+def warn_of_losses(image: Image.Image) -> None:
+    """A LossWarning for what the pixels of an opened file, not loaded yet, lose as 8-bit pictures of one frame."""
+    if deep(image):
+        warnings.warn(LossWarning("it has more than 8 bits per channel, of which 8 are kept"), stacklevel=3)
+    # Photos of phones carry previews as further frames of an MPO, and layers are frames to the PSD plugin.
+    frames = 1 if image.format in ("MPO", "PSD", None) else int(getattr(image, "n_frames", 1))
+    if frames > 1:
+        at = image.tell() + 1
+        warnings.warn(LossWarning(f"it has {frames} frames, of which number {at} alone is taken"), stacklevel=3)
+
+
+def deep(image: Image.Image) -> bool:
+    """Whether Pillow cuts the file's samples down to 8 bits, as the raw mode of its tiles, not loaded yet, tells."""
+    if image.mode not in ("L", "LA", "RGB", "RGBA", "RGBX", "P"):
+        return False  # refused, or deep in Pillow's hands as well
+    for tile in getattr(image, "tile", ()):
+        args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if any(isinstance(a, str) and (";16" in a or ";12" in a or ";10" in a) for a in args):
+            return True
+        if image.format == "PPM" and any(isinstance(a, int) and a > 255 for a in args[1:]):
+            return True
+    return False
+
+
+def colour_losses(image: Image.Image, data: bytes | bytearray | memoryview) -> list[str]:
+    """What the file says of its colours that neither an ICC profile nor a .jahp file repeats; one sentence each."""
+    head = bytes(data[: 1 << 16])
+    lost = []
+    if image.format == "AVIF":
+        at = head.find(b"av1C")
+        if at >= 0 and len(head) > at + 6 and head[at + 6] & 0x40:  # high_bitdepth (AV1-ISOBMFF, 2.3.3)
+            lost.append("it has more than 8 bits per channel, of which 8 are kept")
+    if image.format == "JPEG2000":
+        at = head.find(b"ihdr")
+        if at >= 0 and len(head) > at + 14 and head[at + 14] != 255 and (head[at + 14] & 0x7F) > 7:
+            lost.append("it has more than 8 bits per channel, of which 8 are kept")
+    if image.info.get("icc_profile"):
+        return lost
+    if image.format == "PNG" and (at := head.find(b"cICP")) >= 0 and head[at + 4 : at + 6] not in (b"\x01\x0d", b"\x02\x02"):
+        lost.append("its colours are described by cICP, which is not kept: convert it to sRGB, or give it an ICC profile")
+    if image.format == "AVIF" and (at := head.find(b"colrnclx")) >= 0:
+        primaries, transfer = head[at + 8 : at + 10], head[at + 10 : at + 12]
+        if primaries not in (b"\0\1", b"\0\2") or transfer not in (b"\0\1", b"\0\2", b"\0\6", b"\0\x0d"):
+            lost.append("its colours are described by nclx, which is not kept: convert it to sRGB, or give it an ICC profile")
+    gamma, primaries_xy = image.info.get("gamma"), image.info.get("chromaticity")
+    srgb = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+    unlike = primaries_xy is not None and any(abs(a - b) > 0.002 for a, b in zip(primaries_xy, srgb, strict=False))
+    if "srgb" not in image.info and ((gamma and abs(float(gamma) - 0.45455) > 0.005) or unlike):
+        lost.append("its colours are described by gAMA and cHRM, which are not kept: convert it to sRGB, or give it an ICC profile")
+    return lost
+
+
+def oriented(image: Image.Image, name: str) -> Image.Image:
+    """The image with its pixels turned as its orientation tag says, and without the tag; as it is where there is none."""
+    with library_errors(f"{name} cannot be turned as its orientation says"):
+        return ImageOps.exif_transpose(image)
+
+
+def format_of(suffix: str) -> str | None:
+    """Pillow's name of the format that is written for a file ending (".png"), None where it writes none."""
+    kind = Image.registered_extensions().get(suffix.lower())
+    return kind if kind in Image.SAVE and kind not in NO_PICTURES else None
+
+
+def saved(image: Image.Image, kind: str, name: str, options: Mapping[str, Any] | None = None) -> bytes:
+    """A picture file of Pillow's format `kind`, with the metadata in the image's `info` that it can hold.
+
+    Formats that lose are written nearly without loss (SAVE_OPTIONS) unless `options`, Pillow's own, say otherwise.
+
+    Raises UnsupportedImage for pictures that the format cannot hold as they are; png holds all.
+    """
+    exif = image.info.get("exif")
+    if kind not in HOLD_EXIF and orientation_of(image) != 1:
+        warnings.warn(LossWarning(f"{kind} holds no orientation: the pixels are turned as it says"), stacklevel=2)
+        image = oriented(image, name)
+    metadata = {key: image.info[key] for key in KEPT if image.info.get(key) and key != "exif"}
+    if exif and kind in HOLD_EXIF:
+        parsed = parsed_exif(exif)
+        if kind == "TIFF":  # the tags become the file's own: nothing but descriptions may come among them
+            metadata |= {"exif": descriptive_exif(parsed)} if parsed is not None else {}
+        else:
+            metadata["exif"] = EXIF_PREFIX + exif.removeprefix(EXIF_PREFIX)
+        if kind == "TIFF" and parsed is None:
+            warnings.warn(LossWarning("its EXIF block is damaged, and is left out"), stacklevel=2)
+    if kind == "AVIF" and exif and parsed_exif(exif) is None:
+        metadata.pop("exif", None)
+        warnings.warn(LossWarning("its EXIF block is damaged, and is left out"), stacklevel=2)
+    chosen = {**SAVE_OPTIONS.get(kind, {}), **(options or {})}
+    buffer = io.BytesIO()
+    with library_errors(f"{name} cannot be written as {kind}; png always works"):
+        if kind == "GIF" or (kind == "PNG" and image.mode == "P"):
+            warnings.warn(LossWarning(f"{kind} holds 256 colours"), stacklevel=3)
+        image.save(buffer, kind, **metadata, **chosen)
+        if kind in Image.OPEN:
+            size = Image.open(io.BytesIO(buffer.getvalue()), formats=(kind,)).size
+            if size != image.size:
+                raise UnsupportedImage(
+                    f"{name} cannot be written as {kind}: it would have {size[0]} x {size[1]} pixels, not "
+                    f"{image.width} x {image.height}; png always works"
+                )
+    return buffer.getvalue()
+
+
+__all__ = ["ORIENTATION", "TooLarge", "format_of", "library_errors", "oriented", "read", "saved", "without_orientation"]
