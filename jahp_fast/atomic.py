@@ -168,7 +168,8 @@ def atomic_file(path: str | os.PathLike[str], force: bool = False) -> Iterator[B
             os.replace(temporary, at.path)
     except BaseException as e:
         if temporary is not None:
-            os.unlink(temporary)
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
         if isinstance(e, OSError):
             raise JahpError(f"cannot write {name}: {e.strerror}") from None
         raise
