@@ -160,7 +160,8 @@ def test_jobs_are_found_lazily_and_sweeping_spares_other_files(tmp_path):
     assert next(found).name == "0/x.jahp"
     (tmp_path / "2" / "y.jahp").write_bytes(b"")  # found, because its folder has not been read yet
     assert [job.name for job in found] == ["1/x.jahp", "2/x.jahp", "2/y.jahp"]
-    left = [tmp_path / "1" / name for name in (".jahp-0123456789abcdef.tmp", "x.tmp", ".x.png.0123456789ab.tmp", ".jahp-0123456789abcdef.tmp~")]
+    names = (".jahp-0123456789abcdef.tmp", "x.tmp", ".x.png.0123456789ab.tmp", ".jahp-0123456789abcdef.tmp~")
+    left = [tmp_path / "1" / name for name in names]
     for path in left:
         path.write_bytes(b"half")
     assert sweep(tmp_path) == 1

@@ -22,6 +22,8 @@ from jahp_fast.errors import FormatError, JahpError
 RECORD = "jahp-batch.written.jsonl"
 """Below the target: a line of JSON for each file, {"file", "bytes", "crc32c"}; of several with one name the last holds."""
 
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
 
 class Record:
     """Size and CRC-32C of the files that were written, by their paths below `target`. About 200 bytes of memory a file."""
@@ -94,6 +96,10 @@ def is_whole(task: Task, data: bytes) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                image.verify()  # of PNG every chunk: loading stops at the last pixel, and neither looks at the end of the last chunk
+                if image.format == "PNG" and _PNG_END not in data:
+                    return False
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
