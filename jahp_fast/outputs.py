@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable
+from typing import TextIO
 
 from jahp_fast.atomic import place
 from jahp_fast.errors import JahpError, UsageError
@@ -22,31 +23,38 @@ def force_option(parser: argparse.ArgumentParser) -> None:
 
 
 def checked_output(
-    path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None], *, force: bool = False, hint: str = FORCE
+    path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None], *, force: bool = False
 ) -> None:
-    """Sees to it that an output can be written and is none of the inputs, by whatever name, link or hard link.
+    """Sees to it that an output can be written and is none of the inputs.
+
+    Args:
+        path: "-" is standard output.
+        inputs: as for `apart`.
+        force: a regular file that is write-protected may be replaced.
+
+    Raises:
+        JahpError: as atomic.place.
+        UsageError: as `apart`.
+    """
+    if path != "-":
+        place(path, force, FORCE)
+    apart(path, inputs)
+
+
+def apart(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Raises UsageError where an output is one of the inputs, by whatever name, link or hard link.
 
     Args:
         path: "-" is standard output.
         inputs: files that the command reads; "-" is standard input, None is none.
-        force: a regular file that is write-protected may be replaced.
-        hint: what to do about a file that is write-protected.
-
-    Raises:
-        JahpError: as atomic.place.
-        UsageError: the output is one of the inputs.
     """
-    name = os.fspath(path)
-    there = _standard(sys.stdout) if name == "-" else place(path, force, hint).status
+    there = _status(path, sys.stdout)
     if there is None or not stat.S_ISREG(there.st_mode):
         return
     for given in inputs:
-        if given is None:
-            continue
-        with contextlib.suppress(OSError, ValueError):  # reading it will tell
-            other = _standard(sys.stdin) if given == "-" else os.stat(given)
-            if other is not None and os.path.samestat(there, other):
-                raise UsageError(f"{_called(given, 'input')} and {_called(name, 'output')} are the same file: choose another output")
+        other = None if given is None else _status(given, sys.stdin)
+        if given is not None and other is not None and os.path.samestat(there, other):
+            raise UsageError(f"{_called(given, 'input')} and {_called(path, 'output')} are the same file: choose another output")
 
 
 def checked_file(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None], *, force: bool = False) -> None:
@@ -74,10 +82,10 @@ def takes_bytes(output: str) -> bool:
     return output == "-" or place(output, force=True).straight
 
 
-def _standard(stream: object) -> os.stat_result | None:
-    """Of a standard stream; None where it is closed or is no file."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.fstat(stream.fileno())  # type: ignore[attr-defined]
+def _status(path: str | os.PathLike[str], stream: TextIO | None) -> os.stat_result | None:
+    """Of a file, or for "-" of a standard stream; None where there is none."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream may be closed, or no file
+        return os.stat(path) if path != "-" else os.fstat(stream.fileno()) if stream is not None else None
     return None
 
 

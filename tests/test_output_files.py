@@ -319,3 +319,30 @@ def test_names_that_the_terminal_lacks(work, tiny):
 def test_as_a_module():
     done = subprocess.run([sys.executable, "-m", "jahp_fast", "--version"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split()[0]) == (0, "jahp_fast")
+
+
+def test_reports_do_not_replace_what_they_are_about(work, tiny, capsys, photo_crop):
+    """A folder of photos as the folder for the report; figures in place of the photo or the model."""
+    Path("held.txt").write_text("photo.png\n")
+    Path("m.safetensors").write_bytes(Path(tiny).read_bytes())
+    for name in ("plot.png", "factors.png"):
+        Image.fromarray(photo_crop).save(name)
+    for arguments in (
+        ["eval", ".", "--out", ".", "--codecs", "jpeg", "--models", "none"],
+        ["bench", "--image", "photo.png", "--json", "./photo.png"],
+        ["bench", "--image", "photo.png", "--model", "m.safetensors", "--json", "m.safetensors"],
+        ["study", "--photos", ".", "--out", ".", "--minutes", "1"],
+    ):
+        assert "are the same file: choose another output" in refused(capsys, *arguments)
+
+
+def test_training_does_not_replace_what_it_begins_with(work, tiny):
+    from jahp_fast.train import report
+    from jahp_fast.train.settings import Settings
+    from jahp_fast.train.start import load_start
+
+    Path("average.safetensors").write_bytes(Path(tiny).read_bytes())
+    for given in ("resume", "transforms"):
+        settings = Settings(photos=(Path(),), work=Path(), minutes=1, **{given: Path("average.safetensors")})
+        with pytest.raises(JahpError, match="are the same file"):
+            load_start(settings, report.Screen())

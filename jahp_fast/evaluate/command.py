@@ -21,9 +21,11 @@ from jahp_fast.evaluate.gallery import gallery
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
 from jahp_fast.evaluate.plugins import perceptual, perceptual_name
 from jahp_fast.evaluate.report import Mean, Published, Row, describe_machine, markdown, means, plot, read_published, read_results, to_csv
+from jahp_fast.outputs import apart
 
 DEFAULT_MODELS = "mbt2018"
 DEFAULT_CODECS = "jpeg,webp,jpeg2000,avif,heic,jxl"
+WRITTEN = ("results.csv", "summary.csv", "report.md", "index.html", "plot.png")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("nothing to measure: both --models and --codecs are empty")
     paths = find_images(args.images)
     make_folder(args.out)
+    for name in WRITTEN:
+        apart(args.out / name, [*paths, args.published, *(args.model or [])])
     rows = measure(paths, coders, args.out / "results.csv", Progress(len(paths)))
     table = means(rows)
     images = f"{len(paths)} images of `{args.images.resolve().name}`."
