@@ -346,3 +346,15 @@ def test_training_does_not_replace_what_it_begins_with(work, tiny):
         settings = Settings(photos=(Path(),), work=Path(), minutes=1, **{given: Path("average.safetensors")})
         with pytest.raises(JahpError, match="are the same file"):
             load_start(settings, report.Screen())
+
+
+def test_a_report_on_names_that_are_no_utf8(work):
+    """Measured, kept, and taken over by the next run."""
+    folder = work / os.fsdecode(b"\xfe")
+    folder.mkdir()
+    (folder / os.fsdecode(b"\xff.png")).write_bytes(Path("photo.png").read_bytes())
+    command = [sys.executable, "-m", "jahp_fast", "eval", folder, "--out", folder / "out", "--codecs", "jpeg", "--models", "none"]
+    for measured in (b"1 of 24 measured", b""):
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert (done.returncode, measured in done.stderr, b"measured" in done.stderr) == (0, True, bool(measured)), done.stderr
+    assert b"\xff.png" in (folder / "out" / "results.csv").read_bytes()
