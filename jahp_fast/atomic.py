@@ -90,11 +90,11 @@ def _leads_to(real: str, status: os.stat_result) -> bool:
 
 
 def _descriptor(path: str) -> int | None:
-    """N where `path` is, or links to, /proc/self/fd/N."""
+    """N where `path` is, or links to, /dev/fd/N, which on Linux is /proc/self/fd/N."""
     for _ in range(_MOST_LINKS):
         folder, name = os.path.split(os.path.abspath(path))
         folder = os.path.realpath(folder)
-        if folder == f"/proc/{os.getpid()}/fd" and name.isdecimal():
+        if folder in (f"/proc/{os.getpid()}/fd", "/dev/fd") and name.isdecimal():
             return int(name)
         path = os.path.join(folder, name)
         if not os.path.islink(path):

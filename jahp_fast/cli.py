@@ -266,6 +266,8 @@ def _standard_output() -> Iterator[None]:
         finally:  # argparse leaves by SystemExit when it has printed its help
             if sys.stdout is not None:
                 sys.stdout.flush()
+            if escaped is not None:
+                escaped.reconfigure(errors="strict")
     except OSError as e:
         if e.filename is not None or sys.stdout is None:  # then it was not standard output
             raise JahpError(str(e)) from None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`jahp batch` in a tree that is not all pictures, and beside files that are somebody's: nothing hangs, ends the run, or is lost."""
 
+import io
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from jahp_fast.atomic import write_atomically
 from jahp_fast.batch import command
 from jahp_fast.batch.jobs import has_pixels, input_suffixes, jobs, sweep
 from jahp_fast.batch.work import Job, Outcome, Task, process
-from jahp_fast.batch.written import RECORD, Record
+from jahp_fast.batch.written import RECORD, Record, is_whole
 from jahp_fast.cli import main
 from jahp_fast.errors import UsageError
 from jahp_fast.integrations.local import settings
@@ -172,6 +173,22 @@ def test_pixels_of_a_format_without_checksums_are_known(photos, batch):
     touch(path)
     assert batch("decode", "coded", "out", "--to", "bmp", "--resume")[1] == ["a.jahp"]
     assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize("kind", ["PNG", "AVIF", "IM", "TIFF", "GIF"])
+@pytest.mark.filterwarnings("ignore")  # Pillow's own, about damage
+def test_damaged_pictures_raise_nothing(kind, photo_crop):
+    rng = np.random.default_rng(1)
+    buffer = io.BytesIO()
+    if kind not in Image.SAVE:
+        pytest.skip("this Pillow has no such format")
+    Image.fromarray(photo_crop[:20, :30]).save(buffer, kind)
+    good = np.frombuffer(buffer.getvalue(), np.uint8)
+    assert is_whole(DECODE, good.tobytes())
+    for _ in range(300):
+        bad = good.copy()
+        bad[rng.integers(0, min(len(bad), 300), 3)] = rng.integers(0, 256, 3)
+        assert is_whole(DECODE, bad.tobytes()) in (True, False)
 
 
 def test_resuming_without_a_record(photos, batch):

@@ -7,12 +7,13 @@ import io
 import json
 import os
 import stat
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from jahp_fast import _native, container
 from jahp_fast.atomic import write_atomically
@@ -22,6 +23,11 @@ from jahp_fast.errors import FormatError, JahpError
 RECORD = "jahp-batch.written.jsonl"
 """Below the target: a line of JSON for each file, {"file", "bytes", "crc32c"}; of several with one name the last holds."""
 
+_PILLOW_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, RuntimeError, LookupError, ArithmeticError, struct.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+"""What its readers raise for damaged files; AVIF's, for one, RuntimeError."""
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
@@ -102,7 +108,7 @@ def is_whole(task: Task, data: bytes) -> bool:
                     return False
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+    except _PILLOW_ERRORS:
         return False
     return True
 
