@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files appear whole under their final name, or not at all; what is no regular file is written into as it is.
 
-A symbolic link stays: the file behind it is replaced, or made where the link points to nothing. A file that is replaced hands on its
-mode and owner; a new one has what the umask leaves. Where the owner cannot be handed on, because the writer is not root, the file is
-the writer's own, without set-user-id and set-group-id; where the group cannot be handed on either, the group may do no more than
-everybody may. Access lists and extended attributes are not handed on. Other names of the file (hard links) keep the old content.
+A symbolic link stays: the file behind it is replaced, or made where the link points to nothing. A file that is
+replaced hands on its mode and owner; a new one has what the umask leaves. Where the owner cannot be handed on, because
+the writer is not root, the file is the writer's own, without set-user-id and set-group-id; where the group cannot be
+handed on either, the group may do no more than everybody may. Access lists and extended attributes are not handed on.
+Other names of the file (hard links) keep the old content.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import BinaryIO
 from jahp_fast.errors import JahpError
 
 TEMPORARY = re.compile(r"\.jahp-[0-9a-f]{16}\.tmp")
-"""Names of files that are being written, beside the file that they become. They are short, so that they fit wherever that one does."""
+"""Names of files that are being written, beside the file that they become. They are short, so that they fit wherever
+that one does."""
 _MOST_LINKS = 40
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -52,8 +54,8 @@ def place(path: str | os.PathLike[str], force: bool = False, hint: str = "chmod 
         hint: what the message says to do about one that is.
 
     Raises:
-        JahpError: an empty name, a folder, a folder that is missing, a socket, or a file that is write-protected by its mode (for root,
-            too).
+        JahpError: an empty name, a folder, a folder that is missing, a socket, or a file that is write-protected by its
+            mode (for root, too).
     """
     name = os.fspath(path)
     try:
@@ -73,7 +75,9 @@ def place(path: str | os.PathLike[str], force: bool = False, hint: str = "chmod 
     if stat.S_ISDIR(status.st_mode):
         raise JahpError(f"cannot write {name}: it is a folder")
     if stat.S_ISSOCK(status.st_mode):
-        raise JahpError(f"cannot write {name}: it is a socket; a program that connects to it can take the bytes from a pipe")
+        raise JahpError(
+            f"cannot write {name}: it is a socket; a program that connects to it can take the bytes from a pipe"
+        )
     descriptor = _descriptor(name)
     if descriptor is not None or not stat.S_ISREG(status.st_mode) or not _leads_to(real, status):
         return Place(name, status, True, descriptor)
@@ -137,8 +141,10 @@ def _hand_on(fd: int, old: os.stat_result) -> None:
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str], force: bool = False) -> Iterator[BinaryIO]:
-    """A temporary file beside the file that `path` means, to be written; renamed over it at the end. On any failure nothing is left
-    behind. What is no regular file is opened instead and keeps what it got (see the head of this module).
+    """A temporary file beside the file that `path` means, to be written; renamed over it at the end.
+
+    On any failure nothing is left behind. What is no regular file is opened instead and keeps what it got (see the head
+    of this module).
 
     Args:
         force: replace a file that is write-protected, too.
@@ -156,7 +162,9 @@ def atomic_file(path: str | os.PathLike[str], force: bool = False) -> Iterator[B
             fd = os.open(at.path, os.O_WRONLY | _BINARY)
         else:
             temporary = os.path.join(os.path.dirname(at.path), f".jahp-{secrets.token_hex(8)}.tmp")
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666 if at.status is None else 0o600)
+            fd = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666 if at.status is None else 0o600
+            )
     except OSError as e:
         raise JahpError(f"cannot write {name}: {e.strerror}") from None
     try:

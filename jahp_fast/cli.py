@@ -40,8 +40,8 @@ _MODULES = {
     "import-compressai": ("jahp_fast.compat.command", "turn a checkpoint of CompressAI into a model file"),
 }
 _REPLACES = (
-    "A file that is there is replaced as a whole, but never the input itself; a link stays, and the file behind it is replaced. Devices "
-    "and pipes are written into. In a folder the file has the name of the input."
+    "A file that is there is replaced as a whole, but never the input itself; a link stays, and the file behind it is "
+    "replaced. Devices and pipes are written into. In a folder the file has the name of the input."
 )
 
 
@@ -55,7 +55,7 @@ def _read(path: str) -> bytes:
 
 
 def _place_output(args: argparse.Namespace, suffix: str) -> None:
-    """Makes of a folder as an output the file in it, with this ending, and checks that it can be written and is no input."""
+    """Makes of a folder as an output the file in it, with this ending; checks that it can be written and is no input."""
     args.output = in_folder(args.output, args.input, suffix)
     model = args.model if args.model and Path(args.model).suffix == ".safetensors" else None
     checked_output(args.output, [args.input, model], force=args.force)
@@ -276,7 +276,7 @@ def _standard_output() -> Iterator[None]:
 
 
 def _check_words(argv: Sequence[str]) -> None:
-    """Raises UsageError for a word that is no name of any file, and nothing else: most often a variable of a shell that is not set."""
+    """Raises UsageError for a word that can name nothing: most often a variable of a shell that is not set."""
     for number, word in enumerate(argv, 1):
         if not word:
             raise UsageError(f"argument {number} is empty")

@@ -54,10 +54,14 @@ def apart(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] 
     for given in inputs:
         other = None if given is None else _status(given, sys.stdin)
         if given is not None and other is not None and os.path.samestat(there, other):
-            raise UsageError(f"{_called(given, 'input')} and {_called(path, 'output')} are the same file: choose another output")
+            raise UsageError(
+                f"{_called(given, 'input')} and {_called(path, 'output')} are the same file: choose another output"
+            )
 
 
-def checked_file(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None], *, force: bool = False) -> None:
+def checked_file(
+    path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None], *, force: bool = False
+) -> None:
     """As checked_output, for a file that the command reads again: what is there must be a regular file, or nothing."""
     at = place(path, force, FORCE)
     if at.straight:
@@ -66,7 +70,7 @@ def checked_file(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLik
 
 
 def in_folder(output: str, source: str, suffix: str) -> str:
-    """An existing folder as an output stands for a file in it, with the name of the input and another ending, as for cp.
+    """An existing folder as an output stands for a file in it, named as the input with another ending, as for cp.
 
     Raises UsageError where standard input has no name to go by.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`jahp batch` in a tree that is not all pictures, and beside files that are somebody's: nothing hangs, ends the run, or is lost."""
+"""`jahp batch` in a tree that is not all pictures, and beside somebody's files: nothing hangs, ends the run, or is lost."""
 
 import io
 import json
@@ -164,7 +164,7 @@ def test_a_damaged_target_is_not_done(photos, batch, direction, suffix, damage):
 
 
 def test_pixels_of_a_format_without_checksums_are_known(photos, batch):
-    """A BMP says nothing of its pixels: the record does. One that is changed and whole stays, as whoever changed it wants it."""
+    """A BMP says nothing of its pixels: the record does."""
     assert batch("encode", photos, "coded")[0] == 0
     assert batch("decode", "coded", "out", "--to", "bmp")[0] == 0
     path = Path("out/a.bmp")
@@ -192,7 +192,7 @@ def test_damaged_pictures_raise_nothing(kind, photo_crop):
 
 
 def test_resuming_without_a_record(photos, batch):
-    """As after a death between a file and its line: what is whole is done, what is damaged is not this command's to replace."""
+    """As after a death between a file and its line: what is whole is done, what is damaged is not its to replace."""
     assert batch("encode", photos, "coded")[0] == 0
     for direction, source, name in ("encode", photos, "b.jahp"), ("decode", "coded", "b.png"):
         assert batch(direction, source, "out")[0] == 0
@@ -237,7 +237,11 @@ def test_a_folder_that_cannot_be_read_is_a_line_in_the_journal(photos, batch, mo
     monkeypatch.setattr(os, "scandir", forbidding)
     status, worked, (line,) = batch("encode", photos, "out")
     assert (status, worked) == (1, ["a.png", "b.png"])
-    assert (line["file"], line["error"], line["message"]) == ("sub", "PermissionError", "cannot read this folder: Permission denied")
+    assert (line["file"], line["error"], line["message"]) == (
+        "sub",
+        "PermissionError",
+        "cannot read this folder: Permission denied",
+    )
     with pytest.raises(UsageError, match=r"cannot read .*sub: Permission denied"):
         list(jobs(ENCODE, photos / "sub", Path("out")))
 
@@ -265,11 +269,22 @@ def test_linked_folders_are_left_out_with_a_word(photos, batch, capsys):
     status, worked, journal = batch("encode", photos, "out")
     assert (status, worked, journal) == (0, ["a.png", "b.png", "file.png", "sub/c.png"], [])
     said = capsys.readouterr().err
-    assert [said.count(f"photos/{name} is a link to a folder, and left out") for name in ("link", "circle", "file.png")] == [1, 1, 0]
+    assert [
+        said.count(f"photos/{name} is a link to a folder, and left out") for name in ("link", "circle", "file.png")
+    ] == [1, 1, 0]
 
 
 def test_formats_without_pixels_are_none_of_its_business(photos, batch, capsys):
-    for name in ("film.mpg", "film.mpeg", "data.h5", "data.hdf", "weather.grib", "weather.bufr", "drawing.wmf", "drawing.emf"):
+    for name in (
+        "film.mpg",
+        "film.mpeg",
+        "data.h5",
+        "data.hdf",
+        "weather.grib",
+        "weather.bufr",
+        "drawing.wmf",
+        "drawing.emf",
+    ):
         (photos / name).write_bytes(b"\0" * 50)
     assert batch("encode", photos, "out")[0] == 0
     assert {".png", ".jpg", ".webp", ".tif", ".bmp", ".gif", ".jp2"} <= input_suffixes(ENCODE)
@@ -302,7 +317,10 @@ def test_sweeping_takes_what_writers_leave_and_nothing_else(tmp_path, monkeypatc
         write_atomically(tmp_path / "some name.png", b"half")
     monkeypatch.setattr(os, "unlink", unlink)
     (tmp_path / ".jahp-0123456789abcdef.tmp").mkdir()
-    spared = [tmp_path / name for name in (".jahp-0123456789abcde.tmp", ".a.jahp-0123456789abcdef.tmp", ".jahp-0123456789ABCDEF.tmp")]
+    spared = [
+        tmp_path / name
+        for name in (".jahp-0123456789abcde.tmp", ".a.jahp-0123456789abcdef.tmp", ".jahp-0123456789ABCDEF.tmp")
+    ]
     for path in spared:
         path.write_bytes(b"")
     assert sweep(tmp_path) == 1

@@ -100,7 +100,7 @@ def pictures(tmp_path, photo_crop):
     return made
 
 
-TAKES_PIPES = "import sys; from jahp_fast import cli; from jahp_fast.batch import jobs; jobs._special = lambda _: ''; sys.exit(cli.main())"
+TAKES_PIPES = "from jahp_fast import cli; from jahp_fast.batch import jobs; jobs._special = lambda _: ''; raise SystemExit(cli.main())"
 """`jahp` that takes a named pipe for a picture: what a worker waits at until the test lets it go on."""
 
 

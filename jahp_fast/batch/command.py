@@ -33,10 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Encodes every image below SRC, or decodes every .jahp file, into the same folders below DST, in worker processes of one thread "
         f"each. Files appear whole or not at all; a run that was killed goes on with --resume. DST/{JOURNAL} has a line of JSON for each "
-        "file that failed and each folder that cannot be read, and the exit status is 1 if there was one. Of what is in DST only files are "
-        f"replaced that this command wrote and that nobody has changed since (DST/{RECORD} has their sizes and checksums): any other "
-        "one counts as failed without --overwrite. Folders behind symbolic links are left out, with a line on standard error; links to "
-        "files are followed."
+        "file that failed and each folder that cannot be read, and the exit status is 1 if there was one. Of what is in "
+        "DST only files are replaced that this command wrote and that nobody has changed since "
+        f"(DST/{RECORD} has their sizes and checksums): any other one counts as failed without --overwrite. "
+        "Folders behind symbolic links are left out, with a line on standard error; links to files are followed."
     )
     parser.add_argument("direction", choices=("encode", "decode"))
     parser.add_argument("source", metavar="SRC", help="searched in depth; hidden files and folders are left out")
@@ -47,7 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     parser.add_argument("--resume", action="store_true",
                         help="leave out files that are done: there, whole, not older, same model and quality")  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace files in DST that this command did not write, or not as they are")
+    parser.add_argument("--overwrite", action="store_true",
+                        help="replace files in DST that this command did not write, or not as they are")  # fmt: skip
     parser.add_argument("--ray", action="store_true", help="work on the Ray cluster of RAY_ADDRESS, or a new one on this machine; both "
                                                            "folders must be on a file system that all nodes share")  # fmt: skip
 

@@ -39,10 +39,11 @@ def _ignore(_: str) -> None:
 
 
 def jobs(task: Task, source: Path, target: Path, linked: Callable[[str], None] = _ignore) -> Iterator[Job | Outcome]:
-    """Every file below `source` with such a suffix, folder by folder in order of the names; hidden ones and `target` are left out.
+    """Every file below `source` with such a suffix, folder by folder in order of the names.
 
-    A folder that cannot be read, and what is no file for all its name, is an outcome. Folders behind symbolic links are left out, since
-    they may lead in circles or lie in the source as well.
+    Hidden files and folders and `target` are left out. A folder that cannot be read, and what is no file for all its
+    name, is an outcome. Folders behind symbolic links are left out, since they may lead in circles or lie in the source
+    as well.
 
     Args:
         linked: is told each of those.
@@ -62,7 +63,9 @@ def jobs(task: Task, source: Path, target: Path, linked: Callable[[str], None] =
     for folder, below, files in os.walk(source, onerror=note):
         yield from unreadable
         unreadable.clear()
-        below[:] = sorted(d for d in below if not d.startswith(".") and (avoid is None or Path(folder, d).resolve() != avoid))
+        below[:] = sorted(
+            d for d in below if not d.startswith(".") and (avoid is None or Path(folder, d).resolve() != avoid)
+        )
         for path in (os.path.join(folder, d) for d in below):
             if os.path.islink(path):
                 linked(path)
@@ -80,7 +83,9 @@ def jobs(task: Task, source: Path, target: Path, linked: Callable[[str], None] =
                 continue
             out = stem + task.suffix
             if out in seen:
-                raise UsageError(f"{os.path.join(folder, seen[out])} and {name} would both become {out}: rename one of them")
+                raise UsageError(
+                    f"{os.path.join(folder, seen[out])} and {name} would both become {out}: rename one of them"
+                )
             seen[out] = name
             yield job
     yield from unreadable

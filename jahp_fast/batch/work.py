@@ -44,7 +44,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. error: the class of what was wrong, "" where nothing was; sizes in bytes; crc32c: of what was written."""
+    """What became of a job. error: the class of what was wrong, "" where nothing was; sizes in bytes.
+
+    crc32c: of what was written.
+    """
 
     job: Job
     error: str = ""

@@ -21,7 +21,7 @@ from jahp_fast.batch.work import Job, Outcome, Task
 from jahp_fast.errors import FormatError, JahpError
 
 RECORD = "jahp-batch.written.jsonl"
-"""Below the target: a line of JSON for each file, {"file", "bytes", "crc32c"}; of several with one name the last holds."""
+"""Below the target: a line of JSON for each file, {"file", "bytes", "crc32c"}; of several for one the last holds."""
 
 _PILLOW_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, RuntimeError, LookupError, ArithmeticError, struct.error,
@@ -32,7 +32,7 @@ _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 class Record:
-    """Size and CRC-32C of the files that were written, by their paths below `target`. About 200 bytes of memory a file."""
+    """Size and CRC-32C of the files that were written, by their paths below `target`; some 200 bytes of memory each."""
 
     def __init__(self, target: Path) -> None:
         """Raises JahpError if there is a record that cannot be read. Lines that are damaged are passed over."""
@@ -103,7 +103,7 @@ def is_whole(task: Task, data: bytes) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
-                image.verify()  # of PNG every chunk: loading stops at the last pixel, and neither looks at the end of the last chunk
+                image.verify()  # every chunk of a PNG: loading stops at the last pixel; neither looks at its very end
                 if image.format == "PNG" and _PNG_END not in data:
                     return False
             with Image.open(io.BytesIO(data)) as image:
@@ -132,8 +132,8 @@ def is_done(task: Task, job: Job, model: bytes, record: Record) -> bool:
 def why_not(task: Task, job: Job, record: Record, overwrite: bool) -> str:
     """Why the target must not be written; "" where it may.
 
-    It may where there is nothing, or an empty file, or what this command wrote, be it damaged since; with `overwrite` any file but the
-    source itself. What was written here and is another whole file by now belongs to whoever made that.
+    It may where there is nothing, or an empty file, or what this command wrote, be it damaged since; with `overwrite`
+    any file but the source itself. What was written here and is another whole file by now belongs to whoever made that.
     """
     try:
         made = os.stat(job.target)

@@ -236,8 +236,10 @@ def save_model(
     metric: str = "mse",
     force: bool = False,
 ) -> bytes:
-    """Writes a model file atomically and returns its id. Floats are stored as they come (float16 or float32); metric: see ModelFile;
-    force: see atomic_file."""
+    """Writes a model file atomically and returns its id.
+
+    Floats are stored as they come (float16 or float32). metric: see ModelFile; force: see atomic_file.
+    """
     from safetensors.numpy import save
 
     tensors: dict[str, Array] = {"config": np.frombuffer(config.to_json(), np.uint8)}

@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
         apart(args.out / name, [*paths, args.published, *(args.model or [])])
     rows = measure(paths, coders, args.out / "results.csv", Progress(len(paths)))
     table = means(rows)
-    folder = args.images.resolve().name.encode(errors="backslashreplace").decode()  # fonts have no glyph for bytes that are no UTF-8
+    # Fonts have no glyph for bytes that are no UTF-8.
+    folder = args.images.resolve().name.encode(errors="backslashreplace").decode()
     images = f"{len(paths)} images of `{folder}`."
     write_report(args.out, table, coders, [codec.name for codec in ours], images, missing, published, rows)
     if ours:
