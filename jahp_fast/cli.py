@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, Protocol, cast
@@ -20,6 +20,7 @@ from jahp_fast import __version__
 from jahp_fast.atomic import atomic_file
 from jahp_fast.completion import SHELLS, script
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
+from jahp_fast.outputs import checked_output, force_option, in_folder, takes_bytes
 
 
 class _Command(Protocol):
@@ -38,6 +39,10 @@ _MODULES = {
     "export": ("jahp_fast.train.export", "turn a float checkpoint into a model file"),
     "import-compressai": ("jahp_fast.compat.command", "turn a checkpoint of CompressAI into a model file"),
 }
+_REPLACES = (
+    "A file that is there is replaced as a whole, but never the input itself; a link stays, and the file behind it is "
+    "replaced. Devices and pipes are written into. In a folder the file has the name of the input."
+)
 
 
 def _read(path: str) -> bytes:
@@ -49,11 +54,18 @@ def _read(path: str) -> bytes:
         raise JahpError(f"cannot read {path}: {e.strerror}") from None
 
 
+def _place_output(args: argparse.Namespace, suffix: str) -> None:
+    """Makes of a folder as an output the file in it, with this ending; checks that it can be written and is no input."""
+    args.output = in_folder(args.output, args.input, suffix)
+    model = args.model if args.model and Path(args.model).suffix == ".safetensors" else None
+    checked_output(args.output, [args.input, model], force=args.force)
+
+
 @contextmanager
-def _output(path: str) -> Iterator[BinaryIO]:
-    """The file that a command writes: whole or not at all, but for standard output."""
+def _output(path: str, force: bool) -> Iterator[BinaryIO]:
+    """The file that a command writes: whole or not at all, but for standard output, devices and pipes."""
     if path != "-":
-        with atomic_file(path) as file:
+        with atomic_file(path, force) as file:
             yield file
         return
     if sys.stdout is None:
@@ -86,19 +98,21 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
 def _encode(args: argparse.Namespace) -> int:
     from PIL import Image, UnidentifiedImageError
 
+    _place_output(args, ".jahp")
     try:
         with Image.open(io.BytesIO(_read(args.input))) as image:
             image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
         raise UnsupportedImage(f"{args.input} is not an image that Pillow can read: {e}") from None
     data = _codec(args, quality=args.quality).encode(image, args.effort, args.max_bytes, args.target_bpp)
-    with _output(args.output) as file:
+    with _output(args.output, args.force) as file:
         file.write(data)
     return 0
 
 
 def _decode(args: argparse.Namespace) -> int:
-    suffix = Path(args.output).suffix.lower() if args.output != "-" else ".png"
+    _place_output(args, ".png")
+    suffix = Path(args.output).suffix.lower() or (".png" if takes_bytes(args.output) else "")
     if suffix == ".png":
         _decode_png(args)
         return 0
@@ -114,7 +128,7 @@ def _decode(args: argparse.Namespace) -> int:
         image.save(buffer, kind, **info)
     except (OSError, ValueError) as e:
         raise JahpError(f"cannot write {args.output} as {kind}: {e}; .png always works") from None
-    with _output(args.output) as file:
+    with _output(args.output, args.force) as file:
         file.write(buffer.getbuffer())
     return 0
 
@@ -129,7 +143,7 @@ def _decode_png(args: argparse.Namespace) -> None:
     stream = unpack(data)
     channels = 4 if b"ALPH" in stream.chunks else 3 if stream.mode == "RGB" else 1
     first = next(blocks)  # an error that is known before any pixel leaves standard output empty
-    with _output(args.output) as file:
+    with _output(args.output, args.force) as file:
         metadata = (stream.chunks.get(kind) for kind in (b"iccp", b"exif", b"xmp_"))
         writer = PngWriter(file.write, stream.width, stream.height, channels, *metadata)
         for block in itertools.chain([first], blocks):
@@ -194,18 +208,22 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
 
     p = commands.add_parser("encode", help="image to .jahp")
     p.add_argument("input", metavar="IN", help="any image that Pillow reads, or - for standard input")
-    p.add_argument("output", metavar="OUT.jahp", help="or - for standard output")
+    p.add_argument("output", metavar="OUT.jahp", help="or a folder, or - for standard output")
     p.add_argument("-q", "--quality", type=float, default=4.0, help="1 to 8, fractions allowed (default 4)")
     p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files; 2 and 3 need torch (default 0)")
     p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")
     p.add_argument("--target-bpp", type=float, metavar="X", help="choose the quality: the file nearest to X bits per pixel")
     _codec_options(p)
+    force_option(p)
+    p.description = _REPLACES
     p.set_defaults(run=_encode)
 
     p = commands.add_parser("decode", help=".jahp to image")
-    p.add_argument("input", metavar="IN.jahp")
-    p.add_argument("output", metavar="OUT.png")
+    p.add_argument("input", metavar="IN.jahp", help="or - for standard input")
+    p.add_argument("output", metavar="OUT.png", help="or another ending, a folder, or - for standard output (PNG)")
     _codec_options(p)
+    force_option(p)
+    p.description = _REPLACES
     p.set_defaults(run=_decode)
 
     p = commands.add_parser("info", help="what a .jahp file says of itself")
@@ -235,13 +253,21 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
 
 @contextmanager
 def _standard_output() -> Iterator[None]:
-    """Standard output, written out at the end. Raises JahpError if it is full, or nobody reads it any more."""
+    """Standard output, written out at the end; what its encoding lacks is escaped.
+
+    Raises JahpError if it is full, or nobody reads it any more.
+    """
+    escaped = sys.stdout if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict" else None
+    if escaped is not None:
+        escaped.reconfigure(errors="backslashreplace")
     try:
         try:
             yield
         finally:  # argparse leaves by SystemExit when it has printed its help
             if sys.stdout is not None:
                 sys.stdout.flush()
+            if escaped is not None:
+                escaped.reconfigure(errors="strict")
     except OSError as e:
         if e.filename is not None or sys.stdout is None:  # then it was not standard output
             raise JahpError(str(e)) from None
@@ -249,11 +275,21 @@ def _standard_output() -> Iterator[None]:
         raise JahpError(f"cannot write standard output: {e.strerror}") from None
 
 
+def _check_words(argv: Sequence[str]) -> None:
+    """Raises UsageError for a word that can name nothing: most often a variable of a shell that is not set."""
+    for number, word in enumerate(argv, 1):
+        if not word:
+            raise UsageError(f"argument {number} is empty")
+        if "\0" in word:
+            raise UsageError(f"argument {number} has a NUL byte: {word!r}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         with _standard_output():
+            _check_words(argv)
             args = _parser([a for a in argv if not a.startswith("-")][:1]).parse_args(argv)
             return cast(int, args.run(args))
     except JahpError as e:

@@ -13,10 +13,11 @@ from PIL import Image
 
 import jahp_fast
 from jahp_fast.batch import command
-from jahp_fast.batch.jobs import is_done, jobs, sweep
+from jahp_fast.batch.jobs import jobs, sweep
 from jahp_fast.batch.pool import run_here
 from jahp_fast.batch.progress import Progress
 from jahp_fast.batch.work import Job, Task, process
+from jahp_fast.batch.written import Record, is_done
 from jahp_fast.cli import main
 from jahp_fast.errors import UsageError
 from jahp_fast.integrations.local import settings
@@ -159,24 +160,27 @@ def test_jobs_are_found_lazily_and_sweeping_spares_other_files(tmp_path):
     assert next(found).name == "0/x.jahp"
     (tmp_path / "2" / "y.jahp").write_bytes(b"")  # found, because its folder has not been read yet
     assert [job.name for job in found] == ["1/x.jahp", "2/x.jahp", "2/y.jahp"]
-    left = [tmp_path / "1" / name for name in (".x.png.0123456789ab.tmp", "x.tmp", ".x.tmp")]
+    names = (".jahp-0123456789abcdef.tmp", "x.tmp", ".x.png.0123456789ab.tmp", ".jahp-0123456789abcdef.tmp~")
+    left = [tmp_path / "1" / name for name in names]
     for path in left:
         path.write_bytes(b"half")
     assert sweep(tmp_path) == 1
-    assert [path.exists() for path in left] == [False, True, True]
+    assert [path.exists() for path in left] == [False, True, True, True]
     with pytest.raises(UsageError, match="cannot read"):
         list(jobs(task, tmp_path / "nothing", tmp_path))
 
 
-def test_an_empty_target_is_not_done(tmp_path):
+def test_an_empty_target_is_not_done(tmp_path, photo_crop):
     job = Job("a", str(tmp_path / "a.jahp"), str(tmp_path / "a.png"))
     Path(job.source).write_bytes(b"x")
-    task = Task("decode", settings(), ".png")
-    assert not is_done(task, job, b"")
+    task, record = Task("decode", settings(), ".png"), Record(tmp_path)
+    assert not is_done(task, job, b"", record)
     Path(job.target).write_bytes(b"")
-    assert not is_done(task, job, b"")
+    assert not is_done(task, job, b"", record)
     Path(job.target).write_bytes(b"png")
-    assert is_done(task, job, b"")
+    assert not is_done(task, job, b"", record)
+    Image.fromarray(photo_crop).save(job.target)
+    assert is_done(task, job, b"", record)
 
 
 def test_a_full_or_forbidden_disk_is_told(tmp_path, photos, model):

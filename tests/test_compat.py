@@ -243,7 +243,7 @@ def test_the_command(tmp_path, capsys, photo_crop):
     for arguments, message in (
         (["import-compressai", str(tmp_path / "none.pth"), str(out)], "cannot read"),
         (["import-compressai", str(tmp_path / "broken.pth"), str(out)], "broken.pth cannot be read"),
-        (["import-compressai", str(checkpoint), str(tmp_path / "no" / "out")], "its folder does not exist"),
+        (["import-compressai", str(checkpoint), str(tmp_path / "no" / "out")], "there is no folder"),
         (["import-compressai", str(checkpoint), str(out), "-q", "9"], "quality must be 1 to 8"),
     ):
         assert main(arguments) == 1

@@ -101,7 +101,7 @@ def test_standard_streams_that_are_closed(folder):
 
 
 def test_targets_that_cannot_be_written(folder):
-    (folder / "sub").mkdir()
+    (folder / "sub" / "photo.jahp").mkdir(parents=True)
     for target in ("/proc/out.jahp", "sub", "out.jahp/out.jahp"):
         assert_refused(jahp(["encode", PHOTO, target], folder))
     if os.geteuid() != 0:  # who may everything is not kept out

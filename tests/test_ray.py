@@ -24,6 +24,7 @@ from PIL import Image
 
 import jahp_fast
 from jahp_fast.batch import command
+from jahp_fast.batch.written import RECORD
 from jahp_fast.integrations import ray as integration
 from jahp_fast.integrations.ray import decode_dataset
 
@@ -99,8 +100,12 @@ def pictures(tmp_path, photo_crop):
     return made
 
 
+TAKES_PIPES = "from jahp_fast import cli; from jahp_fast.batch import jobs; jobs._special = lambda _: ''; raise SystemExit(cli.main())"
+"""`jahp` that takes a named pipe for a picture: what a worker waits at until the test lets it go on."""
+
+
 def encode(tmp_path, address, *more):
-    line = [sys.executable, "-m", "jahp_fast.cli", "batch", "encode", tmp_path / "in", tmp_path / "out", "--ray", *more]
+    line = [sys.executable, "-c", TAKES_PIPES, "batch", "encode", tmp_path / "in", tmp_path / "out", "--ray", *more]
     return subprocess.Popen([str(part) for part in line], env=os.environ | {"RAY_ADDRESS": address}, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
 
@@ -178,7 +183,8 @@ def test_batch_survives_killed_workers_and_a_killed_run(cluster, tmp_path, pictu
         assert (out / f"{name}.jahp").read_bytes() == codec.encode(pixels), name
     for name, when in kept.items():
         assert (out / f"{name}.jahp").stat().st_mtime_ns == when
-    assert {p.name for p in out.rglob("*") if p.is_file()} == {f"{Path(n).name}.jahp" for n in pictures} | {command.JOURNAL}
+    assert {p.name for p in out.rglob("*") if p.is_file()} == {
+        *(f"{Path(n).name}.jahp" for n in pictures), command.JOURNAL, RECORD}  # fmt: skip
     assert (out / command.JOURNAL).read_text() == ""
 
 

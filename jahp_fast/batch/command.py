@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import IO, Any
 
 from PIL import Image
 
-from jahp_fast.batch.jobs import JAHP, is_done, jobs, sweep
+from jahp_fast.batch.jobs import JAHP, has_pixels, jobs, sweep
 from jahp_fast.batch.pool import run_here
 from jahp_fast.batch.progress import Progress
 from jahp_fast.batch.work import Job, Outcome, Task
+from jahp_fast.batch.written import RECORD, Record, is_done, why_not
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.file_lock import try_lock
 from jahp_fast.integrations.local import settings
@@ -31,7 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Encodes every image below SRC, or decodes every .jahp file, into the same folders below DST, in worker processes of one thread "
         f"each. Files appear whole or not at all; a run that was killed goes on with --resume. DST/{JOURNAL} has a line of JSON for each "
-        "file that failed, and the exit status is 1 if there was one."
+        "file that failed and each folder that cannot be read, and the exit status is 1 if there was one. Of what is in "
+        "DST only files are replaced that this command wrote and that nobody has changed since "
+        f"(DST/{RECORD} has their sizes and checksums): any other one counts as failed without --overwrite. "
+        "Folders behind symbolic links are left out, with a line on standard error; links to files are followed."
     )
     parser.add_argument("direction", choices=("encode", "decode"))
     parser.add_argument("source", metavar="SRC", help="searched in depth; hidden files and folders are left out")
@@ -40,7 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME|FILE", help="a model's name or its .safetensors file (default: mbt2018)")
     parser.add_argument("--to", metavar="FORMAT", help="of decode: the format's file ending (default png)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
-    parser.add_argument("--resume", action="store_true", help="leave out files that are done: there, not older, same model and quality")
+    parser.add_argument("--resume", action="store_true",
+                        help="leave out files that are done: there, whole, not older, same model and quality")  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true",
+                        help="replace files in DST that this command did not write, or not as they are")  # fmt: skip
     parser.add_argument("--ray", action="store_true", help="work on the Ray cluster of RAY_ADDRESS, or a new one on this machine; both "
                                                            "folders must be on a file system that all nodes share")  # fmt: skip
 
@@ -59,12 +67,30 @@ def run(args: argparse.Namespace) -> int:
         raise JahpError(f"cannot make {target}: {e.strerror}") from None
     with _journal(target / JOURNAL, args.resume) as journal, _signals() as stopped:
         sweep(target)
-        progress = Progress(sum(1 for _ in jobs(task, source, target)))
-        todo = _todo(task, jobs(task, source, target), model, progress if args.resume else None)
-        with contextlib.closing(run_jobs(task, todo, args.workers, stopped)) as outcomes:
+        progress, record = Progress(sum(1 for _ in jobs(task, source, target))), Record(target)
+
+        def left_out(folder: str) -> None:
+            progress.clear()
+            print(f"jahp batch: {folder} is a link to a folder, and left out", file=sys.stderr)
+
+        def todo() -> Iterator[Job]:
+            for job in jobs(task, source, target, left_out):
+                progress.show()
+                if stopped():
+                    return
+                if isinstance(job, Outcome):
+                    _count(job, progress, journal, record)
+                elif args.resume and is_done(task, job, model, record):
+                    progress.skipped += 1
+                elif why := why_not(task, job, record, args.overwrite):
+                    _count(Outcome(job, "NotWritten", why), progress, journal, record)
+                else:
+                    yield job
+
+        with record.kept(), contextlib.closing(run_jobs(task, todo(), args.workers, stopped)) as outcomes:
             for outcome in outcomes:
                 if outcome is not None:
-                    _count(outcome, progress, journal)
+                    _count(outcome, progress, journal, record)
                 progress.show()
         progress.clear()
         return _end(progress, target / JOURNAL, bool(stopped()))
@@ -80,7 +106,8 @@ def _task(args: argparse.Namespace) -> tuple[Task, bytes]:
     if args.to is not None and encode:
         raise UsageError("--to is for decode")
     suffix = JAHP if encode else "." + (args.to or "png").lower().removeprefix(".")
-    if not encode and Image.registered_extensions().get(suffix) not in Image.SAVE:
+    kind = None if encode else Image.registered_extensions().get(suffix)
+    if not encode and (kind not in Image.SAVE or not has_pixels(kind)):
         raise UsageError(f"Pillow writes no format of the ending {suffix}; png always works")
     name, models = args.model or "mbt2018", []
     if args.model and Path(args.model).suffix == ".safetensors":
@@ -109,7 +136,7 @@ def _journal(path: Path, keep: bool) -> Iterator[IO[str]]:
     try:
         journal = open(path, "a+", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     except OSError as e:
-        raise JahpError(f"cannot write {path}: {e.strerror}") from None
+        raise JahpError(f"cannot write {path}: {e.strerror or e}") from None
     with journal:
         if not try_lock(journal):
             raise JahpError(f"another jahp batch is writing to {path.parent}")
@@ -135,17 +162,9 @@ def _signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, old)
 
 
-def _todo(task: Task, every: Iterator[Job], model: bytes, progress: Progress | None) -> Iterator[Job]:
-    """The jobs; without those that are done where there is a progress to count them in."""
-    for job in every:
-        if progress is not None and is_done(task, job, model):
-            progress.skipped += 1
-        else:
-            yield job
-
-
-def _count(outcome: Outcome, progress: Progress, journal: IO[str]) -> None:
+def _count(outcome: Outcome, progress: Progress, journal: IO[str], record: Record) -> None:
     if not outcome.error:
+        record.add(outcome)
         progress.done += 1
         progress.bytes_in += outcome.bytes_in
         progress.bytes_out += outcome.bytes_out

@@ -11,6 +11,7 @@ from typing import Literal
 
 from PIL import Image, UnidentifiedImageError
 
+from jahp_fast import _native
 from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import JahpError, UnsupportedImage
 from jahp_fast.integrations.local import Settings, codec_for
@@ -43,13 +44,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. error: the class of what was wrong, "" where nothing was; sizes in bytes."""
+    """What became of a job. error: the class of what was wrong, "" where nothing was; sizes in bytes.
+
+    crc32c: of what was written.
+    """
 
     job: Job
     error: str = ""
     message: str = ""
     bytes_in: int = 0
     bytes_out: int = 0
+    crc32c: int = 0
 
 
 def process(task: Task, job: Job) -> Outcome:
@@ -65,7 +70,7 @@ def process(task: Task, job: Job) -> Outcome:
         return Outcome(job, type(e).__name__, f"cannot read or write: {e.strerror or e}")
     except MemoryError:
         return Outcome(job, "MemoryError", "not enough memory")
-    return Outcome(job, bytes_in=len(data), bytes_out=len(out))
+    return Outcome(job, bytes_in=len(data), bytes_out=len(out), crc32c=_native.crc32c(out))
 
 
 def _encoded(task: Task, job: Job, data: bytes) -> bytes:

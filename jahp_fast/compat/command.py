@@ -8,7 +8,8 @@ import random
 import sys
 from pathlib import Path
 
-from jahp_fast.errors import ModelError, UsageError
+from jahp_fast.errors import UsageError
+from jahp_fast.outputs import checked_file, force_option
 
 SYNTHETIC_MEASURED = 4
 
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--measure", type=int, default=8, metavar="N", help="other photos to measure on (default 8)")
     parser.add_argument("--transforms", choices=("float16", "float32"), default="float32",
                         help="how g_a, h_a and g_s are stored (default float32; float16 is half as large, and moves latents)")  # fmt: skip
+    force_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,12 +43,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"quality must be 1 to 8, not {args.quality:g}")
     if args.calibrate < 1 or args.measure < 1:
         raise UsageError("--calibrate and --measure must be at least 1")
-    if not Path(args.out).absolute().parent.is_dir():
-        raise ModelError(f"cannot write {args.out}: its folder does not exist")
+    files = list(find_photos([Path(p) for p in args.photos]).train) if args.photos else []
+    checked_file(args.out, [args.checkpoint, *files], force=args.force)
     checkpoint = understood(read_state(Path(args.checkpoint)))
     model = checkpoint.model
-    if args.photos:
-        files = list(find_photos([Path(p) for p in args.photos]).train)
+    if files:
         random.Random(0).shuffle(files)
         calibration = [load_photo(p) for p in files[: args.calibrate]]
         measured = [load_photo(p) for p in files[args.calibrate : args.calibrate + args.measure]] or calibration
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         calibration = []
         measured = [dead_leaves(SYNTHETIC_PICTURES + i) for i in range(SYNTHETIC_MEASURED)]
     converted = convert(checkpoint, calibration)
-    identity = converted.save(args.out, quality=args.quality, half=args.transforms == "float16")
+    identity = converted.save(args.out, quality=args.quality, half=args.transforms == "float16", force=args.force)
     print(f"{model.architecture}, N = {model.N}, M = {model.M}, form {converted.form}; {converted.kept}")
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
     print(report(checkpoint, converted, ModelFile(args.out), measured).text())

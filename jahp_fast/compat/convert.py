@@ -64,11 +64,11 @@ class Converted:
     def form(self) -> Form:
         return form_of(self.model)
 
-    def save(self, out: str | os.PathLike[str], *, quality: float = 4.0, half: bool = False) -> bytes:
-        """Writes a model file, with 16-bit activations, and returns its id."""
+    def save(self, out: str | os.PathLike[str], *, quality: float = 4.0, half: bool = False, force: bool = False) -> bytes:
+        """Writes a model file, with 16-bit activations, and returns its id. force: see atomic_file."""
         return export_model(
             self.model, out, self.activations, form=self.form, activation_bits=ACTIVATION_BITS, prob_bits=PROB_BITS,
-            qualities=[quality], tables=self.tables, half=half, seen=self.seen,
+            qualities=[quality], tables=self.tables, half=half, seen=self.seen, force=force,
         )  # fmt: skip
 
 

@@ -270,6 +270,7 @@ def export_model(
     calibration: Calibration | None = None,
     seen: Mapping[str, Moments] | None = None,
     metric: str = "mse",
+    force: bool = False,
 ) -> bytes:
     """As export_state, for a module and how its activations are to be rounded.
 
@@ -279,6 +280,7 @@ def export_model(
         calibration: latents by which an encoder's search is prepared; without them it cannot search.
         seen: moments of the layers' inputs, by which their weights are rounded; without them each to the nearest integer.
         metric: what the model was trained for, "mse" or "ms-ssim"; written down for encoders.
+        force: replace a file that is write-protected, too.
     """
     checked_form(model, form, activation_bits, prob_bits)
     rows_of_gains = model.gain.shape[0]
@@ -308,7 +310,7 @@ def export_model(
             floats[name] = tensor.float().numpy()
     if calibration is not None and form == "A":
         floats |= sensitivities(model, calibration)
-    return save_model(out, config, entropy, floats, train, metric)
+    return save_model(out, config, entropy, floats, train, metric, force)
 
 
 def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tensor]]:

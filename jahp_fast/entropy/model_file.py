@@ -234,13 +234,17 @@ def save_model(
     floats: Mapping[str, Array],
     train: Mapping[str, Array],
     metric: str = "mse",
+    force: bool = False,
 ) -> bytes:
-    """Writes a model file atomically and returns its id. Floats are stored as they come (float16 or float32); metric: see ModelFile."""
+    """Writes a model file atomically and returns its id.
+
+    Floats are stored as they come (float16 or float32). metric: see ModelFile; force: see atomic_file.
+    """
     from safetensors.numpy import save
 
     tensors: dict[str, Array] = {"config": np.frombuffer(config.to_json(), np.uint8)}
     for prefix, group in (("entropy.", entropy), ("float.", floats), ("train.", train)):
         tensors |= {prefix + name: np.ascontiguousarray(array) for name, array in group.items()}
     manifest = "".join(tensor_line(name, tensors[name]) + "\n" for name in sorted(tensors))
-    write_atomically(path, save(tensors, {"jahp": str(FORMAT_VERSION), "manifest": manifest, "metric": metric}))
+    write_atomically(path, save(tensors, {"jahp": str(FORMAT_VERSION), "manifest": manifest, "metric": metric}), force)
     return model_id(manifest)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import UsageError
 from jahp_fast.evaluate.files import load_rgb
+from jahp_fast.outputs import apart
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -95,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--rounds {args.rounds}: must be at least 1")
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise UsageError(f"--json {args.json}: no such folder")
+    if args.json is not None:
+        apart(args.json, [args.image, args.model])
     if args.image is None:
         with resources.as_file(resources.files("jahp_fast.evaluate") / "demo_photo.png") as path:
             image = load_rgb(path)

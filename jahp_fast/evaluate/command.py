@@ -21,9 +21,11 @@ from jahp_fast.evaluate.gallery import gallery
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
 from jahp_fast.evaluate.plugins import perceptual, perceptual_name
 from jahp_fast.evaluate.report import Mean, Published, Row, describe_machine, markdown, means, plot, read_published, read_results, to_csv
+from jahp_fast.outputs import apart
 
 DEFAULT_MODELS = "mbt2018"
 DEFAULT_CODECS = "jpeg,webp,jpeg2000,avif,heic,jxl"
+WRITTEN = ("results.csv", "summary.csv", "report.md", "index.html", "plot.png")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,12 +69,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("nothing to measure: both --models and --codecs are empty")
     paths = find_images(args.images)
     make_folder(args.out)
+    for name in WRITTEN:
+        apart(args.out / name, [*paths, args.published, *(args.model or [])])
     rows = measure(paths, coders, args.out / "results.csv", Progress(len(paths)))
     table = means(rows)
-    images = f"{len(paths)} images of `{args.images.resolve().name}`."
+    # Fonts have no glyph for bytes that are no UTF-8.
+    folder = args.images.resolve().name.encode(errors="backslashreplace").decode()
+    images = f"{len(paths)} images of `{folder}`."
     write_report(args.out, table, coders, [codec.name for codec in ours], images, missing, published, rows)
     if ours:
-        write_atomically(args.out / "index.html", gallery(paths, coders, [codec.name for codec in ours], args.out, rows).encode())
+        page = gallery(paths, coders, [codec.name for codec in ours], args.out, rows)
+        write_atomically(args.out / "index.html", page.encode(errors="backslashreplace"))
     print(f"{args.out / 'report.md'}")
     return 0
 
@@ -97,7 +104,7 @@ def write_report(
     rows: Sequence[Row],
 ) -> None:
     """Write summary.csv, plot.png (or a line on standard error that it is left out) and report.md into `out`."""
-    write_atomically(out / "summary.csv", to_csv(table, Mean).encode())
+    write_atomically(out / "summary.csv", to_csv(table, Mean).encode(errors="surrogateescape"))
     picture = plot(table, images.rstrip("."), published)
     if picture is None:
         print("plot.png is left out: matplotlib is not installed (pip install 'jahp_fast[bench]')", file=sys.stderr)
@@ -109,7 +116,7 @@ def write_report(
         table, images=images, descriptions=descriptions, ours=ours, machine=describe_machine(), plotted=picture is not None,
         missing=missing, published=published, rows=rows,
     )  # fmt: skip
-    write_atomically(out / "report.md", text.encode())
+    write_atomically(out / "report.md", text.encode(errors="backslashreplace"))
 
 
 def measure(paths: Sequence[Path], coders: Sequence[Coder], results: Path, progress: Progress) -> list[Row]:
@@ -139,9 +146,9 @@ def measure(paths: Sequence[Path], coders: Sequence[Coder], results: Path, progr
         for setting, key in missing:
             rows[key] = measure_one(path.name, image, coder, setting, key)
             progress.step(paths.index(path) + 1, f"{path.name} {coder.name} {coder.label(setting)}")
-        write_atomically(results, to_csv([rows[k] for k in wanted if k in rows], Row).encode())
+        write_atomically(results, to_csv([rows[k] for k in wanted if k in rows], Row).encode(errors="surrogateescape"))
     progress.end()
-    write_atomically(results, to_csv([rows[key] for key in wanted], Row).encode())
+    write_atomically(results, to_csv([rows[key] for key in wanted], Row).encode(errors="surrogateescape"))
     # From the file, rounded as it is, so that a run in one go and a resumed one report the same figures.
     return list(read_results(results).values())
 
@@ -168,7 +175,7 @@ def measure_one(name: str, image: NDArray[np.uint8], coder: Coder, setting: floa
 def row_key(name: str, digest: str, codec: str, description: str, label: str) -> str:
     """16 hexadecimal digits over the image's name and the hash of its file, the codec with its description, the setting and the metric."""
     parts = (name, digest, codec, description, label, perceptual_name() or "")
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def parse_efforts(text: str) -> tuple[int, ...]:

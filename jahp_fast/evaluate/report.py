@@ -74,8 +74,8 @@ def read_results(path: Path) -> dict[str, Row]:
     if not path.exists():
         return {}
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text("utf-8", "surrogateescape")
+    except OSError as error:
         raise UsageError(f"{path}: cannot be read as the results of an earlier run: {error}") from error
     reader = csv.DictReader(io.StringIO(text))
     expected = [f.name for f in fields(Row)]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jahp_fast.errors import UsageError
+from jahp_fast.outputs import apart
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +90,8 @@ class _Study:
         except OSError as e:
             raise UsageError(f"--out {args.out} cannot be used: {e.strerror}") from None
         path = args.model or library.by_name("mbt2018", ()).path
+        for name in (SETTINGS, report.RUNS, report.TEXT, report.PLOT):
+            apart(args.out / name, [path, args.held_out, *files.train, *files.held_out])
         self.model, self.model_name = load(path).average.eval(), path.name
         if self.model.rows < args.quality:
             raise UsageError(f"{self.model_name} has {self.model.rows} qualities, not {args.quality}")

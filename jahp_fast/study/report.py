@@ -17,7 +17,7 @@ from jahp_fast.errors import UsageError
 from jahp_fast.study.prior import BASE, FACTORS
 from jahp_fast.study.run import Outcome
 
-RUNS, TEXT = "runs.csv", "study.md"
+RUNS, TEXT, PLOT = "runs.csv", "study.md", "factors.png"
 _COLUMNS = [f.name for f in fields(Outcome)]
 _KINDS: dict[str, Callable[[str], Any]] = {"variant": str, "joint": lambda v: v == "True", "seed": int, "steps": int, "parameters": int}
 _CLAIMS = (
@@ -157,14 +157,14 @@ def plots(outcomes: Sequence[Outcome], factors: Sequence[str]) -> dict[str, byte
     panels[0].set_ylabel("rate against the joint model, %")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
-    return {"factors.png": buffer.getvalue()}
+    return {PLOT: buffer.getvalue()}
 
 
 def document(outcomes: Sequence[Outcome], heading: str, has_plots: bool, factors: Sequence[str]) -> str:
     """study.md, on these factors."""
     parts = ["# What each part of the entropy model is worth", heading]
     if has_plots:
-        parts.append("![rate of each variant against the joint model, a point a seed](factors.png)")
+        parts.append(f"![rate of each variant against the joint model, a point a seed]({PLOT})")
     parts += ["## Entropy models alone, on the same latents", table(outcomes, factors)]
     parts += ["## What holds at this scale", "\n".join(claims(outcomes))]
     if joint := joint_table(outcomes):

@@ -9,7 +9,8 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jahp_fast.errors import ModelError, UsageError
+from jahp_fast.errors import UsageError
+from jahp_fast.outputs import checked_file, force_option
 from jahp_fast.train.settings import METRICS
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", choices=METRICS, help="what the weights were trained for (default: as the checkpoint says, else mse)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")
+    force_option(parser)
 
 
 def _choose(files: PhotoFiles, args: argparse.Namespace) -> tuple[list[Photo], list[Photo]]:
@@ -92,12 +94,11 @@ def run(args: argparse.Namespace) -> int:
     if args.finetune < 0:
         raise UsageError(f"--finetune {args.finetune} is not a number of steps")
     files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)
+    checked_file(args.out, [args.checkpoint, args.held_out, *files.train, *files.held_out], force=args.force)
     calibration_photos, measured_photos = _choose(files, args)
     start = load(Path(args.checkpoint))
     model = start.average.eval()
     checked_form(model, args.form, args.activation_bits, args.prob_bits)
-    if not Path(args.out).absolute().parent.is_dir():
-        raise ModelError(f"cannot write {args.out}: its folder does not exist")
     float_model = copy.deepcopy(model)
     print(f"{model.architecture}, N = {model.N}, M = {model.M}: calibrating on {len(calibration_photos)} photos", flush=True)
     calibration = calibrate(model, calibration_photos)
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     print("rounding" + (", and measuring what an encoder's search needs" if args.form == "A" else ""), flush=True)
     identity = export_model(
         model, args.out, activations, form=args.form, activation_bits=args.activation_bits, prob_bits=args.prob_bits,
-        calibration=calibration, metric=args.metric or start.training.metric or "mse",
+        calibration=calibration, metric=args.metric or start.training.metric or "mse", force=args.force,
     )  # fmt: skip
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
     if measured_photos:

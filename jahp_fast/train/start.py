@@ -9,6 +9,7 @@ from typing import cast
 
 from jahp_fast.errors import UsageError
 from jahp_fast.models.registry import build
+from jahp_fast.outputs import apart
 from jahp_fast.train import checkpoint, report
 from jahp_fast.train.checkpoint import Start, Training
 from jahp_fast.train.settings import Settings
@@ -18,6 +19,7 @@ def load_start(settings: Settings, screen: report.Screen) -> Start:
     """WORK/last.pt if there is one, else --resume, else a new model; checked against what the settings say of it."""
     last = settings.work / checkpoint.LAST
     path = last if last.exists() else settings.resume
+    apart(settings.work / checkpoint.AVERAGE, [path, settings.transforms, settings.held_out])
     if path is None and settings.transforms is not None:
         return _with_transforms(settings)
     if path is None:
