@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import io
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -34,12 +33,12 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
-from PIL import Image, UnidentifiedImageError
 from serve_metrics import Metrics
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import jahp_fast
+from jahp_fast import pictures
 from jahp_fast.errors import JahpError
 from jahp_fast.integrations.local import codec_for, settings
 from jahp_fast.parallel import available_cores
@@ -182,27 +181,16 @@ def encode(data: bytes, quality: float, pixels: int) -> bytes:
     """An image file -> a .jahp file. Raises Refused and JahpError."""
     codec = codec_for(settings(quality=quality))
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # the header
-            check_pixels(*image.size, pixels)
-            image.load()
-            return codec.encode(image)
-    except Image.DecompressionBombError as e:
+        return codec.encode(pictures.read(data, "the body", FORMATS, pixels))
+    except pictures.TooLarge as e:
         raise Refused(413, "TooManyPixels", str(e)) from None
-    except UnidentifiedImageError:
-        raise Refused(422, "UnsupportedImage", "not an image of a format that is taken: " + ", ".join(FORMATS)) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as e:
-        raise Refused(422, "UnsupportedImage", f"not an image that can be read: {e}") from None
 
 
 def decode(data: bytes, pixels: int) -> bytes:
     """A .jahp file -> a PNG file. Raises Refused and JahpError."""
     header = jahp_fast.info(data)
     check_pixels(header.width, header.height, pixels)
-    out = io.BytesIO()
-    image = codec_for(settings()).decode_pil(data)
-    kept = {name: image.info[name] for name in ("icc_profile", "exif") if name in image.info}
-    image.save(out, "png", compress_level=1, **kept)
-    return out.getvalue()
+    return pictures.saved(codec_for(settings()).decode_pil(data), "PNG", "the picture", {"compress_level": 1})
 
 
 def make_app(limits: Limits) -> FastAPI:

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, NoReturn, Protocol, cast
 from jahp_fast import __version__
 from jahp_fast.atomic import atomic_file
 from jahp_fast.completion import SHELLS, script
-from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
-from jahp_fast.outputs import checked_output, force_option, in_folder, takes_bytes
+from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.outputs import checked_output, force_option, in_folder, save_option, takes_bytes
 
 
 class _Command(Protocol):
@@ -96,15 +96,14 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _encode(args: argparse.Namespace) -> int:
-    from PIL import Image, UnidentifiedImageError
+    from jahp_fast import pictures
 
     _place_output(args, ".jahp")
-    try:
-        with Image.open(io.BytesIO(_read(args.input))) as image:
-            image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
-        raise UnsupportedImage(f"{args.input} is not an image that Pillow can read: {e}") from None
-    data = _codec(args, quality=args.quality).encode(image, args.effort, args.max_bytes, args.target_bpp)
+    with pictures.told(f"jahp: {args.input}"):
+        image = pictures.read(_read(args.input), args.input)
+        if args.auto_orient:
+            image = pictures.oriented(image, args.input)
+        data = _codec(args, quality=args.quality).encode(image, args.effort, args.max_bytes, args.target_bpp)
     with _output(args.output, args.force) as file:
         file.write(data)
     return 0
@@ -113,23 +112,19 @@ def _encode(args: argparse.Namespace) -> int:
 def _decode(args: argparse.Namespace) -> int:
     _place_output(args, ".png")
     suffix = Path(args.output).suffix.lower() or (".png" if takes_bytes(args.output) else "")
-    if suffix == ".png":
+    if suffix == ".png" and not args.save_option:
         _decode_png(args)
         return 0
-    from PIL import Image
+    from jahp_fast import pictures
 
-    kind = Image.registered_extensions().get(suffix)
-    if kind is None or kind not in Image.SAVE:
+    kind = pictures.format_of(suffix)
+    if kind is None:
         raise JahpError(f"cannot write {args.output}: Pillow knows no format for the ending {suffix!r}; .png always works")
-    image = _codec(args).decode_pil(_read(args.input))
-    info = {k: v for k, v in image.info.items() if k in ("icc_profile", "exif", "xmp")}
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, kind, **info)
-    except (OSError, ValueError) as e:
-        raise JahpError(f"cannot write {args.output} as {kind}: {e}; .png always works") from None
+    options = pictures.save_options(args.save_option)
+    with pictures.told(f"jahp: {args.output}"):
+        data = pictures.saved(_codec(args).decode_pil(_read(args.input)), kind, args.output, options)
     with _output(args.output, args.force) as file:
-        file.write(buffer.getbuffer())
+        file.write(data)
     return 0
 
 
@@ -141,13 +136,13 @@ def _decode_png(args: argparse.Namespace) -> None:
     codec, data = _codec(args), _read(args.input)
     blocks = codec.decode_rows(data)
     stream = unpack(data)
-    channels = 4 if b"ALPH" in stream.chunks else 3 if stream.mode == "RGB" else 1
+    channels = (3 if stream.mode == "RGB" else 1) + (b"ALPH" in stream.chunks)
     first = next(blocks)  # an error that is known before any pixel leaves standard output empty
     with _output(args.output, args.force) as file:
         metadata = (stream.chunks.get(kind) for kind in (b"iccp", b"exif", b"xmp_"))
         writer = PngWriter(file.write, stream.width, stream.height, channels, *metadata)
         for block in itertools.chain([first], blocks):
-            writer.rows(block)
+            writer.rows(block[:, :, [0, 3]] if channels == 2 else block)
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -213,6 +208,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files; 2 and 3 need torch (default 0)")
     p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")
     p.add_argument("--target-bpp", type=float, metavar="X", help="choose the quality: the file nearest to X bits per pixel")
+    p.add_argument("--auto-orient", action="store_true", help="turn the pixels as the EXIF orientation says, and clear it; else it is kept")
     _codec_options(p)
     force_option(p)
     p.description = _REPLACES
@@ -221,6 +217,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p = commands.add_parser("decode", help=".jahp to image")
     p.add_argument("input", metavar="IN.jahp", help="or - for standard input")
     p.add_argument("output", metavar="OUT.png", help="or another ending, a folder, or - for standard output (PNG)")
+    save_option(p)
     _codec_options(p)
     force_option(p)
     p.description = _REPLACES

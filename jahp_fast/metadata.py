@@ -36,7 +36,7 @@ def parsed_exif(data: bytes) -> Image.Exif | None:
     try:
         exif.load(data)
         exif.tobytes()
-    except Exception:  # noqa: BLE001 - struct.error, SyntaxError, KeyError ...: the block is damaged, and that is the answer
+    except Exception:  # struct.error, SyntaxError, KeyError ...: the block is damaged, and that is the answer
         return None
     return exif
 
@@ -108,7 +108,7 @@ def _edited(image: Image.Image, stored: Image.Exif | None) -> Image.Exif | None:
         if not len(now) and stored is None:
             return None
         same = stored is not None and now.tobytes() == stored.tobytes()
-    except Exception:  # noqa: BLE001 - as in parsed_exif
+    except Exception:  # struct.error, SyntaxError, KeyError ...: the block is damaged, and that is the answer
         return None
     return None if same else _copied(now)
 

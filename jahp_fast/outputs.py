@@ -17,6 +17,12 @@ from jahp_fast.errors import JahpError, UsageError
 FORCE = "--force replaces it, or chmod u+w"
 
 
+def save_option(parser: argparse.ArgumentParser) -> None:
+    """--save-option, of commands that write pictures."""
+    parser.add_argument("--save-option", metavar="NAME=VALUE", action="append", default=[],
+                        help="an option of Pillow's writer, like quality=90 for .jpg (default: nearly lossless)")  # fmt: skip
+
+
 def force_option(parser: argparse.ArgumentParser) -> None:
     """Declares --force, without which a file that is write-protected is not replaced."""
     parser.add_argument("-f", "--force", action="store_true", help="replace a file that is write-protected, too")

@@ -11,21 +11,23 @@ request; `saved` does so where the format that is written cannot hold the tag, a
 from __future__ import annotations
 
 import io
+import json
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from jahp_fast.errors import JahpError, LossWarning, UnsupportedImage
-from jahp_fast.metadata import KEPT, ORIENTATION, descriptive_exif, orientation_of, parsed_exif, without_orientation
+from jahp_fast.errors import JahpError, LossWarning, UnsupportedImage, UsageError
+from jahp_fast.metadata import KEPT, descriptive_exif, orientation_of, parsed_exif
 
 EXIF_PREFIX = b"Exif\0\0"
 HOLD_EXIF = frozenset({"AVIF", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP"})
 """Formats that carry an EXIF block when Pillow writes them."""
-NO_PICTURES = frozenset({"BUFR", "GRIB", "HDF5", "MPEG", "WMF"})
-"""Names that Pillow registers for other data: it identifies such files and decodes none of them by itself."""
+_NO_PICTURES = frozenset({"MPEG"})
+"""Formats that Pillow knows by their beginning and has no decoder for, beside its stubs."""
 SAVE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
     "JPEG": {"quality": 97, "subsampling": 0},
@@ -33,6 +35,7 @@ SAVE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "WEBP": {"lossless": True},
 }
 """What a decoded picture is written with where Pillow's own choice would lose much of it again."""
+LOSSY = frozenset({"AVIF", "JPEG", "MPO"})
 
 
 @contextmanager
@@ -50,7 +53,7 @@ def library_errors(what: str, *, memory: bool = False) -> Iterator[None]:
             raise UnsupportedImage(f"{what}: it asks for more memory than there is") from None
         raise
     except UnidentifiedImageError:
-        raise UnsupportedImage(f"{what}: Pillow knows no such format") from None
+        raise UnsupportedImage(f"{what}: it is of no format that Pillow knows") from None
     except Exception as e:  # not a fault hidden but one named: see the top of this page
         raise UnsupportedImage(f"{what}: {str(e).strip() or type(e).__name__}".replace("\n", " ")) from None
 
@@ -67,12 +70,14 @@ def read(data: bytes | bytearray | memoryview, name: str, formats: Sequence[str]
         UnsupportedImage: it cannot be read.
         TooLarge: more than `most` pixels, or more than Pillow allows; nothing was decoded.
     """
-    # Pillow's warning of large images comes between half its limit and the limit, and means nothing to whoever set a limit here.
     with library_errors(f"{name} is not an image that can be read", memory=True):
         try:
             image = Image.open(io.BytesIO(data), formats=None if formats is None else tuple(formats))
         except Image.DecompressionBombError as e:
-            raise TooLarge(f"{name}: {e}") from None
+            raise TooLarge(f"{name} is not an image that can be read: {e}") from None
+        except UnidentifiedImageError:
+            taken = "that Pillow knows" if formats is None else "that is taken: " + ", ".join(formats)
+            raise UnsupportedImage(f"{name} is not an image of a format {taken}") from None
         if most is not None and image.width * image.height > most:
             raise TooLarge(f"{name}: {image.width} x {image.height} pixels are more than {most}")
         for loss in colour_losses(image, data):
@@ -147,7 +152,46 @@ def oriented(image: Image.Image, name: str) -> Image.Image:
 def format_of(suffix: str) -> str | None:
     """Pillow's name of the format that is written for a file ending (".png"), None where it writes none."""
     kind = Image.registered_extensions().get(suffix.lower())
-    return kind if kind in Image.SAVE and kind not in NO_PICTURES else None
+    return kind if kind in Image.SAVE and has_pixels(kind) else None
+
+
+def has_pixels(kind: str) -> bool:
+    """Whether Pillow itself reads or writes pixels of this format; it only names some (BUFR, GRIB, HDF5, MPEG, WMF)."""
+    reader = Image.OPEN[kind][0] if kind in Image.OPEN else None
+    return kind not in _NO_PICTURES and not (isinstance(reader, type) and issubclass(reader, ImageFile.StubImageFile))
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Each warning that arises inside becomes one line on standard error, behind `name`. Not for several threads at a time."""
+    with noted() as notes:
+        yield
+    for note in notes:
+        print(f"{name}: {note}", file=sys.stderr)
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """The warnings that arise inside, each once, in a list that is filled at the end. Not for several threads at a time."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LossWarning)
+        yield notes
+    notes += dict.fromkeys(" ".join(str(w.message).split()) for w in caught)
+
+
+def save_options(words: Sequence[str]) -> dict[str, Any]:
+    """Pillow's options of words like quality=90, lossless=true, compression=tiff_lzw. Raises UsageError."""
+    options: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"--save-option takes NAME=VALUE, like quality=90, not {word!r}")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    return options
 
 
 def saved(image: Image.Image, kind: str, name: str, options: Mapping[str, Any] | None = None) -> bytes:
@@ -174,6 +218,9 @@ def saved(image: Image.Image, kind: str, name: str, options: Mapping[str, Any] |
         metadata.pop("exif", None)
         warnings.warn(LossWarning("its EXIF block is damaged, and is left out"), stacklevel=2)
     chosen = {**SAVE_OPTIONS.get(kind, {}), **(options or {})}
+    if kind in LOSSY and not options:
+        said = ", ".join(f"{k}={v}" for k, v in chosen.items())
+        warnings.warn(LossWarning(f"{kind} loses a little once more, written with {said}; --save-option changes that"), stacklevel=2)
     buffer = io.BytesIO()
     with library_errors(f"{name} cannot be written as {kind}; png always works"):
         if kind == "GIF" or (kind == "PNG" and image.mode == "P"):
@@ -188,5 +235,3 @@ def saved(image: Image.Image, kind: str, name: str, options: Mapping[str, Any] |
                 )
     return buffer.getvalue()
 
-
-__all__ = ["ORIENTATION", "TooLarge", "format_of", "library_errors", "oriented", "read", "saved", "without_orientation"]

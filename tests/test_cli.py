@@ -127,7 +127,7 @@ def test_bad_input_is_refused_in_one_line(work, tiny, capsys, photo_crop):
         "cannot write none/old.png": ("decode", "good.jahp", "none/old.png"),
         "text.png is not an image": ("encode", "text.png", "old.jahp"),
         "cut.png is not an image": ("encode", "cut.png", "old.jahp"),
-        "bomb.png is not an image that Pillow can read.*900000000 pixels": ("encode", "bomb.png", "old.jahp"),
+        "bomb.png is not an image that can be read.*900000000 pixels": ("encode", "bomb.png", "old.jahp"),
         "PIL mode CMYK": ("encode", "cmyk.jpg", "old.jahp"),
         "PIL mode I;16.*16-bit": ("encode", "deep.png", "old.jahp"),
         "cannot read none.png": ("encode", "none.png", "old.jahp"),

@@ -101,7 +101,7 @@ def test_pil_modes(rgba):
 @pytest.mark.parametrize(
     ("mode", "what"),
     [("I;16", "16-bit"), ("I", "16-bit"), ("F", "float"), ("CMYK", "convert\\('RGB'\\)"), ("YCbCr", "convert\\('RGB'\\)"),
-     ("LAB", "convert\\('RGB'\\)"), ("HSV", "convert\\('RGB'\\)"), ("PA", "convert\\('RGB'\\)"), ("RGBX", "convert\\('RGB'\\)")],
+     ("LAB", "convert\\('RGB'\\)"), ("HSV", "convert\\('RGB'\\)"), ("RGBa", "convert\\('RGBA'\\)"), ("RGBX", "convert\\('RGB'\\)")],
 )  # fmt: skip
 def test_other_pil_modes_are_refused(mode, what):
     with pytest.raises(UnsupportedImage, match=f"PIL mode {mode} cannot be encoded.*{what}"):

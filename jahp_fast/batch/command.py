@@ -14,9 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from PIL import Image
-
-from jahp_fast.batch.jobs import JAHP, has_pixels, jobs, sweep
+from jahp_fast.batch.jobs import JAHP, jobs, sweep
 from jahp_fast.batch.pool import run_here
 from jahp_fast.batch.progress import Progress
 from jahp_fast.batch.work import Job, Outcome, Task
@@ -24,6 +22,8 @@ from jahp_fast.batch.written import RECORD, Record, is_done, why_not
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.file_lock import try_lock
 from jahp_fast.integrations.local import settings
+from jahp_fast.outputs import save_option
+from jahp_fast.pictures import format_of, save_options
 
 JOURNAL = "jahp-batch.jsonl"
 _Executor = Callable[[Task, Iterator[Job], int | None, Callable[[], bool]], Generator[Outcome | None, None, None]]
@@ -44,6 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quality", type=float, help="of encode: 1 to 8 (default 4)")
     parser.add_argument("--model", metavar="NAME|FILE", help="a model's name or its .safetensors file (default: mbt2018)")
     parser.add_argument("--to", metavar="FORMAT", help="of decode: the format's file ending (default png)")
+    parser.add_argument("--auto-orient", action="store_true", help="of encode: turn pixels as EXIF says, and clear that; else it is kept")
+    save_option(parser)
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     parser.add_argument("--resume", action="store_true",
                         help="leave out files that are done: there, whole, not older, same model and quality")  # fmt: skip
@@ -106,8 +108,11 @@ def _task(args: argparse.Namespace) -> tuple[Task, bytes]:
     if args.to is not None and encode:
         raise UsageError("--to is for decode")
     suffix = JAHP if encode else "." + (args.to or "png").lower().removeprefix(".")
-    kind = None if encode else Image.registered_extensions().get(suffix)
-    if not encode and (kind not in Image.SAVE or not has_pixels(kind)):
+    if encode and args.save_option:
+        raise UsageError("--save-option is for decode")
+    if args.auto_orient and not encode:
+        raise UsageError("--auto-orient is for encode")
+    if not encode and format_of(suffix) is None:
         raise UsageError(f"Pillow writes no format of the ending {suffix}; png always works")
     name, models = args.model or "mbt2018", []
     if args.model and Path(args.model).suffix == ".safetensors":
@@ -118,7 +123,9 @@ def _task(args: argparse.Namespace) -> tuple[Task, bytes]:
 
         quality = library.by_name(name, models).config.qualities[0]  # any that the model has: decoders do not use it
     codec = Codec(name, quality=quality, models=models)
-    return Task(args.direction, settings(name, codec.quality, models), suffix), bytes.fromhex(codec.model_id)
+    options = tuple(save_options(args.save_option).items())
+    task = Task(args.direction, settings(name, codec.quality, models), suffix, args.auto_orient, options)
+    return task, bytes.fromhex(codec.model_id)
 
 
 def _executor(on_ray: bool) -> _Executor:
@@ -168,6 +175,10 @@ def _count(outcome: Outcome, progress: Progress, journal: IO[str], record: Recor
         progress.done += 1
         progress.bytes_in += outcome.bytes_in
         progress.bytes_out += outcome.bytes_out
+        if outcome.notes:
+            progress.clear()
+        for note in outcome.notes:
+            print(f"jahp batch: {outcome.job.name}: {note}", file=sys.stderr, flush=True)
         return
     progress.failed += 1
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -9,21 +9,14 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from PIL import Image, ImageFile
+from PIL import Image
 
 from jahp_fast.atomic import TEMPORARY
 from jahp_fast.batch.work import Job, Outcome, Task
 from jahp_fast.errors import UsageError
+from jahp_fast.pictures import has_pixels
 
 JAHP = ".jahp"
-_NO_PICTURES = {"MPEG"}
-"""Formats that Pillow knows by their beginning and has no decoder for, beside its stubs."""
-
-
-def has_pixels(kind: str) -> bool:
-    """Whether Pillow itself reads or writes pixels of this format; it only names some (BUFR, GRIB, HDF5, MPEG, WMF)."""
-    reader = Image.OPEN[kind][0] if kind in Image.OPEN else None
-    return kind not in _NO_PICTURES and not (isinstance(reader, type) and issubclass(reader, ImageFile.StubImageFile))
 
 
 def input_suffixes(task: Task) -> set[str]:

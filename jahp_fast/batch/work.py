@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from PIL import Image, UnidentifiedImageError
-
-from jahp_fast import _native
+from jahp_fast import _native, pictures
 from jahp_fast.atomic import write_atomically
-from jahp_fast.errors import JahpError, UnsupportedImage
+from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.integrations.local import Settings, codec_for
-
-METADATA = ("icc_profile", "exif", "xmp")
 
 
 @dataclass(frozen=True)
@@ -26,11 +22,15 @@ class Task:
     Attributes:
         codec: of integrations.local.
         suffix: of the files that are written, with its dot.
+        auto_orient: pixels are turned as the orientation says before they are encoded.
+        save_options: Pillow's, name and value, of the files that decoding writes.
     """
 
     direction: Literal["encode", "decode"]
     codec: Settings
     suffix: str
+    auto_orient: bool = False
+    save_options: Sequence[tuple[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Job:
 class Outcome:
     """What became of a job. error: the class of what was wrong, "" where nothing was; sizes in bytes.
 
-    crc32c: of what was written.
+    crc32c: of what was written. notes: what it is not, and somebody may want to know.
     """
 
     job: Job
@@ -55,13 +55,15 @@ class Outcome:
     bytes_in: int = 0
     bytes_out: int = 0
     crc32c: int = 0
+    notes: Sequence[str] = ()
 
 
 def process(task: Task, job: Job) -> Outcome:
     """Reads, codes, and writes the target whole or not at all. What is wrong with the file or the disk is told, not raised."""
     try:
-        data = Path(job.source).read_bytes()
-        out = _encoded(task, job, data) if task.direction == "encode" else _decoded(task, job, data)
+        with pictures.noted() as notes:
+            data = Path(job.source).read_bytes()
+            out = _encoded(task, job, data) if task.direction == "encode" else _decoded(task, job, data)
         os.makedirs(os.path.dirname(job.target), exist_ok=True)
         write_atomically(job.target, out)
     except JahpError as e:
@@ -70,25 +72,18 @@ def process(task: Task, job: Job) -> Outcome:
         return Outcome(job, type(e).__name__, f"cannot read or write: {e.strerror or e}")
     except MemoryError:
         return Outcome(job, "MemoryError", "not enough memory")
-    return Outcome(job, bytes_in=len(data), bytes_out=len(out), crc32c=_native.crc32c(out))
+    return Outcome(job, bytes_in=len(data), bytes_out=len(out), crc32c=_native.crc32c(out), notes=tuple(notes))
 
 
 def _encoded(task: Task, job: Job, data: bytes) -> bytes:
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as e:
-        reason = "Pillow knows no such format" if isinstance(e, UnidentifiedImageError) else e
-        raise UnsupportedImage(f"not an image that can be read: {reason}") from None
+    image = pictures.read(data, job.name)
+    if task.auto_orient:
+        image = pictures.oriented(image, job.name)
     return codec_for(task.codec).encode(image)
 
 
 def _decoded(task: Task, job: Job, data: bytes) -> bytes:
-    image = codec_for(task.codec).decode_pil(data)
-    buffer = io.BytesIO()
-    kind = Image.registered_extensions()[task.suffix]
-    try:
-        image.save(buffer, kind, **{name: value for name, value in image.info.items() if name in METADATA})
-    except (OSError, ValueError) as e:
-        raise UnsupportedImage(f"cannot be written as {kind}: {e}; png always works") from None
-    return buffer.getvalue()
+    kind = pictures.format_of(task.suffix)
+    if kind is None:
+        raise UsageError(f"Pillow writes no format of the ending {task.suffix}; png always works")
+    return pictures.saved(codec_for(task.codec).decode_pil(data), kind, job.name, dict(task.save_options))

@@ -7,8 +7,6 @@ import io
 import json
 import os
 import stat
-import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,16 +16,12 @@ from PIL import Image
 from jahp_fast import _native, container
 from jahp_fast.atomic import write_atomically
 from jahp_fast.batch.work import Job, Outcome, Task
-from jahp_fast.errors import FormatError, JahpError
+from jahp_fast.errors import FormatError, JahpError, UnsupportedImage
+from jahp_fast.pictures import library_errors, noted
 
 RECORD = "jahp-batch.written.jsonl"
 """Below the target: a line of JSON for each file, {"file", "bytes", "crc32c"}; of several for one the last holds."""
 
-_PILLOW_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, TypeError, RuntimeError, LookupError, ArithmeticError, struct.error,
-    Image.DecompressionBombError,
-)  # fmt: skip
-"""What its readers raise for damaged files; AVIF's, for one, RuntimeError."""
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
@@ -100,15 +94,14 @@ def is_whole(task: Task, data: bytes) -> bool:
             return False
         return True
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with noted(), library_errors("it"):
             with Image.open(io.BytesIO(data)) as image:
                 image.verify()  # every chunk of a PNG: loading stops at the last pixel; neither looks at its very end
                 if image.format == "PNG" and _PNG_END not in data:
                     return False
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
-    except _PILLOW_ERRORS:
+    except UnsupportedImage:
         return False
     return True
 

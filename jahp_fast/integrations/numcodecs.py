@@ -42,14 +42,24 @@ class Jahp(Codec):  # type: ignore[misc]
         return encode_chunk(ensure_ndarray(buf), settings(self.model, self.quality))
 
     def decode(self, buf: Any, out: Any = None) -> NDArray[np.uint8]:
-        """Bytes -> the array; or into `out`, of as many bytes. Raises FormatError."""
+        """Bytes -> the array, which lies in memory as the encoded one did; or into `out`.
+
+        An `out` of the array's own shape may have any strides. One of another shape and as many bytes takes the array as it
+        lies in memory, and must be contiguous.
+
+        Raises FormatError for damaged bytes and for an `out` of another size.
+        """
         data = ensure_contiguous_ndarray(buf).data
         if out is None:
             return decode_chunk(data, settings(self.model, self.quality))
-        flat, shape = ensure_contiguous_ndarray(out).view(np.uint8), chunk_shape(data)
+        shape, order = chunk_shape(data)
+        place = ensure_ndarray(out)
+        if place.shape == shape and place.dtype == np.uint8:
+            return decode_chunk(data, settings(self.model, self.quality), out=place)
+        flat = ensure_contiguous_ndarray(out).view(np.uint8)
         if flat.size != math.prod(shape):
             raise FormatError(f"the chunk is {shape}, and the place for it has {flat.size} bytes")
-        decode_chunk(data, settings(self.model, self.quality), out=flat.reshape(shape))
+        decode_chunk(data, settings(self.model, self.quality), out=flat.reshape(shape, order=order))
         result: NDArray[np.uint8] = out
         return result
 

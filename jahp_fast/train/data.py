@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from jahp_fast.errors import UnsupportedImage, UsageError
+from jahp_fast.errors import UsageError
+from jahp_fast.pictures import library_errors
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
 HELD_OUT_LIST = "held_out.txt"
@@ -71,11 +72,8 @@ def find_photos(folders: Sequence[Path], held_out: Path | None = None) -> PhotoF
 
 def load_photo(path: Path) -> Photo:
     """(H, W, 3) uint8. Raises UnsupportedImage naming a file that Pillow cannot read."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as e:
-        raise UnsupportedImage(f"{path} cannot be read as a photo: {e}") from None
+    with library_errors(f"{path} cannot be read as a photo"), Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 class Slabs:
@@ -110,11 +108,8 @@ class Photos:
         self._slabs, self._room = Slabs(), memory
         self.too_small = 0
         for path in files:
-            try:
-                with Image.open(path) as image:
-                    large = min(image.size) >= side
-            except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as e:
-                raise UnsupportedImage(f"{path} cannot be read as a photo: {e}") from None
+            with library_errors(f"{path} cannot be read as a photo"), Image.open(path) as image:
+                large = min(image.size) >= side
             if large:
                 self._files.append(path)
             else:
