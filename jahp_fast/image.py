@@ -113,7 +113,8 @@ def _split_pil(image: Any) -> ImageParts:
     if 0 in image.size:
         raise UnsupportedImage(f"an image of {image.size[0]} x {image.size[1]} pixels is empty")
     with library_errors("the image cannot be read"):
-        if getattr(image, "tile", None):  # opened, and not loaded yet
+        # Opened, and not loaded yet; these two formats tell of frames at any time, and have no tiles before they are loaded.
+        if getattr(image, "tile", None) or getattr(image, "format", None) in ("AVIF", "WEBP"):
             warn_of_losses(image)
         image.load()
         pixels = _as_coded(image)

@@ -23,6 +23,7 @@ DESCRIPTIVE = frozenset({
 })  # fmt: skip
 """Tags of the first directory that describe a picture (CIPA DC-008, tables 3 to 6, and Windows' own): names, dates, camera, resolution,
 orientation, white point, copyright, and the Exif and GPS directories."""
+_DIRECTORIES = (0x8769, 0x8825)
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(="|>)([1-8])')
 
 
@@ -82,7 +83,7 @@ def exif_of(image: Image.Image) -> bytes:
     edited = None if given else _edited(image, parsed)
     if edited is not None:
         return descriptive_exif(edited)
-    if parsed is None:
+    if parsed is None or not len(parsed):
         return b""
     if ORIENTATION in parsed and not given and not isinstance(image, ImageFile.ImageFile):
         if parsed[ORIENTATION] != 1:
@@ -107,15 +108,22 @@ def _edited(image: Image.Image, stored: Image.Exif | None) -> Image.Exif | None:
                 del now[ORIENTATION]
         if not len(now) and stored is None:
             return None
-        same = stored is not None and now.tobytes() == stored.tobytes()
+        if stored is not None and now.tobytes() == stored.tobytes():
+            return None
+        return _copied(now)
     except Exception:  # struct.error, SyntaxError, KeyError ...: the block is damaged, and that is the answer
         return None
-    return None if same else _copied(now)
 
 
 def _copied(exif: Image.Exif) -> Image.Exif:
+    """The tags that describe, in a block of their own: the tags of a BigTIFF file would be written with its wide offsets."""
     copy = Image.Exif()
-    copy.load(exif.tobytes())
+    for tag in exif:
+        if tag in DESCRIPTIVE and tag not in _DIRECTORIES:
+            copy[tag] = exif[tag]
+    for tag in _DIRECTORIES:
+        if inner := exif.get_ifd(tag):
+            copy.get_ifd(tag).update(inner)
     return copy
 
 

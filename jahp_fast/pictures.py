@@ -5,7 +5,8 @@ Pillow's parsers raise nearly anything on damaged files (RuntimeError for AVIF, 
 SPIDER, struct.error for TIFF ...), so everything that touches a file of somebody else's runs inside `library_errors`.
 
 Orientation: the EXIF tag is metadata. It is kept and never applied by itself. `oriented` turns the pixels and clears the tag, on
-request; `saved` does so where the format that is written cannot hold the tag, and says so by a LossWarning.
+request; `saved` does so where the format that is written cannot hold the tag, and says so by a LossWarning. (Of TIFF files alone
+Pillow turns the pixels itself as it reads them, and the tag is gone before anybody here sees it.)
 """
 
 from __future__ import annotations
@@ -228,7 +229,7 @@ def saved(image: Image.Image, kind: str, name: str, options: Mapping[str, Any] |
         image.save(buffer, kind, **metadata, **chosen)
         if kind in Image.OPEN:
             size = Image.open(io.BytesIO(buffer.getvalue()), formats=(kind,)).size
-            if size != image.size:
+            if sorted(size) != sorted(image.size):  # Pillow turns TIFF files by their tag as it opens them
                 raise UnsupportedImage(
                     f"{name} cannot be written as {kind}: it would have {size[0]} x {size[1]} pixels, not "
                     f"{image.width} x {image.height}; png always works"

@@ -84,7 +84,9 @@ def sample(kind: str) -> bytes:
     options = {"JPEG": {"exif": exif}, "PNG": {"exif": exif}, "WEBP": {"exif": exif}, "TIFF": {"exif": exif}, "ICO": {"sizes": [(16, 16)]}}
     if kind == "BLP":
         options[kind] = {"blp_version": "BLP2"}
-    image.save(out, kind, **options.get(kind, {}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # IM
+        image.save(out, kind, **options.get(kind, {}))
     return out.getvalue()
 
 

@@ -195,3 +195,38 @@ def test_zarr_hands_on_what_was_decoded(frames):
         patch.setattr(jahp_fast.Codec, "decode", lambda self, data: made.append(decode(self, data)) or made[-1])
         given = asyncio.run(codec._decode_single(coded, spec))
     assert np.shares_memory(given.as_numpy_array(), made[0])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_order_in_memory_is_kept(frames, order):
+    """Stores that keep bytes read a chunk back in the order in which it lay (zarr 2): other pixels came of it once."""
+    codec, wanted = Jahp(), one_by_one(frames)
+    array = np.asarray(frames, order=order)
+    data = codec.encode(array)
+    made = codec.decode(data)
+    assert made.flags["C_CONTIGUOUS" if order == "C" else "F_CONTIGUOUS"]
+    assert np.array_equal(made, wanted)
+    flat = np.zeros(array.size, np.uint8)
+    codec.decode(data, out=flat)
+    assert np.array_equal(flat, wanted.ravel(order))
+    for place in (np.zeros(frames.shape, np.uint8, "F"), np.zeros(frames.shape, np.uint8), np.zeros(frames.shape[::-1], np.uint8).T,
+                  np.zeros((*frames.shape[:-1], 6), np.uint8)[..., ::2], np.zeros(frames.shape, np.uint8)[:, ::-1]):  # fmt: skip
+        codec.decode(data, out=place)
+        assert np.array_equal(place, wanted)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("chunk", [(1, 40, 48, 3), (2, 40, 48, 3)])
+def test_zarr_2_arrays_of_both_orders(tmp_path, frames, order, chunk):
+    images = frames.reshape(-1, *frames.shape[-3:])
+    array = zarr.create_array(tmp_path / "a", shape=images.shape, chunks=chunk, dtype="uint8", zarr_format=2, order=order, filters=None,
+                              compressors=Jahp())  # fmt: skip
+    array[:] = images
+    assert np.array_equal(zarr.open_array(tmp_path / "a")[:], one_by_one(images))
+
+
+def test_an_order_that_is_none_is_refused(frames):
+    data = bytearray(encode_chunk(frames, PLAIN))
+    data[6] = 2
+    with pytest.raises(FormatError, match="order 2 is unknown"):
+        decode_chunk(bytes(data), PLAIN)

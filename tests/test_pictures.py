@@ -62,7 +62,7 @@ def damaged_avif():
 @pytest.mark.parametrize("kind", FORMATS)
 def test_damaged_files_of_every_format_are_refused_or_taken(kind):
     """Never another error; `python tests/fuzz_pictures.py` tries thousands."""
-    taken = refused = 0
+    taken, said = 0, []
     for data in mutants(sample(kind), 40, seed=1):
         try:
             with warnings.catch_warnings():
@@ -70,16 +70,15 @@ def test_damaged_files_of_every_format_are_refused_or_taken(kind):
                 split(pictures.read(data, "it"))
             taken += 1
         except UnsupportedImage as e:
-            assert str(e)
-            assert "\n" not in str(e)
-            refused += 1
-    assert taken + refused == 40
-    assert refused
+            said.append(str(e))
+    assert taken + len(said) == 40
+    assert all(words and "\n" not in words for words in said)
+    assert said
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), KeyError("tag"), struct.error("unpack"), NotImplementedError(), SyntaxError("a\nb")])
 def test_whatever_a_library_raises_becomes_one_line(error):
-    with pytest.raises(UnsupportedImage, match="^the file cannot be read: .") as caught, pictures.library_errors("the file cannot be read"):
+    with pytest.raises(UnsupportedImage, match=r"^the file cannot be read: .") as caught, pictures.library_errors("the file cannot be read"):
         raise error
     assert "\n" not in str(caught.value)
 
@@ -116,8 +115,10 @@ def test_xmp_of_any_type(value):
 def test_structure_tags_are_no_metadata():
     exif = Image.Exif()
     exif[256], exif[257], exif[270] = 4000, 3000, "a lake"
-    for data in (file_of(RGB, "JPEG", exif=exif), file_of(RGB, "TIFF", exif=exif), file_of(RGB, "TIFF", big_tiff=True, exif=exif),
-                 file_of(RGB, "TIFF", compression="tiff_lzw", tiffinfo={278: 1}, exif=exif)):  # fmt: skip
+    plain = {270: "a lake"}
+    for data in (file_of(RGB, "JPEG", exif=exif), file_of(RGB, "PNG", exif=exif), file_of(RGB, "WEBP", exif=exif),
+                 file_of(RGB, "TIFF", tiffinfo=plain), file_of(RGB, "TIFF", big_tiff=True, tiffinfo=plain),
+                 file_of(RGB, "TIFF", compression="tiff_lzw", tiffinfo=plain | {278: 1})):  # fmt: skip
         chunk = split(pictures.read(data, "it")).chunks[b"exif"]
         kept = Image.Exif()
         kept.load(chunk)
@@ -144,9 +145,19 @@ def test_tiff_comes_back_right(tmp_path):
         assert jahp("encode", path, tmp_path / f"{name}.jahp").returncode == 0
         assert jahp("decode", tmp_path / f"{name}.jahp", tmp_path / f"{name}-back.tif").returncode == 0
         with Image.open(tmp_path / f"{name}-back.tif") as back:
-            assert back.size == RGB.size
+            assert back.size == (RGB.size if name != "o" else RGB.size[::-1])  # Pillow turns TIFF files as it reads them
             assert np.array_equal(np.asarray(back), jahp_fast.decode((tmp_path / f"{name}.jahp").read_bytes()))
-            assert back.getexif().get(274) == (6 if name == "o" else None)
+            assert back.getexif().get(274) is None
+
+
+def test_dates_and_places_go_through_tiff():
+    exif = Image.Exif()
+    exif[270] = "a lake"
+    exif.get_ifd(0x8769)[36867], exif.get_ifd(0x8825)[1] = "2020:01:01 00:00:00", "N"
+    image = RGB.copy()
+    image.info["exif"] = split(pictures.read(file_of(RGB, "TIFF", exif=exif.tobytes()), "it")).chunks[b"exif"]
+    kept = Image.open(io.BytesIO(pictures.saved(image, "TIFF", "it"))).getexif()
+    assert (kept[270], kept.get_ifd(0x8769), kept.get_ifd(0x8825)) == ("a lake", {36867: "2020:01:01 00:00:00"}, {1: "N"})
 
 
 def transparent():
@@ -215,7 +226,7 @@ def test_orientation_of_all_pairs(source, target):
     upright = ImageOps.exif_transpose(back).convert("RGB")
     assert upright.size == shown.size == (64, 96)
     assert np.abs(np.asarray(upright, int) - np.asarray(shown, int)).mean() < 6
-    assert ("the pixels are turned" in said) == (target in ("bmp", "ppm", "tga"))
+    assert ("the pixels are turned" in said) == (target in ("bmp", "ppm", "tga") and source != "TIFF")
 
 
 def test_the_tag_that_somebody_edited_counts():
@@ -333,7 +344,8 @@ def test_lossy_targets_lose_little_and_say_so(tmp_path, ending, bound):
         error = np.mean((np.asarray(image.convert("RGB"), float) - jahp_fast.decode(data)) ** 2)
     assert 10 * np.log10(65025 / max(error, 1e-6)) > bound
     assert ("--save-option" in done.stderr) == (ending != "webp")
-    small = jahp("decode", tmp_path / "a.jahp", tmp_path / f"small.{ending}", "--save-option", "quality=10", "--save-option", "lossless=false")
+    options = ("--save-option", "quality=10", "--save-option", "lossless=false")
+    small = jahp("decode", tmp_path / "a.jahp", tmp_path / f"small.{ending}", *options)
     assert (small.returncode, small.stderr) == (0, "")
     assert (tmp_path / f"small.{ending}").stat().st_size < (tmp_path / f"a.{ending}").stat().st_size
     assert "NAME=VALUE" in jahp("decode", tmp_path / "a.jahp", tmp_path / "b.jpg", "--save-option", "quality").stderr
@@ -364,7 +376,7 @@ def shape_of(image):
 
 
 def test_jahp_images_can_be_pickled_and_copied():
-    import jahp_fast.integrations.pillow  # noqa: F401
+    import jahp_fast.integrations.pillow
 
     data = file_of(RGB, "JAHP")
     wanted = jahp_fast.decode(data)
