@@ -78,7 +78,7 @@ def test_folders_in_folders_out(photos, tmp_path, model, inline, capsys):
     (line,) = (out / command.JOURNAL).read_text().splitlines()
     entry = json.loads(line)
     assert (entry["file"], entry["error"]) == ("sub/broken.png", "UnsupportedImage")
-    assert "Pillow knows no such format" in entry["message"]
+    assert "is not an image of a format that Pillow knows" in entry["message"]
     codec = jahp_fast.Codec("tiny", quality=5, models=[model], threads=1)
     for name, source in (("a.jahp", "a.png"), ("sub/deep/c.jahp", "sub/deep/c.webp")):
         assert (out / name).read_bytes() == codec.encode(Image.open(photos / source))
