@@ -80,7 +80,7 @@ def read(data: bytes | bytearray | memoryview, name: str, formats: Sequence[str]
             taken = "that Pillow knows" if formats is None else "that is taken: " + ", ".join(formats)
             raise UnsupportedImage(f"{name} is not an image of a format {taken}") from None
         if most is not None and image.width * image.height > most:
-            raise TooLarge(f"{name}: {image.width} x {image.height} pixels are more than {most}")
+            raise TooLarge(f"{image.width} x {image.height} pixels are more than {most}")
         for loss in colour_losses(image, data):
             warnings.warn(LossWarning(loss), stacklevel=2)
         warn_of_losses(image)
