@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast import arguments, devices, library, rate_control, search
 from jahp_fast import container as _container
-from jahp_fast import devices, library, rate_control, search
 from jahp_fast import image as _image
 from jahp_fast.devices import Clock
 from jahp_fast.entropy_path import Ints
@@ -57,11 +57,15 @@ class _Prepared:
 class Codec:
     """Encodes with one model at one quality; decodes whatever model and quality a stream names. Safe to share between threads.
 
+    Numbers may be scalars of NumPy's or torch's. A codec can be copied and pickled: the other one is made anew of the same arguments,
+    "auto" and threads that were not named being chosen where it is made, and reads the model's file there.
+
     Args:
         model: a model's name, or the stem of a file among `models` or in the folders of JAHP_FAST_MODELS.
         quality: 1 to 8, the paper's trade-offs λ = 0.0018 ... 0.18; rounded to steps of 0.05. A model with a single trade-off takes only
             its own.
-        device: "cpu", "cuda" or "cuda:N", where transforms run, and latents are decoded if the backend can. All but "cpu" needs torch.
+        device: "cpu", "cuda" or "cuda:N", or a torch.device: where transforms run, and latents are decoded if the backend can. All but
+            the CPU needs torch.
         backend: "auto", or one of backends.NAMES. "auto" is what JAHP_FAST_BACKEND says, else "native" on the CPU, and on a GPU "cuda",
             or "triton" where there is no CUDA extension. "native" may be named with a GPU: latents on the CPU, transforms on the GPU.
             On the CPU "reference" is NumPy alone, the transforms too.
@@ -84,7 +88,7 @@ class Codec:
         self,
         model: str = "mbt2018",
         quality: float = 4.0,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         backend: str = "auto",
         threads: int | None = None,
         models: Sequence[str | os.PathLike[str]] | None = None,
@@ -92,14 +96,21 @@ class Codec:
         graphs: bool = False,
         bf16: bool = False,
     ) -> None:
-        if threads is not None and not 1 <= threads <= 1024:
-            raise UsageError(f"threads must be 1 to 1024, not {threads}")
-        self._pipelines = Pipelines(device, backend, graphs, bf16, models or ())
+        self._model, self._backend = arguments.model_name(model), backend
+        self._asked_threads = None if threads is None else arguments.whole("threads", threads, 1, 1024)
+        self._graphs, self._bf16 = arguments.switch("graphs", graphs), arguments.switch("bf16", bf16)
+        self._max_pixels = arguments.whole("max_pixels", max_pixels, 1)
+        files = () if models is None else arguments.model_files(models)
+        self._pipelines = Pipelines(device, backend, self._graphs, self._bf16, files)
         self._device = self._pipelines.device
-        self._threads = threads or min(MOST_THREADS, available_cores())
-        self._max_pixels = max_pixels
-        self._encoder = self._pipelines.of_file(library.by_name(model, self._pipelines.models))
-        self.quality = _checked_quality(self._encoder.file, quality)
+        self._threads = self._asked_threads or min(MOST_THREADS, available_cores())
+        self._encoder = self._pipelines.of_file(library.by_name(self._model, self._pipelines.models))
+        self.quality = _checked_quality(self._encoder.file, arguments.number("quality", quality))
+
+    def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
+        """The class and __init__'s arguments: weights, locks and threads stay where they are."""
+        asked = (self._model, self.quality, self._device, self._backend, self._asked_threads, self._pipelines.models)
+        return type(self), (*asked, self._max_pixels, self._graphs, self._bf16)
 
     @property
     def threads(self) -> int:
@@ -123,6 +134,7 @@ class Codec:
 
     def _prepare(self, image: Any) -> _Prepared:
         """Raises UnsupportedImage."""
+        arguments.refuse_path(image)
         parts = None
         if self._device != "cpu" and _image.is_tensor(image):  # stays where it is, if it is there
             _image.check_tensor(image)
@@ -161,6 +173,7 @@ class Codec:
             MissingExtra: an effort that needs torch, and it is not installed.
             DeviceError: not enough memory on the device.
         """
+        effort = arguments.whole("effort", effort, 0, 3)
         search.check(self._encoder.file, effort)
         with self._encoder.current():
             prepared = self._prepare(image)
@@ -244,6 +257,7 @@ class Codec:
 
         Raises:
             FormatError: the file is damaged.
+            UsageError: what is given is no bytes, but a path or a file.
             UnknownModel: its model is not at hand.
             DeviceError: not enough memory on the device.
         """
@@ -344,7 +358,7 @@ class Codec:
 
         On a GPU images of equal shape go through the transforms together; on a CPU several are encoded at a time.
         """
-        images = list(images)
+        images = arguments.several(images, "images")
         labels, loaded = range(len(images)), self._encoder
         with loaded.current():
             prepared = each(self._prepare, images, labels=labels)
@@ -365,7 +379,7 @@ class Codec:
         On a GPU the latents of all streams are decoded by as few launches as there can be, and images of equal shape go through g_s
         together; on a CPU several are decoded at a time.
         """
-        data = list(streams)
+        data = arguments.several(streams, "files' bytes")
         labels = range(len(data))
         unpacked = each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels)
         if isinstance(self._encoder, CpuPipeline):

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jahp_fast import _native
+from jahp_fast.arguments import file_bytes
 from jahp_fast.errors import FormatError
 
 MAGIC = b"JAHP"
@@ -104,8 +105,9 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
     Raises:
         FormatError: with what is wrong: magic, version, a field out of range, lengths that do not add up, a CRC that does not match, an
             unknown critical chunk, more pixels than the payload's length allows.
+        UsageError: `data` are no bytes, but a path or a file.
     """
-    data = bytes(data)
+    data = file_bytes(data)
     if data[:4] != MAGIC:
         raise FormatError("not a .jahp file: it does not start with 'JAHP'")
     if len(data) < HEADER_BYTES:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jahp_fast.errors import DeviceError, UsageError
 from jahp_fast.extras import require_torch
@@ -14,18 +15,24 @@ from jahp_fast.extras import require_torch
 _T = TypeVar("_T")
 
 
-def checked(name: str) -> str:
-    """"cpu", "cuda" or "cuda:N" -> "cpu" or "cuda:N"; "cuda" is torch's current device. Loads torch for CUDA devices alone.
+def checked(device: Any) -> str:
+    """"cpu", "cuda" or "cuda:N", or a torch.device -> "cpu" or "cuda:N"; "cuda" is torch's current device.
+
+    Loads torch for CUDA devices alone.
 
     Raises:
-        UsageError: another name. DeviceError: torch was built without CUDA, no driver or one that is too old, no GPU of that number.
+        UsageError: another device. DeviceError: torch was built without CUDA, no driver or one that is too old, no GPU of that number.
         MissingExtra: torch is not installed.
     """
-    if name == "cpu":
+    torch_device = getattr(sys.modules.get("torch"), "device", None)  # without torch there is no torch.device to be given
+    name = device
+    if torch_device is not None and isinstance(device, torch_device):
+        name = "cpu" if device.type == "cpu" else str(device)
+    if isinstance(name, str) and name == "cpu":
         return name
-    match = re.fullmatch(r"cuda(?::(\d{1,3}))?", name)
+    match = re.fullmatch(r"cuda(?::(\d{1,3}))?", name) if isinstance(name, str) else None
     if match is None:
-        raise UsageError(f"device {name!r} is not supported; there are 'cpu', 'cuda' and 'cuda:N'")
+        raise UsageError(f"device {device!r} is not supported; there are 'cpu', 'cuda' and 'cuda:N'")
     require_torch(f"device {name!r}")
     import torch
 

@@ -15,6 +15,8 @@ from jahp_fast.extras import require_torch
 from jahp_fast.pipeline_cpu import CpuPipeline
 
 if TYPE_CHECKING:
+    import torch
+
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.pipeline import Pipeline
 
@@ -39,7 +41,9 @@ class Pipelines:
         models: model files, looked through before the library's folders.
     """
 
-    def __init__(self, device: str, backend: str, graphs: bool, bf16: bool, models: Sequence[str | os.PathLike[str]]) -> None:
+    def __init__(
+        self, device: str | torch.device, backend: str, graphs: bool, bf16: bool, models: Sequence[str | os.PathLike[str]]
+    ) -> None:
         self.device, self.models = devices.checked(device), tuple(models)
         name = backends.resolve(backend, self.device)
         self._asked = backend if backend == "auto" and not os.environ.get("JAHP_FAST_BACKEND") else name

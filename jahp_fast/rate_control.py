@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from jahp_fast.arguments import number, whole
 from jahp_fast.errors import UsageError
 
 TOLERANCE = 0.02
@@ -37,11 +39,11 @@ class Goal:
         return math.inf if size > self.most else abs(math.log(size / self.goal))
 
 
-def goal_of(max_bytes: int | None, target_bpp: float | None, pixels: int) -> Goal | None:
+def goal_of(max_bytes: Any, target_bpp: Any, pixels: int) -> Goal | None:
     """What the arguments of Codec.encode ask for an image of so many pixels; None if nothing. Raises UsageError for what is no size."""
-    if max_bytes is not None and not (isinstance(max_bytes, int) and max_bytes > 0):
-        raise UsageError(f"max_bytes must be a positive whole number, not {max_bytes!r}")
-    if target_bpp is not None and not (isinstance(target_bpp, (int, float)) and 0 < target_bpp < math.inf):
+    max_bytes = None if max_bytes is None else whole("max_bytes", max_bytes, 1)
+    target_bpp = None if target_bpp is None else number("target_bpp", target_bpp)
+    if target_bpp is not None and target_bpp <= 0:
         raise UsageError(f"target_bpp must be a positive number, not {target_bpp!r}")
     if max_bytes is None and target_bpp is None:
         return None

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import container as _container
+from jahp_fast.arguments import file_bytes
 
 Bytes = bytes | bytearray | memoryview
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Latents:
     """What the exact part of a decoder gives: equal on every machine, for every backend.
 
@@ -26,6 +28,14 @@ class Latents:
     y: NDArray[np.int32]
     frac_bits: int
     z: NDArray[np.int32] | None
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # arrays have none
+
+    def __eq__(self, other: object) -> bool:
+        """By all values; the arrays' own comparison is by element."""
+        if not isinstance(other, Latents):
+            return NotImplemented
+        same_z = (self.z is None) == (other.z is None) and (self.z is None or np.array_equal(self.z, cast(Any, other.z)))
+        return self.frac_bits == other.frac_bits and np.array_equal(self.y, other.y) and same_z
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,8 @@ class Info:
 
 
 def info(data: Bytes) -> Info:
-    """What a stream says of itself; needs no model. Raises FormatError for a damaged file."""
+    """What a stream says of itself; needs no model. Raises FormatError for a damaged file, UsageError for a path."""
+    data = file_bytes(data)
     s = _container.unpack(data)
     chunks = {kind.decode(): len(content) for kind, content in s.chunks.items()}
     alpha = b"ALPH" in s.chunks

@@ -63,7 +63,7 @@ def test_a_model_for_ms_ssim_is_refused(photo_crop, effort):
 
 @pytest.mark.parametrize("effort", [-1, 4, 1.5, True])
 def test_what_is_no_effort(effort):
-    with pytest.raises(UsageError, match="effort must be one of"):
+    with pytest.raises(UsageError, match="effort must be 0 to 3, a whole number"):
         Codec().encode(photo()[:32, :32], effort=effort)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast.arguments import shown
 from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import DeviceError, UsageError
 
@@ -63,6 +64,8 @@ def resolve(name: str, device: str = "cpu") -> str:
             what to install.
     """
     source = "backend"
+    if not isinstance(name, str):
+        raise UsageError(f"backend must be one of {', '.join(NAMES)} and 'auto', not {shown(name)}")
     if name == "auto" and os.environ.get("JAHP_FAST_BACKEND"):
         name, source = os.environ["JAHP_FAST_BACKEND"], "JAHP_FAST_BACKEND"
     if name == "auto":
