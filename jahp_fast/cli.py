@@ -164,11 +164,16 @@ def _info(args: argparse.Namespace) -> int:
 def _models(args: argparse.Namespace) -> int:
     from jahp_fast import library
 
-    rows = []
+    rows, damaged = [], 0
     for path in library.installed():
-        model = library.load(path)
-        if args.verify:
-            model.verify()
+        try:
+            model = library.load(path)
+            if args.verify:
+                model.verify()
+        except JahpError as e:  # one file that is no model must not hide the others
+            print(f"jahp: {path.stem} is left out: {e}", file=sys.stderr)
+            damaged += 1
+            continue
         c = model.config
         rows.append({"name": path.stem, "architecture": c.architecture, "id": model.id.hex(), "latents": c.latents,
                      "qualities": list(c.qualities), "form": c.form, "activation_bits": c.activation_bits,
@@ -180,7 +185,7 @@ def _models(args: argparse.Namespace) -> int:
         print(f"{row['name']}  id {row['id']}  {row['architecture']}, M = {row['latents']}, q {qualities[0]:g} to {qualities[-1]:g}, "
               f"form {row['form']}, {row['activation_bits']}-bit activations, for {row['metric']}, {cast(int, row['bytes']) / 1e6:.1f} MB"
               + ("  verified" if args.verify else "") + f"\n  {row['path']}")  # fmt: skip
-    return 0
+    return 1 if damaged and args.verify else 0
 
 
 class _Parser(argparse.ArgumentParser):

@@ -34,6 +34,11 @@ class UsageError(JahpError):
     """An argument or environment variable has a value that means nothing here."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, on one line; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class LossWarning(UserWarning):
     """Something of a picture is not kept that somebody may want: the message says what, and the remedy."""
 

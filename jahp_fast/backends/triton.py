@@ -23,7 +23,7 @@ from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.check import check_entropy
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.reference import LANE_COUNTS, StreamLayout
-from jahp_fast.errors import UsageError
+from jahp_fast.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as e:
-        raise UsageError(f"device {name!r} is unknown: {str(e).splitlines()[0]}") from None
+        raise UsageError(f"device {name!r} is unknown: {first_line(e)}") from None
     interpreted = not isinstance(requantise_kernel, triton.JITFunction)
     if device.type == "cpu":
         if interpreted:
@@ -176,7 +176,7 @@ class TritonBackend:
             with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
                 yield
         except torch.OutOfMemoryError as e:
-            raise UsageError(f"{self.device} has too little memory for this: {str(e).splitlines()[0]}") from None
+            raise UsageError(f"{self.device} has too little memory for this: {first_line(e)}") from None
 
     def _check(self, layout: StreamLayout) -> None:
         if layout.lanes not in LANE_COUNTS:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from jahp_fast.entropy.tables import Row
-from jahp_fast.errors import ModelError
+from jahp_fast.errors import ModelError, first_line
 from jahp_fast.models import registry
 from jahp_fast.models.priors import CompressionModel
 
@@ -72,14 +72,14 @@ def read_state(path: Path) -> Mapping[str, Any]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
-        reason = str(e).splitlines()[0]
+        reason = first_line(e)
         raise ModelError(
             f"{path} cannot be read as tensors alone ({reason}); nothing in it was run: save the model's state_dict() by itself"
         ) from None
     except OSError as e:
         raise ModelError(f"cannot read {path}: {e.strerror or e}") from None
     except (RuntimeError, EOFError, ValueError, KeyError, SafetensorError) as e:
-        raise ModelError(f"{path} cannot be read as a checkpoint: {str(e).splitlines()[0]}") from None
+        raise ModelError(f"{path} cannot be read as a checkpoint: {first_line(e)}") from None
     if not isinstance(content, Mapping):
         raise ModelError(f"{path} holds a {type(content).__name__}, not a checkpoint")
     return content

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 import weakref
 from math import prod
@@ -44,13 +45,16 @@ class TensorFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         try:
-            self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
         except (OSError, ValueError) as e:  # ValueError: a name with a zero in it
             raise ModelError(f"cannot read the model file {path}: {getattr(e, 'strerror', None) or e}") from None
         self._lock = threading.Lock()
         self._close = weakref.finalize(self, os.close, self._fd)
         try:
-            self._size = os.fstat(self._fd).st_size
+            status = os.fstat(self._fd)
+            if not stat.S_ISREG(status.st_mode):  # a pipe would have had nobody wait: it is opened without
+                raise ModelError(f"cannot read the model file {path}: it is no regular file")
+            self._size = status.st_size
             length = int.from_bytes(self._bytes(0, 8), "little")
             self._require(length <= min(MAX_HEADER, self._size - 8), f"claims a header of {length} bytes")
             self._begin = 8 + length

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from jahp_fast.errors import UnsupportedImage, UsageError
+from jahp_fast.pictures import library_errors
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -30,18 +31,12 @@ def load_rgb(path: Path) -> NDArray[np.uint8]:
     Raises UnsupportedImage, naming the file, for what cannot be read and for alpha, CMYK and more than 8 bits, which no two
     of the compared codecs treat alike.
     """
-    try:
-        with Image.open(path) as image:
-            if "A" in image.getbands() or "transparency" in image.info:
-                raise UnsupportedImage(f"{path}: has transparency; the comparison takes opaque images only")
-            if image.mode not in ("1", "L", "P", "RGB"):
-                raise UnsupportedImage(f"{path}: mode {image.mode} is not 8-bit grey or RGB")
-            return np.asarray(image.convert("RGB"))
-    except UnidentifiedImageError as error:
-        raise UnsupportedImage(f"{path}: not an image that can be read") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow's decoders report damage by any of these.
-        raise UnsupportedImage(f"{path}: cannot be read: {error}") from error
+    with library_errors(f"{path}: cannot be read"), Image.open(path) as image:
+        if image.has_transparency_data:
+            raise UnsupportedImage(f"{path}: has transparency; the comparison takes opaque images only")
+        if image.mode not in ("1", "L", "P", "RGB"):
+            raise UnsupportedImage(f"{path}: mode {image.mode} is not 8-bit grey or RGB")
+        return np.asarray(image.convert("RGB"))
 
 
 def make_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from jahp_fast.batch.pool import GRACE_S, TICK_S
 from jahp_fast.batch.work import Job, Outcome, Task, process
-from jahp_fast.errors import FormatError, JahpError
+from jahp_fast.errors import FormatError, JahpError, first_line
 from jahp_fast.integrations.local import Settings, codec_for, settings
 
 PER_CPU = 2
@@ -63,7 +63,7 @@ def run_on_cluster(
             try:
                 outcome = ray.get(reference)
             except ray.exceptions.RayError as e:
-                outcome = Outcome(job, type(e).__name__, str(e).strip().splitlines()[0])
+                outcome = Outcome(job, type(e).__name__, first_line(e))
             yield outcome
 
 
@@ -77,7 +77,7 @@ def connect() -> Any:
         try:
             ray.init(log_to_driver=False, logging_level="error")  # heeds RAY_ADDRESS
         except (ConnectionError, RuntimeError, ValueError) as e:
-            raise JahpError(f"no Ray cluster: {str(e).strip().splitlines()[0]}") from None
+            raise JahpError(f"no Ray cluster: {first_line(e)}") from None
     return ray
 
 

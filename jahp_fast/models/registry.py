@@ -51,21 +51,28 @@ def build(name: str, N: int, M: int, rows: int = 8) -> CompressionModel:
 
 
 def normalise_state(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint under this package's keys: no wrapper, no `module.`, no derived buffers, half floats widened.
+    """The tensors of a checkpoint under this package's keys: no wrapper, no `module.`, no derived buffers, floats of any width as float32.
 
-    Raises ModelError if something in it is not a tensor or two keys become one.
+    Raises ModelError if something in it is not a plain real tensor with a name, or two keys become one.
     """
+    if not isinstance(state, Mapping):
+        raise ModelError(f"a state dict maps names to tensors; this is a {type(state).__name__}")
     inner = state.get("state_dict")
     tensors: dict[str, Tensor] = {}
     for key, value in (inner if isinstance(inner, Mapping) else state).items():
+        if not isinstance(key, str):
+            raise ModelError(f"the state dict has the key {key!r}, which is no name")
         name = canonical_key(key)
         if name is None:
             continue
         if not isinstance(value, Tensor):
             raise ModelError(f"{key} in the state dict is a {type(value).__name__}, not a tensor")
+        if value.is_meta or value.layout != torch.strided or value.is_quantized or value.is_complex():
+            kind = "meta" if value.is_meta else "quantised" if value.is_quantized else "complex" if value.is_complex() else "sparse"
+            raise ModelError(f"{key} in the state dict is a {kind} tensor: save plain real ones, like model.float().state_dict()")
         if name in tensors:
             raise ModelError(f"the state dict holds {name} twice, under two releases' names")
-        tensors[name] = value.float() if value.is_floating_point() and value.dtype != torch.float64 else value
+        tensors[name] = value.float() if value.is_floating_point() else value
     return tensors
 
 

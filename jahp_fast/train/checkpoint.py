@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from jahp_fast.atomic import write_atomically
-from jahp_fast.errors import ModelError
+from jahp_fast.errors import ModelError, first_line
 from jahp_fast.models.layers import canonical_key
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.models.registry import from_state_dict
@@ -86,7 +86,7 @@ def load(path: Path) -> Start:
             return _load_safetensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError) as e:
-        raise ModelError(f"{path} cannot be read as a checkpoint: {str(e).splitlines()[0]}") from None
+        raise ModelError(f"{path} cannot be read as a checkpoint: {first_line(e)}") from None
     if not isinstance(content, Mapping):
         raise ModelError(f"{path} holds a {type(content).__name__}, not a checkpoint")
     if "model" in content and "optimizer" in content and "average" in content:

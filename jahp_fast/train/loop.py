@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
+from jahp_fast.errors import JahpError, UnsupportedImage, UsageError, first_line
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.models.registry import model_info
 from jahp_fast.train import checkpoint, report
@@ -194,7 +194,7 @@ class Trainer:
         try:
             self.loss(model, x, q).total.backward()  # type: ignore[no-untyped-call]
         except BackendCompilerFailed as e:
-            raise UsageError(f"--compile: torch cannot compile here: {str(e).strip().splitlines()[0]}") from None
+            raise UsageError(f"--compile: torch cannot compile here: {first_line(e)}") from None
         self.model.zero_grad()
         torch.set_rng_state(random)
         return model
@@ -260,7 +260,7 @@ class Trainer:
             loss, optimizer = self.loss, cast(SOAP, self.optimizer)
             self.captured = CapturedStep(lambda x, q: loss(self.run_model, x, q), optimizer, self.weights, CLIP_NORM, x, q)
         except RuntimeError as e:
-            self.screen.say(f"a step cannot be captured as a CUDA graph here: {str(e).strip().splitlines()[0]}")
+            self.screen.say(f"a step cannot be captured as a CUDA graph here: {first_line(e)}")
 
     @staticmethod
     def _diverged() -> Diverged:

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.errors import JahpError, UsageError, first_line
 
 PATIENCE = datetime.timedelta(hours=1)
 """The others wait so long while rank 0 writes and measures."""
@@ -71,7 +71,7 @@ class Ranks:
         try:
             dist.all_reduce(values, operation)
         except RuntimeError as e:
-            raise JahpError(f"rank {self.rank} has lost the others, whose messages say why: {str(e).strip().splitlines()[0]}") from None
+            raise JahpError(f"rank {self.rank} has lost the others, whose messages say why: {first_line(e)}") from None
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def joined() -> Iterator[Ranks]:
     try:
         dist.init_process_group("gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as e:
-        raise UsageError(f"the ranks do not find each other: {str(e).strip().splitlines()[0]}") from None
+        raise UsageError(f"the ranks do not find each other: {first_line(e)}") from None
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
