@@ -55,7 +55,7 @@ def _by_hand(kind: str) -> bytes:
         frame = struct.pack("<IHH8x", 16 + 6 + 64, 0xF1FA, 1) + struct.pack("<IH", 6 + 64, 16) + bytes(range(64))
         return struct.pack("<IHHHHHHI", 128 + len(frame), 0xAF11, 1, 8, 8, 8, 3, 70).ljust(128, b"\0") + frame
     if kind == "FTEX":
-        return struct.pack("<4sIiiiiii", b"FTU1"[::-1][::-1], 1, 8, 8, 1, 1, 1, 32) + struct.pack("<i", 192) + bytes(range(192))
+        return struct.pack("<4sIiiiiii", b"FTEX", 1, 8, 8, 1, 1, 1, 32) + struct.pack("<i", 192) + bytes(range(192))
     if kind == "GBR":
         return struct.pack(">IIIII4sI", 29, 2, 8, 8, 1, b"GIMP", 10) + b"\0" + bytes(range(64))
     if kind == "PIXAR":
