@@ -295,3 +295,15 @@ def test_efforts_are_codecs_of_their_own(folder: Path, tmp_path: Path):
     assert "http" not in page.replace("http-equiv", "")
     for word in ("mbt2018-e1", "Image by image", "data:image/jpeg;base64,", "data:image/webp;base64,"):
         assert word in page
+
+
+def test_names_are_text_in_reports():
+    assert report.cell("a|b<i>`*[x](y)\nc &amp;") == "a&#124;b&#60;i>&#96;&#42;[x]&#40;y) c &#38;amp;"
+    assert report.cell("kodim 01.png, 4:4:4") == "kodim 01.png, 4:4:4"
+
+
+def test_a_published_metric_that_was_not_measured():
+    table = [report.Mean("ours", f"q={q}", 1, 0.0, q / 4, 30.0 + q, math.nan, math.nan, 0.0, 0.0) for q in (1, 2, 3, 4)]
+    curve = report.Published("theirs", "ms_ssim", ((0.2, 12.0), (0.5, 15.0), (0.9, 18.0)))
+    ((name, *values),) = report.bd_rows(table, "ours", [], [curve])
+    assert (name, values) == ("theirs", [""])

@@ -215,7 +215,7 @@ def plot(table: Sequence[Mean], title: str, published: Sequence[Published] = ())
         axes.set(xlabel="bits per pixel, whole file", ylabel=f"{label} of 8-bit RGB{f' ({unit})' if unit else ''}")
         axes.grid(alpha=0.3)
     figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize="x-small", ncols=columns)
-    figure.suptitle(title)
+    figure.suptitle(title.replace("$", r"\$"))
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=120)
     return out.getvalue()
@@ -229,7 +229,8 @@ def bd_rows(table: Sequence[Mean], name: str, others: Sequence[str], published: 
         mine = [(m.bpp, value_of(m, curve.metric)) for m in table if m.codec == name]
         mine = [p for p in mine if math.isfinite(p[1])]
         try:
-            rate: BDRate | str = bd_rate(*zip(*curve.points, strict=True), *zip(*mine, strict=True))
+            theirs = [p[0] for p in curve.points], [p[1] for p in curve.points]
+            rate: BDRate | str = bd_rate(*theirs, [p[0] for p in mine], [p[1] for p in mine])
         except UsageError as error:
             rate = str(error)
         rows.append([curve.name, *(_bd(rate, metric) if metric == curve.metric else "" for metric in metrics)])
@@ -250,8 +251,8 @@ def markdown(
 ) -> str:
     """report.md: what was measured and how, BD-rates of each of `ours` against every other codec, the table of means, the images."""
     lines = ["# Rate and distortion", "", f"{images} {_METHOD} {machine}.", "", "| codec | settings |", "|---|---|"]
-    lines += [f"| {name} | {text} |" for name, text in descriptions.items()]
-    lines += [f"| {name} | **not measured**: {reason} |" for name, reason in (missing or {}).items()]
+    lines += [f"| {cell(name)} | {cell(text)} |" for name, text in descriptions.items()]
+    lines += [f"| {cell(name)} | **not measured**: {cell(reason)} |" for name, reason in (missing or {}).items()]
     if plotted:
         lines += ["", "![rate and distortion](plot.png)"]
     for name in ours:
@@ -260,7 +261,7 @@ def markdown(
             names = [METRICS[metric][0] for metric in measured(table)]
             lines += ["", f"## BD-rate of {name}", "", _BD_METHOD, ""]
             lines += [f"| against | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
-            lines += [f"| {' | '.join(row)} |" for row in bd_rows(table, name, others, published)]
+            lines += [f"| {' | '.join(map(cell, row))} |" for row in bd_rows(table, name, others, published)]
     titles = ("codec", "setting", "images", "bytes", "bpp", "PSNR dB", "MS-SSIM", "MS-SSIM dB", "SSIMULACRA 2", "encode s", "decode s")
     lines += ["", "## Means", "", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     lines += [
@@ -272,8 +273,16 @@ def markdown(
         lines += ["", "## Image by image", "", _IMAGE_METHOD.format(name=ours[0]), ""]
         others = [codec for codec in descriptions if codec != ours[0]]
         lines += [f"| image | {' | '.join(others)} |", "|---" * (1 + len(others)) + "|"]
-        lines += [f"| {' | '.join(row)} |" for row in image_rows(rows, ours[0], others)]
+        lines += [f"| {' | '.join(map(cell, row))} |" for row in image_rows(rows, ours[0], others)]
     return "\n".join(lines) + "\n"
+
+
+def cell(text: str) -> str:
+    """A name, of a file perhaps, as text in a cell of a Markdown table: nothing in it ends the cell, or is markup."""
+    text = " ".join(text.split())
+    for mark in "&<|`*":
+        text = text.replace(mark, f"&#{ord(mark)};")
+    return text.replace("](", "]&#40;")
 
 
 def image_rows(rows: Sequence[Row], name: str, others: Sequence[str]) -> list[list[str]]:
