@@ -9,7 +9,7 @@ INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.J
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
 .PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check docs clean \
-  fuzz fuzz-python fuzz-container msan asan-python valgrind digests s390x lock sbom audit reproducible
+  fuzz fuzz-python fuzz-container fuzz-pictures msan asan-python valgrind digests s390x lock sbom audit reproducible
 
 demo: $(VENV)/.built
 	$(BIN)/jahp demo --out demo
@@ -143,6 +143,10 @@ fuzz-python: $(VENV)/.test
 # Two million mutated files into the parser of the container, against the decoder that was written from the page alone.
 fuzz-container: $(VENV)/.test
 	$(BIN)/python tests/fuzz_container.py
+
+# Mutated files of every format that Pillow opens, into what reads pictures.
+fuzz-pictures: $(VENV)/.test
+	$(BIN)/python tests/fuzz_pictures.py
 
 # The same wheel twice, from two folders.
 reproducible: $(VENV)/.base

@@ -157,8 +157,8 @@ class Codec:
     def encode(self, image: Any, effort: int = 0, max_bytes: int | None = None, target_bpp: float | None = None) -> bytes:
         """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
 
-        Alpha is kept losslessly; the ICC profile, EXIF and XMP of a PIL image are kept. With a GPU as the codec's device, a tensor that
-        lies there stays there until its symbols are coded.
+        Alpha is kept losslessly; the ICC profile, EXIF and XMP of a PIL image are kept. A LossWarning says what of it is
+        not. With a GPU as the codec's device, a tensor that lies there stays there until its symbols are coded.
 
         Args:
             effort: 0 to 3, of the encoder's search for better symbols; decoders do not know of it. 0: none. 1: integers are chosen by

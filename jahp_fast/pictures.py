@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from jahp_fast.errors import JahpError, LossWarning, UnsupportedImage, UsageError
 from jahp_fast.metadata import KEPT, descriptive_exif, orientation_of, parsed_exif
@@ -36,18 +37,22 @@ SAVE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "WEBP": {"lossless": True},
 }
 """What a decoded picture is written with where Pillow's own choice would lose much of it again."""
+_TIFF_XMP = 700
+_SAID = {"icc_profile": "ICC profile", "xmp": "XMP"}
 LOSSY = frozenset({"AVIF", "JPEG", "MPO"})
+_DEEP = "it has more than 8 bits per channel, of which 8 are kept"
+_CONVERT = "convert it to sRGB, or give it an ICC profile"
 
 
 @contextmanager
 def library_errors(what: str, *, memory: bool = False) -> Iterator[None]:
-    """Whatever an image library raises inside becomes UnsupportedImage, `what` followed by the reason. Our own errors pass.
+    """Whatever an image library raises inside becomes UnsupportedImage: `what` and the reason. Our own errors and warnings pass.
 
     memory: a MemoryError too, where sizes come out of a damaged file; else it passes.
     """
     try:
         yield
-    except JahpError:
+    except (JahpError, LossWarning):  # a warning is raised where the caller has made errors of warnings
         raise
     except MemoryError:
         if memory:
@@ -95,7 +100,7 @@ class TooLarge(UnsupportedImage):
 def warn_of_losses(image: Image.Image) -> None:
     """A LossWarning for what the pixels of an opened file, not loaded yet, lose as 8-bit pictures of one frame."""
     if deep(image):
-        warnings.warn(LossWarning("it has more than 8 bits per channel, of which 8 are kept"), stacklevel=3)
+        warnings.warn(LossWarning(_DEEP), stacklevel=3)
     # Photos of phones carry previews as further frames of an MPO, and layers are frames to the PSD plugin.
     frames = 1 if image.format in ("MPO", "PSD", None) else int(getattr(image, "n_frames", 1))
     if frames > 1:
@@ -123,24 +128,25 @@ def colour_losses(image: Image.Image, data: bytes | bytearray | memoryview) -> l
     if image.format == "AVIF":
         at = head.find(b"av1C")
         if at >= 0 and len(head) > at + 6 and head[at + 6] & 0x40:  # high_bitdepth (AV1-ISOBMFF, 2.3.3)
-            lost.append("it has more than 8 bits per channel, of which 8 are kept")
+            lost.append(_DEEP)
     if image.format == "JPEG2000":
         at = head.find(b"ihdr")
         if at >= 0 and len(head) > at + 14 and head[at + 14] != 255 and (head[at + 14] & 0x7F) > 7:
-            lost.append("it has more than 8 bits per channel, of which 8 are kept")
+            lost.append(_DEEP)
     if image.info.get("icc_profile"):
         return lost
-    if image.format == "PNG" and (at := head.find(b"cICP")) >= 0 and head[at + 4 : at + 6] not in (b"\x01\x0d", b"\x02\x02"):
-        lost.append("its colours are described by cICP, which is not kept: convert it to sRGB, or give it an ICC profile")
+    cicp = head.partition(b"IDAT")[0].partition(b"cICP")[2][:2] if image.format == "PNG" else b""
+    if cicp not in (b"", b"\x01\x0d", b"\x02\x02"):  # sRGB, or unspecified
+        lost.append(f"its colours are described by cICP, which is not kept: {_CONVERT}")
     if image.format == "AVIF" and (at := head.find(b"colrnclx")) >= 0:
         primaries, transfer = head[at + 8 : at + 10], head[at + 10 : at + 12]
         if primaries not in (b"\0\1", b"\0\2") or transfer not in (b"\0\1", b"\0\2", b"\0\6", b"\0\x0d"):
-            lost.append("its colours are described by nclx, which is not kept: convert it to sRGB, or give it an ICC profile")
+            lost.append(f"its colours are described by nclx, which is not kept: {_CONVERT}")
     gamma, primaries_xy = image.info.get("gamma"), image.info.get("chromaticity")
     srgb = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
     unlike = primaries_xy is not None and any(abs(a - b) > 0.002 for a, b in zip(primaries_xy, srgb, strict=False))
     if "srgb" not in image.info and ((gamma and abs(float(gamma) - 0.45455) > 0.005) or unlike):
-        lost.append("its colours are described by gAMA and cHRM, which are not kept: convert it to sRGB, or give it an ICC profile")
+        lost.append(f"its colours are described by gAMA and cHRM, which are not kept: {_CONVERT}")
     return lost
 
 
@@ -198,7 +204,8 @@ def save_options(words: Sequence[str]) -> dict[str, Any]:
 def saved(image: Image.Image, kind: str, name: str, options: Mapping[str, Any] | None = None) -> bytes:
     """A picture file of Pillow's format `kind`, with the metadata in the image's `info` that it can hold.
 
-    Formats that lose are written nearly without loss (SAVE_OPTIONS) unless `options`, Pillow's own, say otherwise.
+    Formats that lose are written nearly without loss (SAVE_OPTIONS) unless `options`, Pillow's own, say otherwise. What the
+    file does not hold of the picture is said by a LossWarning.
 
     Raises UnsupportedImage for pictures that the format cannot hold as they are; png holds all.
     """
@@ -218,21 +225,36 @@ def saved(image: Image.Image, kind: str, name: str, options: Mapping[str, Any] |
     if kind == "AVIF" and exif and parsed_exif(exif) is None:
         metadata.pop("exif", None)
         warnings.warn(LossWarning("its EXIF block is damaged, and is left out"), stacklevel=2)
+    if kind == "PNG" and (xmp := metadata.pop("xmp", None)):  # Pillow reads it there, and does not write it
+        metadata["pnginfo"] = PngInfo()
+        metadata["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    if kind == "TIFF" and (xmp := metadata.pop("xmp", None)):
+        tags = Image.Exif()
+        if metadata.get("exif"):
+            tags.load(metadata["exif"])
+        tags[_TIFF_XMP] = xmp
+        metadata["exif"] = tags
     chosen = {**SAVE_OPTIONS.get(kind, {}), **(options or {})}
     if kind in LOSSY and not options:
         said = ", ".join(f"{k}={v}" for k, v in chosen.items())
         warnings.warn(LossWarning(f"{kind} loses a little once more, written with {said}; --save-option changes that"), stacklevel=2)
     buffer = io.BytesIO()
     with library_errors(f"{name} cannot be written as {kind}; png always works"):
-        if kind == "GIF" or (kind == "PNG" and image.mode == "P"):
-            warnings.warn(LossWarning(f"{kind} holds 256 colours"), stacklevel=3)
         image.save(buffer, kind, **metadata, **chosen)
         if kind in Image.OPEN:
-            size = Image.open(io.BytesIO(buffer.getvalue()), formats=(kind,)).size
+            written = Image.open(io.BytesIO(buffer.getvalue()), formats=(kind,))
+            size = written.size
             if sorted(size) != sorted(image.size):  # Pillow turns TIFF files by their tag as it opens them
                 raise UnsupportedImage(
                     f"{name} cannot be written as {kind}: it would have {size[0]} x {size[1]} pixels, not "
                     f"{image.width} x {image.height}; png always works"
                 )
+            lost = [said for key, said in _SAID.items() if image.info.get(key) and not written.info.get(key)]
+            if image.info.get("exif") and kind not in HOLD_EXIF:
+                lost.append("EXIF")
+            if lost:
+                warnings.warn(LossWarning(f"{kind} holds no {', no '.join(lost)}, which the picture has"), stacklevel=3)
+    if kind == "GIF":
+        warnings.warn(LossWarning("GIF holds 256 colours"), stacklevel=2)
     return buffer.getvalue()
 

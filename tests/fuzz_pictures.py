@@ -3,8 +3,8 @@
 
     python tests/fuzz_pictures.py [--each 1000] [--seed 0]
 
-Each must be taken, encoded and decoded again, or refused by UnsupportedImage; anything else ends the run with the file's name. Prints a
-line per format: mutants, taken, refused. Sources are encoded for one in twenty of the files that are taken.
+Each must be taken or refused by UnsupportedImage; anything else ends the run with the mutant's number. One in twenty of those that are
+taken is encoded, decoded and written as TIFF as well. Prints a line per format: mutants, taken, refused.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 from fuzz_pictures import FORMATS, mutants, sample
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps
 
 import jahp_fast
 from jahp_fast import cli, pictures
@@ -170,6 +170,7 @@ def test_dates_and_places_go_through_tiff():
     exif.get_ifd(0x8769)[36867], exif.get_ifd(0x8825)[1] = "2020:01:01 00:00:00", "N"
     image = RGB.copy()
     image.info["exif"] = split(pictures.read(file_of(RGB, "TIFF", exif=exif.tobytes()), "it")).chunks[b"exif"]
+    image.info["xmp"] = b"<x/>"  # which is a tag of the same directory there
     kept = Image.open(io.BytesIO(pictures.saved(image, "TIFF", "it"))).getexif()
     assert (kept[270], kept.get_ifd(0x8769), kept.get_ifd(0x8825)) == ("a lake", {36867: "2020:01:01 00:00:00"}, {1: "N"})
 
@@ -404,4 +405,49 @@ def test_cli_main_shows_no_warning_twice(tmp_path, capsys):
     (tmp_path / "a.gif").write_bytes(animation("GIF"))
     assert cli.main(["encode", str(tmp_path / "a.gif"), str(tmp_path / "a.jahp")]) == 0
     assert capsys.readouterr().err.count("frames") == 1
-    assert TiffImagePlugin.WRITE_LIBTIFF is False
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif", "avif"])
+def test_all_metadata_reach_the_file_that_is_written(ending):
+    image = RGB.copy()
+    image.info |= {"icc_profile": profile(b"RGB "), "xmp": b"<x/>", "exif": turned(3).tobytes()}
+    kind = pictures.format_of(f".{ending}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LossWarning)
+        back = Image.open(io.BytesIO(pictures.saved(image, kind, "it")))
+    assert (back.info["icc_profile"], back.info["xmp"]) == (profile(b"RGB "), b"<x/>")
+    assert back.getexif()[274] == 3
+    assert "holds no" not in lost(lambda: pictures.saved(image, kind, "it"))
+
+
+def test_metadata_that_a_format_lacks_are_named():
+    image = RGB.copy()
+    image.info |= {"icc_profile": profile(b"RGB "), "xmp": b"<x/>", "exif": turned(1).tobytes()}
+    said = lost(lambda: pictures.saved(image, "PPM", "it"))
+    assert "PPM holds no ICC profile, no XMP, no EXIF" in said
+
+
+def test_a_loss_is_an_error_to_whoever_makes_errors_of_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(LossWarning, match="3 frames"):
+            split(Image.open(io.BytesIO(animation("GIF"))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mark", "offset", "value", "words"),
+    [
+        ("AVIF", b"av1C", 6, b"\x4c", "more than 8 bits"),
+        ("AVIF", b"colrnclx", 8, b"\0\x09\0\x10", "nclx"),
+        ("JPEG2000", b"ihdr", 14, b"\x0b", "more than 8 bits"),
+    ],
+)
+def test_what_the_head_of_a_file_says(kind, mark, offset, value, words):
+    """No encoder at hand writes these: a sound file's head is changed as such a file has it."""
+    data = file_of(RGB, kind)
+    at = data.index(mark) + offset
+    changed = data[:at] + value + data[at + len(value) :]
+    image = Image.open(io.BytesIO(data))
+    assert pictures.colour_losses(image, data) == []
+    (said,) = pictures.colour_losses(image, changed)
+    assert words in said
