@@ -163,7 +163,8 @@ def test_edited_model_files(models, tmp_path_factory, number, changes, header_on
 @examples(80)
 @given(st.data())
 def test_models_of_other_numbers(models, data):
-    """True manifests over any numbers: both backends let a model in, or both refuse it, and what they let in decodes alike."""
+    """True manifests over any numbers: what the file's rules let in, both backends take or both refuse, and
+    decode alike."""
     model = models[data.draw(st.integers(0, len(CASES) - 1))]
     tensors = {name: array.copy() for name, array in model.entropy.items()}
     for _ in range(data.draw(st.integers(1, 4))):
@@ -173,7 +174,11 @@ def test_models_of_other_numbers(models, data):
         array.flat[data.draw(st.integers(0, max(0, array.size - 1)))] = data.draw(value)
     path = model.path.with_name("numbers.safetensors")
     save_model(path, model.config, tensors, {}, {})
-    file, backends = ModelFile(path), []
+    try:
+        file = ModelFile(path)
+    except ModelError:  # one set of rules for all backends refuses it before any of them is made
+        return
+    backends = []
     for backend in (NativeBackend, ReferenceBackend):
         try:
             backends.append(backend(file))

@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from jahp_fast.entropy import reference
 from jahp_fast.entropy.integer_net import IntegerLayer
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.errors import FormatError
 from jahp_fast.image import unpack_alpha
 
 GOLDEN = Path(__file__).parent / "golden"
 ENTRIES = json.loads((GOLDEN / "golden.json").read_text())
+INVALID = json.loads((GOLDEN / "invalid" / "invalid.json").read_text())
 
 
 def digest(array):
@@ -83,6 +86,26 @@ def test_chunks():
     alpha = unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width)
     assert hashlib.sha256(alpha.tobytes()).hexdigest() == ENTRIES["alpha"]["alpha"]
     assert parts("metadata")[0].chunks[b"xmp_"] == b"<x:xmpmeta/>"
+
+
+@pytest.mark.parametrize("name", sorted(INVALID))
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_invalid_streams_are_refused(backend, name):
+    """Each for the reason that golden/make_invalid.py gave it, in the words that it had then."""
+    with pytest.raises(FormatError) as caught:
+        codec(backend).decode_latents((GOLDEN / "invalid" / f"{name}.jahp").read_bytes())
+    assert str(caught.value) == INVALID[name][backend]
+
+
+def test_the_makers_would_write_the_same_again():
+    """The invalid streams, made anew, do not differ by a byte."""
+    sys.path.insert(0, str(GOLDEN))
+    try:
+        import make_invalid
+    finally:
+        sys.path.remove(str(GOLDEN))
+    for name, (source, _, make) in make_invalid.CASES.items():
+        assert make(make_invalid.Source(source)) == (GOLDEN / "invalid" / f"{name}.jahp").read_bytes(), name
 
 
 def changed(tensors, name):

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import independent
@@ -142,25 +143,112 @@ MUTANTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(len(MUTANTS)))
-def test_a_changed_decoder_fails(tmp_path, monkeypatch, number):
-    file, old, new = MUTANTS[number]
-    name = f"mutant_{number}"
+@contextmanager
+def mutant(folder, edits):
+    """The second decoder as a package of its own, with (file, old, new) put into its sources."""
+    name = f"mutant_{folder.name}".replace("-", "_")
     for path in HOME.glob("*.py"):
         text = path.read_text()
-        if path.name == file:
-            assert text.count(old) == 1, (file, old, text.count(old))
-            text = text.replace(old, new)
-        (tmp_path / path.name).write_text(text)
-    spec = importlib.util.spec_from_file_location(name, tmp_path / "__init__.py", submodule_search_locations=[str(tmp_path)])
+        for file, old, new in edits:
+            if path.name == file:
+                assert text.count(old) == 1, (file, old, text.count(old))
+                text = text.replace(old, new)
+        (folder / path.name).write_text(text)
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
     package = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, package)
-    spec.loader.exec_module(package)
+    sys.modules[name] = package
     try:
-        models = load_models(package)
-        assert any(differing(package, models, stream) for stream in POINTS)
-    except (package.Refused, ValueError):
-        pass  # golden models refused, or shapes that do not fit
+        spec.loader.exec_module(package)
+        yield package
     finally:
-        for module in [m for m in sys.modules if m.startswith(f"{name}.")]:
+        for module in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
             del sys.modules[module]
+
+
+@pytest.mark.parametrize("number", range(len(MUTANTS)))
+def test_a_changed_decoder_fails(tmp_path, number):
+    with mutant(tmp_path, MUTANTS[number : number + 1]) as package:
+        try:
+            models = load_models(package)
+            assert any(differing(package, models, stream) for stream in POINTS)
+        except (package.Refused, ValueError):
+            pass  # golden models refused, or shapes that do not fit
+
+
+# Misreadings of the page that only one stream tells from the right reading, made for it (golden/subtle.py).
+MISREADINGS = {
+    "outside": ("networks.py", 'for part in ("mul", "add", "shift"))',
+                'for part in ("mul", "add", "shift"))\n        self.seen += self.add >> self.shift'),
+    "fraction-b": ("decode.py", "if model.means and not model.form_b:\n", "if model.form_b:\n"
+                   "        rows = rows + ((means & ((1 << bits) - 1)) >> t[\"scale.drop\"][index])\n"
+                   "    if model.means and not model.form_b:\n"),
+    "factorized-skip": ("decode.py", "coder.get(m, m, 0) for m in", "0 if stream.skip else coder.get(m, m, 0) for m in"),
+    "wide-products": ("networks.py", "scaled = total * np.where(total < 0, self.mul_neg, self.mul_pos)",
+                      "scaled = (total * np.where(total < 0, self.mul_neg, self.mul_pos).astype(np.float64)).astype(np.int64)"),
+    "wide-sums": ("networks.py", "return self.outputs(product(inputs, self.cells[0, 0]))",
+                  "return self.outputs((inputs.astype(np.float32) @ self.cells[0, 0].astype(np.float32)).astype(np.int64))"),
+    "ties": ("networks.py", "((scaled + (np.int64(1) << (self.shift - 1))) >> self.shift)",
+             "np.sign(scaled) * ((np.abs(scaled) + (np.int64(1) << (self.shift - 1))) >> self.shift)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", MISREADINGS)
+def test_a_misreading_shows_on_the_stream_made_for_it(tmp_path, stream):
+    with mutant(tmp_path, [MISREADINGS[stream]]) as package:
+        assert differing(package, load_models(package), stream)
+
+
+# Streams that every decoder refuses (golden/make_invalid.py): the rule of each, and the one check of the second decoder that refuses it.
+INVALID = json.loads((GOLDEN / "invalid" / "invalid.json").read_text())
+LATENT = ("decode.py", "int(np.abs(y).max()) <= bound", "True")
+CHECKS = {
+    "magic": [("stream_file.py", 'data[:4] == b"JAHP"', "True")],
+    "version": [("stream_file.py", "version == 1", "True")],
+    "crc": [("stream_file.py", "crc32c(data[:40] + data[44:]) == crc", "True")],
+    "mode": [("stream_file.py", "mode <= 1 and ", "")],
+    "reserved-low": [("stream_file.py", "reserved == 0", "reserved & 255 <= 1")],
+    "reserved-high": [("stream_file.py", "reserved == 0", "reserved >> 8 in (0, 128)")],
+    "quality-below-model": [("decode.py", "qualities[0] <= stream.quality", "1 <= stream.quality")],
+    "quality-above-model": [("decode.py", "<= qualities[-1]", "<= 8")],
+    "pixels-a-byte": [("stream_file.py", "width * height <= 16384 * payload_bytes and ", "")],
+    "critical-chunk": [("stream_file.py", 'kind == b"ALPH" or not 0x41 <= kind[0] <= 0x5A', "True")],
+    "chunk-twice": [("stream_file.py", "kind not in chunks", "True")],
+    "chunk-type": [("stream_file.py", "all(c == 0x5F or 0x41 <= c <= 0x5A or 0x61 <= c <= 0x7A for c in kind)", "True")],
+    "chunk-cut": [("stream_file.py", "len(data) >= 8 + length", "True")],
+    "needless-escape": [("decode.py", "not low <= value - shift < low + size", "True")],
+    "escapes-left": [("decode.py", "next(self.escapes, None) is None", "True")],
+    "words-left": [("decode.py", "not rest or (len(self.data) == self.least and not any(rest))", "True")],
+    "final-state": [("decode.py", "all(state == LOWEST for state in self.states)", "True")],
+    "padding-not-zero": [("decode.py", " and not any(rest)", "")],
+    "padding-not-allowed": [("decode.py", "len(self.data) == self.least and ", "")],
+    "checksum": [("decode.py", "checksum(z, y) == stream.checksum", "True")],
+    "minus-32768": [("decode.py", "abs(value) <= FURTHEST", "value <= FURTHEST"), LATENT],
+    "coded-beyond": [("decode.py", "abs(value) <= FURTHEST", "True"), LATENT],
+    "skipped-beyond": [LATENT],
+    "latent-beyond-in-form-b": [LATENT],
+}
+SEVERAL = {"short", "bytes-missing", "bytes-behind", "lanes", "quality-low", "quality-high", "no-width", "wide", "short-payload",
+           "escapes-of-no-symbols", "escapes-beyond-payload", "state-too-low", "words-missing", "escapes-missing"}  # fmt: skip
+"""What cannot be read on without the check, or what another rule refuses too."""
+
+
+def read_invalid(package, name):
+    stream = package.parse((GOLDEN / "invalid" / f"{name}.jahp").read_bytes())
+    return package.decode(stream, package.Model(GOLDEN / f"{INVALID[name]['model']}.safetensors"))
+
+
+@pytest.mark.parametrize("name", sorted(INVALID))
+def test_invalid_streams_are_refused(name):
+    with pytest.raises(independent.Refused):
+        read_invalid(independent, name)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_one_check_alone_refuses_an_invalid_stream(tmp_path, name):
+    with mutant(tmp_path, CHECKS[name]) as package:
+        assert read_invalid(package, name)[1].size > 0
+
+
+def test_every_invalid_stream_is_accounted_for():
+    assert set(CHECKS) | SEVERAL == set(INVALID) == {p.stem for p in (GOLDEN / "invalid").glob("*.jahp")}
+    assert not set(CHECKS) & SEVERAL

@@ -14,7 +14,6 @@ import numpy as np
 from jahp_fast.backends import Ints
 from jahp_fast.backends.coding import SymbolCoder
 from jahp_fast.backends.device import DeviceResult, check
-from jahp_fast.entropy.check import check_entropy
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.reference import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import UsageError
@@ -55,7 +54,6 @@ class CudaBackend:
     name = "cuda"
 
     def __init__(self, model: ModelFile, device: str = "cuda") -> None:
-        check_entropy(model.config, model.entropy)
         self._cuda, self._device = self._open(device)
         import torch
 

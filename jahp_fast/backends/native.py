@@ -9,7 +9,6 @@ import numpy as np
 
 from jahp_fast import _native
 from jahp_fast.backends import Ints
-from jahp_fast.entropy.check import check_entropy
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.reference import StreamLayout
 
@@ -18,7 +17,6 @@ class NativeBackend:
     name = "native"
 
     def __init__(self, model: ModelFile) -> None:
-        check_entropy(model.config, model.entropy)
         self._model = _native.EntropyModel(model.config.as_native(), model.entropy, os.environ.get("JAHP_FAST_ISA", ""))
 
     def decode(self, payload: bytes, layout: StreamLayout, threads: int) -> tuple[Ints, Ints, dict[str, float]]:

@@ -20,7 +20,6 @@ from jahp_fast.backends import Ints
 from jahp_fast.backends.coding import SymbolCoder
 from jahp_fast.backends.device import DeviceResult, check
 from jahp_fast.backends.native import NativeBackend
-from jahp_fast.entropy.check import check_entropy
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.reference import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import UsageError, first_line
@@ -100,7 +99,6 @@ class TritonBackend:
 
     def __init__(self, model: ModelFile, device: str = "cuda") -> None:
         """device: "cuda" or "cuda:1"; "cpu" in Triton's interpreter. Raises UsageError where that cannot be, ModelError for a bad model."""
-        check_entropy(model.config, model.entropy)
         self.device = _device(device)
         from jahp_fast.kernels.packing import pack_model
 

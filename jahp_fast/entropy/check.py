@@ -1,23 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """What must hold of a model file's integer tensors before any of them is used (docs/format.md, "Model file").
 
-Both backends ask here first, so that both refuse the same files with the same words; the C++ core checks again for itself.
+A model file asks here when it is opened, so that every backend refuses the same files with the same words; the C++ core checks again
+for itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.entropy.model_file import ModelConfig
 from jahp_fast.errors import ModelError
+
+if TYPE_CHECKING:
+    from jahp_fast.entropy.model_file import ModelConfig
 
 Array = NDArray[Any]
 
-_MAX_KERNEL = 15
+MAX_CHANNELS = 1 << 14
+"""Outputs of a layer: twice the scales and means of the widest latents."""
+MAX_SCALES = 1 << 16
+MAX_ROWS = 1 << 16
+MAX_STARTS = 1 << 24
+"""Entries of `tables.starts`, 32 MiB."""
+_KERNELS = {"transposed": (5,), "dense": (1,), "conv": (3,), "masked": range(3, 16, 2)}
 
 
 class _Tensors:
@@ -49,8 +58,8 @@ class _Tensors:
         """Checks one layer and returns its number of outputs. kind: "transposed", "conv", "masked" or "dense"."""
         weight = self.take(f"{name}.weight", "int8", outputs, inputs, None, None)
         n, _, kernel, width = (int(size) for size in weight.shape)
-        sizes = {"transposed": (5,), "dense": (1,), "conv": range(1, _MAX_KERNEL + 1, 2), "masked": range(3, _MAX_KERNEL + 1, 2)}[kind]
-        _require(kernel == width and kernel in sizes, f"{name}.weight has an impossible kernel of {kernel} x {width}")
+        _require(kernel == width and kernel in _KERNELS[kind], f"{name}.weight has an impossible kernel of {kernel} x {width}")
+        _require(n <= MAX_CHANNELS, f"{name} has {n} outputs; {MAX_CHANNELS} are the most")
         _require(bool(np.all(weight != -128)), f"{name}: weight of -128")
         bias = self.take(f"{name}.bias", "int32", n)
         for part in ("mul_pos", "mul_neg"):
@@ -111,11 +120,13 @@ def check_entropy(config: ModelConfig, tensors: Mapping[str, Array]) -> None:
 def _check_tables(t: _Tensors, prob_bits: int) -> int:
     """Returns the number of rows."""
     size = t.take("tables.size", "int32", None).astype(np.int64)
+    _require(len(size) <= MAX_ROWS, f"there are {len(size)} table rows; {MAX_ROWS} are the most")
     low = t.take("tables.low", "int32", len(size)).astype(np.int64)
     for what, array, least, most in (("size", size, 1, 65535), ("low", low, -65535, 65535)):
         for row in np.flatnonzero((array < least) | (array > most))[:1].tolist():
             raise ModelError(f"probability table row {row}: {what} {array[row]} is not in {least}..{most}")
     starts = t.take("tables.starts", "uint16", None).astype(np.int64)
+    _require(len(starts) <= MAX_STARTS, f"tables.starts has {len(starts)} entries; {MAX_STARTS} are the most")
     _require(len(starts) == int((size + 1).sum()), "tables.starts has not sum(size + 1) entries")
     first = np.concatenate([[0], np.cumsum(size + 1)[:-1]])
     rises = np.concatenate([[True], np.diff(starts) > 0])
@@ -132,6 +143,7 @@ def _check_tables(t: _Tensors, prob_bits: int) -> int:
 
 def _check_scales(t: _Tensors, c: ModelConfig, rows: int) -> None:
     row = t.take("scale.row", "int32", None)
+    _require(len(row) <= MAX_SCALES, f"there are {len(row)} scales; {MAX_SCALES} are the most")
     drop = t.take("scale.drop", "int32", len(row))
     thresholds = t.take("scale.thresholds", "int32", len(row) - 1)
     _require(bool(np.all(np.diff(thresholds.astype(np.int64)) >= 0)), "scale thresholds do not rise")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.atomic import write_atomically
-from jahp_fast.entropy.tensor_file import TensorFile
+from jahp_fast.entropy.check import check_entropy
+from jahp_fast.entropy.tensor_file import TensorFile, strict_json
 from jahp_fast.errors import ModelError
 
 Array = NDArray[Any]
@@ -30,6 +31,7 @@ Form = Literal["A", "B"]
 
 FORMAT_VERSION = 1
 ARCHITECTURES = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018-context", "mbt2018")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPES = {"uint8": "U8", "int8": "I8", "uint16": "U16", "int32": "I32", "float16": "F16", "float32": "F32"}
 
 
@@ -102,10 +104,11 @@ class ModelConfig:
     @staticmethod
     def from_json(text: bytes) -> ModelConfig:
         try:
-            fields = json.loads(text)
+            fields = strict_json(text)
         except (ValueError, RecursionError) as e:
-            raise ModelError(f"model config is not JSON: {e}") from None
-        if not isinstance(fields, dict) or fields.pop("version", None) != FORMAT_VERSION:
+            raise ModelError(f"model config is not JSON in UTF-8: {e}") from None
+        version = fields.pop("version", None) if isinstance(fields, dict) else None
+        if type(version) is not int or version != FORMAT_VERSION:
             raise ModelError(f"model config is not of version {FORMAT_VERSION}")
         if set(fields) != set(ModelConfig.__dataclass_fields__):
             raise ModelError(f"model config has the fields {sorted(fields)}, not {sorted(ModelConfig.__dataclass_fields__)}")
@@ -113,7 +116,7 @@ class ModelConfig:
         qualities = fields["qualities"]
         if any(type(fields[name]) is not int for name in integers) or not isinstance(qualities, list) or not qualities:
             raise ModelError("model config has a field of the wrong type")
-        if any(type(q) not in (int, float) or math.isnan(q) for q in qualities) or sorted(set(qualities)) != qualities:
+        if any(type(q) not in (int, float) for q in qualities) or sorted(set(qualities)) != qualities:
             raise ModelError("model config: qualities must rise")
         if qualities[0] < 1 or qualities[-1] > 8:
             raise ModelError("model config: qualities must lie in 1 to 8")
@@ -156,7 +159,7 @@ def read_id(path: str | os.PathLike[str]) -> bytes:
 
 
 class ModelFile:
-    """An exported model. The config and the `entropy.*` tensors are read and verified at once, float tensors when asked for.
+    """An exported model. The config and the `entropy.*` tensors are read and checked at once, float tensors when asked for.
 
     The file stays open: it may be replaced or removed meanwhile. A copy or pickle of this object holds the config and the entropy path
     alone, since an open file belongs to one process; whatever needs another tensor of it raises ModelError.
@@ -170,7 +173,8 @@ class ModelFile:
         metric: the distortion that the weights were trained for, "mse" or "ms-ssim". A hint for encoders, not part of the id.
 
     Raises:
-        ModelError: the file is no model file, a tensor is missing, has the wrong type or does not match its hash.
+        ModelError: the file is no model file, a tensor is missing, has the wrong type, does not match its hash or breaks a rule of
+            docs/format.md, "Model file".
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -185,12 +189,20 @@ class ModelFile:
         self._lines = {line.split(" ", 1)[0]: line for line in self.manifest.splitlines()}
         if tuple(sorted(self._lines)) != self.names or self.manifest != "".join(f"{self._lines[n]}\n" for n in self.names):
             raise ModelError(f"{self.path}: the manifest does not list the tensors of the file")
+        for name, line in self._lines.items():
+            kind = f"{name} {self._file.kind(name)} "
+            if not line.startswith(kind) or not _SHA256.fullmatch(line[len(kind) :]):
+                raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
         tensors = {name: self._read(name) for name in self.names if name == "config" or name.startswith("entropy.")}
         config = tensors.pop("config", None)
         if config is None or config.dtype != np.uint8 or config.ndim != 1:
             raise ModelError(f"{self.path}: has no config")
-        self.config = ModelConfig.from_json(config.tobytes())
         self.entropy = {name.removeprefix("entropy."): array for name, array in tensors.items()}
+        try:
+            self.config = ModelConfig.from_json(config.tobytes())
+            check_entropy(self.config, self.entropy)
+        except ModelError as e:
+            raise ModelError(f"{self.path}: {e}") from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "floats"} | {"_file": None}
@@ -199,7 +211,7 @@ class ModelFile:
         if self._file is None:
             raise ModelError(f"{self.path}: this copy of it holds the entropy path alone, not {name}")
         array = self._file.read(name)
-        if array.dtype.name not in _DTYPES or tensor_line(name, array) != self._lines[name]:
+        if tensor_line(name, array) != self._lines[name]:
             raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
         return array
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.entropy.check import check_entropy
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer, Ints
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import FormatError, UsageError
@@ -141,16 +140,11 @@ class RangeEncoder:
 
 
 class ReferenceModel:
-    """The integer entropy path of a model file.
-
-    Raises:
-        ModelError: a tensor is missing or holds what it must not (see check_entropy).
-    """
+    """The integer entropy path of a model file, which was checked when it was opened."""
 
     def __init__(self, model: ModelFile) -> None:
         self.config = c = model.config
         t = model.entropy
-        check_entropy(c, t)
         limit = c.activation_limit
         names = {
             "h_s": ("h_s.0", "h_s.2", "h_s.4"),

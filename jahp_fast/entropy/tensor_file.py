@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import threading
 import weakref
@@ -25,10 +26,29 @@ Array = NDArray[Any]
 MAX_HEADER = 1 << 24
 """Bytes of the JSON header: a thousand times what a model needs."""
 _MAX_DIMENSIONS = 8
-_DTYPES = {
-    "U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8", "I64": "<i8",
-    "F16": "<f2", "F32": "<f4", "F64": "<f8",
-}  # fmt: skip
+_DTYPES = {"U8": "<u1", "I8": "<i1", "U16": "<u2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
+_NAME = re.compile(r"[!-~]+", re.ASCII)
+"""Names of tensors: printable ASCII without spaces, so that a manifest has one reading."""
+
+
+def strict_json(data: bytes) -> Any:
+    """JSON of RFC 8259 in UTF-8, without what Python adds to it: other encodings, a byte order mark, names that stand twice, NaN.
+
+    Raises:
+        ValueError: it is none. RecursionError: it is nested too deep.
+    """
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({name for name, _ in pairs}) != len(pairs):
+            raise ValueError("a name stands twice")
+        return dict(pairs)
+
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is no number of JSON")
+
+    value = json.loads(data.decode(), object_pairs_hook=object_of, parse_constant=constant)
+    json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+    return value
 
 
 class TensorFile:
@@ -88,16 +108,11 @@ class TensorFile:
             return os.read(self._fd, count)
 
     def _parse(self, text: bytes) -> None:
-        def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            self._require(len({name for name, _ in pairs}) == len(pairs), "a name stands twice")
-            return dict(pairs)
-
+        self._require(text[:1] == b"{", "its header does not start with '{'")
         try:
-            header = json.loads(text, object_pairs_hook=object_of)
-            json.dumps(header, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+            header = strict_json(text)
         except (ValueError, RecursionError) as e:
             raise ModelError(f"{self._path}: is not a safetensors file: its header is no JSON: {e}") from None
-        self._require(isinstance(header, dict), "its header is no object")
         metadata = header.pop("__metadata__", {})
         fine = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
         self._require(fine, "its metadata are not strings")
@@ -116,9 +131,11 @@ class TensorFile:
 
     def _entry(self, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
         """dtype, shape and offsets of a tensor, checked alone."""
+        self._require(_NAME.fullmatch(name) is not None, f"the name {name!r:.80} is not made of printable ASCII without spaces")
         self._require(isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}, f"{name!r:.80} is no tensor")
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        self._require(isinstance(dtype, str) and dtype in _DTYPES, f"{name!r:.80} has a dtype that NumPy lacks, or none: {dtype!r:.40}")
+        known = isinstance(dtype, str) and dtype in _DTYPES
+        self._require(known, f"{name!r:.80} has the dtype {dtype!r:.40}, not one of {', '.join(_DTYPES)}")
         for what, numbers, most in (("shape", shape, _MAX_DIMENSIONS), ("offsets", offsets, 2)):
             fine = isinstance(numbers, list) and len(numbers) <= most and all(type(n) is int and 0 <= n <= self._size for n in numbers)
             self._require(fine, f"{name!r:.80} has impossible {what}")
@@ -126,6 +143,11 @@ class TensorFile:
         size = prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
         self._require(offsets[1] - offsets[0] == size, f"{name!r:.80} has another size than its shape")
         return dtype, tuple(shape), offsets[0], offsets[1]
+
+    def kind(self, name: str) -> str:
+        """Type and shape of a tensor as a manifest writes them, `I8 [2,3]`."""
+        dtype, shape, _ = self._tensors[name]
+        return f"{dtype} [{','.join(map(str, shape))}]"
 
     def read(self, name: str) -> Array:
         """A tensor by its name, which must be one of `names`. Raises ModelError if the file has been cut short since."""

@@ -20,7 +20,8 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from support import CASES, Case, random_latents, random_model  # noqa: E402  (needs the path above)
+import subtle  # noqa: E402  (needs the path above)
+from support import CASES, Case, random_latents, random_model  # noqa: E402
 
 from jahp_fast import _native, container  # noqa: E402
 from jahp_fast.backends.reference import ReferenceBackend  # noqa: E402
@@ -119,6 +120,9 @@ def main() -> None:
     entries["limits"] = write("limits", models["mbt2018-A-a16-p15"], 20, 20, 2, fill=32767)
     entries["thresholds"] = write("thresholds", thresholds_met(), 60, 40, 2)
     entries["padded"] = write("padded", context, 1024, 512, 1, skip=255, fill=0)
+    entries["factorized-skip"] = write("factorized-skip", models["bmshj2018-factorized-A-a8-p15"], 40, 20, 2, skip=7)
+    for name in subtle.MODELS:
+        entries[name] = write(name, subtle.model(HERE, name), 70, 50, 2)
     (HERE / "golden.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
     models_here, size = len(list(HERE.glob("*.safetensors"))), sum(p.stat().st_size for p in HERE.iterdir() if p.is_file())
     print(f"{models_here} models, {len(entries)} streams, {len(entries) - len(KNOWN)} of them new, {size} bytes")

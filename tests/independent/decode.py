@@ -111,7 +111,7 @@ def decode(stream: StreamFile, model: Model) -> tuple[np.ndarray, np.ndarray, di
     """z (hz, wz, N), Y (h, w, M) and the control points."""
     require(stream.model == model.id, "the stream has another model")
     qualities = model.config["qualities"]
-    require(20 * qualities[0] <= stream.quality <= 20 * qualities[-1], "the model does not have this quality")
+    require(qualities[0] <= stream.quality / 20 <= qualities[-1], "the model does not have this quality")
     h, w = -(-stream.height // 16), -(-stream.width // 16)
     hz, wz = (-(-h // 4), -(-w // 4)) if model.N else (0, 0)
     coder = RangeDecoder(stream, model, hz * wz * model.N + h * w * model.M)
