@@ -313,13 +313,15 @@ class Codec:
         """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
         from PIL import Image
 
+        from jahp_fast.metadata import Given
+
         stream, pixels = _container.unpack(data), self.decode(data)
         grey_alpha = stream.mode == "L" and pixels.ndim == 3
         image = Image.fromarray(np.ascontiguousarray(pixels[:, :, [0, 3]]) if grey_alpha else pixels)
         chunks = stream.chunks
         for kind, name in _container.KNOWN_CHUNKS.items():
             if kind in chunks and kind != b"ALPH":
-                image.info[name] = chunks[kind]
+                image.info[name] = Given(chunks[kind], image)
         return image
 
     def decode_tensor(self, data: Bytes) -> torch.Tensor:

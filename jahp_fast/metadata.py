@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import weakref
 from typing import Any
 
 from PIL import Image, ImageFile
@@ -25,10 +26,29 @@ DESCRIPTIVE = frozenset({
 orientation, white point, copyright, and the Exif and GPS directories."""
 _DIRECTORIES = (0x8769, 0x8825)
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(="|>)([1-8])')
+_XMP_ORIENTATION_WHOLE = re.compile(rb'\s*tiff:Orientation="[0-9]"|<tiff:Orientation>[0-9]</tiff:Orientation>')
 
 
-class GivenExif(bytes):
-    """In an image's `info`: a block that the caller gave for these very pixels, so that its orientation holds."""
+class Given(bytes):
+    """In an image's `info`: metadata that belong to the pixels of this very image, so that their orientation holds.
+
+    Pillow hands `info` on to whatever is made of an image; there it says nothing more.
+    """
+
+    def __new__(cls, data: bytes, image: Image.Image) -> Given:
+        made = super().__new__(cls, data)
+        made._image = weakref.ref(image)
+        return made
+
+    _image: weakref.ref[Image.Image]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytes, (bytes(self),)
+
+    @staticmethod
+    def holds(value: Any, image: Image.Image) -> bool:
+        """Whether `value`, out of the image's `info`, was given for it."""
+        return isinstance(value, Given) and value._image() is image
 
 
 def parsed_exif(data: bytes) -> Image.Exif | None:
@@ -71,15 +91,15 @@ def exif_of(image: Image.Image) -> bytes:
     """The EXIF block to keep of a PIL image, b"" where it has none.
 
     What was changed by way of `image.getexif()` counts. The orientation belongs to the pixels of the file: it is kept for an image as
-    it was opened, or where it was set by `getexif`; of one that was made from another (by transpose, crop, convert) it is left out with
-    a LossWarning, because nobody can know whether the pixels were turned.
+    it was opened or decoded, or where it was set by `getexif`; of one that was made from another (by transpose, crop, convert) it is left
+    out with a LossWarning, because nobody can know whether the pixels were turned.
     """
     stored = image.info.get("exif") or b""
     raw = stored.tobytes() if isinstance(stored, Image.Exif) else stored if isinstance(stored, bytes) else _bytes(stored)
     parsed = parsed_exif(raw) if raw else None
     if raw and parsed is None:
         return bytes(raw)  # damaged; a decoder hands it on as it stood
-    given = isinstance(stored, (GivenExif, Image.Exif))
+    given = Given.holds(stored, image) or isinstance(stored, Image.Exif)
     edited = None if given else _edited(image, parsed)
     if edited is not None:
         return descriptive_exif(edited)
@@ -87,14 +107,38 @@ def exif_of(image: Image.Image) -> bytes:
         return b""
     if ORIENTATION in parsed and not given and not isinstance(image, ImageFile.ImageFile):
         if parsed[ORIENTATION] != 1:
-            warnings.warn(LossWarning(
-                "its EXIF orientation is left out, since the image was changed after it was opened: call ImageOps.exif_transpose first, or "
-                "set image.getexif()[274] to what is right now"), stacklevel=2)  # fmt: skip
+            _warn_of_orientation("EXIF")
         raw = without_orientation(raw)
         parsed = parsed_exif(raw)
         if parsed is None or not raw:
             return b""
     return bytes(raw) if all(tag in DESCRIPTIVE for tag in parsed) else descriptive_exif(parsed)
+
+
+def xmp_of(image: Image.Image) -> bytes:
+    """The XMP packet to keep of a PIL image, b"" where it has none; its orientation follows the rule of `exif_of`."""
+    stored = image.info.get("xmp")
+    raw = _bytes(stored)
+    said = _XMP_ORIENTATION.search(raw)
+    if said is None or Given.holds(stored, image):
+        return raw
+    taken_out = False
+    if isinstance(image, ImageFile.ImageFile):
+        try:
+            taken_out = ORIENTATION not in image.getexif()  # where Pillow has put it
+        except Exception:  # struct.error, SyntaxError, KeyError ...: the EXIF block is damaged, and nobody can have taken it out
+            return raw
+        if not taken_out:
+            return raw
+    if said[2] != b"1" and not taken_out:
+        _warn_of_orientation("XMP")
+    return _XMP_ORIENTATION_WHOLE.sub(b"", raw)
+
+
+def _warn_of_orientation(block: str) -> None:
+    warnings.warn(LossWarning(
+        f"its {block} orientation is left out, since the image was changed after it was opened: call ImageOps.exif_transpose first, or "
+        "set image.getexif()[274] to what is right now"), stacklevel=3)  # fmt: skip
 
 
 def _edited(image: Image.Image, stored: Image.Exif | None) -> Image.Exif | None:
@@ -141,5 +185,5 @@ def chunks_of(image: Image.Image, mode: str) -> dict[bytes, bytes]:
         space = profile[16:20].decode("ascii", "replace").strip()
         warnings.warn(LossWarning(f"its ICC profile is for {space}, not for {mode}, and is left out"), stacklevel=2)
         profile = b""
-    found = {b"iccp": profile, b"exif": exif_of(image), b"xmp_": _bytes(image.info.get("xmp"))}
+    found = {b"iccp": profile, b"exif": exif_of(image), b"xmp_": xmp_of(image)}
     return {kind: data for kind, data in found.items() if data}

@@ -267,6 +267,42 @@ def test_xmp_alone_makes_no_exif():
     assert set(split(image).chunks) == {b"xmp_"}
 
 
+XMP_FORMS = [b'<x tiff:Orientation="6"/>', b"<x><tiff:Orientation>6</tiff:Orientation></x>"]
+
+
+@pytest.mark.parametrize("xmp", XMP_FORMS)
+def test_the_orientation_of_xmp_does_not_follow_either(xmp, tmp_path):
+    import jahp_fast.integrations.pillow  # noqa: F401
+
+    image = Image.open(io.BytesIO(file_of(RGB, "JPEG", xmp=xmp)))
+    turned_by_hand = image.transpose(Image.Transpose.ROTATE_270)
+    with pytest.warns(LossWarning, match="XMP orientation is left out"):
+        kept = split(turned_by_hand).chunks
+    assert set(kept) == {b"xmp_"}
+    assert b"Orientation" not in kept[b"xmp_"]
+    assert kept[b"xmp_"].startswith(b"<x")
+    del image.getexif()[274]
+    assert b"Orientation" not in split(image).chunks[b"xmp_"]  # taken out by hand, and so without a word
+    turned_by_hand.save(tmp_path / "a.jahp", xmp=xmp)  # given for these pixels
+    with Image.open(tmp_path / "a.jahp") as back:
+        assert back.info["xmp"] == xmp
+
+
+@pytest.mark.parametrize("block", ["exif", "xmp"])
+def test_a_decoded_image_is_as_it_was_opened(block):
+    codec = jahp_fast.Codec(threads=1)
+    given = turned(6).tobytes() if block == "exif" else XMP_FORMS[0]
+    data = codec.encode(Image.open(io.BytesIO(file_of(RGB, "JPEG", **{block: given}))))
+    image = codec.decode_pil(data)
+    assert lost(lambda: split(image)) == ""
+    assert jahp_fast.info(codec.encode(image)).chunks == jahp_fast.info(data).chunks
+    with pytest.warns(LossWarning, match="is left out"):
+        split(image.transpose(Image.Transpose.ROTATE_270))
+    again = pickle.loads(pickle.dumps(image))
+    assert again.info[block] == image.info[block]
+    assert type(again.info[block]) is bytes
+
+
 def test_exif_given_to_save_holds(tmp_path):
     import jahp_fast.integrations.pillow  # noqa: F401
 

@@ -27,7 +27,7 @@ from PIL import Image, ImageFile
 
 from jahp_fast import container
 from jahp_fast.errors import FormatError, JahpError, UnsupportedImage
-from jahp_fast.metadata import GivenExif, exif_of
+from jahp_fast.metadata import Given, exif_of, xmp_of
 
 if TYPE_CHECKING:
     from jahp_fast.codec import Codec
@@ -104,9 +104,9 @@ class JahpImageFile(ImageFile.ImageFile):
         """Nothing to seek for: pixels lie in memory."""
 
 
-def _given(name: str, value: Any) -> Any:
+def _given(value: Any, image: Image.Image) -> Any:
     value = value.tobytes() if isinstance(value, Image.Exif) else value or b""
-    return GivenExif(value) if name == "exif" and isinstance(value, bytes) else value
+    return Given(value, image) if isinstance(value, bytes) else value
 
 
 def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
@@ -114,8 +114,8 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     plain = image
     if any(name in options for name in _METADATA):
         plain = image.copy()
-        plain.info |= {"exif": GivenExif(exif_of(image))}
-        plain.info |= {name: _given(name, options[name]) for name in _METADATA if name in options}
+        for name, own in (("exif", exif_of), ("xmp", xmp_of), ("icc_profile", lambda image: image.info.get("icc_profile"))):
+            plain.info[name] = _given(options[name] if name in options else own(image), plain)
     codec: Any = _codec(options.get("model", "mbt2018"), float(options.get("quality", 4.0)))
     try:
         data = codec.encode(plain, **{name: options[name] for name in _SEARCH if name in options})
