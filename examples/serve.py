@@ -13,6 +13,7 @@
     GET  /health             whether it runs, and with which model
     GET  /                   the page
 
+What a picture loses (16 bits, further frames, colours that no ICC profile describes) stands in the header Jahp-Loss of the answer.
 A refusal is JSON, {"error": a class, "message": what was wrong}: 408 the body came too slowly, 413 too many bytes or pixels, 422 not what
 can be coded, 503 all places taken (come again after Retry-After), 504 the answer took too long.
 """
@@ -23,11 +24,14 @@ import argparse
 import asyncio
 import contextlib
 import socket
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -39,7 +43,7 @@ from starlette.requests import ClientDisconnect
 
 import jahp_fast
 from jahp_fast import pictures
-from jahp_fast.errors import JahpError
+from jahp_fast.errors import JahpError, LossWarning
 from jahp_fast.integrations.local import codec_for, settings
 from jahp_fast.parallel import available_cores
 
@@ -87,6 +91,40 @@ class Refused(Exception):
         return JSONResponse({"error": self.error, "message": self.message}, self.status, headers)
 
 
+class Losses(threading.local):
+    """The LossWarnings of the work that this thread does. Python's own way to catch warnings is not for several threads at a time."""
+
+    said: list[str] | None = None
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """Inside, every warning of all threads comes here first."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", LossWarning)
+            show = warnings.showwarning
+
+            def take(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+                if self.said is None or not issubclass(category, LossWarning):
+                    show(message, category, *place, **more)
+                else:
+                    self.said.append(" ".join(str(message).split()))
+
+            warnings.showwarning = take
+            yield
+
+    def of(self, work: Callable[[bytes], bytes], body: bytes) -> tuple[bytes, list[str]]:
+        """What `work` makes of `body`, and what it has lost."""
+        self.said = []
+        try:
+            made = work(body)
+            return made, list(dict.fromkeys(self.said))
+        finally:
+            self.said = None
+
+
+LOSSES = Losses()
+
+
 class Service:
     """Places for requests, and threads that do the work. All methods run on the event loop."""
 
@@ -103,9 +141,10 @@ class Service:
         """The answer to a request, whatever it is; counted."""
         started, error, status, sizes = time.monotonic(), "InternalError", 500, [0, 0]
         try:
-            made = await self._made(request, work, sizes)
+            made, lost = await self._made(request, work, sizes)
             error, status, sizes[1] = "", 200, len(made)
-            return Response(made, media_type=media_type)
+            headers = {"Jahp-Loss": "; ".join(lost).encode("ascii", "replace").decode()} if lost else {}
+            return Response(made, headers=headers, media_type=media_type)
         except Refused as e:
             error, status = e.error, e.status
             await self._linger(request)
@@ -113,18 +152,18 @@ class Service:
         finally:
             self.metrics.count(operation, status, error, time.monotonic() - started, sizes[0], sizes[1])
 
-    async def _made(self, request: Request, work: Callable[[bytes], bytes], sizes: list[int]) -> bytes:
+    async def _made(self, request: Request, work: Callable[[bytes], bytes], sizes: list[int]) -> tuple[bytes, list[str]]:
         """Raises Refused. A place is held until the work itself has ended, also where its client has been told that it takes too long."""
         limits = self.limits
         if self._taken >= limits.workers + limits.queue:
             raise Refused(503, "Busy", f"all {limits.workers + limits.queue} places are taken")
         self._take(1)
-        job: Future[bytes] | None = None
+        job: Future[tuple[bytes, list[str]]] | None = None
         try:
             async with asyncio.timeout(limits.seconds):
                 body = await self._body(request, sizes)
                 loop = asyncio.get_running_loop()
-                job = self._pool.submit(work, body)
+                job = self._pool.submit(LOSSES.of, work, body)
                 job.add_done_callback(lambda _: loop.call_soon_threadsafe(self._take, -1))
                 return await asyncio.wrap_future(job)  # where time is up work that has not begun is taken back
         except TimeoutError:
@@ -199,8 +238,9 @@ def make_app(limits: Limits) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        service.close()
+        with LOSSES.heard():
+            yield
+            service.close()
 
     app = FastAPI(title="jahp_fast", version=jahp_fast.__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
 

@@ -2,17 +2,21 @@
 """examples/serve.py: the real server on a free port of the loopback address, its answers, its limits, its end."""
 
 import asyncio
+import concurrent.futures
 import io
 import re
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
+import zlib
 
 import httpx
 import numpy as np
 import pytest
+from fuzz_pictures import mutants, sample
 from PIL import Image
 from support import ROOT, photo
 
@@ -29,6 +33,16 @@ def png(pixels, **options):
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "png", **options)
     return out.getvalue()
+
+
+def sample_of_16_bits():
+    """A PNG of 16 x 8 pixels with 16 bits per channel, which Pillow does not write."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + bytes(range(96))) * 8
+    head = struct.pack(">IIBBBBB", 16, 8, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def client_of(url):
@@ -115,6 +129,29 @@ def test_refusals_say_what_was_wrong(running, photo_crop):
         said = running.request(method, path)
         assert (said.status_code, said.json()["error"]) == (status, "UsageError")
         assert "POST /encode" in said.json()["message"]
+
+
+def test_losses_are_said_to_whom_they_concern(running, photo_crop):
+    """Several at a time, each with its own."""
+    frames, deep = io.BytesIO(), sample_of_16_bits()
+    Image.fromarray(photo_crop).save(frames, "GIF", save_all=True, append_images=[Image.fromarray(photo_crop[::-1])])
+    bodies = [(png(photo_crop), ""), (frames.getvalue(), "2 frames"), (deep, "8 bits per channel")] * 3
+    said = {}
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        said = list(pool.map(lambda part: running.post("/encode", content=part[0]), bodies))
+    for answer, (_, words) in zip(said, bodies, strict=True):
+        assert answer.status_code == 200, answer.text
+        assert (words in answer.headers["jahp-loss"]) if words else ("jahp-loss" not in answer.headers)
+
+
+def test_damaged_pictures_are_refusals(running):
+    """Mutants of every format that it takes: never an answer of 500."""
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM"):
+        for data in mutants(sample(kind), 30, 5):
+            said = running.post("/encode", content=data)
+            assert said.status_code in (200, 413, 422), (kind, said.text)
+            assert said.status_code == 200 or said.json()["message"]
+    assert metric(running, "jahp_errors_total", operation="encode", error="InternalError") == 0
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_has_come(running):
