@@ -147,6 +147,7 @@ fuzz-container: $(VENV)/.test
 # Mutated files of every format that Pillow opens, into what reads pictures.
 fuzz-pictures: $(VENV)/.test
 	$(BIN)/python tests/fuzz_pictures.py
+	JAHP_MUTANTS=100 $(BIN)/python -m pytest -q tests/test_mutated_pictures.py
 
 # The same wheel twice, from two folders.
 reproducible: $(VENV)/.base

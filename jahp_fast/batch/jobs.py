@@ -24,7 +24,8 @@ def input_suffixes(task: Task) -> set[str]:
     if task.direction == "decode":
         return {JAHP}
     known = Image.registered_extensions().items()
-    return {suffix for suffix, kind in known if kind in Image.OPEN and has_pixels(kind)} - {JAHP}
+    read = {*Image.OPEN, "MPO"}  # which the plugin of JPEG reads
+    return {suffix for suffix, kind in known if kind in read and has_pixels(kind)} - {JAHP}
 
 
 def _ignore(_: str) -> None:
