@@ -9,7 +9,7 @@ from PIL import Image
 from support import photo
 
 from jahp_fast import Codec
-from jahp_fast.png import PngWriter
+from jahp_fast.files.png import PngWriter
 
 
 @pytest.fixture(scope="module")

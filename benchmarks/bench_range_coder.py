@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from jahp_fast import _native
-from jahp_fast.entropy.tables import pack_rows, scale_table
+from jahp_fast.export.tables import pack_rows, scale_table
 
 SYMBOLS = 48 * 32 * 192
 LANES = (1, 8, 64)

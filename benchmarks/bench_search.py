@@ -4,7 +4,8 @@
 import pytest
 from support import photo
 
-from jahp_fast import Codec, _native, search, step_search
+from jahp_fast import Codec, _native
+from jahp_fast.search import greedy, step_search
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def test_steps(benchmark, image, how, monkeypatch):
         return native(*arguments)
 
     native = _native.best_steps
-    monkeypatch.setattr(search._native, "best_steps", recorded)
+    monkeypatch.setattr(greedy._native, "best_steps", recorded)
     Codec(quality=4).encode(image, effort=1)
     (arguments,) = seen
     steps = benchmark(native if how == "native" else step_search.best_steps, *arguments)

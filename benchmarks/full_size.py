@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from support import random_layer
 
-from jahp_fast.entropy.export import SCALE_BITS
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT
 from jahp_fast.entropy.model_file import Form, ModelConfig, ModelFile, save_model
-from jahp_fast.entropy.tables import gaussian_row, pack_rows, scale_table
+from jahp_fast.export.model import SCALE_BITS
+from jahp_fast.export.tables import gaussian_row, pack_rows, scale_table
 
 MEAN_BITS, PROB_BITS = 6, 15
 

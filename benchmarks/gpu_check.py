@@ -30,9 +30,9 @@ from typing import Any
 
 from gpu_rows import BACKENDS, Absent, Row, Skip, Workload, peer_row, rows_of, workloads
 
-from jahp_fast import devices
-from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.system import devices
+from jahp_fast.system.atomic import write_atomically
 
 HERE = Path(__file__).resolve().parent
 JSON_VERSION = 1

@@ -109,8 +109,9 @@ def tree_depths(quality: float = 4.0) -> list[np.ndarray]:
     """Of every symbol of examples/photo.png by the shipped model: how often a table row of its size parts by eight."""
     from PIL import Image
 
-    from jahp_fast import Codec, container
+    from jahp_fast import Codec
     from jahp_fast.entropy import reference
+    from jahp_fast.files import container
 
     codec = Codec(quality=quality, threads=1)
     stream = container.unpack(codec.encode(Image.open(ROOT / "examples" / "photo.png").convert("RGB")))

@@ -17,10 +17,11 @@ from peers_env import DEFAULT_ENV, env_python, is_made
 from peers_ours import export
 from PIL import Image
 
-from jahp_fast import Codec, backends, container
+from jahp_fast import Codec, backends
 from jahp_fast.backends.device import check
 from jahp_fast.errors import JahpError
 from jahp_fast.evaluate.bench import resized
+from jahp_fast.files import container
 from jahp_fast.models.registry import build
 
 HERE = Path(__file__).resolve().parent

@@ -45,8 +45,8 @@ from peers_ours import (
 )
 
 from jahp_fast import _native
-from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.system.atomic import write_atomically
 
 PHOTO = HERE.parent / "examples" / "photo.png"
 DECODES_A_ROUND = 5  # of ours: one is over too soon for a median of few rounds

@@ -27,7 +27,7 @@ from peers_ours import check_latents, check_payload, codec_for, export
 from jahp_fast import Codec, _native
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.train.preload import MALLOC_CONF, find_jemalloc
-from jahp_fast.transforms_cpu import layers_of
+from jahp_fast.transforms.cpu import layers_of
 
 LOAD = LOADS[0]
 ENGINES = ("torch", "onnxruntime", "openvino")

@@ -68,7 +68,7 @@ def check_residuals(ours: NDArray[Any], frac_bits: int, theirs: NDArray[Any]) ->
 def export(state: dict[str, Any], model: Path, photo: NDArray[np.uint8], form: str = "A", bits: int = 8) -> Path:
     """A model file of float weights. The calibration photo is the one timed, as for the float weights: this is a load, and no
     picture quality is read off it."""
-    from jahp_fast.entropy.export import export_state
+    from jahp_fast.export.model import export_state
 
     export_state(state, model, photos=[photo], form=form, activation_bits=bits, qualities=[4.0])  # type: ignore[arg-type]
     return model
@@ -93,8 +93,8 @@ def latents_way(name: str, codec: Codec, stream: bytes) -> Way:
 
 def stages_way(name: str, model: Path, stream: bytes, threads: int) -> Way:
     """The same without the container, with the stages that the decoder itself reports."""
-    from jahp_fast import container
     from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.files import container
 
     file, parsed = ModelFile(model), container.unpack(stream)
     decoder = _native.EntropyModel(file.config.as_native(), file.entropy, "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What effort 1 saves with other constants of jahp_fast.search, on real files of held-out training photos.
+"""What effort 1 saves with other constants of jahp_fast.search.greedy, on real files of held-out training photos.
 
     python benchmarks/search_constants.py --photos DIR [--model FILE] [--photo-count 8] LOCAL,MARGIN,PRICE ...
 
@@ -17,8 +17,9 @@ import numpy as np
 from held_out_rate import Curve, excess
 from numpy.typing import NDArray
 
-from jahp_fast import Codec, library, search
+from jahp_fast import Codec, library
 from jahp_fast.evaluate.metrics import bd_rate, psnr
+from jahp_fast.search import greedy
 from jahp_fast.train.data import find_photos, load_photo
 
 HEIGHT, WIDTH = 384, 512
@@ -53,8 +54,8 @@ def main() -> None:
     for constants in args.sets:
         values = [float(value) for value in constants.split(",")]
         for name, value in zip(NAMES, values, strict=True):
-            setattr(search, name, value)
-        search._searcher.cache_clear()  # its adjoint was made with the constants of before
+            setattr(greedy, name, value)
+        greedy._searcher.cache_clear()  # its adjoint was made with the constants of before
         stepped = curve(model, photos, 1)
         saved = bd_rate(*(list(values) for c in (nearest, stepped) for values in zip(*c.values(), strict=True)))
         by_quality = "".join(f" {100 * excess(nearest, *stepped[q]):+.1f} |" for q in nearest)

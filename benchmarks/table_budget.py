@@ -16,11 +16,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from jahp_fast.entropy.calibration import activation_ranges, calibrate
-from jahp_fast.entropy.export import EntropyTables, export_model, factorised_rows, gaussian_scales, own_tables
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.payload import payload_table
-from jahp_fast.entropy.tables import TAIL, WIDE
+from jahp_fast.export.calibration import activation_ranges, calibrate
+from jahp_fast.export.model import EntropyTables, export_model, factorised_rows, gaussian_scales, own_tables
+from jahp_fast.export.payload import payload_table
+from jahp_fast.export.tables import TAIL, WIDE
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.train.checkpoint import load
 from jahp_fast.train.data import find_photos, load_photo

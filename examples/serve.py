@@ -42,10 +42,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import jahp_fast
-from jahp_fast import pictures
 from jahp_fast.errors import JahpError, LossWarning
+from jahp_fast.files import pictures
 from jahp_fast.integrations.local import codec_for, settings
-from jahp_fast.parallel import available_cores
+from jahp_fast.system.parallel import available_cores
 
 HERE = Path(__file__).parent
 JAHP_TYPE = "image/jahp"

@@ -68,7 +68,7 @@ class LatentDecode:
 def best_steps(
     slope: _Float32, curvature: _Float32, answer: _Float32, down: _Float32, up: _Float32, interaction: _Float32, margin: float
 ) -> _Int32:
-    """As jahp_fast.step_search.best_steps. Raises UsageError for arrays of other types or sizes."""
+    """As jahp_fast.search.step_search.best_steps. Raises UsageError for arrays of other types or sizes."""
 
 def has_bf16() -> bool:
     """Whether this CPU has AVX512-BF16."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, Protocol, cast
 
 from jahp_fast import __version__
-from jahp_fast.atomic import atomic_file
 from jahp_fast.completion import SHELLS, script
 from jahp_fast.errors import JahpError, UsageError
-from jahp_fast.outputs import checked_output, force_option, in_folder, save_option, takes_bytes
+from jahp_fast.files.outputs import checked_output, force_option, in_folder, save_option, takes_bytes
+from jahp_fast.system.atomic import atomic_file
 
 
 class _Command(Protocol):
@@ -36,7 +36,7 @@ _MODULES = {
     "eval": ("jahp_fast.evaluate.command", "rate and distortion on a folder of images, beside other codecs"),
     "train": ("jahp_fast.train.command", "train a model on folders of photos"),
     "study": ("jahp_fast.study.command", "what each part of the entropy model is worth, one factor at a time"),
-    "export": ("jahp_fast.train.export", "turn a float checkpoint into a model file"),
+    "export": ("jahp_fast.export.command", "turn a float checkpoint into a model file"),
     "import-compressai": ("jahp_fast.compat.command", "turn a checkpoint of CompressAI into a model file"),
 }
 _REPLACES = (
@@ -96,7 +96,7 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _encode(args: argparse.Namespace) -> int:
-    from jahp_fast import pictures
+    from jahp_fast.files import pictures
 
     _place_output(args, ".jahp")
     with pictures.told(f"jahp: {args.input}"):
@@ -115,7 +115,7 @@ def _decode(args: argparse.Namespace) -> int:
     if suffix == ".png" and not args.save_option:
         _decode_png(args)
         return 0
-    from jahp_fast import pictures
+    from jahp_fast.files import pictures
 
     kind = pictures.format_of(suffix)
     if kind is None:
@@ -130,8 +130,8 @@ def _decode(args: argparse.Namespace) -> int:
 
 def _decode_png(args: argparse.Namespace) -> None:
     """Rows are written as they are decoded."""
-    from jahp_fast.container import unpack
-    from jahp_fast.png import PngWriter
+    from jahp_fast.files.container import unpack
+    from jahp_fast.files.png import PngWriter
 
     codec, data = _codec(args), _read(args.input)
     blocks = codec.decode_rows(data)
@@ -146,8 +146,9 @@ def _decode_png(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from jahp_fast import backends, devices
+    from jahp_fast import backends
     from jahp_fast.records import info
+    from jahp_fast.system import devices
 
     fields = dataclasses.asdict(info(_read(args.file)))
     device = devices.checked(args.device)

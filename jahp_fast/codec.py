@@ -12,25 +12,27 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import arguments, devices, library, rate_control, search
-from jahp_fast import container as _container
-from jahp_fast import image as _image
-from jahp_fast.devices import Clock
-from jahp_fast.entropy_path import Ints
+from jahp_fast import arguments, library
 from jahp_fast.errors import UnsupportedImage, UsageError
-from jahp_fast.extras import require_torch
-from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
-from jahp_fast.pipeline_cpu import BLOCK_ROWS, CpuPipeline
-from jahp_fast.pipelines import Pipelines
+from jahp_fast.files import container as _container
+from jahp_fast.files import image as _image
+from jahp_fast.pipelines.cpu import BLOCK_ROWS, CpuPipeline
+from jahp_fast.pipelines.entropy_path import Ints
+from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
-from jahp_fast.transforms_cpu import in_blocks
+from jahp_fast.search import greedy, rate_control
+from jahp_fast.system import devices
+from jahp_fast.system.devices import Clock
+from jahp_fast.system.extras import require_torch
+from jahp_fast.system.parallel import MOST_THREADS, available_cores, each, shared_out
+from jahp_fast.transforms.cpu import in_blocks
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
     from jahp_fast.entropy.model_file import ModelFile
-    from jahp_fast.pipeline import Pipeline
+    from jahp_fast.pipelines.device import Pipeline
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -174,7 +176,7 @@ class Codec:
             DeviceError: not enough memory on the device.
         """
         effort = arguments.whole("effort", effort, 0, 3)
-        search.check(self._encoder.file, effort)
+        greedy.check(self._encoder.file, effort)
         with self._encoder.current():
             prepared = self._prepare(image)
             goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1])
@@ -212,7 +214,7 @@ class Codec:
             with _latents_as_images():
                 symbols = loaded.symbols(*latents)
                 if effort or rate is not None:
-                    symbols = search.improved(loaded, prepared.pixels, latents, symbols, quality, effort, rate or 1.0, threads)
+                    symbols = greedy.improved(loaded, prepared.pixels, latents, symbols, quality, effort, rate or 1.0, threads)
             return self._packed(prepared, symbols, quality, threads)
 
         start = _container.quality_code(self.quality)
@@ -313,7 +315,7 @@ class Codec:
         """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
         from PIL import Image
 
-        from jahp_fast.metadata import Given
+        from jahp_fast.files.metadata import Given
 
         stream, pixels = _container.unpack(data), self.decode(data)
         grey_alpha = stream.mode == "L" and pixels.ndim == 3

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import container as _container
 from jahp_fast.arguments import file_bytes
+from jahp_fast.files import container as _container
 
 Bytes = bytes | bytearray | memoryview
 

@@ -73,7 +73,7 @@ def _padded(cumulatives):
 
 def foreign_tables(model):
     """Tables with CompressAI's conventions: symbols counted from the median, scales rounded up to one of 64."""
-    from jahp_fast.entropy.tables import gaussian_row
+    from jahp_fast.export.tables import gaussian_row
 
     out = {}
     if hasattr(model, "entropy_bottleneck"):

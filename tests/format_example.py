@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import container
 from jahp_fast.entropy import reference
 from jahp_fast.entropy.model_file import ModelConfig, ModelFile, save_model
+from jahp_fast.files import container
 
 PAGE = Path(__file__).parent.parent / "docs" / "format.md"
 WIDTH, HEIGHT, LANES, QUALITY = 40, 20, 2, 4.0

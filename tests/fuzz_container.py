@@ -23,9 +23,10 @@ import numpy as np
 from independent import stream_file
 from support import with_crc
 
-from jahp_fast import _native, container
+from jahp_fast import _native
 from jahp_fast.errors import FormatError
-from jahp_fast.image import pack_alpha, unpack_alpha
+from jahp_fast.files import container
+from jahp_fast.files.image import pack_alpha, unpack_alpha
 
 GOLDEN = Path(__file__).parent / "golden"
 LONGEST = 700  # bytes of a seed, for the rate's sake

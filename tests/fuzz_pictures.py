@@ -114,9 +114,10 @@ def mutants(data: bytes, count: int, seed: int) -> Iterator[bytes]:
 
 
 def main() -> None:
-    from jahp_fast import Codec, pictures
+    from jahp_fast import Codec
     from jahp_fast.errors import UnsupportedImage
-    from jahp_fast.image import split
+    from jahp_fast.files import pictures
+    from jahp_fast.files.image import split
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--each", type=int, default=1000, help="mutants per format (default 1000)")

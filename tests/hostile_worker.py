@@ -24,10 +24,11 @@ from pathlib import Path
 import numpy as np
 from support import SHIPPED, photo, random_latents, with_crc
 
-from jahp_fast import Codec, JahpError, _native, container
+from jahp_fast import Codec, JahpError, _native
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.files import container
 
 SECONDS = 5
 MEGABYTES = 200

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from jahp_fast import _native
-from jahp_fast.entropy.export import SCALE_BITS, multiplier
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT
 from jahp_fast.entropy.model_file import ModelConfig, ModelFile, save_model
-from jahp_fast.entropy.tables import Row, gaussian_row, pack_rows
+from jahp_fast.export.model import SCALE_BITS, multiplier
+from jahp_fast.export.tables import Row, gaussian_row, pack_rows
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "jahp_fast" / "weights" / "mbt2018.safetensors"

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import jahp_fast
-from jahp_fast import Codec, devices
+from jahp_fast import Codec
 from jahp_fast.cli import main
 from jahp_fast.errors import UnsupportedImage, UsageError
+from jahp_fast.system import devices
 
 
 @pytest.fixture(scope="module")

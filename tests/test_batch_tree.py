@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from jahp_fast import Codec
-from jahp_fast.atomic import write_atomically
 from jahp_fast.batch import command
 from jahp_fast.batch.jobs import has_pixels, input_suffixes, jobs, sweep
 from jahp_fast.batch.work import Job, Outcome, Task, process
@@ -21,6 +20,7 @@ from jahp_fast.batch.written import RECORD, Record, is_whole
 from jahp_fast.cli import main
 from jahp_fast.errors import UsageError
 from jahp_fast.integrations.local import settings
+from jahp_fast.system.atomic import write_atomically
 
 ENCODE, DECODE = Task("encode", settings(), ".jahp"), Task("decode", settings(), ".png")
 NAMES = ("a.png", "b.png", "sub/c.png")

@@ -17,9 +17,9 @@ from PIL import Image
 
 import jahp_fast
 from jahp_fast import Codec
-from jahp_fast.atomic import write_atomically
 from jahp_fast.cli import main
 from jahp_fast.errors import JahpError
+from jahp_fast.system.atomic import write_atomically
 
 
 def opened(path):

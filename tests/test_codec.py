@@ -13,8 +13,10 @@ from PIL import Image
 from support import photo
 
 import jahp_fast
-from jahp_fast import Codec, FormatError, JahpError, UnknownModel, UnsupportedImage, UsageError, _native, container, pipeline_cpu
+from jahp_fast import Codec, FormatError, JahpError, UnknownModel, UnsupportedImage, UsageError, _native
 from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.files import container
+from jahp_fast.pipelines import cpu
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +166,7 @@ def test_quality_out_of_range(tiny_models, quality):
 def test_stream_of_a_quality_that_its_model_lacks(tmp_path, photo_crop):
     import torch
 
-    from jahp_fast.entropy.export import export_state
+    from jahp_fast.export.model import export_state
     from jahp_fast.models import registry
 
     torch.manual_seed(0)
@@ -333,7 +335,7 @@ def test_import_is_light(codec, photo_crop):
 
 @pytest.mark.parametrize("overlap", [False, True])
 def test_rows_are_the_image(trained, photo_crop, overlap, monkeypatch):
-    monkeypatch.setattr(pipeline_cpu, "OVERLAP_PIXELS", 0 if overlap else 1 << 30)
+    monkeypatch.setattr(cpu, "OVERLAP_PIXELS", 0 if overlap else 1 << 30)
     alpha = np.random.default_rng(0).integers(0, 256, (90, 70, 1), dtype=np.uint8)
     rgb = photo_crop[:90, :70]
     for image in (rgb, rgb[:, :, 1], np.dstack([rgb, alpha]), rgb[:1, :1], rgb[:64], rgb[:65]):
@@ -345,7 +347,7 @@ def test_rows_are_the_image(trained, photo_crop, overlap, monkeypatch):
 
 @pytest.mark.parametrize("overlap", [False, True])
 def test_rows_of_damaged_streams(codec, photo_crop, overlap, monkeypatch):
-    monkeypatch.setattr(pipeline_cpu, "OVERLAP_PIXELS", 0 if overlap else 1 << 30)
+    monkeypatch.setattr(cpu, "OVERLAP_PIXELS", 0 if overlap else 1 << 30)
     image = np.dstack([photo_crop, photo_crop[:, :, :1]])
     data = codec.encode(image)
     for cut in (data[:-1], data[:30], b"", data[:60] + b"x" + data[61:]):
@@ -378,7 +380,7 @@ def test_rows_of_damaged_streams(codec, photo_crop, overlap, monkeypatch):
 
 def test_rows_that_nobody_wants_any_more(trained, monkeypatch):
     """The decode behind an iterator that is dropped ends with it; the codec goes on."""
-    monkeypatch.setattr(pipeline_cpu, "OVERLAP_PIXELS", 0)
+    monkeypatch.setattr(cpu, "OVERLAP_PIXELS", 0)
     image = np.tile(photo()[:64], (1, 8, 1))
     data = trained.encode(image)
     for _ in range(3):

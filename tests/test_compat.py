@@ -16,9 +16,9 @@ from jahp_fast.compat.compressai import accelerate
 from jahp_fast.compat.convert import convert
 from jahp_fast.compat.report import report
 from jahp_fast.compat.synthetic import dead_leaves
-from jahp_fast.entropy.export import SCALE_BITS, dequantise
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import FormatError, ModelError, UsageError
+from jahp_fast.export.model import SCALE_BITS, dequantise
 from jahp_fast.models import registry
 
 ARCHITECTURES = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018")

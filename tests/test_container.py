@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import with_crc
 
-from jahp_fast import _native, container, info
-from jahp_fast.container import Stream, pack, unpack
+from jahp_fast import _native, info
 from jahp_fast.entropy import reference
 from jahp_fast.errors import FormatError
+from jahp_fast.files import container
+from jahp_fast.files.container import Stream, pack, unpack
 
 GOOD = Stream(17, 31, "RGB", 4.25, b"model id", 8, 3, 0xDEADBEEF, b"payload bytes", {b"iccp": b"profile", b"ALPH": b"\1alpha"})
 

@@ -12,12 +12,14 @@ from emulated_cuda import EmulatedCuda
 from support import CASES, Case, random_latents, random_model
 from test_device import NoWaiting
 
-from jahp_fast import Codec, backends, container, pipelines
+from jahp_fast import Codec, backends
 from jahp_fast.backends.device import STATUS, check
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import FormatError, UsageError
+from jahp_fast.files import container
+from jahp_fast.pipelines.shared import shared
 
 GOLDEN = Path(__file__).parent / "golden"
 ENTRIES = {name: entry for name, entry in json.loads((GOLDEN / "golden.json").read_text()).items() if np.prod(entry["shape"]) < 1000}
@@ -115,10 +117,10 @@ def test_cuda_codec(monkeypatch, tiny_models, photo_crop, name):
     """Whole files, by a codec that takes the emulated backend for one that may run on a CPU."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setitem(backends._CLASSES, "triton", ("emulated_cuda", "EmulatedCuda"))
-    pipelines.shared.cache_clear()
+    shared.cache_clear()
     device, native = (Codec(name, 5, backend=b, models=[tiny_models[name]]) for b in ("triton", "native"))
     for image in (photo_crop[:33, :50], photo_crop[:1, :1]):
         data = device.encode(image)
         assert data == native.encode(image)
         assert np.array_equal(device.decode(data), native.decode(data))
-    pipelines.shared.cache_clear()
+    shared.cache_clear()

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from support import Case, random_latents, random_model, with_crc
 
-from jahp_fast import Codec, FormatError, JahpError, _native, container
+from jahp_fast import Codec, FormatError, JahpError, _native
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.entropy.reference import StreamLayout
-from jahp_fast.image import pack_alpha
+from jahp_fast.files import container
+from jahp_fast.files.image import pack_alpha
 
 METADATA = {b"iccp": b"profile", b"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0", b"xmp_": b"<x/>"}
 ALPHA = {b"ALPH": pack_alpha(np.random.default_rng(1).integers(0, 3, (21, 37), dtype=np.uint8) * 90)}

@@ -10,20 +10,12 @@ import torch
 from support import with_crc
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from jahp_fast import (
-    Codec,
-    DeviceError,
-    FormatError,
-    UnsupportedImage,
-    UsageError,
-    backends,
-    container,
-    devices,
-    graphs,
-    library,
-    pipelines,
-)
-from jahp_fast.pipeline import GROUP_PIXELS, Pipeline, groups
+from jahp_fast import Codec, DeviceError, FormatError, UnsupportedImage, UsageError, backends, library
+from jahp_fast.files import container
+from jahp_fast.pipelines import graphs
+from jahp_fast.pipelines.device import GROUP_PIXELS, Pipeline, groups
+from jahp_fast.pipelines.shared import shared
+from jahp_fast.system import devices
 
 
 @pytest.fixture
@@ -31,9 +23,9 @@ def fake(monkeypatch):
     """Makes FakeBackend the backend "triton", which may run on the CPU in its interpreter."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setitem(backends._CLASSES, "triton", ("fake_device", "FakeBackend"))
-    pipelines.shared.cache_clear()
+    shared.cache_clear()
     yield
-    pipelines.shared.cache_clear()
+    shared.cache_clear()
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from support import ARCHITECTURES, CASES, Case
 
 from jahp_fast import Codec
-from jahp_fast.entropy import chain, reference
-from jahp_fast.entropy.calibration import calibrate
+from jahp_fast.entropy import reference
 from jahp_fast.entropy.check import check_entropy
-from jahp_fast.entropy.export import SCALE_BITS, dequantise, export_state, multiplier
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import JahpError, ModelError, UsageError
+from jahp_fast.export import chain
+from jahp_fast.export.calibration import calibrate
+from jahp_fast.export.model import SCALE_BITS, dequantise, export_state, multiplier
 from jahp_fast.models import registry
 
 

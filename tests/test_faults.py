@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 from support import ROOT, photo, with_crc
 
-from jahp_fast import Codec, FormatError, container
+from jahp_fast import Codec, FormatError
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.errors import ModelError
+from jahp_fast.files import container
 
 JAHP = (sys.executable, "-m", "jahp_fast.cli")
 PHOTO = ROOT / "examples" / "photo.png"

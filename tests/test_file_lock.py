@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jahp_fast import file_lock
+from jahp_fast.system import file_lock
 
 F_OFD_SETLK = 37  # of Linux; not in Python 3.11's fcntl
 
@@ -67,7 +67,7 @@ def test_the_position_stays(module, tmp_path):
 def test_it_ends_with_its_process(tmp_path):
     path = tmp_path / "f"
     holder = (
-        "import sys; from jahp_fast.file_lock import try_lock; f = open(sys.argv[1], 'a'); "
+        "import sys; from jahp_fast.system.file_lock import try_lock; f = open(sys.argv[1], 'a'); "
         "print(try_lock(f), flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", holder, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from jahp_fast.entropy.calibration import activation_ranges, calibrate
-from jahp_fast.entropy.chain import run
-from jahp_fast.entropy.export import export_model
-from jahp_fast.entropy.finetune import Latents, QuantisedNets, _rate, finetune
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.payload import payload_table
+from jahp_fast.export.calibration import activation_ranges, calibrate
+from jahp_fast.export.chain import run
+from jahp_fast.export.finetune import Latents, QuantisedNets, _rate, finetune
+from jahp_fast.export.model import export_model
+from jahp_fast.export.payload import payload_table
 from jahp_fast.models import registry
 
 N, M = 8, 12

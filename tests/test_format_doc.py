@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import support
 
-from jahp_fast import _native, container
+from jahp_fast import _native
 from jahp_fast.entropy import reference
+from jahp_fast.files import container
 
 PAGE = example.PAGE.read_text()
 SHOWN_BYTES = bytes.fromhex("".join(line[6:] for line in example.block("hexdump").splitlines()))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from jahp_fast import DeviceError, JahpError, UsageError, backends, pipelines
+from jahp_fast import DeviceError, JahpError, UsageError, backends
+from jahp_fast.pipelines.shared import shared
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -111,9 +112,9 @@ def load(tiny_models, photo_crop):
 def stand_in(monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setitem(backends._CLASSES, "triton", ("fake_device", "FakeBackend"))
-    pipelines.shared.cache_clear()
+    shared.cache_clear()
     yield
-    pipelines.shared.cache_clear()
+    shared.cache_clear()
 
 
 def test_rows_of_each_backend(load, stand_in, monkeypatch):

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from support import Case, random_latents, random_model
 
-from jahp_fast import Codec, JahpError, container
+from jahp_fast import Codec, JahpError
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.backends.reference import ReferenceBackend
 from jahp_fast.entropy import integer_net, reference
@@ -23,6 +23,7 @@ from jahp_fast.entropy.model_file import ModelFile, read_id, save_model, tensor_
 from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.entropy.tensor_file import MAX_HEADER, TensorFile
 from jahp_fast.errors import ModelError
+from jahp_fast.files import container
 
 
 def file_of(header, body=b"", length=None):

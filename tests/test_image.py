@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from jahp_fast.errors import FormatError, UnsupportedImage
-from jahp_fast.image import join, pack_alpha, split, unpack_alpha
+from jahp_fast.files.image import join, pack_alpha, split, unpack_alpha
 
 
 @pytest.fixture(scope="module")

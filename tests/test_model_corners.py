@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import support
 
-from jahp_fast import Codec, _native, container
+from jahp_fast import Codec, _native
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.backends.reference import ReferenceBackend
 from jahp_fast.entropy import reference
@@ -17,6 +17,7 @@ from jahp_fast.entropy.check import MAX_CHANNELS, MAX_ROWS, MAX_SCALES, MAX_STAR
 from jahp_fast.entropy.model_file import ModelConfig, ModelFile, save_model
 from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import FormatError, ModelError, UsageError
+from jahp_fast.files import container
 
 TOP = 2**31 - 1
 

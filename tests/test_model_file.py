@@ -13,11 +13,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support import SHIPPED, Case, random_model
 
-from jahp_fast import Codec, JahpError, container
+from jahp_fast import Codec, JahpError
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.backends.reference import ReferenceBackend
 from jahp_fast.entropy.model_file import ModelConfig, ModelFile, model_id, read_id, save_model, tensor_line
 from jahp_fast.errors import ModelError
+from jahp_fast.files import container
 
 BACKENDS = (NativeBackend, ReferenceBackend)
 

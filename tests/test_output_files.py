@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from jahp_fast import Codec
-from jahp_fast.atomic import TEMPORARY, atomic_file, write_atomically
 from jahp_fast.cli import main
 from jahp_fast.errors import JahpError
+from jahp_fast.system.atomic import TEMPORARY, atomic_file, write_atomically
 
 ROOT_ONLY = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives files away")
 

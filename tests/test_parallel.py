@@ -7,7 +7,7 @@ import time
 import pytest
 
 from jahp_fast.errors import FormatError, UsageError
-from jahp_fast.parallel import each, shared_out
+from jahp_fast.system.parallel import each, shared_out
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -18,9 +18,10 @@ from fuzz_pictures import FORMATS, mutants, sample
 from PIL import Image, ImageOps
 
 import jahp_fast
-from jahp_fast import cli, pictures
+from jahp_fast import cli
 from jahp_fast.errors import LossWarning, UnsupportedImage
-from jahp_fast.image import split
+from jahp_fast.files import pictures
+from jahp_fast.files.image import split
 
 GREY = Image.radial_gradient("L").resize((96, 64))
 RGB = Image.merge("RGB", (GREY, GREY.rotate(90), GREY.rotate(45)))

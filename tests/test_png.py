@@ -11,7 +11,7 @@ from PIL import Image
 from support import photo
 
 from jahp_fast import Codec
-from jahp_fast.png import PngWriter, paeth
+from jahp_fast.files.png import PngWriter, paeth
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 

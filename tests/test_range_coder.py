@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from jahp_fast import _native
 from jahp_fast.entropy import reference
-from jahp_fast.entropy.tables import Row, gaussian_row, pack_rows, scale_table
 from jahp_fast.errors import FormatError, JahpError, ModelError, UsageError
+from jahp_fast.export.tables import Row, gaussian_row, pack_rows, scale_table
 
 LANES = (1, 2, 4, 8, 16, 32, 64)
 QUICK = settings(max_examples=150, deadline=None, database=None, derandomize=True)

@@ -12,7 +12,7 @@ import jahp_fast
 from jahp_fast import Codec
 from jahp_fast.cli import main
 from jahp_fast.errors import UsageError
-from jahp_fast.rate_control import Goal, fit, goal_of
+from jahp_fast.search.rate_control import Goal, fit, goal_of
 
 CODES = (20, 160)
 

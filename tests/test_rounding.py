@@ -7,9 +7,9 @@ import torch
 from foreign import tiny
 from torch.nn import functional as F
 
-from jahp_fast.entropy.calibration import Calibration
-from jahp_fast.entropy.chain import nodes_of
-from jahp_fast.entropy.rounding import Moments, _groups, moments, round_weights
+from jahp_fast.export.calibration import Calibration
+from jahp_fast.export.chain import nodes_of
+from jahp_fast.export.rounding import Moments, _groups, moments, round_weights
 
 
 def identity(n):

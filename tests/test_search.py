@@ -11,10 +11,10 @@ from support import CASES, SHIPPED, photo, random_model
 import jahp_fast
 from jahp_fast import Codec, library
 from jahp_fast.backends import load
-from jahp_fast.entropy.bits import SymbolBits
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import MissingExtra, UsageError
-from jahp_fast.search import CURVATURE, Searcher, trade_off
+from jahp_fast.search.bits import SymbolBits
+from jahp_fast.search.greedy import CURVATURE, Searcher, trade_off
 
 FORM_A = [case for case in CASES if case.form == "A" and case.prob_bits == 15]
 
@@ -68,7 +68,7 @@ def test_what_is_no_effort(effort):
 
 
 def test_without_torch_effort_1_works_and_2_says_what_is_missing(monkeypatch, photo_crop):
-    from jahp_fast import extras
+    from jahp_fast.system import extras
 
     wanted = Codec().encode(photo_crop, effort=1)
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
@@ -81,10 +81,10 @@ def test_without_torch_effort_1_works_and_2_says_what_is_missing(monkeypatch, ph
 def test_a_model_without_search_tensors_says_so(tmp_path, photo_crop):
     model = random_model(tmp_path / "old.safetensors", FORM_A[-1], seed=1)
     assert f"float.{CURVATURE}" not in model.names
-    from jahp_fast import search
+    from jahp_fast.search import greedy
 
     with pytest.raises(UsageError, match=r"old has no tensors for searching.*jahp export"):
-        search.check(model, 1)
+        greedy.check(model, 1)
 
 
 def test_lambdas_are_the_papers():
@@ -99,9 +99,9 @@ def test_lambdas_are_the_papers():
 def test_the_adjoint_correlates_with_the_gradient(quality):
     import torch
 
-    from jahp_fast.entropy.export import dequantise
+    from jahp_fast.export.model import dequantise
     from jahp_fast.models import registry
-    from jahp_fast.transforms import Transforms
+    from jahp_fast.transforms.device import Transforms
 
     image = photo()[128:256, 256:448].copy()
     model = ModelFile(SHIPPED)
@@ -141,14 +141,14 @@ def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
     import torch
     import torch.nn.functional as F
 
-    from jahp_fast import search
-    from jahp_fast.entropy.export import dequantise
+    from jahp_fast.export.model import dequantise
     from jahp_fast.models import registry
     from jahp_fast.models.layers import GDN
     from jahp_fast.models.priors import DeconvByRow
-    from jahp_fast.transforms_cpu import Tensors
+    from jahp_fast.search import greedy
+    from jahp_fast.transforms.cpu import Tensors
 
-    monkeypatch.setattr(search, "LOCAL", 1.0)
+    monkeypatch.setattr(greedy, "LOCAL", 1.0)
     model = ModelFile(SHIPPED)
     image = photo()[64:160, 128:240]
     net = registry.from_state_dict(dequantise(SHIPPED)[1])
@@ -160,7 +160,7 @@ def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
         if isinstance(layer, GDN):
             beta, gamma = layer.values()
             factor = F.conv2d(x * x, gamma[:, :, None, None], beta).sqrt().detach()
-            mean = torch.from_numpy(Tensors(model, "search.").take(search.SCALES[len(squares)], 8, 64)[2])
+            mean = torch.from_numpy(Tensors(model, "search.").take(greedy.SCALES[len(squares)], 8, 64)[2])
             squares.append((factor / mean[:, None, None]).square().mean(1, keepdim=True))
             x = x * factor
         else:
@@ -177,7 +177,7 @@ def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
 
 
 def test_steps_have_to_earn_their_margin(monkeypatch):
-    from jahp_fast import search
+    from jahp_fast.search import greedy
 
     model = ModelFile(SHIPPED)
     image = photo()[128:224, 256:384]
@@ -185,7 +185,7 @@ def test_steps_have_to_earn_their_margin(monkeypatch):
     z, y = latents(model.config, 6, 8)
     steps = []
     for margin in (0.0, 2.5, 1e9):
-        monkeypatch.setattr(search, "MARGIN", margin)
+        monkeypatch.setattr(greedy, "MARGIN", margin)
         steps.append(int((searcher.stepped(image, (z, y), 4, 1.0, 1) != y).sum()))
     assert steps[0] > steps[1] > 0 == steps[2]
 
@@ -193,8 +193,8 @@ def test_steps_have_to_earn_their_margin(monkeypatch):
 def test_sensitivities_are_those_of_each_row(monkeypatch):
     import torch
 
-    from jahp_fast.entropy import sensitivity
-    from jahp_fast.entropy.calibration import calibrate
+    from jahp_fast.export import sensitivity
+    from jahp_fast.export.calibration import calibrate
     from jahp_fast.models.layers import GDN
     from jahp_fast.models.registry import build
 
@@ -256,7 +256,7 @@ def test_effort_1_pays_on_real_files(quality):
 
 def test_rounding_hardens():
     torch = pytest.importorskip("torch")
-    from jahp_fast.refine import annealed_round
+    from jahp_fast.search.descent import annealed_round
 
     x = torch.linspace(-3, 3, 6001).requires_grad_(True)
     soft = annealed_round(x, 0.5, torch.Generator().manual_seed(0))
@@ -290,10 +290,10 @@ def test_every_architecture_of_form_a(tiny_models, photo_crop, name, effort):
 def test_qualities_of_a_model_may_lie_apart(tmp_path, photo_crop, monkeypatch):
     import torch
 
-    from jahp_fast import refine
     from jahp_fast.constants import BY_ROW
-    from jahp_fast.entropy.export import export_state
+    from jahp_fast.export.model import export_state
     from jahp_fast.models import registry
+    from jahp_fast.search import descent
 
     torch.manual_seed(0)
     model = registry.build("mbt2018", 8, 12, rows=3)
@@ -306,7 +306,7 @@ def test_qualities_of_a_model_may_lie_apart(tmp_path, photo_crop, monkeypatch):
     export_state(model.state_dict(), tmp_path / "apart.safetensors", photos=[photo_crop], qualities=[1, 3, 8])
     image = photo_crop[:48, :64]
     seen = []
-    plain = refine.registry.from_state_dict
+    plain = descent.registry.from_state_dict
 
     def recorded(state):
         net = plain(state)
@@ -319,13 +319,13 @@ def test_qualities_of_a_model_may_lie_apart(tmp_path, photo_crop, monkeypatch):
         net.synthesis = spy
         return net
 
-    monkeypatch.setattr(refine.registry, "from_state_dict", recorded)
+    monkeypatch.setattr(descent.registry, "from_state_dict", recorded)
     codec = Codec("apart", quality=5.5, models=[tmp_path / "apart.safetensors"])
     data = codec.encode(image, effort=2)
     assert set(seen) == {1.5}
     # What the search descends on is what the file's decoder does.
     y = torch.from_numpy(codec.decode_latents(data).y).float()[None]
-    net = plain(refine.dequantise(tmp_path / "apart.safetensors")[1])
+    net = plain(descent.dequantise(tmp_path / "apart.safetensors")[1])
     with torch.no_grad():
         decoded = net.synthesis(y, torch.tensor([1.5]))[0, :, :48, :64]
     wanted = (decoded.clamp(0, 1) * 255).permute(1, 2, 0).numpy()

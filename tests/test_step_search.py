@@ -8,8 +8,8 @@ from support import SHIPPED
 from jahp_fast import _native
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import UsageError
-from jahp_fast.search import Searcher
-from jahp_fast.step_search import best_steps
+from jahp_fast.search.greedy import Searcher
+from jahp_fast.search.step_search import best_steps
 
 
 def problem(height, width, channels, seed=0, scale=1.0):
@@ -90,8 +90,8 @@ def test_arrays_of_other_sizes_are_refused():
 
 
 def test_interactions_are_those_of_the_linear_chain():
-    from jahp_fast.search import adjoint_layers
-    from jahp_fast.transforms_ref import convolve, transpose_convolve
+    from jahp_fast.search.greedy import adjoint_layers
+    from jahp_fast.transforms.reference import convolve, transpose_convolve
 
     model = ModelFile(SHIPPED)
     fast, plain = Searcher(model, plain=False), Searcher(model, plain=True)
@@ -117,7 +117,7 @@ def test_interactions_are_those_of_the_linear_chain():
 
 def _own(weights):
     """The energy of what each channel does to an image: its effect on itself."""
-    from jahp_fast.transforms_ref import transpose_convolve
+    from jahp_fast.transforms.reference import transpose_convolve
 
     own = np.empty(192, np.float32)
     for c in range(192):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jahp_fast.entropy.tables import SCALE_MAX, SCALE_MIN, TAIL, gaussian_row, make_row, quantise_frequencies, scale_table
+from jahp_fast.export.tables import SCALE_MAX, SCALE_MIN, TAIL, gaussian_row, make_row, quantise_frequencies, scale_table
 
 
 def cost(p, counts):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from support import SHIPPED, photo
 
-from jahp_fast.entropy.export import dequantise, export_state
 from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.export.model import dequantise, export_state
 from jahp_fast.models import registry
-from jahp_fast.transforms import Transforms
+from jahp_fast.transforms.device import Transforms
 
 
 @pytest.fixture(scope="module")

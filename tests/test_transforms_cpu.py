@@ -6,15 +6,16 @@ import pytest
 import torch
 from support import ARCHITECTURES, SHIPPED, photo
 
-from jahp_fast import Codec, UsageError, _native, transforms_ref
+from jahp_fast import Codec, UsageError, _native
 from jahp_fast.constants import BY_ROW
-from jahp_fast.entropy.export import export_state
 from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.export.model import export_state
 from jahp_fast.models import registry
-from jahp_fast.pipeline_cpu import BLOCK_ROWS
-from jahp_fast.transforms import Transforms
-from jahp_fast.transforms_cpu import NETS_KEPT, CpuTransforms, in_blocks, layers_of, run_by_rows, to_pixels
-from jahp_fast.transforms_ref import ReferenceNet
+from jahp_fast.pipelines.cpu import BLOCK_ROWS
+from jahp_fast.transforms import reference
+from jahp_fast.transforms.cpu import NETS_KEPT, CpuTransforms, in_blocks, layers_of, run_by_rows, to_pixels
+from jahp_fast.transforms.device import Transforms
+from jahp_fast.transforms.reference import ReferenceNet
 
 
 @pytest.fixture(scope="module", params=[*ARCHITECTURES, "shipped"])
@@ -175,8 +176,8 @@ def test_layers_are_those_of_the_module():
 def test_the_reference_refuses_what_it_cannot_do():
     conv = ("conv", np.ones((2, 3, 3, 3), np.float32), np.zeros(2, np.float32), "tanh", None, None)
     with pytest.raises(UsageError, match="'tanh' is unknown"):
-        transforms_ref.ReferenceNet([conv]).run(np.ones((4, 4, 3), np.float32))
-    stream = transforms_ref.ReferenceNet([(*conv[:3], "relu", None, None)]).stream(4, 4)
+        reference.ReferenceNet([conv]).run(np.ones((4, 4, 3), np.float32))
+    stream = reference.ReferenceNet([(*conv[:3], "relu", None, None)]).stream(4, 4)
     assert stream.push(np.ones((3, 4, 3), np.float32)).shape == (0, 4, 2)
     with pytest.raises(UsageError, match="3 rows came, of 4"):
         stream.finish()
@@ -186,7 +187,7 @@ def test_the_reference_refuses_what_it_cannot_do():
 
 @pytest.mark.parametrize("native", [False, True])
 def test_local_gains_need_the_trace_of_their_layer(native):
-    from jahp_fast.transforms_cpu import made_net, made_trace
+    from jahp_fast.transforms.cpu import made_net, made_trace
 
     rng = np.random.default_rng(0)
     there = made_net([("deconv", rng.normal(0, 1, (9, 8, 5, 5)).astype(np.float32), np.zeros(8, np.float32), "igdn",

@@ -21,7 +21,7 @@ struct StepProblem {
 };
 
 // Steps (height, width, channels). Candidates are the symbols of which a step, the cheaper one, pays at first; in the order of their costs,
-// then of their places, each is taken if it still does. Sums and products round one by one, as in jahp_fast.step_search, its plain version.
+// then of their places, each is taken if it still does. Sums and products round one by one, as in jahp_fast.search.step_search, its plain version.
 // Error(usage) for spans of other sizes.
 std::vector<std::int32_t> best_steps(const StepProblem& problem);
 

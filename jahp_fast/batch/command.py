@@ -20,10 +20,10 @@ from jahp_fast.batch.progress import Progress
 from jahp_fast.batch.work import Job, Outcome, Task
 from jahp_fast.batch.written import RECORD, Record, is_done, why_not
 from jahp_fast.errors import JahpError, UsageError
-from jahp_fast.file_lock import try_lock
+from jahp_fast.files.outputs import save_option
+from jahp_fast.files.pictures import format_of, save_options
 from jahp_fast.integrations.local import settings
-from jahp_fast.outputs import save_option
-from jahp_fast.pictures import format_of, save_options
+from jahp_fast.system.file_lock import try_lock
 
 JOURNAL = "jahp-batch.jsonl"
 _Executor = Callable[[Task, Iterator[Job], int | None, Callable[[], bool]], Generator[Outcome | None, None, None]]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from jahp_fast.atomic import TEMPORARY
 from jahp_fast.batch.work import Job, Outcome, Task
 from jahp_fast.errors import UsageError
-from jahp_fast.pictures import has_pixels
+from jahp_fast.files.pictures import has_pixels
+from jahp_fast.system.atomic import TEMPORARY
 
 JAHP = ".jahp"
 

@@ -22,7 +22,7 @@ from typing import IO, cast
 from jahp_fast.batch.work import Job, Outcome, Task
 from jahp_fast.batch.worker import PARENT, dumped
 from jahp_fast.errors import JahpError
-from jahp_fast.parallel import available_cores
+from jahp_fast.system.parallel import available_cores
 
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 TRIES = 2

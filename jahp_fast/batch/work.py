@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jahp_fast import _native, pictures
-from jahp_fast.atomic import write_atomically
+from jahp_fast import _native
 from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.files import pictures
 from jahp_fast.integrations.local import Settings, codec_for
+from jahp_fast.system.atomic import write_atomically
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from jahp_fast import _native, container
-from jahp_fast.atomic import write_atomically
+from jahp_fast import _native
 from jahp_fast.batch.work import Job, Outcome, Task
 from jahp_fast.errors import FormatError, JahpError, UnsupportedImage
-from jahp_fast.pictures import library_errors, noted
+from jahp_fast.files import container
+from jahp_fast.files.pictures import library_errors, noted
+from jahp_fast.system.atomic import write_atomically
 
 RECORD = "jahp-batch.written.jsonl"
 """Below the target: a line of JSON for each file, {"file", "bytes", "crc32c"}; of several for one the last holds."""

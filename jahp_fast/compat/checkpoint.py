@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from jahp_fast.entropy.tables import Row
 from jahp_fast.errors import ModelError, first_line
+from jahp_fast.export.tables import Row
 from jahp_fast.models import registry
 from jahp_fast.models.priors import CompressionModel
 

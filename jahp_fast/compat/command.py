@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from jahp_fast.errors import UsageError
-from jahp_fast.outputs import checked_file, force_option
+from jahp_fast.files.outputs import checked_file, force_option
 
 SYNTHETIC_MEASURED = 4
 

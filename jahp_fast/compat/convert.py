@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from jahp_fast.compat.checkpoint import PROB_BITS, Checkpoint, Quantised
 from jahp_fast.compat.synthetic import dead_leaves
-from jahp_fast.entropy.calibration import Activation, Activations, activation_ranges, calibrate
-from jahp_fast.entropy.export import SCALE_BITS, EntropyTables, export_model, factorised_rows, gaussian_scales
 from jahp_fast.entropy.model_file import Form
-from jahp_fast.entropy.rounding import Moments, moments
-from jahp_fast.entropy.tables import Row
+from jahp_fast.export.calibration import Activation, Activations, activation_ranges, calibrate
+from jahp_fast.export.model import SCALE_BITS, EntropyTables, export_model, factorised_rows, gaussian_scales
+from jahp_fast.export.rounding import Moments, moments
+from jahp_fast.export.tables import Row
 from jahp_fast.models import registry
 from jahp_fast.models.layers import EntropyBottleneck
 from jahp_fast.models.priors import CompressionModel

@@ -20,8 +20,8 @@ from torch import Tensor
 from jahp_fast import _native
 from jahp_fast.compat.checkpoint import PROB_BITS, Checkpoint
 from jahp_fast.compat.convert import Converted
-from jahp_fast.entropy.export import SCALE_BITS
 from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.export.model import SCALE_BITS
 from jahp_fast.models.layers import gaussian_likelihood
 
 ESCAPE_BITS = 16

@@ -21,10 +21,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.atomic import write_atomically
 from jahp_fast.entropy.check import check_entropy
 from jahp_fast.entropy.tensor_file import TensorFile, strict_json
 from jahp_fast.errors import ModelError
+from jahp_fast.system.atomic import write_atomically
 
 Array = NDArray[Any]
 Form = Literal["A", "B"]

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import UsageError
 from jahp_fast.evaluate.files import load_rgb
-from jahp_fast.outputs import apart
+from jahp_fast.files.outputs import apart
+from jahp_fast.system.atomic import write_atomically
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile

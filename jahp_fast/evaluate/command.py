@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.evaluate.codecs import OUR_QUALITIES, Coder, JahpCodec, select_codecs
 from jahp_fast.evaluate.files import find_images, load_rgb, make_folder
@@ -21,7 +20,8 @@ from jahp_fast.evaluate.gallery import gallery
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
 from jahp_fast.evaluate.plugins import perceptual, perceptual_name
 from jahp_fast.evaluate.report import Mean, Published, Row, describe_machine, markdown, means, plot, read_published, read_results, to_csv
-from jahp_fast.outputs import apart
+from jahp_fast.files.outputs import apart
+from jahp_fast.system.atomic import write_atomically
 
 DEFAULT_MODELS = "mbt2018"
 DEFAULT_CODECS = "jpeg,webp,jpeg2000,avif,heic,jxl"

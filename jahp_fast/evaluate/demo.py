@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import JahpError
 from jahp_fast.evaluate.codecs import PillowCodec, pillow_codec
 from jahp_fast.evaluate.files import load_rgb, make_folder
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
+from jahp_fast.system.atomic import write_atomically
 
 if TYPE_CHECKING:
     from jahp_fast import Codec
@@ -117,9 +117,9 @@ def check_latents(codec: Codec, image: NDArray[np.uint8], data: bytes) -> None:
     form B the coder itself rounds y around its mean, so there half a step is allowed; the stream's checksum covers the rest.
     """
     from jahp_fast import library
-    from jahp_fast.devices import Clock
-    from jahp_fast.image import Rows
-    from jahp_fast.pipeline_cpu import CpuPipeline
+    from jahp_fast.files.image import Rows
+    from jahp_fast.pipelines.cpu import CpuPipeline
+    from jahp_fast.system.devices import Clock
 
     pipeline = CpuPipeline(library.by_name(MODEL), "native")
     y, z = pipeline.analyse(Rows(image), codec.quality, codec.threads, Clock("cpu"))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jahp_fast.errors import UnsupportedImage, UsageError
-from jahp_fast.pictures import library_errors
+from jahp_fast.files.pictures import library_errors
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 

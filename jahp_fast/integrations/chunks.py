@@ -24,8 +24,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import container
 from jahp_fast.errors import FormatError, UnsupportedImage
+from jahp_fast.files import container
 from jahp_fast.integrations.local import Settings, codec_for
 
 MAGIC = b"JAHC"

@@ -25,9 +25,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from jahp_fast import container
 from jahp_fast.errors import FormatError, JahpError, UnsupportedImage
-from jahp_fast.metadata import Given, exif_of, xmp_of
+from jahp_fast.files import container
+from jahp_fast.files.metadata import Given, exif_of, xmp_of
 
 if TYPE_CHECKING:
     from jahp_fast.codec import Codec

@@ -4,6 +4,6 @@
 They are torch's modules. Importing this package loads nothing, but says so where torch is missing.
 """
 
-from jahp_fast.extras import require_torch
+from jahp_fast.system.extras import require_torch
 
 require_torch("jahp_fast.models")

@@ -87,8 +87,8 @@ class Compressible:
             UsageError: neither images nor a file, or both; an image of another kind; an option that is not one.
             ModelError: a file of another model, or weights that cannot be rounded.
         """
-        from jahp_fast.entropy.export import export_state
         from jahp_fast.entropy.model_file import ModelFile
+        from jahp_fast.export.model import export_state
         from jahp_fast.models.ops import coder_of
 
         model = cast("CompressionModel", self)

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from jahp_fast import backends
 from jahp_fast.backends.device import DeviceBackend, check
-from jahp_fast.container import min_payload_bytes
-from jahp_fast.devices import guarded
 from jahp_fast.entropy.reference import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import FormatError, UsageError
-from jahp_fast.parallel import MOST_THREADS, available_cores, each, shared_out
+from jahp_fast.files.container import min_payload_bytes
+from jahp_fast.system.devices import guarded
+from jahp_fast.system.parallel import MOST_THREADS, available_cores, each, shared_out
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile

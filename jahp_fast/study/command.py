@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jahp_fast.errors import UsageError
-from jahp_fast.outputs import apart
+from jahp_fast.files.outputs import apart
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _keep_settings(out: Path, settings: dict[str, object], begun: bool) -> None:
     """Writes them to `out`, or, where a study has runs there, checks that they are theirs. Raises UsageError where they differ."""
-    from jahp_fast.atomic import write_atomically
+    from jahp_fast.system.atomic import write_atomically
 
     path = out / SETTINGS
     if not begun:
@@ -163,11 +163,11 @@ def _joint(study: _Study, cached: Cached, extremes: list[Variant], priors: dict[
 
 def run(args: argparse.Namespace) -> int:
     """Raises JahpError for bad input."""
-    from jahp_fast.atomic import write_atomically
     from jahp_fast.study import report
     from jahp_fast.study.latents import cache
     from jahp_fast.study.prior import BASE, variants
     from jahp_fast.study.run import BATCH
+    from jahp_fast.system.atomic import write_atomically
 
     study = _Study(args)
     started = time.strftime("%Y-%m-%d")

@@ -12,10 +12,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import UsageError
 from jahp_fast.study.prior import BASE, FACTORS
 from jahp_fast.study.run import Outcome
+from jahp_fast.system.atomic import write_atomically
 
 RUNS, TEXT, PLOT = "runs.csv", "study.md", "factors.png"
 _COLUMNS = [f.name for f in fields(Outcome)]

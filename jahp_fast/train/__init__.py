@@ -5,6 +5,6 @@
 Importing this package loads nothing, but says so where torch is missing; `command` loads torch when it runs.
 """
 
-from jahp_fast.extras import require_torch
+from jahp_fast.system.extras import require_torch
 
 require_torch("training or exporting a model", "train")

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import ModelError, first_line
 from jahp_fast.models.layers import canonical_key
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.models.registry import from_state_dict
+from jahp_fast.system.atomic import write_atomically
 from jahp_fast.train.settings import METRICS
 
 LAST, AVERAGE = "last.pt", "average.safetensors"
@@ -101,7 +101,7 @@ def _load_safetensors(path: Path) -> Start:
     if metric not in (None, *METRICS):
         raise ModelError(f"{path} was trained for {metric!r}, which is none of {', '.join(METRICS)}")
     if SHIPPED_KEY in metadata:
-        from jahp_fast.entropy.export import dequantise
+        from jahp_fast.export.model import dequantise
 
         architecture, state = dequantise(path)
         model = from_state_dict(state)

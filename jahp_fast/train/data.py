@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from jahp_fast.errors import UsageError
-from jahp_fast.pictures import library_errors
+from jahp_fast.files.pictures import library_errors
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
 HELD_OUT_LIST = "held_out.txt"

@@ -13,7 +13,7 @@ from types import FrameType
 import torch
 
 from jahp_fast.errors import UsageError
-from jahp_fast.file_lock import try_lock
+from jahp_fast.system.file_lock import try_lock
 
 
 def cpu_has_bf16() -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from jahp_fast.atomic import write_atomically
 from jahp_fast.errors import JahpError
+from jahp_fast.system.atomic import write_atomically
 from jahp_fast.train.loss import HeldOut
 
 LOG, HELD_OUT_LOG, PICTURE = "log.csv", "held_out.csv", "rd.png"

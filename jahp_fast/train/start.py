@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from jahp_fast.errors import UsageError
+from jahp_fast.files.outputs import apart
 from jahp_fast.models.registry import build
-from jahp_fast.outputs import apart
 from jahp_fast.train import checkpoint, report
 from jahp_fast.train.checkpoint import Start, Training
 from jahp_fast.train.settings import Settings

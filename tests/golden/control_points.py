@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from jahp_fast import container
 from jahp_fast.entropy import reference
 from jahp_fast.entropy.model_file import ModelFile, read_id
+from jahp_fast.files import container
 
 HERE = Path(__file__).parent
 

@@ -23,11 +23,12 @@ sys.path.insert(0, str(HERE.parent))
 import subtle  # noqa: E402  (needs the path above)
 from support import CASES, Case, random_latents, random_model  # noqa: E402
 
-from jahp_fast import _native, container  # noqa: E402
+from jahp_fast import _native  # noqa: E402
 from jahp_fast.backends.reference import ReferenceBackend  # noqa: E402
 from jahp_fast.entropy.model_file import ModelFile, save_model  # noqa: E402
 from jahp_fast.entropy.reference import StreamLayout  # noqa: E402
-from jahp_fast.image import pack_alpha  # noqa: E402
+from jahp_fast.files import container  # noqa: E402
+from jahp_fast.files.image import pack_alpha  # noqa: E402
 
 SIZES = ((1, 1), (17, 31), (100, 37), (333, 20), (64, 64), (1500, 1), (5, 200))
 LANES = (1, 2, 4, 8, 16, 32, 64)

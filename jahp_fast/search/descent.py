@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jahp_fast import _native
-from jahp_fast.entropy.export import dequantise
+from jahp_fast.export.model import dequantise
 from jahp_fast.models import registry
 from jahp_fast.models.layers import gaussian_likelihood
-from jahp_fast.search import trade_off
+from jahp_fast.search.greedy import trade_off
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.entropy.calibration import (
+from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer
+from jahp_fast.entropy.model_file import Form, ModelConfig, ModelFile, save_model
+from jahp_fast.errors import ModelError, UsageError
+from jahp_fast.export.calibration import (
     MEAN_BITS,
     Activation,
     Activations,
@@ -26,13 +29,10 @@ from jahp_fast.entropy.calibration import (
     calibrate,
     context_bits,
 )
-from jahp_fast.entropy.chain import Node, nodes_of
-from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer
-from jahp_fast.entropy.model_file import Form, ModelConfig, ModelFile, save_model
-from jahp_fast.entropy.rounding import Moments, round_weights
-from jahp_fast.entropy.sensitivity import sensitivities
-from jahp_fast.entropy.tables import WIDE, Row, make_row, pack_rows, scale_table
-from jahp_fast.errors import ModelError, UsageError
+from jahp_fast.export.chain import Node, nodes_of
+from jahp_fast.export.rounding import Moments, round_weights
+from jahp_fast.export.sensitivity import sensitivities
+from jahp_fast.export.tables import WIDE, Row, make_row, pack_rows, scale_table
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-from jahp_fast.atomic import place
 from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.system.atomic import place
 
 FORCE = "--force replaces it, or chmod u+w"
 

@@ -23,7 +23,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from jahp_fast.errors import JahpError, LossWarning, UnsupportedImage, UsageError
-from jahp_fast.metadata import KEPT, descriptive_exif, orientation_of, parsed_exif
+from jahp_fast.files.metadata import KEPT, descriptive_exif, orientation_of, parsed_exif
 
 EXIF_PREFIX = b"Exif\0\0"
 HOLD_EXIF = frozenset({"AVIF", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP"})

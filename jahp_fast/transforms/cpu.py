@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""g_a, h_a and g_s of an exported model on a CPU, without torch: what surrounds the nets of `_native` or of transforms_ref.
+"""g_a, h_a and g_s of an exported model on a CPU, without torch: what surrounds the nets of `_native` or of transforms.reference.
 
 Images go in and come out by rows, so that memory is bounded by an image's width. All is float32.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from jahp_fast import _native
 from jahp_fast.constants import BY_ROW, GDN_BETA_MIN, GDN_PEDESTAL, STRIDE
 from jahp_fast.errors import ModelError, UsageError
-from jahp_fast.transforms_ref import Layer, ReferenceNet, ReferenceTrace
+from jahp_fast.transforms.reference import Layer, ReferenceNet, ReferenceTrace
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jahp_fast.errors import UsageError
-from jahp_fast.outputs import checked_file, force_option
+from jahp_fast.files.outputs import checked_file, force_option
 from jahp_fast.train.settings import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jahp_fast.entropy.finetune import Latents
+    from jahp_fast.export.finetune import Latents
     from jahp_fast.models.priors import CompressionModel
     from jahp_fast.train.data import Crops, Photo, PhotoFiles
 
@@ -69,7 +69,7 @@ def _latents(model: CompressionModel, crops: Crops, seed: int) -> Callable[[], L
     """Batches for fine-tuning: crops of photos, each at a random row of the gains."""
     import torch
 
-    from jahp_fast.entropy.finetune import Latents
+    from jahp_fast.export.finetune import Latents
 
     generator = torch.Generator().manual_seed(seed)
 
@@ -83,11 +83,11 @@ def _latents(model: CompressionModel, crops: Crops, seed: int) -> Callable[[], L
 
 
 def run(args: argparse.Namespace) -> int:
-    from jahp_fast.entropy.calibration import activation_ranges, calibrate
-    from jahp_fast.entropy.export import checked_form, export_model
-    from jahp_fast.entropy.finetune import finetune, search_clipping
     from jahp_fast.entropy.model_file import ModelFile
-    from jahp_fast.entropy.payload import format_payload_table, payload_table
+    from jahp_fast.export.calibration import activation_ranges, calibrate
+    from jahp_fast.export.finetune import finetune, search_clipping
+    from jahp_fast.export.model import checked_form, export_model
+    from jahp_fast.export.payload import format_payload_table, payload_table
     from jahp_fast.train.checkpoint import load
     from jahp_fast.train.data import Crops, Photos, find_photos
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.entropy.chain import Node, nodes_of, run
+from jahp_fast.export.chain import Node, nodes_of, run
 
 if TYPE_CHECKING:
     import torch
 
-    from jahp_fast.entropy.calibration import Calibration
+    from jahp_fast.export.calibration import Calibration
     from jahp_fast.models.priors import CompressionModel
 
 Floats = NDArray[np.float64]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from jahp_fast.entropy.calibration import Activation, Activations, Calibration, Ranges
-from jahp_fast.entropy.chain import Node, nodes_of, run
 from jahp_fast.entropy.model_file import Form
-from jahp_fast.entropy.tables import WIDE, narrower
+from jahp_fast.export.calibration import Activation, Activations, Calibration, Ranges
+from jahp_fast.export.chain import Node, nodes_of, run
+from jahp_fast.export.tables import WIDE, narrower
 
 if TYPE_CHECKING:
     import torch

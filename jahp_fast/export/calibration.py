@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.entropy.chain import Node, nodes_of, run
 from jahp_fast.entropy.model_file import Form
 from jahp_fast.errors import UsageError
+from jahp_fast.export.chain import Node, nodes_of, run
 
 if TYPE_CHECKING:
     import torch

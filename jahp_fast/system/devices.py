@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jahp_fast.errors import DeviceError, UsageError
-from jahp_fast.extras import require_torch
+from jahp_fast.system.extras import require_torch
 
 _T = TypeVar("_T")
 

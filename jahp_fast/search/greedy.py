@@ -16,9 +16,9 @@ strongly, the local gain alone is that of one point, which a step of one leaves 
 with the gradient). The curvature, which is measured for a channel, grows with the squares of these gains.
 
 The best step comes first, and those behind it count with what it left to be gained: its effect on the slopes around it is that of the
-linear chain, forth and back (jahp_fast.step_search). Rates are those that the contexts of before gave. MARGIN, the bits that a step must
+linear chain, forth and back (see step_search). Rates are those that the contexts of before gave. MARGIN, the bits that a step must
 earn, stands for the best of many guesses being luck in part; PRICE of the bits for what other symbols pay when a context changes. All
-three constants were chosen on eight held-out training photos (docs/evaluation.md). Efforts 2 and 3: jahp_fast.refine.
+three constants were chosen on eight held-out training photos (docs/evaluation.md). Efforts 2 and 3: jahp_fast.search.descent.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 
 from jahp_fast import _native
 from jahp_fast.constants import GDN_BETA_MIN, LAMBDAS, STRIDE
-from jahp_fast.entropy.bits import SymbolBits
 from jahp_fast.errors import UsageError
-from jahp_fast.extras import require_torch
-from jahp_fast.image import Rows
-from jahp_fast.step_search import best_steps
-from jahp_fast.transforms_cpu import (
+from jahp_fast.files.image import Rows
+from jahp_fast.search.bits import SymbolBits
+from jahp_fast.search.step_search import best_steps
+from jahp_fast.system.extras import require_torch
+from jahp_fast.transforms.cpu import (
     LATENT_ROWS,
     CpuTransforms,
     Floats,
@@ -53,11 +53,11 @@ from jahp_fast.transforms_cpu import (
     row_at,
     run_by_rows,
 )
-from jahp_fast.transforms_ref import Layer
+from jahp_fast.transforms.reference import Layer
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
-    from jahp_fast.entropy_path import EntropyPath
+    from jahp_fast.pipelines.entropy_path import EntropyPath
 
 LOCAL = 0.3
 MARGIN = 1.75
@@ -119,7 +119,7 @@ def improved(
     image = pixels.take(0, pixels.height) if isinstance(pixels, Rows) else pixels.permute(1, 2, 0).cpu().numpy()
     candidates = [nearest]
     if effort > 1:
-        from jahp_fast.refine import SCHEDULES, refined
+        from jahp_fast.search.descent import SCHEDULES, refined
 
         candidates.append(refined(path.file, image, latents, quality, SCHEDULES[effort], rate))
     for _ in range(STEPS[effort]):

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native, backends
-from jahp_fast import container as _container
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import FormatError
+from jahp_fast.files import container as _container
 
 if TYPE_CHECKING:
     from jahp_fast.backends import Backend

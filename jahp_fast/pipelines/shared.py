@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from jahp_fast import backends, devices, library
+from jahp_fast import backends, library
 from jahp_fast.errors import UsageError
-from jahp_fast.extras import require_torch
-from jahp_fast.pipeline_cpu import CpuPipeline
+from jahp_fast.pipelines.cpu import CpuPipeline
+from jahp_fast.system import devices
+from jahp_fast.system.extras import require_torch
 
 if TYPE_CHECKING:
     import torch
 
     from jahp_fast.entropy.model_file import ModelFile
-    from jahp_fast.pipeline import Pipeline
+    from jahp_fast.pipelines.device import Pipeline
 
 
 
@@ -28,7 +29,7 @@ def shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str, b
     if device == "cpu" and backend not in backends.ON_DEVICE:
         return CpuPipeline(file, backend, bf16)
     require_torch(f"device {device!r}" if device != "cpu" else f"backend {backend!r}")
-    from jahp_fast.pipeline import Pipeline
+    from jahp_fast.pipelines.device import Pipeline
 
     return Pipeline(file, backend, device, graphs)
 

@@ -107,8 +107,8 @@ def _split_array(a: NDArray[Any]) -> ImageParts:
 
 
 def _split_pil(image: Any) -> ImageParts:
-    from jahp_fast.metadata import chunks_of
-    from jahp_fast.pictures import library_errors, warn_of_losses
+    from jahp_fast.files.metadata import chunks_of
+    from jahp_fast.files.pictures import library_errors, warn_of_losses
 
     if 0 in image.size:
         raise UnsupportedImage(f"an image of {image.size[0]} x {image.size[1]} pixels is empty")

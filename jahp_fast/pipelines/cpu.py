@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jahp_fast import container as _container
 from jahp_fast.constants import STRIDE
-from jahp_fast.devices import Clock
-from jahp_fast.entropy_path import EntropyPath, Ints
 from jahp_fast.errors import UsageError
-from jahp_fast.extras import require_torch
-from jahp_fast.image import Rows
-from jahp_fast.parallel import each
-from jahp_fast.transforms_cpu import LATENT_ROWS, CpuTransforms, Floats, Pixels, in_blocks
+from jahp_fast.files import container as _container
+from jahp_fast.files.image import Rows
+from jahp_fast.pipelines.entropy_path import EntropyPath, Ints
+from jahp_fast.system.devices import Clock
+from jahp_fast.system.extras import require_torch
+from jahp_fast.system.parallel import each
+from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, Floats, Pixels, in_blocks
 
 if TYPE_CHECKING:
     import torch

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.search import CURVATURE, SCALES
+from jahp_fast.search.greedy import CURVATURE, SCALES
 
 if TYPE_CHECKING:
     import torch
 
-    from jahp_fast.entropy.calibration import Calibration
+    from jahp_fast.export.calibration import Calibration
     from jahp_fast.models.priors import CompressionModel
 
 _LATENTS = 16

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model with its backend and its transforms in torch, on one device: symbols of images, and images of streams.
 
-This is the pipeline of GPUs, and of backends of GPUs in an emulator; that of CPUs, without torch, is pipeline_cpu.
+This is the pipeline of GPUs, and of backends of GPUs in an emulator; that of CPUs, without torch, is pipelines.cpu.
 
 With a backend that computes on the device, decoding is queued from the payload's bytes to the pixels and waits for nothing: what the
 kernels say of a stream, and the checksum of its symbols, is read at the end, together, in `Decoded.settle`. With another one the latents
@@ -19,21 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import backends
-from jahp_fast import container as _container
-from jahp_fast.devices import Clock
 from jahp_fast.entropy.reference import StreamLayout
-from jahp_fast.entropy_path import CHECKSUM_ERROR, EntropyPath, Ints
 from jahp_fast.errors import FormatError, UsageError
-from jahp_fast.parallel import each, shared_out
+from jahp_fast.files import container as _container
+from jahp_fast.pipelines.entropy_path import CHECKSUM_ERROR, EntropyPath, Ints
+from jahp_fast.system.devices import Clock
+from jahp_fast.system.parallel import each, shared_out
 
 if TYPE_CHECKING:
     import torch
 
     from jahp_fast.backends.device import DeviceBackend, DeviceResult
     from jahp_fast.entropy.model_file import ModelFile
-    from jahp_fast.graphs import GraphCache
-    from jahp_fast.image import Rows
-    from jahp_fast.transforms import Transforms
+    from jahp_fast.files.image import Rows
+    from jahp_fast.pipelines.graphs import GraphCache
+    from jahp_fast.transforms.device import Transforms
 
 GROUP_PIXELS = 1 << 22
 """Images of one shape go through a transform together up to so many pixels, to bound its memory."""
@@ -97,7 +97,7 @@ class Pipeline(EntropyPath):
         self._transforms: Transforms | None = None
         self._graphs: GraphCache | None = None
         if graphs:
-            from jahp_fast.graphs import CudaRecording, GraphCache
+            from jahp_fast.pipelines.graphs import CudaRecording, GraphCache
 
             self._graphs = GraphCache(CudaRecording)
 
@@ -105,7 +105,7 @@ class Pipeline(EntropyPath):
     def transforms(self) -> Transforms:
         with self._lock:
             if self._transforms is None:
-                from jahp_fast.transforms import Transforms
+                from jahp_fast.transforms.device import Transforms
 
                 self._transforms = Transforms(self.file, self.device)
             return self._transforms

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model with its backend and transforms on one device, and what they share."""
