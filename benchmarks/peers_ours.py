@@ -68,7 +68,7 @@ def check_residuals(ours: NDArray[Any], frac_bits: int, theirs: NDArray[Any]) ->
 def export(state: dict[str, Any], model: Path, photo: NDArray[np.uint8], form: str = "A", bits: int = 8) -> Path:
     """A model file of float weights. The calibration photo is the one timed, as for the float weights: this is a load, and no
     picture quality is read off it."""
-    from jahp_fast.export.model import export_state
+    from jahp_fast.export.state import export_state
 
     export_state(state, model, photos=[photo], form=form, activation_bits=bits, qualities=[4.0])  # type: ignore[arg-type]
     return model

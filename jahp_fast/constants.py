@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
 """The paper's trade-offs, on 255^2 * MSE, quality 1 to 8."""
 STRIDE = 16
@@ -12,3 +14,8 @@ GDN_BETA_MIN = 1e-6
 """GDN's parameters are stored as sqrt(value + pedestal); values are held at this (beta) and 0 (gamma) or above."""
 BY_ROW = (4, 6)
 """The layers of g_s of which a model of several rows of gains has one for each."""
+
+
+def trade_off(quality: float) -> float:
+    """λ of a quality, 1 to 8: geometric between the paper's."""
+    return float(np.exp(np.interp(quality, np.arange(1, 9), np.log(LAMBDAS))))

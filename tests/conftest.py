@@ -57,7 +57,7 @@ def tiny_models(tmp_path_factory, photo_crop):
     import torch
 
     from jahp_fast.constants import BY_ROW
-    from jahp_fast.export.model import export_state
+    from jahp_fast.export.state import export_state
     from jahp_fast.models import registry
 
     folder = tmp_path_factory.mktemp("models")

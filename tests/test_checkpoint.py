@@ -169,7 +169,7 @@ def test_starts_from_bare_weights(photos, tmp_path):
 
 
 def test_starts_from_an_exported_model(photos, tmp_path):
-    from jahp_fast.export.model import export_state
+    from jahp_fast.export.state import export_state
 
     model = build("mbt2018", 4, 6)
     picture = np.asarray(Image.open(photos / "shard0" / "photo0.png"))[:64, :64]

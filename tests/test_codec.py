@@ -166,7 +166,7 @@ def test_quality_out_of_range(tiny_models, quality):
 def test_stream_of_a_quality_that_its_model_lacks(tmp_path, photo_crop):
     import torch
 
-    from jahp_fast.export.model import export_state
+    from jahp_fast.export.state import export_state
     from jahp_fast.models import registry
 
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ from jahp_fast.entropy import checksum
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import DeviceError, FormatError, JahpError, ModelError, UsageError
-from jahp_fast.export.model import export_state
+from jahp_fast.export.state import export_state
 from jahp_fast.models import compressible, ops, registry
 
 

@@ -15,7 +15,8 @@ from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import JahpError, ModelError, UsageError
 from jahp_fast.export import chain
 from jahp_fast.export.calibration import calibrate
-from jahp_fast.export.model import SCALE_BITS, dequantise, export_state, multiplier
+from jahp_fast.export.model import SCALE_BITS, dequantise, multiplier
+from jahp_fast.export.state import export_state
 from jahp_fast.models import registry
 
 

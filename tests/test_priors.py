@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from jahp_fast.constants import BY_ROW, LAMBDAS
 from jahp_fast.errors import ModelError, UnknownModel, UsageError
-from jahp_fast.models.priors import lambda_ladder, rows_at
+from jahp_fast.models.layers import rows_at
+from jahp_fast.models.priors import lambda_ladder
 from jahp_fast.models.registry import ARCHITECTURES, build, from_state_dict, model_info
 
 HYPER = [n for n in ARCHITECTURES if n not in ("bmshj2018-factorized", "mbt2018-context")]

@@ -11,10 +11,10 @@ from support import CASES, SHIPPED, photo, random_model
 import jahp_fast
 from jahp_fast import Codec, library
 from jahp_fast.backends import load
-from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.entropy.model_file import CURVATURE, SCALES, ModelFile
 from jahp_fast.errors import MissingExtra, UsageError
 from jahp_fast.search.bits import SymbolBits
-from jahp_fast.search.greedy import CURVATURE, Searcher, trade_off
+from jahp_fast.search.greedy import Searcher
 
 FORM_A = [case for case in CASES if case.form == "A" and case.prob_bits == 15]
 
@@ -91,8 +91,8 @@ def test_lambdas_are_the_papers():
     from jahp_fast.constants import LAMBDAS
 
     model = library.by_name("mbt2018")
-    assert [trade_off(model, q) for q in range(1, 9)] == pytest.approx(LAMBDAS)
-    assert trade_off(model, 4.5) == pytest.approx((LAMBDAS[3] * LAMBDAS[4]) ** 0.5)
+    assert [trade_off(q) for q in range(1, 9)] == pytest.approx(LAMBDAS)
+    assert trade_off(4.5) == pytest.approx((LAMBDAS[3] * LAMBDAS[4]) ** 0.5)
 
 
 @pytest.mark.parametrize("quality", [1, 4, 8])
@@ -143,8 +143,7 @@ def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
 
     from jahp_fast.export.model import dequantise
     from jahp_fast.models import registry
-    from jahp_fast.models.layers import GDN
-    from jahp_fast.models.priors import DeconvByRow
+    from jahp_fast.models.layers import GDN, DeconvByRow
     from jahp_fast.search import greedy
     from jahp_fast.transforms.cpu import Tensors
 
@@ -160,7 +159,7 @@ def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
         if isinstance(layer, GDN):
             beta, gamma = layer.values()
             factor = F.conv2d(x * x, gamma[:, :, None, None], beta).sqrt().detach()
-            mean = torch.from_numpy(Tensors(model, "search.").take(greedy.SCALES[len(squares)], 8, 64)[2])
+            mean = torch.from_numpy(Tensors(model, "search.").take(SCALES[len(squares)], 8, 64)[2])
             squares.append((factor / mean[:, None, None]).square().mean(1, keepdim=True))
             x = x * factor
         else:
@@ -230,7 +229,7 @@ def test_sensitivities_are_those_of_each_row(monkeypatch):
 def _g_s(model, row, y, upto=7):
     import torch
 
-    from jahp_fast.models.priors import DeconvByRow
+    from jahp_fast.models.layers import DeconvByRow
 
     for layer in model.g_s[:upto]:
         y = layer(y, torch.tensor([row])) if isinstance(layer, DeconvByRow) else layer(y)
@@ -242,7 +241,7 @@ def cost(codec, image, quality, **options):
     data = codec.encode(image, **options)
     error = np.square(codec.decode(data).astype(np.float64) - image).mean()
     model = library.by_name("mbt2018")
-    return trade_off(model, quality) * error + 8 * len(data) / (image.shape[0] * image.shape[1])
+    return trade_off(quality) * error + 8 * len(data) / (image.shape[0] * image.shape[1])
 
 
 @pytest.mark.parametrize("quality", [1, 4.5, 8])
@@ -291,7 +290,7 @@ def test_qualities_of_a_model_may_lie_apart(tmp_path, photo_crop, monkeypatch):
     import torch
 
     from jahp_fast.constants import BY_ROW
-    from jahp_fast.export.model import export_state
+    from jahp_fast.export.state import export_state
     from jahp_fast.models import registry
     from jahp_fast.search import descent
 

@@ -7,7 +7,8 @@ import torch
 from support import SHIPPED, photo
 
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.export.model import dequantise, export_state
+from jahp_fast.export.model import dequantise
+from jahp_fast.export.state import export_state
 from jahp_fast.models import registry
 from jahp_fast.transforms.device import Transforms
 

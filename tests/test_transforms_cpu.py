@@ -9,7 +9,7 @@ from support import ARCHITECTURES, SHIPPED, photo
 from jahp_fast import Codec, UsageError, _native
 from jahp_fast.constants import BY_ROW
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.export.model import export_state
+from jahp_fast.export.state import export_state
 from jahp_fast.models import registry
 from jahp_fast.pipelines.cpu import BLOCK_ROWS
 from jahp_fast.transforms import reference

@@ -30,6 +30,9 @@ Array = NDArray[Any]
 Form = Literal["A", "B"]
 
 FORMAT_VERSION = 1
+SCALES = ("search.scale.0", "search.scale.1", "search.scale.2")
+CURVATURE = "search.curvature"
+"""Float tensors that decoders do not read: what an encoder's search wants to know of g_s."""
 ARCHITECTURES = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018-context", "mbt2018")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPES = {"uint8": "U8", "int8": "I8", "uint16": "U16", "int32": "I32", "float16": "F16", "float32": "F32"}

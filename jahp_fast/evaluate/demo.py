@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,40 +17,18 @@ from jahp_fast.errors import JahpError
 from jahp_fast.evaluate.codecs import PillowCodec, pillow_codec
 from jahp_fast.evaluate.files import load_rgb, make_folder
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
+from jahp_fast.evaluate.page import MODEL, RUNS, Level, Variant, render
 from jahp_fast.system.atomic import write_atomically
 
 if TYPE_CHECKING:
     from jahp_fast import Codec
 
-MODEL = "mbt2018"
 QUALITIES = (2.0, 4.5, 7.0)
 OTHERS = {"jpeg": "jpeg420", "webp": "webp"}
 HIGHEST = {"jpeg": 95, "webp": 100}
-RUNS = 3
 # Of encode_timed and decode_timed, with what the tables call them.
 ENCODE_STAGES = {"g_a": "g_a", "h_a": "h_a", "entropy": "entropy"}
 DECODE_STAGES = {"latents": "h_s + context + range decode", "g_s": "g_s"}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One compressed file of the photo, read back: `detail` is its setting, `pixels` a uint8 array (H, W, 3), `psnr` in dB."""
-
-    detail: str
-    data: bytes
-    pixels: NDArray[np.uint8]
-    bpp: float
-    psnr: float
-    ms_ssim: float
-
-
-@dataclass(frozen=True)
-class Level:
-    """One of our qualities: ours first, then the others at its size, and seconds a stage under the tables' names."""
-
-    quality: float
-    variants: dict[str, Variant]
-    stages: dict[str, float]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -66,8 +43,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the demo, print the tables and the page's path. Raises JahpError where a folder or file cannot be written."""
-    from jahp_fast.evaluate.page import render
-
     make_folder(args.out)
     with resources.as_file(resources.files("jahp_fast.evaluate") / "demo_photo.png") as path:
         image, original = load_rgb(path), path.read_bytes()

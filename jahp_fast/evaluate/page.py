@@ -11,6 +11,7 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -18,10 +19,32 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from jahp_fast.evaluate.demo import MODEL, RUNS, Level, Variant
 from jahp_fast.evaluate.report import describe_machine
 
+MODEL = "mbt2018"
+RUNS = 3
 _PLACE = "__DATA__"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One compressed file of the photo, read back: `detail` is its setting, `pixels` a uint8 array (H, W, 3), `psnr` in dB."""
+
+    detail: str
+    data: bytes
+    pixels: NDArray[np.uint8]
+    bpp: float
+    psnr: float
+    ms_ssim: float
+
+
+@dataclass(frozen=True)
+class Level:
+    """One of our qualities: ours first, then the others at its size, and seconds a stage under the tables' names."""
+
+    quality: float
+    variants: dict[str, Variant]
+    stages: dict[str, float]
 
 
 def render(image: NDArray[np.uint8], original: bytes, levels: Sequence[Level]) -> str:

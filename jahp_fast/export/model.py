@@ -219,8 +219,8 @@ def checked_form(model: CompressionModel, form: Form, activation_bits: int, prob
         raise UsageError(f"{model.architecture} predicts no means: it has only form A")
 
 
-def export_state(
-    state: dict[str, Any],
+def export_calibrated(
+    model: CompressionModel,
     out: str | os.PathLike[str],
     *,
     photos: Sequence[NDArray[np.uint8]],
@@ -229,24 +229,11 @@ def export_state(
     prob_bits: int = 15,
     qualities: Sequence[float] | None = None,
 ) -> bytes:
-    """Turns a float state dict (CompressAI's keys, and gains where a model has them) into a model file.
+    """As export_model, with activations, and what a search needs, measured on (H, W, 3) uint8 training photos.
 
     Args:
-        state: as `torch.load` or safetensors give it; architecture and widths are read off its keys.
-        photos: (H, W, 3) uint8 training photos for calibration.
-        form, activation_bits, prob_bits: see ModelConfig.
-        qualities: what the rows of the gains are called; by default 1, 2 ... for several rows and 4 for one.
-
-    Returns:
-        The model's id.
-
-    Raises:
-        ModelError: keys are missing or unexpected, or a sum could overflow 32 bits.
-        UsageError: no photo, or an option that is not one.
+        model: in float32, on the CPU, in evaluation mode.
     """
-    from jahp_fast.models.registry import from_state_dict
-
-    model = from_state_dict(state).eval()
     checked_form(model, form, activation_bits, prob_bits)
     calibration = calibrate(model, photos)
     activations = activation_ranges(model, calibration).activations(model, form, 127 if activation_bits == 8 else 4095)

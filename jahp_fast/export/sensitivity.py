@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.search.greedy import CURVATURE, SCALES
+from jahp_fast.entropy.model_file import CURVATURE, SCALES
 
 if TYPE_CHECKING:
     import torch
@@ -49,8 +49,7 @@ def _of_row(
     import torch
     import torch.nn.functional as F
 
-    from jahp_fast.models.layers import GDN
-    from jahp_fast.models.priors import DeconvByRow
+    from jahp_fast.models.layers import GDN, DeconvByRow
 
     rows = model.gain.shape[0]
     of_row = calibration.y[row::rows]  # calibration holds each photo at all rows, in order

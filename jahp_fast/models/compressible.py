@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import struct
 import tempfile
@@ -74,7 +75,7 @@ class Compressible:
         8 bits run faster, and cost rate unless they were fine-tuned (`jahp export --finetune`).
 
         Strings can be decoded with the same integers alone. Ranges are measured in floating point, so another machine may get other
-        ones: to carry strings between machines write a file (`jahp export`, entropy.export.export_state) and name it there.
+        ones: to carry strings between machines write a file (`jahp export`, export.state.export_state) and name it there.
 
         Args:
             images: of (3, H, W) or (B, 3, H, W) floats in [0, 1], or (H, W, 3) uint8 arrays; 16 x 16 pixels or more. A single batch
@@ -88,7 +89,7 @@ class Compressible:
             ModelError: a file of another model, or weights that cannot be rounded.
         """
         from jahp_fast.entropy.model_file import ModelFile
-        from jahp_fast.export.model import export_state
+        from jahp_fast.export.model import export_calibrated
         from jahp_fast.models.ops import coder_of
 
         model = cast("CompressionModel", self)
@@ -96,11 +97,11 @@ class Compressible:
             raise UsageError("update needs calibration images, or file= with an exported model")
         if images is not None:
             photos = [photo for image in images for photo in calibration_photos(image)]
-            state = {name: tensor.detach().float().cpu() for name, tensor in model.state_dict().items()}
+            plain = copy.deepcopy(model).float().cpu().eval()
             with tempfile.TemporaryDirectory() as folder:  # the entropy path is in memory once the file was opened
                 path = Path(folder) / "model.safetensors"
                 names = [4.0] if model.rows == 1 else np.linspace(1, 8, model.rows).tolist()  # whatever the rows stand for
-                export_state(state, path, photos=photos, form=form, activation_bits=activation_bits, qualities=names)
+                export_calibrated(plain, path, photos=photos, form=form, activation_bits=activation_bits, qualities=names)
                 coder = coder_of(ModelFile(path))
         else:
             coder = coder_of(ModelFile(cast(str, file)))

@@ -8,10 +8,11 @@ Masked convolution: van den Oord et al., "Pixel recurrent neural networks" (2016
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import re
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -211,3 +212,34 @@ def gaussian_likelihood(y: Tensor, scale: Tensor, mean: Tensor | None = None) ->
     scale = lower_bound(scale, SCALE_BOUND)
     v = (y if mean is None else y - mean).abs()  # the density is symmetric: both cumulatives from the lower tail
     return lower_bound(normal_cdf((0.5 - v) / scale) - normal_cdf((-0.5 - v) / scale), LIKELIHOOD_BOUND)
+
+
+def rows_at(table: Tensor, q: Tensor) -> Tensor:
+    """Rows of `table` (rows, ...) at q (B,), counted from 0 -> (B, ...); a fractional q interpolates linearly between neighbours."""
+    if not q.is_floating_point():
+        return table[q]
+    low = q.floor().clamp(0, max(0, table.shape[0] - 2)).long()
+    high = (low + 1).clamp_max(table.shape[0] - 1)
+    share = (q - low).to(table.dtype).reshape(-1, *[1] * (table.ndim - 1))
+    return torch.lerp(table[low], table[high], share)
+
+
+class DeconvByRow(nn.Module):
+    """A transposed convolution with a weight and a bias for each row of the gains, linear between them: keys `0.weight` and so on."""
+
+    def __init__(self, layer: nn.ConvTranspose2d, rows: int) -> None:
+        super().__init__()
+        for row in range(rows):  # all begin alike
+            self.add_module(str(row), copy.deepcopy(layer))
+
+    def at(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (k, in, out, 5, 5) and biases (k, out) at q (k,)."""
+        layers = [cast(nn.ConvTranspose2d, layer) for layer in self.children()]
+        biases = [cast(Tensor, layer.bias) for layer in layers]
+        return rows_at(torch.stack([layer.weight for layer in layers]), q), rows_at(torch.stack(biases), q)
+
+    def forward(self, x: Tensor, q: Tensor) -> Tensor:
+        """x (B, in, h, w), q (k,), k a divisor of B, each for B / k neighbours -> (B, out, 2 h, 2 w)."""
+        weights, biases = self.at(q)
+        parts = x.chunk(len(q))
+        return torch.cat([F.conv_transpose2d(part, w, b, 2, 2, 1) for part, w, b in zip(parts, weights, biases, strict=True)])

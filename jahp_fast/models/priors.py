@@ -19,20 +19,18 @@ quality's row.
 from __future__ import annotations
 
 import abc
-import copy
 import itertools
 import math
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jahp_fast.constants import BY_ROW, LAMBDAS, STRIDE
 from jahp_fast.errors import UsageError
 from jahp_fast.models.compressible import Compressible
-from jahp_fast.models.layers import GDN, EntropyBottleneck, MaskedConv2d, gaussian_likelihood
+from jahp_fast.models.layers import GDN, DeconvByRow, EntropyBottleneck, MaskedConv2d, gaussian_likelihood, rows_at
 
 
 @dataclass
@@ -74,40 +72,9 @@ def lambda_ladder(rows: int) -> Tensor:
     return torch.logspace(math.log10(LAMBDAS[0]), math.log10(LAMBDAS[-1]), rows)
 
 
-def rows_at(table: Tensor, q: Tensor) -> Tensor:
-    """Rows of `table` (rows, ...) at q (B,), counted from 0 -> (B, ...); a fractional q interpolates linearly between neighbours."""
-    if not q.is_floating_point():
-        return table[q]
-    low = q.floor().clamp(0, max(0, table.shape[0] - 2)).long()
-    high = (low + 1).clamp_max(table.shape[0] - 1)
-    share = (q - low).to(table.dtype).reshape(-1, *[1] * (table.ndim - 1))
-    return torch.lerp(table[low], table[high], share)
-
-
 def each(values: Tensor, images: int) -> Tensor:
     """values (k, ...) for `images` images: as they are where k is 1 or `images`, else each for images / k neighbours."""
     return values if len(values) in (1, images) else values.repeat_interleave(images // len(values), 0)
-
-
-class DeconvByRow(nn.Module):
-    """A transposed convolution with a weight and a bias for each row of the gains, linear between them: keys `0.weight` and so on."""
-
-    def __init__(self, layer: nn.ConvTranspose2d, rows: int) -> None:
-        super().__init__()
-        for row in range(rows):  # all begin alike
-            self.add_module(str(row), copy.deepcopy(layer))
-
-    def at(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights (k, in, out, 5, 5) and biases (k, out) at q (k,)."""
-        layers = [cast(nn.ConvTranspose2d, layer) for layer in self.children()]
-        biases = [cast(Tensor, layer.bias) for layer in layers]
-        return rows_at(torch.stack([layer.weight for layer in layers]), q), rows_at(torch.stack(biases), q)
-
-    def forward(self, x: Tensor, q: Tensor) -> Tensor:
-        """x (B, in, h, w), q (k,), k a divisor of B, each for B / k neighbours -> (B, out, 2 h, 2 w)."""
-        weights, biases = self.at(q)
-        parts = x.chunk(len(q))
-        return torch.cat([F.conv_transpose2d(part, w, b, 2, 2, 1) for part, w, b in zip(parts, weights, biases, strict=True)])
 
 
 class CompressionModel(Compressible, nn.Module, abc.ABC):

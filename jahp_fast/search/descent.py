@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jahp_fast import _native
+from jahp_fast.constants import trade_off
 from jahp_fast.export.model import dequantise
 from jahp_fast.models import registry
 from jahp_fast.models.layers import gaussian_likelihood
-from jahp_fast.search.greedy import trade_off
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -81,7 +81,7 @@ def refined(
     parts = [t.clone().requires_grad_(True) for t in (y0, z0) if t is not None]
     qualities = model.config.qualities
     q = torch.tensor([float(np.interp(quality, qualities, np.arange(len(qualities))))])
-    weight = trade_off(model, quality) * 255**2 / 3
+    weight = trade_off(quality) * 255**2 / 3
     steps, lr = schedule
     optimizer = torch.optim.Adam(parts, lr=lr)
     random = torch.Generator().manual_seed(0)

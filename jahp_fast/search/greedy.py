@@ -33,7 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native
-from jahp_fast.constants import GDN_BETA_MIN, LAMBDAS, STRIDE
+from jahp_fast.constants import GDN_BETA_MIN, STRIDE, trade_off
+from jahp_fast.entropy.model_file import CURVATURE, SCALES
 from jahp_fast.errors import UsageError
 from jahp_fast.files.image import Rows
 from jahp_fast.search.bits import SymbolBits
@@ -68,8 +69,6 @@ TYPICAL = 5.0
 EFFORTS = (0, 1, 2, 3)
 STEPS = {1: 1, 2: 2, 3: 2}
 """Rounds of steps, by effort: a second one sees what the first has really done, and takes as long."""
-SCALES = ("search.scale.0", "search.scale.1", "search.scale.2")
-CURVATURE = "search.curvature"
 
 
 def check(model: ModelFile, effort: int) -> None:
@@ -86,11 +85,6 @@ def check(model: ModelFile, effort: int) -> None:
         raise UsageError(f"{model.path.stem} has no tensors for searching (float.{CURVATURE}): `jahp export` writes them")
     if effort > 1:
         require_torch(f"effort {effort}", "train")
-
-
-def trade_off(model: ModelFile, quality: float) -> float:
-    """λ of a quality: geometric between the paper's."""
-    return float(np.exp(np.interp(quality, np.arange(1, 9), np.log(LAMBDAS))))
 
 
 def improved(
@@ -171,7 +165,7 @@ class Searcher:
             start: z and y.
         """
         z, y = start
-        weight = np.float32(trade_off(self.model, quality) * 255**2 / 3)
+        weight = np.float32(trade_off(quality) * 255**2 / 3)
         slope, answer = self.gradient(image, y, quality, threads)
         curvature = weight * self.curvature(quality)
         down, up = self._bits_added(z, y, PRICE * rate, threads)
@@ -185,7 +179,7 @@ class Searcher:
         rows, shifts = self.bits.rows(z, y, threads)
         bits = float(self.bits.of(rows, y - shifts).sum(dtype=np.float64))
         bits += float(self.bits.of(np.broadcast_to(np.arange(z.shape[2], dtype=np.int32), z.shape), z).sum(dtype=np.float64))
-        return trade_off(self.model, quality) * 255**2 / 3 * errors + rate * bits
+        return trade_off(quality) * 255**2 / 3 * errors + rate * bits
 
     def gradient(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> tuple[Floats, Floats]:
         """About half of the gradient of |x − x̂|² by y, (h, w, M); and (h, w), about 1, how strongly the image answers there."""
