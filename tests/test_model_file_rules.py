@@ -28,7 +28,7 @@ class Parts:
         data = path.read_bytes()
         begin = 8 + int.from_bytes(data[:8], "little")
         self.header = json.loads(data[8:begin])
-        self.metadata = self.header.pop("__metadata__")
+        self.metadata = dict(sorted(self.header.pop("__metadata__").items()))  # safetensors has no order of its own
         self.bytes = {name: data[slice(*(begin + at for at in entry["data_offsets"]))] for name, entry in self.header.items()}
 
     def add(self, name, data, dtype="U8", shape=None):
