@@ -160,6 +160,18 @@ def test_dtypes(good, tmp_path, dtype, name):
     refused(tmp_path / "bad.safetensors", parts.file(), f"{name}' has the dtype '{dtype}', not one of U8, I8, U16, I32, F16, F32")
 
 
+@pytest.mark.parametrize("dtype", ["U8", "I8", "U16", "I32"])
+def test_transforms_are_floats(good, tmp_path, dtype):
+    """Integers among them would be read as floats, where the page has none."""
+    parts = Parts(good)
+    parts.add(FLOAT, bytes(16), dtype, [16 // {"U16": 2, "I32": 4}.get(dtype, 1)])
+    refused(tmp_path / "bad.safetensors", parts.file(), f"tensor {FLOAT} has the dtype {dtype}; transforms are F16 or F32")
+    parts = Parts(good)
+    parts.add("train.more", bytes(16), dtype, [16 // {"U16": 2, "I32": 4}.get(dtype, 1)])
+    (tmp_path / "fine.safetensors").write_bytes(parts.file())
+    assert ModelFile(tmp_path / "fine.safetensors").id == independent.Model(tmp_path / "fine.safetensors").id
+
+
 NAMES = {"none": "", "a space": "float.a b", "a space before": " float.a", "a line feed": "float.a\nb", "a tab": "float.a\tb",
          "a zero": "float.a\0", "delete": "float.a\x7f", "an umlaut": "float.ä", "a space that breaks no line": "float.a\u00a0b",
          "a line separator": "float.a\u2028b", "an emoji": "float.\U0001f600", "full width": "float.\uff41"}  # fmt: skip

@@ -97,6 +97,7 @@ class Model:
         require([line[0] for line in lines] == sorted(kinds), "the manifest lists other tensors")
         for name, dtype, shape, digest in lines:
             require((dtype, shape) == (kinds[name][0], f"[{','.join(map(str, kinds[name][1]))}]"), f"{name}: the manifest differs")
+            require(not name.startswith("float.") or dtype in ("F16", "F32"), f"{name} is neither F16 nor F32")
             if name == "config" or name.startswith("entropy."):
                 require(hashlib.sha256(raw[name]).hexdigest() == digest, f"{name}: the manifest has another hash")
         self.floats = {line[0]: (*kinds[line[0]], line[3], raw[line[0]]) for line in lines if line[0].startswith("float.")}
