@@ -2,6 +2,7 @@
 """docs/format.md says what the code does: its header table, its constants and every number of its worked example."""
 
 import dataclasses
+import inspect
 import json
 import re
 import struct
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 import support
 
-from jahp_fast import _native, container
-from jahp_fast.entropy import reference
+from jahp_fast import Codec, _native, container
+from jahp_fast.entropy import check, reference, tensor_file
+from jahp_fast.integrations import pillow
 
 PAGE = example.PAGE.read_text()
 TITLES = re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
@@ -68,6 +70,19 @@ def test_constants_of_the_page():
     chunks = {row[0].strip("`").encode() for row in table("| type | data |")}
     assert chunks == set(container.KNOWN_CHUNKS)
     assert f"at most {reference.MAX_SYMBOL}." in PAGE
+    assert f"`{pillow.MIME}`" in PAGE
+    text = " ".join(PAGE.split())
+    assert tensor_file.MAX_HEADER == container.MAX_SIDE == check.MAX_STARTS == 1 << 24
+    for sentence in (
+        f"A shape has at most {tensor_file._MAX_DIMENSIONS} sizes",
+        "The dtypes are " + ", ".join(f"`{dtype}`" for dtype in list(tensor_file._DTYPES)[:-1]) + " and `F32`",
+        f"A layer has 1 to {check.MAX_CHANNELS:,} outputs.",
+        f"at most {check.MAX_SCALES:,} scales, {check.MAX_ROWS:,} rows of tables and 2^24 entries",
+        "u64, at most 2^24",
+        "`W`, 1 to 2^24",
+        f"refuses more than 2^{inspect.signature(Codec).parameters['max_pixels'].default.bit_length() - 1} pixels",
+    ):
+        assert sentence in text, sentence
     for constant in ("0x9E3779B1", "0x85EBCA77", "0x2C1B3C6D", "0x297A2D39"):
         assert constant in PAGE
 

@@ -2,6 +2,7 @@
 """The short examples of docs/format.md are what code computes, and decoders read them."""
 
 import re
+import zlib
 
 import format_example as example
 import format_short_examples as short
@@ -12,6 +13,7 @@ from independent.stream_file import parse_alpha, parse_chunks
 
 from jahp_fast import backends, container
 from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.errors import FormatError
 from jahp_fast.image import unpack_alpha
 from jahp_fast.transforms_cpu import CpuTransforms
 
@@ -68,6 +70,16 @@ def test_alpha():
     data = parse_chunks(chunk)[b"ALPH"]
     assert unpack_alpha(data, 3, 4).tolist() == short.ALPHA
     assert list(parse_alpha(data, 4, 3)) == [n for row in short.ALPHA for n in row]
+
+
+def test_alpha_with_a_preset_dictionary_is_refused():
+    """Nobody could know which."""
+    compressor = zlib.compressobj(zdict=bytes(range(12)))
+    data = b"\1" + compressor.compress(bytes(range(12))) + compressor.flush()
+    with pytest.raises(FormatError, match="alpha is damaged"):
+        unpack_alpha(data, 3, 4)
+    with pytest.raises(independent.Refused, match="alpha is damaged"):
+        parse_alpha(data, 4, 3)
 
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "reference"])

@@ -77,7 +77,7 @@ def refused(path, data, words):
 
 
 def test_what_the_rules_allow(good, tmp_path):
-    """The file as it was taken apart; other orders of names and tensors; white space; a tensor of no known group."""
+    """The file as it was taken apart; other orders of names and tensors; white space; either kind of number; a tensor of no known group."""
     parts = Parts(good)
     spaced = json.dumps(json.loads(parts.text()), indent=1).encode() + b"  \n\t "
     files = {"again": parts.file(), "white space": parts.file(spaced)}
@@ -91,6 +91,11 @@ def test_what_the_rules_allow(good, tmp_path):
         path = tmp_path / f"{what}.safetensors"
         path.write_bytes(data)
         assert ModelFile(path).id == ModelFile(good).id == independent.Model(path).id, what
+    for what, text in {"white space": b"\n {", "integers among the qualities": b"{"}.items():
+        other = Parts(good)
+        other.add("config", other.bytes["config"].replace(b"{", text).replace(b"[1.0,8.0]", b"[1,8e0]"))
+        (tmp_path / "config.safetensors").write_bytes(other.file())
+        assert ModelFile(tmp_path / "config.safetensors").id == independent.Model(tmp_path / "config.safetensors").id, what
     more = Parts(good)
     more.add("other", b"")
     more.header["other"]["shape"] = [3, 0]
