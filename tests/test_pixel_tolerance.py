@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pixels are within a level of what the formulas of docs/format.md give in float64 (tests/independent): its section "Tolerance"."""
 
+from dataclasses import replace
+
 import format_short_examples as short
 import independent
 import numpy as np
@@ -10,8 +12,10 @@ from independent.pixels import Synthesis
 from support import SHIPPED, photo
 
 from jahp_fast import Codec, container
-from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.entropy.model_file import ModelFile, save_model
+from jahp_fast.errors import ModelError
 from jahp_fast.transforms import Transforms
+from jahp_fast.transforms_cpu import CpuTransforms
 
 
 def decoded(data, path):
@@ -77,6 +81,30 @@ def test_a_float_tensor_of_another_hash_is_refused(tmp_path):
     model = independent.Model(path)
     with pytest.raises(independent.Refused, match=r"float.g_s.2.bias: the manifest has another hash"):
         Synthesis(model, 4).run(np.zeros((1, 1, 2)))
+
+
+@pytest.mark.parametrize("what", ["g_s.4 alone", "g_s.6 alone", "both of a single quality"])
+def test_layers_by_row_are_there_together(tmp_path, what):
+    """Of several qualities, and both; the package on CPUs and in torch, and the page's decoder."""
+    whole = short.transforms_model(tmp_path)
+    floats, config, rows = dict(short.float_tensors()), whole.config, 2
+    if what == "both of a single quality":
+        config, rows = replace(config, qualities=(4.0,)), 1
+        floats["inv_gain"] = floats["inv_gain"][:1]
+    for i in (4, 6):
+        if what in (f"g_s.{i} alone", "both of a single quality"):
+            for kind in ("weight", "bias"):
+                tensor = floats.pop(f"g_s.{i}.{kind}")
+                floats |= {f"g_s.{i}.{row}.{kind}": tensor for row in range(rows)}
+    path = tmp_path / "bad.safetensors"
+    save_model(path, config, whole.entropy, floats, {})
+    words = "g_s.4 and g_s.6 must both be there for each of several qualities, or both once"
+    with pytest.raises(ModelError, match=words):
+        CpuTransforms(ModelFile(path), True).g_s_layers(4)
+    with pytest.raises(ModelError, match=words):
+        Transforms(ModelFile(path))
+    with pytest.raises(independent.Refused, match=r"g_s\.4 and g_s\.6 by row"):
+        Synthesis(independent.Model(path), 4)
 
 
 def test_what_is_no_number_is_black(tmp_path):

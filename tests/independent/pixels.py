@@ -21,7 +21,9 @@ class Synthesis:
         self.low = max(above - 1, 0)
         self.high = min(self.low + 1, len(q) - 1)
         self.share = (quality - q[self.low]) / (q[self.high] - q[self.low]) if self.high > self.low else 0.0
-        self.by_row = "float.g_s.4.0.weight" in model.floats
+        by_row = [f"float.g_s.{i}.0.weight" in model.floats for i in (4, 6)]
+        self.by_row = by_row[0]
+        require(by_row[0] == by_row[1] and (len(q) > 1 or not by_row[0]), "g_s.4 and g_s.6 by row: both, or none")
         gains = self.take("inv_gain", len(q), model.M)
         self.gain = np.exp(self.between(gains[self.low], gains[self.high]))
 
