@@ -92,9 +92,9 @@ def trace(model: ModelFile, data: bytes) -> list[Traced]:
     return _TracingDecoder.traced
 
 
-def parameters(model: ModelFile) -> NDArray[np.int64]:
-    """(h, w, 2M) scales and means of the example, computed for all positions at once: what the page's table shows."""
-    _, y = arrays()
+def parameters(model: ModelFile, y: NDArray[np.int32] | None = None) -> NDArray[np.int64]:
+    """(h, w, 2M) scales and means of the example, or of another Y, computed for all positions at once: what the page's tables show."""
+    y = arrays()[1] if y is None else y
     integer = reference.ReferenceModel(model)
     x = np.concatenate([hyper(integer), context(integer, y)], axis=2).reshape(y.shape[0] * y.shape[1], -1)
     for layer in integer.parameters:

@@ -2,6 +2,7 @@
 """docs/format.md says what the code does: its header table, its constants and every number of its worked example."""
 
 import dataclasses
+import inspect
 import json
 import re
 import struct
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 import support
 
-from jahp_fast import _native
-from jahp_fast.entropy import reference
+from jahp_fast import Codec, _native
+from jahp_fast.entropy import check, reference, tensor_file
 from jahp_fast.files import container
+from jahp_fast.integrations import pillow
 
 PAGE = example.PAGE.read_text()
+TITLES = re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
 SHOWN_BYTES = bytes.fromhex("".join(line[6:] for line in example.block("hexdump").splitlines()))
 
 
@@ -64,23 +67,73 @@ def test_constants_of_the_page():
     assert f"{container.PIXELS_PER_BYTE:,} · payload bytes" in PAGE
     assert container.QUALITY_STEPS == 20
     assert "20 (quality 1) to 160 (quality 8)" in PAGE
-    assert int(re.search(r"it is `(0x[0-9A-F]{8})`", PAGE)[1], 16) == reference.crc32c(b"123456789") == _native.crc32c(b"123456789")
+    assert int(re.search(r"it is\s`(0x[0-9A-F]{8})`", PAGE)[1], 16) == reference.crc32c(b"123456789") == _native.crc32c(b"123456789")
     chunks = {row[0].strip("`").encode() for row in table("| type | data |")}
     assert chunks == set(container.KNOWN_CHUNKS)
     assert f"at most {reference.MAX_SYMBOL}." in PAGE
+    assert f"`{pillow.MIME}`" in PAGE
+    text = " ".join(PAGE.split())
+    assert tensor_file.MAX_HEADER == container.MAX_SIDE == check.MAX_STARTS == 1 << 24
+    for sentence in (
+        f"A shape has at most {tensor_file._MAX_DIMENSIONS} sizes",
+        "The dtypes are " + ", ".join(f"`{dtype}`" for dtype in list(tensor_file._DTYPES)[:-1]) + " and `F32`",
+        f"A layer has 1 to {check.MAX_CHANNELS:,} outputs.",
+        f"at most {check.MAX_SCALES:,} scales, {check.MAX_ROWS:,} rows of tables and 2^24 entries",
+        "u64, at most 2^24",
+        "`W`, 1 to 2^24",
+        f"refuses more than 2^{inspect.signature(Codec).parameters['max_pixels'].default.bit_length() - 1} pixels",
+    ):
+        assert sentence in text, sentence
     for constant in ("0x9E3779B1", "0x85EBCA77", "0x2C1B3C6D", "0x297A2D39"):
         assert constant in PAGE
 
 
 def test_titles_that_the_code_cites_exist():
-    titles = set(re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE))
+    titles = {re.sub(r"^[0-9.]+ ", "", title) for title in TITLES}
     root = example.PAGE.parent.parent
-    sources = [*root.glob("csrc/**/*.?pp"), *root.glob("jahp_fast/**/*.py")]
-    cited = {title for path in sources for title in re.findall(r'docs/format\.md,\s+"([^"]+)"', path.read_text())}
+    sources = [*root.glob("csrc/**/*.?pp"), *root.glob("jahp_fast/**/*.py"), *root.glob("kernels/**/*.py"), *root.glob("tests/**/*.py")]
+    cited = {" ".join(title.split()) for path in sources for title in re.findall(r'docs/format\.md,\s+"([^"]+)"', path.read_text())}
     assert len(cited) >= 5
     assert cited <= titles
-    links = re.findall(r"\]\(#([^)]+)\)", PAGE)
-    assert set(links) <= {title.lower().replace(" ", "-") for title in titles}
+
+
+def test_sections_are_numbered_and_have_anchors_that_last():
+    """Sections count from 1, parts of them likewise; each has an anchor without its number, and the contents link to all."""
+    numbers = [title.split(" ", 1)[0] for title in TITLES[1:]]
+    wanted, section, part = [], 0, 0
+    for number in numbers:
+        section, part = (section + 1, 0) if number.endswith(".") else (section, part + 1)
+        wanted.append(f"{section}.{part}" if part else f"{section}.")
+    assert numbers == wanted
+    anchors = re.findall(r'^<a id="([^"]+)"></a>\n\n## [0-9]+\. (.*)$', PAGE, re.MULTILINE)
+    assert [anchor for anchor, _ in anchors] == [title.lower().replace(" ", "-") for _, title in anchors]
+    assert len(anchors) == section
+    contents = PAGE[: PAGE.index("## 1. ")]
+    listed = {int(n): (title, anchor) for n, title, anchor in re.findall(r"\| ([0-9]+) \[([^]]+)\]\(#([^)]+)\)", contents)}
+    assert listed == {n: (title, anchor) for n, (anchor, title) in enumerate(anchors, 1)}
+    named = re.findall(r"\[section ([0-9]+)(?:\.([0-9]+))?\]\(#([^)]+)\)", PAGE)
+    assert len(named) >= 10
+    for number, inner, anchor in named:
+        assert anchors[int(number) - 1][0] == anchor
+        assert not inner or f"{number}.{inner}" in numbers
+    for number in re.findall(r"[Ss]ections? ([0-9]+(?:\.[0-9]+)?)", re.sub(r"RFC 1951, section 3.2.4", "", PAGE)):
+        assert number in numbers or f"{number}." in numbers
+
+
+def words(text):
+    return sum(re.search("[A-Za-z]", word) is not None for word in text.split())
+
+
+def test_prose_is_short():
+    """No line over 100 columns, no paragraph over 70 words, no sentence over 40. Tables, blocks and formulas are free."""
+    text = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^ {4,}.*$|^\|.*$|^#.*$|^<.*$", "", text, flags=re.MULTILINE)
+    assert [line for line in text.splitlines() if len(line) > 100] == []
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*- )", text):
+        plain = " ".join(re.sub(r"`[^`]*`", "code", paragraph).split())
+        assert words(plain) <= 70, paragraph
+        for sentence in re.split(r"(?<=[.?]) ", plain):
+            assert words(sentence) <= 40, sentence
 
 
 def test_example_model_has_the_shown_id_and_manifest(model):

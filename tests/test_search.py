@@ -9,8 +9,9 @@ import pytest
 from support import CASES, SHIPPED, photo, random_model
 
 import jahp_fast
-from jahp_fast import Codec, library
+from jahp_fast import Codec
 from jahp_fast.backends import load
+from jahp_fast.constants import trade_off
 from jahp_fast.entropy.model_file import CURVATURE, SCALES, ModelFile
 from jahp_fast.errors import MissingExtra, UsageError
 from jahp_fast.search.bits import SymbolBits
@@ -90,7 +91,6 @@ def test_a_model_without_search_tensors_says_so(tmp_path, photo_crop):
 def test_lambdas_are_the_papers():
     from jahp_fast.constants import LAMBDAS
 
-    model = library.by_name("mbt2018")
     assert [trade_off(q) for q in range(1, 9)] == pytest.approx(LAMBDAS)
     assert trade_off(4.5) == pytest.approx((LAMBDAS[3] * LAMBDAS[4]) ** 0.5)
 
@@ -240,7 +240,6 @@ def cost(codec, image, quality, **options):
     """What the search minimises, in bits a pixel, of a real file."""
     data = codec.encode(image, **options)
     error = np.square(codec.decode(data).astype(np.float64) - image).mean()
-    model = library.by_name("mbt2018")
     return trade_off(quality) * error + 8 * len(data) / (image.shape[0] * image.shape[1])
 
 

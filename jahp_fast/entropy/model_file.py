@@ -196,6 +196,8 @@ class ModelFile:
             kind = f"{name} {self._file.kind(name)} "
             if not line.startswith(kind) or not _SHA256.fullmatch(line[len(kind) :]):
                 raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
+            if name.startswith("float.") and kind.split(" ")[1] not in ("F16", "F32"):
+                raise ModelError(f"{self.path}: tensor {name} has the dtype {kind.split(' ')[1]}; transforms are F16 or F32")
         tensors = {name: self._read(name) for name in self.names if name == "config" or name.startswith("entropy.")}
         config = tensors.pop("config", None)
         if config is None or config.dtype != np.uint8 or config.ndim != 1:

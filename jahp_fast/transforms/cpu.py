@@ -88,6 +88,15 @@ def row_at(table: Sequence[Floats] | Floats, qualities: Sequence[float], quality
     return row
 
 
+def has_layers_by_row(model: ModelFile) -> bool:
+    """Whether the last layers of g_s are there for each row of the gains. Raises ModelError where some are, or for a single row."""
+    having = [i for i in BY_ROW if f"float.g_s.{i}.0.weight" in model.names]
+    if having and (len(having) < len(BY_ROW) or len(model.config.qualities) == 1):
+        names = " and ".join(f"g_s.{i}" for i in BY_ROW)
+        raise ModelError(f"{model.path}: {names} must both be there for each of several qualities, or both once")
+    return bool(having)
+
+
 class SynthesisLayers:
     """The layers of g_s at any quality, out of the model file alone. Raises ModelError for a tensor that is missing or misshapen.
 
@@ -97,7 +106,7 @@ class SynthesisLayers:
 
     def __init__(self, model: ModelFile) -> None:
         self._qualities = model.config.qualities
-        by_row, tensors = any(f"float.g_s.{i}.0.weight" in model.names for i in BY_ROW), Tensors(model, "g_s.")
+        by_row, tensors = has_layers_by_row(model), Tensors(model, "g_s.")
         self._rows = [_layers(tensors, model, "g_s", row) for row in range(len(self._qualities) if by_row else 1)]
         self.common = self._rows[0][: BY_ROW[0] // 2] if by_row else self._rows[0]  # a layer and its GDN are two in the names
 
@@ -134,7 +143,7 @@ def _layers(t: Tensors, model: ModelFile, net: str, row: int) -> list[Layer]:
         outputs = inner if i < 3 else 3 if synthesis else latents
         shape = (inputs, outputs) if synthesis else (outputs, inputs)
         name = f"{net}.{2 * i}"
-        if f"float.{name}.{row}.weight" in model.names:
+        if synthesis and 2 * i in BY_ROW and has_layers_by_row(model):
             name += f".{row}"
         weight, bias = t.take(f"{name}.weight", *shape, 5, 5), t.take(f"{name}.bias", outputs)
         gamma, beta = t.gdn(f"{net}.{2 * i + 1}", inner) if i < 3 else (None, None)

@@ -23,6 +23,7 @@ from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import ModelError
 from jahp_fast.models import registry
 from jahp_fast.models.layers import GDN
+from jahp_fast.transforms.cpu import has_layers_by_row
 
 
 class Transforms:
@@ -41,7 +42,8 @@ class Transforms:
         self.device = torch.device(device)
         inner = inner or (torch.float32 if self.device.type == "cpu" else torch.float16)
         floats = {name: torch.from_numpy(np.array(array)) for name, array in model.floats.items()}
-        floats = registry.with_layers_by_row(floats, len(c.qualities))
+        if not has_layers_by_row(model):
+            floats = registry.with_layers_by_row(floats, len(c.qualities))
         self._qualities = c.qualities
         if "g_a.0.weight" not in floats:
             raise ModelError(f"{model.path}: tensor float.g_a.0.weight is missing")

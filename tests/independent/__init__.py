@@ -8,6 +8,7 @@ prints the control points of the file ("Control points" in docs/format.md) as JS
 
 from .decode import checksum, decode, digest
 from .model_file import Model
+from .pixels import samples
 from .stream_file import Refused, StreamFile, parse
 
-__all__ = ["Model", "Refused", "StreamFile", "checksum", "decode", "digest", "parse"]
+__all__ = ["Model", "Refused", "StreamFile", "checksum", "decode", "digest", "parse", "samples"]

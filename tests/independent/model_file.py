@@ -82,7 +82,10 @@ def read_tensors(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[str, li
 
 
 class Model:
-    """`config` (fields of the page), `id` (8 bytes), `tensors` (names without `entropy.`, int64) and what they say of the flow."""
+    """`config` (fields of the page), `id` (8 bytes), `tensors` (names without `entropy.`, int64) and what they say of the flow.
+
+    `floats`: dtype, shape, hash by the manifest and bytes of each `float.*` tensor, its hash not checked.
+    """
 
     def __init__(self, path: Path) -> None:
         raw, kinds, metadata = read_tensors(path.read_bytes())
@@ -94,8 +97,10 @@ class Model:
         require([line[0] for line in lines] == sorted(kinds), "the manifest lists other tensors")
         for name, dtype, shape, digest in lines:
             require((dtype, shape) == (kinds[name][0], f"[{','.join(map(str, kinds[name][1]))}]"), f"{name}: the manifest differs")
+            require(not name.startswith("float.") or dtype in ("F16", "F32"), f"{name} is neither F16 nor F32")
             if name == "config" or name.startswith("entropy."):
                 require(hashlib.sha256(raw[name]).hexdigest() == digest, f"{name}: the manifest has another hash")
+        self.floats = {line[0]: (*kinds[line[0]], line[3], raw[line[0]]) for line in lines if line[0].startswith("float.")}
         self.id = hashlib.sha256(manifest.encode()).digest()[:8]
         require("config" in kinds and kinds["config"][0] == "U8" and len(kinds["config"][1]) == 1, "no config")
         self.config: dict[str, Any] = read_json(raw["config"])
