@@ -37,8 +37,8 @@ from support import SHIPPED
 import jahp_fast
 from jahp_fast import _native
 from jahp_fast.entropy import reference
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import Form, ModelFile
-from jahp_fast.entropy.reference import StreamLayout
 
 ISAS = _native.isa_names()
 PHOTO = Path(jahp_fast.__file__).parent / "evaluate" / "demo_photo.png"

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.entropy import reference
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelConfig, ModelFile, save_model
 from jahp_fast.files import container
 
@@ -62,7 +63,7 @@ def arrays() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 def stream(model: ModelFile) -> bytes:
     """The example's file."""
     z, y = arrays()
-    layout = reference.StreamLayout(2, 3, LANES, 0, container.min_payload_bytes(WIDTH, HEIGHT))
+    layout = StreamLayout(2, 3, LANES, 0, container.min_payload_bytes(WIDTH, HEIGHT))
     payload, _, _ = reference.encode(reference.ReferenceModel(model), z, y, layout)
     checksum = reference.symbol_checksum(z, y)
     return container.pack(container.Stream(WIDTH, HEIGHT, "RGB", QUALITY, model.id, LANES, 0, checksum, payload, {b"note": b"hi"}))
@@ -85,7 +86,7 @@ def trace(model: ModelFile, data: bytes) -> list[Traced]:
     usual = reference.RangeDecoder
     try:
         reference.RangeDecoder = _TracingDecoder  # type: ignore[misc]
-        layout = reference.StreamLayout(2, 3, parsed.lanes, parsed.skip, container.min_payload_bytes(WIDTH, HEIGHT))
+        layout = StreamLayout(2, 3, parsed.lanes, parsed.skip, container.min_payload_bytes(WIDTH, HEIGHT))
         reference.decode(reference.ReferenceModel(model), parsed.payload, layout)
     finally:
         reference.RangeDecoder = usual  # type: ignore[misc]

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.entropy import reference
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.files import container
 
@@ -46,7 +47,7 @@ def fields(**config: Any) -> dict[str, Any]:
 
 def packed(model: ModelFile, z: Any, y: Any, width: int, height: int, lanes: int, skip: int) -> tuple[bytes, NDArray[np.int32]]:
     """A file without chunks at quality 4, and Y as a decoder gets it."""
-    layout = reference.StreamLayout(*y.shape[:2], lanes, skip, container.min_payload_bytes(width, height))
+    layout = StreamLayout(*y.shape[:2], lanes, skip, container.min_payload_bytes(width, height))
     payload, seen, _ = reference.encode(reference.ReferenceModel(model), z, y, layout)
     checksum = reference.symbol_checksum(z, seen)
     return container.pack(container.Stream(width, height, "RGB", 4.0, model.id, lanes, skip, checksum, payload)), seen

@@ -26,8 +26,8 @@ from support import SHIPPED, photo, random_latents, with_crc
 
 from jahp_fast import Codec, JahpError, _native
 from jahp_fast.backends.native import NativeBackend
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.files import container
 
 SECONDS = 5

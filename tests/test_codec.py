@@ -14,7 +14,7 @@ from support import photo
 
 import jahp_fast
 from jahp_fast import Codec, FormatError, JahpError, UnknownModel, UnsupportedImage, UsageError, _native
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.files import container
 from jahp_fast.pipelines import cpu
 

@@ -13,8 +13,8 @@ from support import ARCHITECTURES, random_latents
 from jahp_fast import _native, backends
 from jahp_fast.backends.device import STATUS, DeviceResult, check
 from jahp_fast.entropy import checksum
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import DeviceError, FormatError, JahpError, ModelError, UsageError
 from jahp_fast.export.state import export_state
 from jahp_fast.models import compressible, ops, registry

@@ -16,7 +16,7 @@ from support import SHIPPED, Case, photo, random_latents, random_model, with_crc
 
 from jahp_fast import Codec, JahpError, _native
 from jahp_fast.backends.native import NativeBackend
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 
 
 @pytest.fixture(scope="module")

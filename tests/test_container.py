@@ -12,6 +12,7 @@ from support import with_crc
 
 from jahp_fast import _native, info
 from jahp_fast.entropy import reference
+from jahp_fast.entropy.layout import LANE_COUNTS
 from jahp_fast.errors import FormatError
 from jahp_fast.files import container
 from jahp_fast.files.container import Stream, pack, unpack
@@ -53,7 +54,7 @@ streams = st.builds(
     mode=st.sampled_from(("RGB", "L")),
     quality=st.integers(20, 160).map(lambda q: q / 20),
     model=st.binary(min_size=8, max_size=8),
-    lanes=st.sampled_from(reference.LANE_COUNTS),
+    lanes=st.sampled_from(LANE_COUNTS),
     skip=st.integers(0, 255),
     checksum=st.integers(0, 2**32 - 1),
     payload=st.binary(min_size=3, max_size=60),

@@ -10,7 +10,7 @@ from support import CASES, Case, random_latents, random_model
 from jahp_fast.backends.cuda import CudaBackend, check_payload, find_fault
 from jahp_fast.backends.device import STATUS, DeviceResult, check
 from jahp_fast.backends.native import NativeBackend
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError, JahpError, UsageError
 
 built = pytest.mark.skipif(importlib.util.find_spec("jahp_fast._cuda") is None, reason="built without a CUDA compiler")

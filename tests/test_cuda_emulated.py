@@ -15,8 +15,8 @@ from test_device import NoWaiting
 from jahp_fast import Codec, backends
 from jahp_fast.backends.device import STATUS, check
 from jahp_fast.backends.native import NativeBackend
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import FormatError, UsageError
 from jahp_fast.files import container
 from jahp_fast.pipelines.shared import shared

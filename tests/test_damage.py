@@ -15,8 +15,8 @@ from support import Case, random_latents, random_model, with_crc
 
 from jahp_fast import Codec, FormatError, JahpError, _native
 from jahp_fast.backends.native import NativeBackend
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile, save_model
-from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.files import container
 from jahp_fast.files.image import pack_alpha
 

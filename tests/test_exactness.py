@@ -9,8 +9,8 @@ from support import CASES, SHIPPED, Case, photo, random_latents, random_model
 
 from jahp_fast import Codec, _native
 from jahp_fast.entropy import reference
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import JahpError, UsageError
 
 THREADS = (1, 2, 3, 8)

@@ -11,6 +11,7 @@ from support import ARCHITECTURES, CASES, Case
 from jahp_fast import Codec
 from jahp_fast.entropy import reference
 from jahp_fast.entropy.check import check_entropy
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import JahpError, ModelError, UsageError
 from jahp_fast.export import chain
@@ -103,7 +104,7 @@ def test_integer_parameters_are_close_to_float_ones(tmp_path, crop, architecture
         got[tuple(np.array(steps.current).T)] = features
         return seen(self, features)
 
-    steps = reference._Steps(slow, z_hat, reference.StreamLayout(h, w, 1))
+    steps = reference._Steps(slow, z_hat, StreamLayout(h, w, 1))
     slow.symbols = keep.__get__(slow)
     order = [p for p in reference.wavefront(h, w, steps.half + 1 if c.context else 0) if p]
     walk = iter(steps)

@@ -15,6 +15,7 @@ import support
 
 from jahp_fast import Codec, _native
 from jahp_fast.entropy import check, reference, tensor_file
+from jahp_fast.entropy.layout import MAX_SYMBOL, StreamLayout
 from jahp_fast.files import container
 from jahp_fast.integrations import pillow
 
@@ -70,7 +71,7 @@ def test_constants_of_the_page():
     assert int(re.search(r"it is\s`(0x[0-9A-F]{8})`", PAGE)[1], 16) == reference.crc32c(b"123456789") == _native.crc32c(b"123456789")
     chunks = {row[0].strip("`").encode() for row in table("| type | data |")}
     assert chunks == set(container.KNOWN_CHUNKS)
-    assert f"at most {reference.MAX_SYMBOL}." in PAGE
+    assert f"at most {MAX_SYMBOL}." in PAGE
     assert f"`{pillow.MIME}`" in PAGE
     text = " ".join(PAGE.split())
     assert tensor_file.MAX_HEADER == container.MAX_SIDE == check.MAX_STARTS == 1 << 24
@@ -155,7 +156,7 @@ def test_example_bytes_decode_to_the_shown_latents(model, backend):
 
     stream = container.unpack(SHOWN_BYTES)
     least = container.min_payload_bytes(stream.width, stream.height)
-    layout = reference.StreamLayout(2, 3, stream.lanes, stream.skip, least)
+    layout = StreamLayout(2, 3, stream.lanes, stream.skip, least)
     z, y, _ = backends.load(backend, model).decode(stream.payload, layout, 1)
     shown = [[[int(v) for v in cell.split(",")] for cell in row[1:]] for row in table("| ŷ | column 0 | column 1 | column 2 |")]
     assert y.tolist() == shown
@@ -249,7 +250,7 @@ def test_second_decoder_reads_what_the_encoder_writes(tmp_path, number, case, mo
     width, height = [(70, 40), (16, 90), (1, 1), (100, 17)][number % 4]
     h, w = -(-height // 16), -(-width // 16)
     z, y = support.random_latents(model, h, w, seed)
-    layout = reference.StreamLayout(h, w, (1, 2, 8, 64)[seed % 4], skip, container.min_payload_bytes(width, height))
+    layout = StreamLayout(h, w, (1, 2, 8, 64)[seed % 4], skip, container.min_payload_bytes(width, height))
     payload, seen, lanes = reference.encode(reference.ReferenceModel(model), z, y, layout)
     checksum = reference.symbol_checksum(z, seen)
     stream = container.Stream(width, height, "RGB", 4.0, model.id, lanes, layout.skip, checksum, payload, {})
@@ -265,7 +266,7 @@ def test_second_decoder_and_the_package_refuse_the_same_payloads(model):
 
     decoder, native = independent.Model(model.path), backends.load("native", model)
     stream = container.unpack(SHOWN_BYTES)
-    layout = reference.StreamLayout(2, 3, 2, 0, container.min_payload_bytes(stream.width, stream.height))
+    layout = StreamLayout(2, 3, 2, 0, container.min_payload_bytes(stream.width, stream.height))
     read = refused = 0
     for at, bit in np.ndindex(len(stream.payload), 8):
         payload = bytearray(stream.payload)

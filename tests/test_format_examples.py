@@ -12,7 +12,7 @@ import pytest
 from independent.stream_file import parse_alpha, parse_chunks
 
 from jahp_fast import backends
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError
 from jahp_fast.files import container
 from jahp_fast.files.image import unpack_alpha

@@ -20,8 +20,8 @@ import jahp_fast.integrations.pillow
 from jahp_fast import Codec, FormatError, JahpError, _native
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.backends.reference import ReferenceBackend
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelConfig, ModelFile, save_model, tensor_line
-from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import ModelError
 from jahp_fast.files import container
 

@@ -14,8 +14,8 @@ from jahp_fast import Codec, JahpError, _native
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy import reference
 from jahp_fast.entropy.integer_net import IntegerLayer
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import FormatError
 from jahp_fast.files import container
 from jahp_fast.files.image import unpack_alpha

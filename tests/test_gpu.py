@@ -14,7 +14,7 @@ from support import CASES, SHIPPED, photo, random_latents, random_model, with_cr
 
 from jahp_fast import Codec, DeviceError, FormatError, UnsupportedImage, UsageError, backends
 from jahp_fast.backends.device import check
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.files import container
 from jahp_fast.models import registry
 

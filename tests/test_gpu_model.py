@@ -10,7 +10,7 @@ from emulated_cuda import EmulatedCuda, last_counts
 from support import Case, random_latents, random_model
 
 from jahp_fast.backends.native import NativeBackend
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

@@ -19,8 +19,8 @@ from jahp_fast.backends.native import NativeBackend
 from jahp_fast.backends.reference import ReferenceBackend
 from jahp_fast.entropy import integer_net, reference
 from jahp_fast.entropy.check import check_entropy
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile, read_id, save_model, tensor_line
-from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.entropy.tensor_file import MAX_HEADER, TensorFile
 from jahp_fast.errors import ModelError
 from jahp_fast.files import container

@@ -14,8 +14,8 @@ from jahp_fast.backends.native import NativeBackend
 from jahp_fast.backends.reference import ReferenceBackend
 from jahp_fast.entropy import reference
 from jahp_fast.entropy.check import MAX_CHANNELS, MAX_ROWS, MAX_SCALES, MAX_STARTS
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelConfig, ModelFile, save_model
-from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import FormatError, ModelError, UsageError
 from jahp_fast.files import container
 

@@ -40,7 +40,7 @@ def test_rows_are_the_plain_models_and_bits_are_the_payloads(case, tmp_path):
     if z.size:
         z_rows = np.broadcast_to(np.arange(z.shape[2], dtype=np.int32), z.shape)
         bits += fast.of(z_rows, z).sum()
-    from jahp_fast.entropy.reference import StreamLayout
+    from jahp_fast.entropy.layout import StreamLayout
 
     payload, _, _, _ = load("native", model).encode(z, y, StreamLayout(9, 6, 1, 0, 0), 1)
     # One state of 32 bits, of which 16 are the coder's own, and the number of escapes.

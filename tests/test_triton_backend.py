@@ -14,8 +14,8 @@ from jahp_fast import _native
 from jahp_fast.backends.device import check
 from jahp_fast.backends.triton import TritonBackend
 from jahp_fast.entropy import reference
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import StreamLayout
 from jahp_fast.errors import FormatError, JahpError, UsageError
 from jahp_fast.kernels import context_decode as module
 from jahp_fast.kernels.context_decode import context_decode_ref, most_positions

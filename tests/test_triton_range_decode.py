@@ -11,7 +11,7 @@ from support import Case, random_model
 from jahp_fast import _native
 from jahp_fast.backends.device import STATUS, check
 from jahp_fast.backends.triton import TritonBackend
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError, UsageError
 from jahp_fast.kernels.range_decode import RangeDecoderRef
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.arguments import shown
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from jahp_fast import _native
 from jahp_fast.backends import Ints
+from jahp_fast.entropy.layout import LANE_COUNTS, MAX_SYMBOL, StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import LANE_COUNTS, MAX_SYMBOL, StreamLayout
 from jahp_fast.errors import UsageError
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from jahp_fast.backends import Ints
 from jahp_fast.backends.coding import SymbolCoder
 from jahp_fast.backends.device import DeviceResult, check
+from jahp_fast.entropy.layout import LANE_COUNTS, StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import UsageError
 
 if TYPE_CHECKING:

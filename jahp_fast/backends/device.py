@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 
 from jahp_fast import _native
 from jahp_fast.backends import Ints
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import StreamLayout
 
 
 class NativeBackend:

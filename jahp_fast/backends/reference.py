@@ -7,6 +7,7 @@ import time
 
 from jahp_fast.backends import Ints
 from jahp_fast.entropy import reference
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
 
 
@@ -16,12 +17,12 @@ class ReferenceBackend:
     def __init__(self, model: ModelFile) -> None:
         self._model = reference.ReferenceModel(model)
 
-    def decode(self, payload: bytes, layout: reference.StreamLayout, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
+    def decode(self, payload: bytes, layout: StreamLayout, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         start = time.perf_counter()
         z, y = reference.decode(self._model, payload, layout)
         return z, y, {"all": time.perf_counter() - start}
 
-    def encode(self, z: Ints, y: Ints, layout: reference.StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
+    def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         start = time.perf_counter()
         payload, seen, lanes = reference.encode(self._model, z, y, layout)
         return payload, seen, lanes, {"all": time.perf_counter() - start}

@@ -20,8 +20,8 @@ from jahp_fast.backends import Ints
 from jahp_fast.backends.coding import SymbolCoder
 from jahp_fast.backends.device import DeviceResult, check
 from jahp_fast.backends.native import NativeBackend
+from jahp_fast.entropy.layout import LANE_COUNTS, StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.entropy.reference import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import UsageError, first_line
 
 if TYPE_CHECKING:

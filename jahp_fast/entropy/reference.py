@@ -15,26 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer, Ints
+from jahp_fast.entropy.layout import LANE_COUNTS, MAX_SYMBOL, StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import FormatError, UsageError
 
 LANE_START = 1 << 16
-MAX_SYMBOL = 32767
-LANE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
-
-
-@dataclass(frozen=True)
-class StreamLayout:
-    """What a header says of its payload: size of y, lanes, skip threshold (0: none) and the least length of the payload.
-
-    An encoder takes lanes = 0 for "as many as the payload's length bears".
-    """
-
-    height: int
-    width: int
-    lanes: int
-    skip: int = 0
-    min_bytes: int = 0
 
 
 @dataclass(frozen=True)

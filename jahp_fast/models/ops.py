@@ -21,7 +21,7 @@ from torch import Tensor
 
 from jahp_fast import backends
 from jahp_fast.backends.device import DeviceBackend, check
-from jahp_fast.entropy.reference import LANE_COUNTS, StreamLayout
+from jahp_fast.entropy.layout import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import FormatError, UsageError
 from jahp_fast.files.container import min_payload_bytes
 from jahp_fast.system.devices import guarded

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import backends
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError, UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.pipelines.entropy_path import CHECKSUM_ERROR, EntropyPath, Ints

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jahp_fast import _native, backends
 from jahp_fast.backends.native import NativeBackend
-from jahp_fast.entropy.reference import StreamLayout
+from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError
 from jahp_fast.files import container as _container
 

@@ -25,8 +25,8 @@ from support import CASES, Case, random_latents, random_model  # noqa: E402
 
 from jahp_fast import _native  # noqa: E402
 from jahp_fast.backends.reference import ReferenceBackend  # noqa: E402
+from jahp_fast.entropy.layout import StreamLayout  # noqa: E402
 from jahp_fast.entropy.model_file import ModelFile, save_model  # noqa: E402
-from jahp_fast.entropy.reference import StreamLayout  # noqa: E402
 from jahp_fast.files import container  # noqa: E402
 from jahp_fast.files.image import pack_alpha  # noqa: E402
 

@@ -29,8 +29,8 @@ from support import with_crc  # noqa: E402  (needs the path above)
 
 from jahp_fast import Codec, JahpError  # noqa: E402
 from jahp_fast.entropy import reference  # noqa: E402
+from jahp_fast.entropy.layout import StreamLayout  # noqa: E402
 from jahp_fast.entropy.model_file import ModelFile  # noqa: E402
-from jahp_fast.entropy.reference import StreamLayout  # noqa: E402
 from jahp_fast.files import container  # noqa: E402
 
 FOLDER = HERE / "invalid"

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a payload is laid out: what its header says, and the bounds that the format sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_SYMBOL = 32767
+LANE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class StreamLayout:
+    """What a header says of its payload: size of y, lanes, skip threshold (0: none) and the least length of the payload.
+
+    An encoder takes lanes = 0 for "as many as the payload's length bears".
+    """
+
+    height: int
+    width: int
+    lanes: int
+    skip: int = 0
+    min_bytes: int = 0
