@@ -5,22 +5,26 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.atomic import write_atomically
-from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.container import QUALITY_STEPS, quality_code
+from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
 from jahp_fast.evaluate.codecs import OUR_QUALITIES, Coder, JahpCodec, select_codecs
-from jahp_fast.evaluate.files import find_images, load_rgb, make_folder
+from jahp_fast.evaluate.files import find_images, load_rgb, make_folder, printable
 from jahp_fast.evaluate.gallery import gallery
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
 from jahp_fast.evaluate.plugins import perceptual, perceptual_name
-from jahp_fast.evaluate.report import Mean, Published, Row, describe_machine, markdown, means, plot, read_published, read_results, to_csv
+from jahp_fast.evaluate.report import Published, cell, describe_machine, markdown, plot, read_published
+from jahp_fast.evaluate.results import MEAN_COLUMNS, RESULT_COLUMNS, Failure, Row, is_results, means, read_results, to_csv
 from jahp_fast.outputs import apart
 
 DEFAULT_MODELS = "mbt2018"
@@ -32,9 +36,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `jahp eval`."""
     parser.description = (
         "Encode and decode every image of a folder with each codec at each setting; write results.csv, summary.csv, report.md, "
-        "index.html and plot.png (with matplotlib). Started again with the same --out it keeps what is already measured and still holds."
+        "index.html and plot.png (with matplotlib). Started again with the same --out it keeps what is already measured and still holds. "
+        "What cannot be read or coded is listed in the report, and the exit status is 1 then."
     )
-    parser.add_argument("images", type=Path, metavar="IMAGES_DIR", help="folder of opaque 8-bit images")
+    parser.add_argument("images", type=Path, metavar="IMAGES_DIR", help="folder of opaque 8-bit images; subfolders are left out")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT_DIR", help="folder for the results; made if missing")
     parser.add_argument("--models", default=DEFAULT_MODELS, help=f"our models by comma, or 'none' (default {DEFAULT_MODELS})")
     parser.add_argument("--model", action="append", metavar="FILE", help="a model file to look in too; may be repeated")
@@ -57,7 +62,6 @@ def run(args: argparse.Namespace) -> int:
         for name in _names(args.models)
         for effort in parse_efforts(args.efforts)
     ]
-    require_distinct(ours)
     others, missing = select_codecs(_names(args.codecs))
     for name, reason in missing.items():
         print(f"{name} is not measured: {reason}", file=sys.stderr)
@@ -67,25 +71,57 @@ def run(args: argparse.Namespace) -> int:
     coders: list[Coder] = [*ours, *others]
     if not coders:
         raise UsageError("nothing to measure: both --models and --codecs are empty")
+    require_distinct(ours, [codec.name for codec in others])
     paths = find_images(args.images)
+    require_apart(args.images, args.out)
     make_folder(args.out)
     for name in WRITTEN:
         apart(args.out / name, [*paths, args.published, *(args.model or [])])
-    rows = measure(paths, coders, args.out / "results.csv", Progress(len(paths)))
-    table = means(rows)
-    # Fonts have no glyph for bytes that are no UTF-8.
-    folder = args.images.resolve().name.encode(errors="backslashreplace").decode()
-    images = f"{len(paths)} images of `{folder}`."
-    write_report(args.out, table, coders, [codec.name for codec in ours], images, missing, published, rows)
-    if ours:
-        page = gallery(paths, coders, [codec.name for codec in ours], args.out, rows)
+    rows, failures = measure(paths, coders, args.out / "results.csv", Progress(len(paths)))
+    folder, names = args.images.resolve().name, [codec.name for codec in ours]
+    write_report(args.out, rows, failures, coders, names, (len(paths), folder), missing, published)
+    page = gallery(paths, coders, names, args.out, rows) if ours else None
+    if page is not None:
         write_atomically(args.out / "index.html", page.encode(errors="backslashreplace"))
-    print(f"{args.out / 'report.md'}")
+    else:
+        (args.out / "index.html").unlink(missing_ok=True)
+    if ours and page is None:
+        print("index.html is left out: there is no image that our codec measured at the sizes that it shows", file=sys.stderr)
+    report = args.out / "report.md"
+    print(report)
+    if failures:
+        bad = len({failure.image for failure in failures})
+        what = f"{bad} of {len(paths)} images have errors" if rows else f"none of the {len(paths)} images could be measured"
+        raise JahpError(f"{what}; {report} says why")
     return 0
 
 
-def require_distinct(ours: Sequence[JahpCodec]) -> None:
-    """Raises UsageError where two names are one model: a file of --model answers to its architecture's name too."""
+def require_apart(images: Path, out: Path) -> None:
+    """Raises UsageError where the report would lie among the images, or an earlier one does: its plot.png is none of them."""
+    same = os.path.realpath(out) == os.path.realpath(images)
+    with suppress(OSError):  # there is no such folder yet
+        same = same or os.path.samefile(out, images)
+    if same:
+        raise UsageError(f"--out {out} is the folder of the images: name another one, whose files are not taken for images")
+    if is_results(images / "results.csv"):
+        raise UsageError(
+            f"{images} holds the report of an earlier run, whose plot is no image to measure: move results.csv and plot.png away"
+        )
+
+
+def require_distinct(ours: Sequence[JahpCodec], others: Sequence[str]) -> None:
+    """Makes our encoders, so that what a model lacks is said before any work.
+
+    Raises UsageError where two names are one model (a file of --model answers to its architecture's name too), and where the report would
+    have one name for two things.
+    """
+    reserved = [*others, "ours", "original"]  # the latter two in the page
+    for codec in ours:
+        if codec.name in reserved:
+            raise UsageError(f"--models: {codec.name} is the name of something else in the report: rename the model file")
+        reserved.append(codec.name)
+        for setting in codec.settings:
+            codec.encoder(setting)
     names: dict[str, str] = {}
     for codec in ours:
         other = names.setdefault(codec.encoder(codec.settings[0]).model_id, codec.model)
@@ -95,81 +131,148 @@ def require_distinct(ours: Sequence[JahpCodec]) -> None:
 
 def write_report(
     out: Path,
-    table: Sequence[Mean],
+    rows: Sequence[Row],
+    failures: Sequence[Failure],
     coders: Sequence[Coder],
     ours: Sequence[str],
-    images: str,
+    images: tuple[int, str],
     missing: Mapping[str, str],
     published: Sequence[Published],
-    rows: Sequence[Row],
 ) -> None:
-    """Write summary.csv, plot.png (or a line on standard error that it is left out) and report.md into `out`."""
-    write_atomically(out / "summary.csv", to_csv(table, Mean).encode(errors="surrogateescape"))
-    picture = plot(table, images.rstrip("."), published)
-    if picture is None:
-        print("plot.png is left out: matplotlib is not installed (pip install 'jahp_fast[bench]')", file=sys.stderr)
+    """Write summary.csv, plot.png (or a line on standard error that it is left out) and report.md into `out`.
+
+    `images` is the number of image files and the name of their folder.
+    """
+    write_atomically(out / "summary.csv", to_csv(means(rows), MEAN_COLUMNS).encode(errors="surrogateescape"))
+    count, folder = images
+    picture = plot(rows, f"{count} images of {folder}", published)
+    if isinstance(picture, str):
+        print(f"plot.png is left out: {picture}", file=sys.stderr)
         (out / "plot.png").unlink(missing_ok=True)
     else:
         write_atomically(out / "plot.png", picture)
-    descriptions = {coder.name: coder.description for coder in coders}
+    bad = len({failure.image for failure in failures})
     text = markdown(
-        table, images=images, descriptions=descriptions, ours=ours, machine=describe_machine(), plotted=picture is not None,
-        missing=missing, published=published, rows=rows,
+        rows, images=f"{count} images of {cell(folder)}{f', {bad} with errors, which are listed below' if bad else ''}.",
+        descriptions={coder.name: coder.description for coder in coders}, ours=ours, machine=describe_machine(),
+        plotted=isinstance(picture, bytes), missing=missing, published=published, failures=failures,
     )  # fmt: skip
     write_atomically(out / "report.md", text.encode(errors="backslashreplace"))
 
 
-def measure(paths: Sequence[Path], coders: Sequence[Coder], results: Path, progress: Progress) -> list[Row]:
-    """A Row for each image, codec and setting, in that order of nesting; `results` is rewritten after each image and codec.
+class _Image:
+    """An image file on its way: `found` has its rows and failures by key, in their order; None is still to be measured."""
 
-    Rows of an earlier run whose key still holds are taken over. Nothing of the file is lost by an interruption: rows not yet
-    reached stay in it. Raises UnsupportedImage naming a file that cannot be read, JahpError naming one that a codec refuses.
+    def __init__(self, path: Path, coders: Sequence[Coder], descriptions: Mapping[str, str], kept: Mapping[str, Row]) -> None:
+        self.path = path
+        self.jobs: dict[str, tuple[Coder, float]] = {}
+        self.found: dict[str, Row | Failure | None] = {}
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            self.unreadable(f"it cannot be read: {error.strerror}")
+            return
+        for coder in coders:
+            for setting in coder.settings:
+                key = row_key(path.name, digest, coder.name, descriptions[coder.name], coder.label(setting))
+                self.jobs[key] = coder, setting
+                self.found[key] = kept.get(key)
+
+    @property
+    def missing(self) -> list[str]:
+        """Keys of what is to be measured."""
+        return [key for key, found in self.found.items() if found is None]
+
+    def unreadable(self, reason: str) -> None:
+        """One failure is all that is known of it."""
+        key = row_key(self.path.name, "", "", "", "")
+        self.found = {key: Failure("", "", self.path.name, key, one_line(reason))}
+
+
+def measure(paths: Sequence[Path], coders: Sequence[Coder], results: Path, progress: Progress) -> tuple[list[Row], list[Failure]]:
+    """Rows for each image, codec and setting, in that order of nesting, and what failed; `results` is rewritten every few seconds.
+
+    Rows of an earlier run whose key still holds are taken over; failures are tried again. Nothing of the file is lost by an interruption:
+    what is measured is written then, and rows not yet reached stay in it.
     """
     kept = read_results(results)
     descriptions = {coder.name: coder.description for coder in coders}
-    plan = [
-        (path, coder, [row_key(path.name, digest, coder.name, descriptions[coder.name], coder.label(s)) for s in coder.settings])
-        for path, digest in ((path, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths)
-        for coder in coders
-    ]
-    wanted = [key for _, _, keys in plan for key in keys]
-    rows = {key: kept[key] for key in wanted if key in kept}
-    progress.start(len(wanted) - len(rows))
-    image: NDArray[np.uint8] | None = None
-    loaded: Path | None = None
-    for path, coder, keys in plan:
-        missing = [(s, key) for s, key in zip(coder.settings, keys, strict=True) if key not in rows]
-        if not missing:
-            continue
-        if image is None or loaded != path:
-            image, loaded = load_rgb(path), path
-        for setting, key in missing:
-            rows[key] = measure_one(path.name, image, coder, setting, key)
-            progress.step(paths.index(path) + 1, f"{path.name} {coder.name} {coder.label(setting)}")
-        write_atomically(results, to_csv([rows[k] for k in wanted if k in rows], Row).encode(errors="surrogateescape"))
-    progress.end()
-    write_atomically(results, to_csv([rows[key] for key in wanted], Row).encode(errors="surrogateescape"))
-    # From the file, rounded as it is, so that a run in one go and a resumed one report the same figures.
-    return list(read_results(results).values())
+    images = [_Image(path, coders, descriptions, kept) for path in paths]
+    progress.start(sum(len(image.missing) for image in images))
+    table = _Table(results, images)
+    try:
+        for number, image in enumerate(images, 1):
+            _measure_image(image, number, progress, table)
+    finally:
+        progress.end()
+        table.write()
+    # Rows come from the file, rounded as it is, so that a run in one go and a resumed one report the same figures.
+    return list(read_results(results).values()), [found for found in table.found() if isinstance(found, Failure)]
+
+
+def _measure_image(image: _Image, number: int, progress: Progress, table: _Table) -> None:
+    missing, name = image.missing, image.path.name
+    if not missing:
+        return
+    try:
+        pixels = load_rgb(image.path, "it")
+    except UnsupportedImage as error:
+        image.unreadable(str(error))
+        progress.step(number, f"{printable(name)} cannot be measured", len(missing))
+        return
+    for key in missing:
+        coder, setting = image.jobs[key]
+        label = coder.label(setting)
+        try:
+            image.found[key] = measure_one(name, pixels, coder, setting, key)
+        except JahpError as error:
+            image.found[key] = Failure(coder.name, label, name, key, one_line(str(error)))
+        except MemoryError:
+            image.found[key] = Failure(coder.name, label, name, key, "there is not enough memory for it")
+        progress.step(number, f"{printable(name)} {coder.name} {label}")
+        table.write_at_times()
+
+
+class _Table:
+    """results.csv, as far as it is known; written anew when that is a small part of the time that goes by."""
+
+    def __init__(self, path: Path, images: Sequence[_Image]) -> None:
+        self._path, self._images, self._next = path, images, time.monotonic() + 1
+
+    def found(self) -> Iterable[Row | Failure]:
+        return (found for image in self._images for found in image.found.values() if found is not None)
+
+    def write(self) -> None:
+        write_atomically(self._path, to_csv(self.found(), RESULT_COLUMNS).encode(errors="surrogateescape"))
+
+    def write_at_times(self) -> None:
+        began = time.monotonic()
+        if began >= self._next:
+            self.write()
+            ended = time.monotonic()
+            self._next = ended + max(1.0, 20 * (ended - began))
 
 
 def measure_one(name: str, image: NDArray[np.uint8], coder: Coder, setting: float, key: str) -> Row:
-    """Encode, decode and compare one image (H, W, 3); a failure is reported with the image, the codec and the setting."""
-    try:
-        start = time.perf_counter()
-        data = coder.encode(image, setting)
-        middle = time.perf_counter()
-        decoded = coder.decode(data)
-        end = time.perf_counter()
-    except (JahpError, OSError, ValueError) as error:
-        raise JahpError(f"{name}: {coder.name} {coder.label(setting)} failed: {error}") from error
+    """Encode, decode and compare one image (H, W, 3). Raises JahpError where the codec fails on it."""
+    start = time.perf_counter()
+    data = coder.encode(image, setting)
+    middle = time.perf_counter()
+    decoded = coder.decode(data)
+    end = time.perf_counter()
     if decoded.shape != image.shape:
-        raise JahpError(f"{name}: {coder.name} {coder.label(setting)} gave shape {decoded.shape} for {image.shape}")
+        raise JahpError(f"it comes back in shape {decoded.shape} instead of {image.shape}")
     height, width = image.shape[:2]
     return Row(
         coder.name, coder.label(setting), name, len(data), 8 * len(data) / (height * width),
         psnr(image, decoded), ms_ssim(image, decoded), perceptual(image, decoded), middle - start, end - middle, key,
     )  # fmt: skip
+
+
+def one_line(text: str) -> str:
+    """An error as it stands in a table."""
+    return printable(" ".join(text.split()))
 
 
 def row_key(name: str, digest: str, codec: str, description: str, label: str) -> str:
@@ -187,18 +290,19 @@ def parse_efforts(text: str) -> tuple[int, ...]:
 
 
 def parse_qualities(text: str) -> tuple[float, ...]:
-    """"1,2.5,8" -> (1.0, 2.5, 8.0), ascending, each once. UsageError for what is no number from 1 to 8."""
+    """"1,2.5,8" -> (1.0, 2.5, 8.0), ascending, rounded to what files hold, each once. UsageError for what is no number from 1 to 8."""
     try:
-        values = tuple(sorted({float(part) for part in _names(text)}))
+        values = [float(part) for part in _names(text)]
     except ValueError as error:
         raise UsageError(f"--qualities {text!r}: expected numbers by comma, such as 1,2.5,8") from error
     if not values or not all(1.0 <= q <= 8.0 for q in values):
         raise UsageError(f"--qualities {text!r}: expected numbers from 1 to 8 by comma")
-    return values
+    return tuple(sorted({quality_code(q) / QUALITY_STEPS for q in values}))
 
 
 def _names(text: str) -> list[str]:
-    return [] if text == "none" else [part.strip() for part in text.split(",") if part.strip()]
+    """Words by comma, each once; "none" is none."""
+    return [] if text == "none" else list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 class Progress:
@@ -215,9 +319,9 @@ class Progress:
         """`total` measurements lie ahead."""
         self._total, self._began = total, time.monotonic()
 
-    def step(self, image: int, what: str) -> None:
-        """One measurement is done, of the image with that number from 1. Off a terminal one line an image is written."""
-        self._done += 1
+    def step(self, image: int, what: str, count: int = 1) -> None:
+        """`count` measurements are done, of the image with that number from 1. Off a terminal one line an image is written."""
+        self._done += count
         left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
         line = f"image {image} of {self._images}, {self._done} of {self._total} measured, {_clock(left)} left: {what}"
         if self._live:
