@@ -143,11 +143,12 @@ def plot(rows: Sequence[Row], title: str, published: Sequence[Published] = ()) -
     names = codecs + list(dict.fromkeys(curve.name for curve in published))
     columns = -(-len(names) // _LEGEND_ROWS)
     figure = Figure(figsize=(6 * len(shown) + 2.6 * columns, 5), layout="constrained")
-    most = 1.25 * max(m.bpp for m in means(rows) if m.codec == codecs[0])  # others' rates that ours never reach say nothing
     total = len({row.image for row in rows})
     lines: dict[str, Any] = {}
     for axes, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         counts = set()
+        (first,), _ = curves(rows, codecs[:1], metric)
+        most = 1.25 * first[-1][0] if first else math.inf  # others' rates that ours never reach say nothing
         for i, name in enumerate(names):
             if i < len(codecs):
                 style: dict[str, Any] = {"marker": "."}
@@ -164,7 +165,9 @@ def plot(rows: Sequence[Row], title: str, published: Sequence[Published] = ()) -
         axes.grid(alpha=0.3)
         if counts != {total}:
             axes.set_title(f"of {' to '.join(map(str, sorted({min(counts), max(counts)})))} of the {total} images", fontsize="small")
-    figure.legend(lines.values(), [_label(name) for name in lines], loc="outside right upper", fontsize="x-small", ncols=columns)
+    drawn = [name for name in names if name in lines]
+    figure.legend([lines[name] for name in drawn], [_label(name) for name in drawn], loc="outside right upper",
+                  fontsize="x-small", ncols=columns)  # fmt: skip
     figure.suptitle(_label(title))
     out = io.BytesIO()
     with warnings.catch_warnings():
