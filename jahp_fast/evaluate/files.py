@@ -56,8 +56,6 @@ def load_rgb(path: Path, name: str | None = None) -> NDArray[np.uint8]:
             raise UnsupportedImage(f"{name} cannot be read: {error.strerror}") from None
         with noted() as notes:
             image = read(data, name)
-        if 0 in image.size:
-            raise UnsupportedImage(f"{name} has no pixels")
         if image.has_transparency_data:
             raise UnsupportedImage(f"{name} has transparency; the comparison takes opaque images only")
         if image.mode not in ("1", "L", "P", "RGB"):

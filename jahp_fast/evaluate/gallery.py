@@ -39,7 +39,8 @@ def gallery(paths: Sequence[Path], coders: Sequence[Coder], ours: Sequence[str],
     picked = list(dict.fromkeys(settings[min(len(settings) - 1, int(share * len(settings)))] for share in _SHARES))
     have = {(row.image, row.setting) for row in rows if row.codec == first}
     shown = [path for path in paths if all((path.name, by_name[first].label(setting)) in have for setting in picked)]
-    spread = sorted({round(i * (len(shown) - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, len(shown)))})
+    count = min(SHOWN, len(shown))
+    spread = [round(i * (len(shown) - 1) / max(1, count - 1)) for i in range(count)]
     levels = []
     for i in spread:
         try:
