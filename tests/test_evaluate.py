@@ -14,7 +14,7 @@ from PIL import Image
 from support import SHIPPED
 
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
-from jahp_fast.evaluate import command, report, results
+from jahp_fast.evaluate import command, measuring, report, results
 from jahp_fast.evaluate.codecs import PILLOW_CODECS, JahpCodec, pillow_codec, select_codecs
 from jahp_fast.evaluate.files import find_images, load_rgb
 from jahp_fast.evaluate.metrics import psnr
@@ -100,13 +100,13 @@ def test_results_are_real_and_means_are_means(folder: Path, tmp_path: Path, caps
 
 def test_started_again_only_what_changed_is_measured(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     measured: list[str] = []
-    original = command.measure_one
+    original = measuring.measure_one
 
     def counting(name: str, *rest: object) -> results.Row:
         measured.append(name)
         return original(name, *rest)
 
-    monkeypatch.setattr(command, "measure_one", counting)
+    monkeypatch.setattr(measuring, "measure_one", counting)
     arguments = (folder, "--out", tmp_path / "out", "--models", "none", "--codecs", "jpeg420")
     evaluate(*arguments)
     n = len(pillow_codec("jpeg420").settings)
@@ -124,14 +124,14 @@ def test_started_again_only_what_changed_is_measured(folder: Path, tmp_path: Pat
 
 
 def test_an_interruption_loses_no_finished_image(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    original = command.measure_one
+    original = measuring.measure_one
 
     def interrupted(name: str, *rest: object) -> results.Row:
         if name == "b.png":
             raise KeyboardInterrupt
         return original(name, *rest)
 
-    monkeypatch.setattr(command, "measure_one", interrupted)
+    monkeypatch.setattr(measuring, "measure_one", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate(folder, "--out", tmp_path, "--models", "none", "--codecs", "webp")
     assert {r["image"] for r in read(tmp_path / "results.csv")} == {"a.png"}
@@ -202,7 +202,7 @@ def test_without_matplotlib_the_plot_is_left_out_aloud(
 
 def test_progress_counts_and_estimates():
     written: list[str] = []
-    progress = command.Progress(2, write=written.append, live=False)
+    progress = measuring.Progress(2, write=written.append, live=False)
     progress.start(4)
     for image in (1, 1, 2, 2):
         progress.step(image, "x")

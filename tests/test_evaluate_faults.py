@@ -20,7 +20,7 @@ from PIL import Image
 
 from jahp_fast.cli import main
 from jahp_fast.errors import UnsupportedImage, UsageError
-from jahp_fast.evaluate import command, files, plugins, report, results
+from jahp_fast.evaluate import command, files, measuring, plugins
 from jahp_fast.evaluate.codecs import PillowCodec
 
 JPEG = ("--models", "none", "--codecs", "jpeg420")
@@ -62,77 +62,12 @@ def errors(out: Path) -> dict[str, str]:
     return found
 
 
-def row(codec: str, setting: int, image: str, **figures: float) -> results.Row:
-    """Of rate 0.1, 0.2, 0.4 ... and 30, 32, 34 ... dB."""
-    given = {"bpp": 0.1 * 2**setting, "psnr": 30.0 + 2 * setting, "ms_ssim": math.nan, "ssimulacra2": math.nan} | figures
-    return results.Row(codec, f"q={setting}", image, 1, **given, encode_s=0, decode_s=0, key=f"{codec}{setting}{image}")
-
-
-def curve(codec: str, image: str, factor: float, **figures: float) -> list[results.Row]:
-    return [row(codec, s, image, bpp=factor * 0.1 * 2**s, **figures) for s in range(5)]
-
-
-def test_nan_is_left_out_of_means_and_infinity_is_not() -> None:
-    (mean,) = results.means([
-        row("c", 0, "a", bpp=1.0, ms_ssim=0.9, ssimulacra2=50.0), row("c", 0, "b", bpp=3.0, ssimulacra2=70.0),
-        row("c", 0, "d", bpp=8.0, psnr=math.inf),
-    ])  # fmt: skip
-    assert (mean.images, mean.bpp, mean.psnr) == (3, 4.0, math.inf)
-    assert (mean.ms_ssim, mean.ms_ssim_images, mean.ms_ssim_bpp) == (0.9, 1, 1.0)
-    assert (mean.ssimulacra2, mean.ssimulacra2_images, mean.ssimulacra2_bpp) == (60.0, 2, 2.0)
-    text = report.markdown([row("c", 0, "a", ms_ssim=0.9), row("c", 0, "b", psnr=math.inf)], images="2 images.",
-                           descriptions={"c": "one"}, ours=[], machine="a machine", plotted=False)  # fmt: skip
-    assert "| c | q=0 | 2 | 1 | 0.1000 | ∞ | 0.9000 (1) | 10.00 | - |" in text
-    (none,) = results.means([row("c", 0, "a")])
-    assert math.isnan(none.ms_ssim)
-    assert none.ms_ssim_images == 0
-
-
-def test_a_curve_has_the_rate_of_the_images_of_its_metric() -> None:
-    """Image b, which takes a hundred times the bits, has no MS-SSIM: the BD-rate by MS-SSIM is that of image a."""
-    quality = {s: 1 - 10 ** (-(10 + s) / 10) for s in range(5)}
-    rows = [row(codec, s, "a", bpp=factor * 2**s, ms_ssim=quality[s]) for codec, factor in (("x", 1), ("y", 2)) for s in range(5)]
-    rows += [row(codec, s, "b", bpp=factor * 2**s) for codec, factor in (("x", 300), ("y", 100)) for s in range(5)]
-    (points,), images = report.curves(rows, ["y"], "ms_ssim")
-    assert images == 1
-    assert points[0] == (pytest.approx(2.0), pytest.approx(10.0))
-    compared = report.compare(rows, "x", "y", "ms_ssim")
-    assert compared.images == 1
-    assert not isinstance(compared.rate, str)
-    assert compared.rate.percent == pytest.approx(100)
-    ((_, psnr, ms_ssim),) = report.bd_rows(rows, "y", ["x"])
-    assert psnr.startswith("-")
-    assert ms_ssim == "+100.0 % (10.0 to 14.0 dB; 1 of 2 images)"
-
-
-def test_codecs_are_compared_on_the_images_that_both_have() -> None:
-    """x failed on image b at one setting: neither its curve nor the other's holds b, also against a published one."""
-    rows = [*curve("x", "a", 1), *curve("x", "b", 100)[:-1], *curve("y", "a", 1.5), *curve("y", "b", 7)]
-    compared = report.compare(rows, "x", "y", "psnr")
-    assert not isinstance(compared.rate, str)
-    assert (compared.rate.percent, compared.images) == (pytest.approx(50), 1)
-    assert report.image_rows(rows, "y", ["x"]) == [["a", "+50.0 %"], ["b", "-93.0 %"]]
-    published = report.Published("p", "psnr", tuple((0.1 * 2**s, 30.0 + 2 * s) for s in range(5)))
-    ((_, rate),) = report.bd_rows(rows, "x", [], [published])
-    assert rate == "+0.0 % (30.0 to 38.0 dB; 1 of 2 images)"
-    nothing = report.compare([*curve("x", "a", 1), *curve("y", "b", 1)], "x", "y", "psnr")
-    assert "at least 4 points" in str(nothing.rate)
-
-
-def test_a_lossless_point_is_no_point() -> None:
-    rows = [*curve("x", "a", 1), row("x", 9, "a", psnr=math.inf), *curve("y", "a", 2)]
-    assert len(report.curves(rows, ["x"], "psnr")[0][0]) == 5
-    assert report.bd_rows(rows, "y", ["x"])[0][1].startswith("+100.0 %")
-
-
 def test_a_plot_without_a_finite_figure_is_left_out_aloud(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    assert report.plot([row("x", 0, "a", psnr=math.inf)], "none") == "no figure is finite"
-    assert isinstance(report.plot(curve("x", "a", 1, ms_ssim=math.nan), "PSNR alone"), bytes)
     evaluate(folder, tmp_path / "out", *JPEG)
     assert (tmp_path / "out" / "plot.png").exists()
-    monkeypatch.setattr(command, "psnr", lambda reference, decoded: math.inf)
-    monkeypatch.setattr(command, "perceptual", lambda reference, decoded: math.nan)
+    monkeypatch.setattr(measuring, "psnr", lambda reference, decoded: math.inf)
+    monkeypatch.setattr(measuring, "perceptual", lambda reference, decoded: math.nan)
     photo(40, 57).save(folder / "a.png")
     assert evaluate(folder, tmp_path / "out", *JPEG) == 0
     assert "plot.png is left out: no figure is finite\n" in capsys.readouterr().err
@@ -143,13 +78,17 @@ def test_a_plot_without_a_finite_figure_is_left_out_aloud(folder: Path, tmp_path
 
 
 def page_data(out: Path) -> Any:
-    block = re.search(r'<script type="application/json" id="data">(.*?)</script>', (out / "index.html").read_text(), re.S)
+    block = re.search(
+        r'<script type="application/json" id="data">(.*?)</script>', (out / "index.html").read_text(), re.S
+    )
     assert block is not None
     return json.loads(block[1])
 
 
-def test_the_page_shows_infinity_and_what_there_is_none_of(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "psnr", lambda reference, decoded: math.inf)
+def test_the_page_shows_infinity_and_what_there_is_none_of(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "psnr", lambda reference, decoded: math.inf)
     assert evaluate(folder, tmp_path / "out", "--qualities", "3", "--codecs", "jpeg420") == 0
     (level,) = page_data(tmp_path / "out")["levels"]
     for variant in level["variants"].values():
@@ -159,7 +98,9 @@ def test_the_page_shows_infinity_and_what_there_is_none_of(folder: Path, tmp_pat
     assert 'data.levels.length > 1 ? "1" : "0"' in template, "a page of one level shows that one"
 
 
-def test_what_cannot_be_measured_is_a_row_and_the_run_goes_on(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_measured_is_a_row_and_the_run_goes_on(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "gone.png").symlink_to("nowhere.png")
@@ -189,7 +130,7 @@ def test_what_cannot_be_measured_is_a_row_and_the_run_goes_on(folder: Path, tmp_
     (row_of_broken,) = [r for r in records(tmp_path / "out") if r["image"] == "broken.png"]
     assert (row_of_broken["codec"], row_of_broken["setting"]) == ("", "")
     text = (tmp_path / "out" / "report.md").read_text()
-    assert text.startswith("# Rate and distortion\n\n11 images of images, 8 with errors, which are listed below.")
+    assert text.startswith("# Rate and distortion\n\n11 images of images, 8 with errors, listed below.")
     assert f"\n| broken.png |  |  | {found['broken.png']} |\n" in text.partition("## Errors")[2]
     with Image.open(folder / "moving.png") as moving:
         first = np.asarray(moving.convert("RGB"))
@@ -213,10 +154,14 @@ def test_no_picture_that_can_be_measured(folder: Path, tmp_path: Path, capsys: p
     assert evaluate(folder, tmp_path / "out", "--qualities", "3", "--codecs", "none") == 1
     err = capsys.readouterr().err
     assert err.endswith(f"jahp: none of the 1 images could be measured; {tmp_path / 'out' / 'report.md'} says why\n")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.md", "results.csv", "summary.csv"], "no page, no plot"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.md", "results.csv", "summary.csv"], (
+        "no page, no plot"
+    )
 
 
-def test_a_codec_that_fails_on_one_picture_at_one_quality(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_codec_that_fails_on_one_picture_at_one_quality(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photo(24, 24, 1).save(folder / "b.png")
     encode = PillowCodec.encode
 
@@ -252,14 +197,17 @@ def test_pillows_limits_are_rows(folder: Path, tmp_path: Path) -> None:
     assert wide["variants"].keys() == {"ours"}
     assert wide["original"].startswith("data:image/png;")
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "| wide.png | webp | q=1 q=5 q=10 q=20 q=30 q=40 q=50 q=60 q=70 q=80 q=90 q=95 | webp does not encode it" in text
+    assert (
+        "| wide.png | webp | q=1 q=5 q=10 q=20 q=30 q=40 q=50 q=60 q=70 q=80 q=90 q=95 | webp does not encode it"
+        in text
+    )
 
 
 def test_a_picture_that_disappears(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the list and the first reading, between that and the second, and before the page is made."""
     for name in ("b.png", "c.png", "d.png"):
         photo(24, 24).save(folder / name)
-    find, load, page = command.find_images, command.load_rgb, command.gallery
+    find, load, page = command.find_images, measuring.load_rgb, command.gallery
 
     def then_remove(what: Any, name: str, when: str = "") -> Any:
         def wrapped(*args: Any) -> Any:
@@ -271,7 +219,7 @@ def test_a_picture_that_disappears(folder: Path, tmp_path: Path, monkeypatch: py
         return wrapped
 
     monkeypatch.setattr(command, "find_images", then_remove(find, "b.png"))
-    monkeypatch.setattr(command, "load_rgb", then_remove(load, "c.png", "a.png"))
+    monkeypatch.setattr(measuring, "load_rgb", then_remove(load, "c.png", "a.png"))
     assert evaluate(folder, tmp_path / "out", "--qualities", "3", "--codecs", "none") == 1
     assert errors(tmp_path / "out") == dict.fromkeys(("b.png", "c.png"), "it cannot be read: No such file or directory")
     monkeypatch.undo()
@@ -281,9 +229,18 @@ def test_a_picture_that_disappears(folder: Path, tmp_path: Path, monkeypatch: py
     assert [level["subject"] for level in page_data(tmp_path / "out")["levels"]] == ["a", "b"]
 
 
-def test_the_report_is_never_among_the_pictures(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_is_never_among_the_pictures(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "link").symlink_to(folder)
-    for out in (folder, f"{folder}/", folder / ".", folder / "new" / "..", tmp_path / "link", tmp_path / "link" / "x" / ".."):
+    for out in (
+        folder,
+        f"{folder}/",
+        folder / ".",
+        folder / "new" / "..",
+        tmp_path / "link",
+        tmp_path / "link" / "x" / "..",
+    ):
         assert evaluate(folder, out, *JPEG) == 1
         assert capsys.readouterr().err == (
             f"jahp: --out {Path(out)} is the folder of the images: name another one, whose files are not taken for images\n"
@@ -314,7 +271,9 @@ def test_odd_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert evaluate(images, tmp_path / "out", "--qualities", "3", "--codecs", "jpeg420") == 0
     told = capsys.readouterr().err
-    assert len([line for line in told.splitlines() if line.startswith("image ")]) == len(ODD), "the second run keeps all of them"
+    assert len([line for line in told.splitlines() if line.startswith("image ")]) == len(ODD), (
+        "the second run keeps all of them"
+    )
     assert told.isprintable() or set(told) - {"\n"} == {c for c in told if c.isprintable()}
     assert {r["image"] for r in records(tmp_path / "out")} == {os.fsdecode(name) for name in ODD}
     lines = (tmp_path / "out" / "report.md").read_text().partition("## Image by image")[2].splitlines()
@@ -325,30 +284,23 @@ def test_odd_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert page_data(tmp_path / "out")["tables"][-1]["rows"]
 
 
-def test_names_in_legends_are_no_formulas() -> None:
-    rows = [*curve(r"$\frac$", "a", 1), *curve("_hidden", "a", 2), *curve("中\udcff", "a", 2)]
-    assert isinstance(report.plot(rows, "$_", [report.Published("$x_", "psnr", ((0.1, 30), (0.2, 31)))]), bytes)
-
-
-def test_damaged_results_and_published_points(tmp_path: Path) -> None:
-    head = ",".join(results.RESULT_COLUMNS)
-    for text in (f"{head}\na\rb,,\n", f"{head}\nx,q=1,a.png\n", f"{head}\n{'x' * 200_000},,\n", f"{head}\nx,y,a,z,1,1,1,1,1,1,k,\n"):
-        (tmp_path / "results.csv").write_text(text)
-        with pytest.raises(UsageError, match=r"results\.csv: line \d+ is damaged"):
-            results.read_results(tmp_path / "results.csv")
-    (tmp_path / "results.csv").write_text(",".join(results.ROW_COLUMNS) + "\nx,q=1,a.png,5,1,30,nan,nan,0,0,k\n")
-    assert results.read_results(tmp_path / "results.csv")["k"].bytes == 5, "a report from before there were errors in it"
-    for text in ("codec\n1\r2,", "dataset,source,codec,metric,bpp,value\n" + "x" * 200_000, "source,codec,metric,bpp,value,dataset\na\n"):
-        (tmp_path / "published.csv").write_text(text)
-        with pytest.raises(UsageError, match=r"published\.csv"):
-            report.read_published(tmp_path / "published.csv", "kodak")
-
-
 def test_qualities_and_names_are_taken_once(folder: Path, tmp_path: Path) -> None:
     assert command.parse_qualities("3,3.0,3.001,8,1") == (1.0, 3.0, 8.0)
     with pytest.raises(UsageError, match="--qualities"):
         command.parse_qualities(",")
-    assert evaluate(folder, tmp_path / "out", "--models", "mbt2018,mbt2018", "--qualities", "3,3", "--codecs", "jpeg420,jpeg,jpeg420") == 0
+    assert (
+        evaluate(
+            folder,
+            tmp_path / "out",
+            "--models",
+            "mbt2018,mbt2018",
+            "--qualities",
+            "3,3",
+            "--codecs",
+            "jpeg420,jpeg,jpeg420",
+        )
+        == 0
+    )
     seen = [(r["codec"], r["setting"]) for r in records(tmp_path / "out")]
     assert len(seen) == len(set(seen)) == 1 + 2 * 12
 
@@ -359,11 +311,16 @@ def test_two_things_of_one_name_are_refused(folder: Path, tmp_path: Path, tiny_m
         (tmp_path / f"{name}.safetensors").write_bytes(tiny_models["tiny"].read_bytes())
         given = ("--model", str(tmp_path / f"{name}.safetensors"), "--models", name, "--codecs", "jpeg420")
         assert evaluate(folder, tmp_path / "out", *given) == 1
-        assert capsys.readouterr().err == f"jahp: --models: {name} is the name of something else in the report: rename the model file\n"
+        assert (
+            capsys.readouterr().err
+            == f"jahp: --models: {name} is the name of something else in the report: rename the model file\n"
+        )
     assert not (tmp_path / "out").exists()
 
 
-def test_metrics_and_codecs_that_are_not_installed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_and_codecs_that_are_not_installed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_version(name: str) -> str:
         raise plugins.metadata.PackageNotFoundError(name)
 
@@ -375,7 +332,9 @@ def test_metrics_and_codecs_that_are_not_installed(folder: Path, tmp_path: Path,
     assert "| heic | **not measured**" in text
 
 
-def test_folders_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert evaluate(tmp_path / ("x" * 300), tmp_path / "out", *JPEG) == 1
     assert capsys.readouterr().err.endswith("no such folder\n")
 

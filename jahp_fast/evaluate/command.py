@@ -4,27 +4,21 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jahp_fast.atomic import write_atomically
 from jahp_fast.container import QUALITY_STEPS, quality_code
-from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
+from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.evaluate.codecs import OUR_QUALITIES, Coder, JahpCodec, select_codecs
-from jahp_fast.evaluate.files import find_images, load_rgb, make_folder, printable
+from jahp_fast.evaluate.files import find_images, make_folder
 from jahp_fast.evaluate.gallery import gallery
-from jahp_fast.evaluate.metrics import ms_ssim, psnr
-from jahp_fast.evaluate.plugins import perceptual, perceptual_name
+from jahp_fast.evaluate.measuring import Progress, measure
 from jahp_fast.evaluate.report import Published, cell, describe_machine, markdown, plot, read_published
-from jahp_fast.evaluate.results import MEAN_COLUMNS, RESULT_COLUMNS, Failure, Row, is_results, means, read_results, to_csv
+from jahp_fast.evaluate.results import MEAN_COLUMNS, Failure, Row, is_results, means, to_csv
 from jahp_fast.outputs import apart
 
 DEFAULT_MODELS = "mbt2018"
@@ -35,18 +29,31 @@ WRITTEN = ("results.csv", "summary.csv", "report.md", "index.html", "plot.png")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `jahp eval`."""
     parser.description = (
-        "Encode and decode every image of a folder with each codec at each setting; write results.csv, summary.csv, report.md, "
-        "index.html and plot.png (with matplotlib). Started again with the same --out it keeps what is already measured and still holds. "
+        "Encode and decode every image of a folder with each codec at each setting; write results.csv, summary.csv, "
+        "report.md, index.html and plot.png (with matplotlib). Started again with the same --out it keeps what is "
+        "already measured and still holds. "
         "What cannot be read or coded is listed in the report, and the exit status is 1 then."
     )
-    parser.add_argument("images", type=Path, metavar="IMAGES_DIR", help="folder of opaque 8-bit images; subfolders are left out")
-    parser.add_argument("--out", type=Path, required=True, metavar="REPORT_DIR", help="folder for the results; made if missing")
-    parser.add_argument("--models", default=DEFAULT_MODELS, help=f"our models by comma, or 'none' (default {DEFAULT_MODELS})")
+    parser.add_argument(
+        "images", type=Path, metavar="IMAGES_DIR", help="folder of opaque 8-bit images; subfolders are left out"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="REPORT_DIR", help="folder for the results; made if missing"
+    )
+    parser.add_argument(
+        "--models", default=DEFAULT_MODELS, help=f"our models by comma, or 'none' (default {DEFAULT_MODELS})"
+    )
     parser.add_argument("--model", action="append", metavar="FILE", help="a model file to look in too; may be repeated")
-    parser.add_argument("--codecs", default=DEFAULT_CODECS, help=f"other codecs by comma, or 'none' (default {DEFAULT_CODECS})")
-    parser.add_argument("--qualities", default=",".join(f"{q:g}" for q in OUR_QUALITIES), help="ours, by comma (default 1 to 8)")
+    parser.add_argument(
+        "--codecs", default=DEFAULT_CODECS, help=f"other codecs by comma, or 'none' (default {DEFAULT_CODECS})"
+    )
+    parser.add_argument(
+        "--qualities", default=",".join(f"{q:g}" for q in OUR_QUALITIES), help="ours, by comma (default 1 to 8)"
+    )
     parser.add_argument("--efforts", default="0", help="of our encoder, by comma (default 0)")
-    parser.add_argument("--published", type=Path, metavar="CSV", help="published points: dotted lines in the plot, rows in the BD-rates")
+    parser.add_argument(
+        "--published", type=Path, metavar="CSV", help="published points: dotted lines in the plot, rows in the BD-rates"
+    )
     parser.add_argument("--dataset", metavar="NAME", help="whose published points (default: the name of the folder)")
     parser.add_argument("--sources", default="none", help="of the published points, by comma (default: all)")
     parser.add_argument("--device", default="cpu", help="for our transforms (default cpu)")
@@ -58,7 +65,15 @@ def run(args: argparse.Namespace) -> int:
     """Measure, with progress on standard error; print the summary's place. Raises JahpError for bad input."""
     qualities = parse_qualities(args.qualities)
     ours = [
-        JahpCodec(name, qualities, models=args.model, device=args.device, backend=args.backend, threads=args.threads, effort=effort)
+        JahpCodec(
+            name,
+            qualities,
+            models=args.model,
+            device=args.device,
+            backend=args.backend,
+            threads=args.threads,
+            effort=effort,
+        )
         for name in _names(args.models)
         for effort in parse_efforts(args.efforts)
     ]
@@ -67,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"{name} is not measured: {reason}", file=sys.stderr)
     published = []
     if args.published is not None:
-        published = read_published(args.published, args.dataset or Path(args.images).resolve().name, _names(args.sources))
+        published = read_published(
+            args.published, args.dataset or Path(args.images).resolve().name, _names(args.sources)
+        )
     coders: list[Coder] = [*ours, *others]
     if not coders:
         raise UsageError("nothing to measure: both --models and --codecs are empty")
@@ -84,41 +101,53 @@ def run(args: argparse.Namespace) -> int:
     if page is not None:
         write_atomically(args.out / "index.html", page.encode(errors="backslashreplace"))
     else:
-        (args.out / "index.html").unlink(missing_ok=True)
+        _remove(args.out / "index.html")
     if ours and page is None:
-        print("index.html is left out: there is no image that our codec measured at the sizes that it shows", file=sys.stderr)
+        print(
+            "index.html is left out: there is no image that our codec measured at the sizes that it shows",
+            file=sys.stderr,
+        )
     report = args.out / "report.md"
     print(report)
     if failures:
         bad = len({failure.image for failure in failures})
-        what = f"{bad} of {len(paths)} images have errors" if rows else f"none of the {len(paths)} images could be measured"
+        what = (
+            f"{bad} of {len(paths)} images have errors"
+            if rows
+            else f"none of the {len(paths)} images could be measured"
+        )
         raise JahpError(f"{what}; {report} says why")
     return 0
 
 
 def require_apart(images: Path, out: Path) -> None:
-    """Raises UsageError where the report would lie among the images, or an earlier one does: its plot.png is none of them."""
+    """Raises UsageError where the report would lie among the images, or an earlier one does: its plot is none of them."""
     same = os.path.realpath(out) == os.path.realpath(images)
     with suppress(OSError):  # there is no such folder yet
         same = same or os.path.samefile(out, images)
     if same:
-        raise UsageError(f"--out {out} is the folder of the images: name another one, whose files are not taken for images")
+        raise UsageError(
+            f"--out {out} is the folder of the images: name another one, whose files are not taken for images"
+        )
     if is_results(images / "results.csv"):
         raise UsageError(
-            f"{images} holds the report of an earlier run, whose plot is no image to measure: move results.csv and plot.png away"
+            f"{images} holds the report of an earlier run, whose plot is no image to measure: "
+            "move results.csv and plot.png away"
         )
 
 
 def require_distinct(ours: Sequence[JahpCodec], others: Sequence[str]) -> None:
     """Makes our encoders, so that what a model lacks is said before any work.
 
-    Raises UsageError where two names are one model (a file of --model answers to its architecture's name too), and where the report would
-    have one name for two things.
+    Raises UsageError where two names are one model (a file of --model answers to its architecture's name too), and where
+    the report would have one name for two things.
     """
     reserved = [*others, "ours", "original"]  # the latter two in the page
     for codec in ours:
         if codec.name in reserved:
-            raise UsageError(f"--models: {codec.name} is the name of something else in the report: rename the model file")
+            raise UsageError(
+                f"--models: {codec.name} is the name of something else in the report: rename the model file"
+            )
         reserved.append(codec.name)
         for setting in codec.settings:
             codec.encoder(setting)
@@ -126,7 +155,17 @@ def require_distinct(ours: Sequence[JahpCodec], others: Sequence[str]) -> None:
     for codec in ours:
         other = names.setdefault(codec.encoder(codec.settings[0]).model_id, codec.model)
         if other != codec.model:
-            raise UsageError(f"--models: {other} and {codec.model} are one model: a file of --model answers to its architecture too")
+            raise UsageError(
+                f"--models: {other} and {codec.model} are one model: a file of --model answers to its architecture too"
+            )
+
+
+def _remove(path: Path) -> None:
+    """Removes what an earlier run has left there. Raises JahpError where that is not possible."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise JahpError(f"cannot remove {path}, which this run does not make: {error.strerror}") from None
 
 
 def write_report(
@@ -148,141 +187,20 @@ def write_report(
     picture = plot(rows, f"{count} images of {folder}", published)
     if isinstance(picture, str):
         print(f"plot.png is left out: {picture}", file=sys.stderr)
-        (out / "plot.png").unlink(missing_ok=True)
+        _remove(out / "plot.png")
     else:
         write_atomically(out / "plot.png", picture)
     bad = len({failure.image for failure in failures})
     text = markdown(
-        rows, images=f"{count} images of {cell(folder)}{f', {bad} with errors, which are listed below' if bad else ''}.",
+        rows, images=f"{count} images of {cell(folder)}{f', {bad} with errors, listed below' if bad else ''}.",
         descriptions={coder.name: coder.description for coder in coders}, ours=ours, machine=describe_machine(),
         plotted=isinstance(picture, bytes), missing=missing, published=published, failures=failures,
     )  # fmt: skip
     write_atomically(out / "report.md", text.encode(errors="backslashreplace"))
 
 
-class _Image:
-    """An image file on its way: `found` has its rows and failures by key, in their order; None is still to be measured."""
-
-    def __init__(self, path: Path, coders: Sequence[Coder], descriptions: Mapping[str, str], kept: Mapping[str, Row]) -> None:
-        self.path = path
-        self.jobs: dict[str, tuple[Coder, float]] = {}
-        self.found: dict[str, Row | Failure | None] = {}
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            self.unreadable(f"it cannot be read: {error.strerror}")
-            return
-        for coder in coders:
-            for setting in coder.settings:
-                key = row_key(path.name, digest, coder.name, descriptions[coder.name], coder.label(setting))
-                self.jobs[key] = coder, setting
-                self.found[key] = kept.get(key)
-
-    @property
-    def missing(self) -> list[str]:
-        """Keys of what is to be measured."""
-        return [key for key, found in self.found.items() if found is None]
-
-    def unreadable(self, reason: str) -> None:
-        """One failure is all that is known of it."""
-        key = row_key(self.path.name, "", "", "", "")
-        self.found = {key: Failure("", "", self.path.name, key, one_line(reason))}
-
-
-def measure(paths: Sequence[Path], coders: Sequence[Coder], results: Path, progress: Progress) -> tuple[list[Row], list[Failure]]:
-    """Rows for each image, codec and setting, in that order of nesting, and what failed; `results` is rewritten every few seconds.
-
-    Rows of an earlier run whose key still holds are taken over; failures are tried again. Nothing of the file is lost by an interruption:
-    what is measured is written then, and rows not yet reached stay in it.
-    """
-    kept = read_results(results)
-    descriptions = {coder.name: coder.description for coder in coders}
-    images = [_Image(path, coders, descriptions, kept) for path in paths]
-    progress.start(sum(len(image.missing) for image in images))
-    table = _Table(results, images)
-    try:
-        for number, image in enumerate(images, 1):
-            _measure_image(image, number, progress, table)
-    finally:
-        progress.end()
-        table.write()
-    # Rows come from the file, rounded as it is, so that a run in one go and a resumed one report the same figures.
-    return list(read_results(results).values()), [found for found in table.found() if isinstance(found, Failure)]
-
-
-def _measure_image(image: _Image, number: int, progress: Progress, table: _Table) -> None:
-    missing, name = image.missing, image.path.name
-    if not missing:
-        return
-    try:
-        pixels = load_rgb(image.path, "it")
-    except UnsupportedImage as error:
-        image.unreadable(str(error))
-        progress.step(number, f"{printable(name)} cannot be measured", len(missing))
-        return
-    for key in missing:
-        coder, setting = image.jobs[key]
-        label = coder.label(setting)
-        try:
-            image.found[key] = measure_one(name, pixels, coder, setting, key)
-        except JahpError as error:
-            image.found[key] = Failure(coder.name, label, name, key, one_line(str(error)))
-        except MemoryError:
-            image.found[key] = Failure(coder.name, label, name, key, "there is not enough memory for it")
-        progress.step(number, f"{printable(name)} {coder.name} {label}")
-        table.write_at_times()
-
-
-class _Table:
-    """results.csv, as far as it is known; written anew when that is a small part of the time that goes by."""
-
-    def __init__(self, path: Path, images: Sequence[_Image]) -> None:
-        self._path, self._images, self._next = path, images, time.monotonic() + 1
-
-    def found(self) -> Iterable[Row | Failure]:
-        return (found for image in self._images for found in image.found.values() if found is not None)
-
-    def write(self) -> None:
-        write_atomically(self._path, to_csv(self.found(), RESULT_COLUMNS).encode(errors="surrogateescape"))
-
-    def write_at_times(self) -> None:
-        began = time.monotonic()
-        if began >= self._next:
-            self.write()
-            ended = time.monotonic()
-            self._next = ended + max(1.0, 20 * (ended - began))
-
-
-def measure_one(name: str, image: NDArray[np.uint8], coder: Coder, setting: float, key: str) -> Row:
-    """Encode, decode and compare one image (H, W, 3). Raises JahpError where the codec fails on it."""
-    start = time.perf_counter()
-    data = coder.encode(image, setting)
-    middle = time.perf_counter()
-    decoded = coder.decode(data)
-    end = time.perf_counter()
-    if decoded.shape != image.shape:
-        raise JahpError(f"it comes back in shape {decoded.shape} instead of {image.shape}")
-    height, width = image.shape[:2]
-    return Row(
-        coder.name, coder.label(setting), name, len(data), 8 * len(data) / (height * width),
-        psnr(image, decoded), ms_ssim(image, decoded), perceptual(image, decoded), middle - start, end - middle, key,
-    )  # fmt: skip
-
-
-def one_line(text: str) -> str:
-    """An error as it stands in a table."""
-    return printable(" ".join(text.split()))
-
-
-def row_key(name: str, digest: str, codec: str, description: str, label: str) -> str:
-    """16 hexadecimal digits over the image's name and the hash of its file, the codec with its description, the setting and the metric."""
-    parts = (name, digest, codec, description, label, perceptual_name() or "")
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:16]
-
-
 def parse_efforts(text: str) -> tuple[int, ...]:
-    """"0,1" -> (0, 1), ascending, each once. UsageError for what is no whole number from 0 to 3."""
+    """ "0,1" -> (0, 1), ascending, each once. UsageError for what is no whole number from 0 to 3."""
     parts = _names(text)
     if not parts or not all(part in ("0", "1", "2", "3") for part in parts):
         raise UsageError(f"--efforts {text!r}: expected numbers from 0 to 3 by comma")
@@ -290,7 +208,10 @@ def parse_efforts(text: str) -> tuple[int, ...]:
 
 
 def parse_qualities(text: str) -> tuple[float, ...]:
-    """"1,2.5,8" -> (1.0, 2.5, 8.0), ascending, rounded to what files hold, each once. UsageError for what is no number from 1 to 8."""
+    """ "1,2.5,8" -> (1.0, 2.5, 8.0), ascending, rounded to what files hold, each once.
+
+    UsageError for what is no number from 1 to 8.
+    """
     try:
         values = [float(part) for part in _names(text)]
     except ValueError as error:
@@ -303,39 +224,3 @@ def parse_qualities(text: str) -> tuple[float, ...]:
 def _names(text: str) -> list[str]:
     """Words by comma, each once; "none" is none."""
     return [] if text == "none" else list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-class Progress:
-    """One line on standard error: image i of n, settings done, time left. On a terminal it is redrawn in place."""
-
-    def __init__(self, images: int, write: Callable[[str], object] | None = None, live: bool | None = None) -> None:
-        self._images = images
-        self._write = write if write is not None else sys.stderr.write
-        self._live = sys.stderr.isatty() if live is None else live
-        self._total = self._done = self._image = 0
-        self._began = time.monotonic()
-
-    def start(self, total: int) -> None:
-        """`total` measurements lie ahead."""
-        self._total, self._began = total, time.monotonic()
-
-    def step(self, image: int, what: str, count: int = 1) -> None:
-        """`count` measurements are done, of the image with that number from 1. Off a terminal one line an image is written."""
-        self._done += count
-        left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
-        line = f"image {image} of {self._images}, {self._done} of {self._total} measured, {_clock(left)} left: {what}"
-        if self._live:
-            self._write(f"\r\x1b[K{line}")
-        elif image != self._image:
-            self._write(line + "\n")
-        self._image = image
-
-    def end(self) -> None:
-        """Clear the line."""
-        if self._live and self._total:
-            self._write("\r\x1b[K")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"

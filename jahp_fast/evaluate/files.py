@@ -45,8 +45,8 @@ def load_rgb(path: Path, name: str | None = None) -> NDArray[np.uint8]:
 
     Of several frames it is the first. `name` stands for the file in messages; by default its path.
 
-    Raises UnsupportedImage for what cannot be read and for alpha, CMYK and more than 8 bits, which no two of the compared codecs
-    treat alike.
+    Raises UnsupportedImage for what cannot be read and for alpha, CMYK and more than 8 bits, which no two of the compared
+    codecs treat alike.
     """
     name = str(path) if name is None else name
     with library_errors(f"{name} cannot be read", memory=True):
@@ -61,12 +61,14 @@ def load_rgb(path: Path, name: str | None = None) -> NDArray[np.uint8]:
         if image.mode not in ("1", "L", "P", "RGB"):
             raise UnsupportedImage(f"{name} has mode {image.mode}; the comparison takes 8-bit grey and RGB only")
         if DEEP in notes:
-            raise UnsupportedImage(f"{name} has more than 8 bits per channel; the comparison takes 8-bit grey and RGB only")
+            raise UnsupportedImage(
+                f"{name} has more than 8 bits per channel; the comparison takes 8-bit grey and RGB only"
+            )
         return np.asarray(image.convert("RGB"))
 
 
 def printable(text: str) -> str:
-    """A name on one line, as it is seen: what has no glyph (controls, line ends, bytes that are no UTF-8) as an escape."""
+    """A name on one line, as it is seen; an escape for what has no glyph (controls, line ends, bytes that are no UTF-8)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 

@@ -31,8 +31,13 @@ _BROWSERS = {"jpeg420": "image/jpeg", "jpeg444": "image/jpeg", "webp": "image/we
 _WEBP_SIDE = 16383
 
 
-def gallery(paths: Sequence[Path], coders: Sequence[Coder], ours: Sequence[str], out: Path, rows: Sequence[Row]) -> str | None:
-    """index.html's text; None where no image can be shown. `out` holds plot.png where there is one; `rows` are all measurements."""
+def gallery(
+    paths: Sequence[Path], coders: Sequence[Coder], ours: Sequence[str], out: Path, rows: Sequence[Row]
+) -> str | None:
+    """index.html's text; None where no image can be shown.
+
+    `out` holds plot.png where there is one; `rows` are all measurements.
+    """
     first = ours[0]
     by_name = {coder.name: coder for coder in coders}
     settings = by_name[first].settings
@@ -56,14 +61,15 @@ def gallery(paths: Sequence[Path], coders: Sequence[Coder], ours: Sequence[str],
         "others": {name: name for name in others},
         "levels": levels,
         "stage_names": [],
-        "lead": f"{len({row.image for row in rows})} images were measured; {len(levels) // len(picked)} are shown. Beside each of our "
-        "files stands, of every other codec, the largest measured file that is not larger.",
+        "lead": f"{len({row.image for row in rows})} images were measured; {len(levels) // len(picked)} are shown. Beside "
+        "each of our files stands, of every other codec, the largest measured file that is not larger.",
         "note": "Every figure is of a real file and of its 8-bit RGB pixels. The best of a column is marked.",
         "tables": [
             {
                 "title": f"BD-rate of {name}",
-                "note": "Mean difference in size at equal quality (piecewise cubic, on the mean curves, over the qualities in "
-                "brackets, and over the images that have the metric at every setting of both); negative: ours is smaller.",
+                "note": "Mean difference in size at equal quality (piecewise cubic, on the mean curves, over the qualities "
+                "in brackets, and over the images that have the metric at every setting of both); negative: ours is "
+                "smaller.",
                 "head": ["against", *(METRICS[metric][0] for metric in measured(rows))],
                 "rows": bd_rows(rows, name, [coder.name for coder in coders if coder.name != name]),
             }
@@ -109,7 +115,9 @@ def _level(path: Path, coders: dict[str, Coder], first: str, setting: float, row
     }
 
 
-def _variant(coder: Coder, setting: float, image: NDArray[np.uint8], mine: dict[tuple[str, str], Row]) -> dict[str, Any]:
+def _variant(
+    coder: Coder, setting: float, image: NDArray[np.uint8], mine: dict[tuple[str, str], Row]
+) -> dict[str, Any]:
     row = mine[coder.name, coder.label(setting)]
     data = coder.encode(image, setting)
     mime = _BROWSERS.get(coder.name)

@@ -41,9 +41,10 @@ def images_of(mean: Mean, metric: str) -> int:
 
 
 def curves(rows: Sequence[Row], codecs: Sequence[str], metric: str) -> tuple[list[Points], int]:
-    """Of each codec the points (bpp, value) of its mean curve, by rate and finite alone, and the number of images behind them.
+    """Of each codec the finite points (bpp, value) of its mean curve, by rate; and the number of images behind them.
 
-    All points of all the curves are means over the same images: those that have the metric at every setting of every one of these codecs.
+    All points of all the curves are means over the same images: those that have the metric at every setting of every one of
+    these codecs.
     """
     having: dict[tuple[str, str], set[str]] = {}
     some = [row for row in rows if row.codec in codecs and not math.isnan(value_of(row, metric))]
@@ -91,12 +92,16 @@ def read_published(path: Path, dataset: str, sources: Sequence[str] = ()) -> lis
                     continue
                 value = float(record["value"])
                 value = ms_ssim_db(value) if metric == "ms_ssim" and value <= 1 else value
-                curves.setdefault((f"{record['codec']} ({record['source']})", metric), []).append((float(record["bpp"]), value))
+                curves.setdefault((f"{record['codec']} ({record['source']})", metric), []).append(
+                    (float(record["bpp"]), value)
+                )
     except (OSError, KeyError, ValueError, csv.Error) as error:
         wanted = "dataset, source, codec, metric, bpp, value"
         raise UsageError(f"{path}: not a CSV of published points with the columns {wanted}: {error}") from error
     if dataset not in datasets:
-        raise UsageError(f"{path} has no points of {dataset!r} but of {', '.join(sorted(datasets))}: name one with --dataset")
+        raise UsageError(
+            f"{path} has no points of {dataset!r} but of {', '.join(sorted(datasets))}: name one with --dataset"
+        )
     return [Published(name, metric, tuple(sorted(points))) for (name, metric), points in curves.items()]
 
 
@@ -109,7 +114,7 @@ class Comparison:
 
 
 def compare(rows: Sequence[Row], anchor: str, tested: str, metric: str) -> Comparison:
-    """BD-rate of `tested` against `anchor` by a metric of METRICS, on their mean curves over the images that both have figures of.
+    """BD-rate of `tested` against `anchor` by a metric of METRICS, on their `curves` over common images.
 
     Points that are lossless are left out.
     """
@@ -156,7 +161,9 @@ def plot(rows: Sequence[Row], title: str, published: Sequence[Published] = ()) -
                 counts |= {images} if points else set()
             else:
                 style = {"linestyle": ":", "linewidth": 1}
-                points = [p for curve in published if (curve.name, curve.metric) == (name, metric) for p in curve.points]
+                points = [
+                    p for curve in published if (curve.name, curve.metric) == (name, metric) for p in curve.points
+                ]
             points = sorted(p for p in points if math.isfinite(p[1]) and p[0] <= most)
             if points:
                 lines[name] = axes.plot([p[0] for p in points], [p[1] for p in points], color=f"C{i}", **style)[0]
@@ -164,14 +171,19 @@ def plot(rows: Sequence[Row], title: str, published: Sequence[Published] = ()) -
         axes.set(xlabel="bits per pixel, whole file", ylabel=f"{label} of 8-bit RGB{f' ({unit})' if unit else ''}")
         axes.grid(alpha=0.3)
         if counts != {total}:
-            axes.set_title(f"of {' to '.join(map(str, sorted({min(counts), max(counts)})))} of the {total} images", fontsize="small")
+            axes.set_title(
+                f"of {' to '.join(map(str, sorted({min(counts), max(counts)})))} of the {total} images",
+                fontsize="small",
+            )
     drawn = [name for name in names if name in lines]
     figure.legend([lines[name] for name in drawn], [_label(name) for name in drawn], loc="outside right upper",
                   fontsize="x-small", ncols=columns)  # fmt: skip
     figure.suptitle(_label(title))
     out = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)  # of a name in another script: it is a box then
+        warnings.filterwarnings(
+            "ignore", r"Glyph .* missing from", UserWarning
+        )  # of a name in another script: it is a box then
         figure.savefig(out, format="png", dpi=120)
     return out.getvalue()
 
@@ -182,10 +194,14 @@ def _label(text: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-def bd_rows(rows: Sequence[Row], name: str, others: Sequence[str], published: Sequence[Published] = ()) -> list[list[str]]:
+def bd_rows(
+    rows: Sequence[Row], name: str, others: Sequence[str], published: Sequence[Published] = ()
+) -> list[list[str]]:
     """A row for each other codec and published curve: its name, and the BD-rate of `name` against it by each metric."""
     metrics, total = measured(rows), len({row.image for row in rows})
-    lines = [[other, *(_bd(compare(rows, other, name, metric), metric, total) for metric in metrics)] for other in others]
+    lines = [
+        [other, *(_bd(compare(rows, other, name, metric), metric, total) for metric in metrics)] for other in others
+    ]
     for curve in published:
         (mine,), images = curves(rows, [name], curve.metric)
         rate = Comparison(_bd_rate([p for p in curve.points if math.isfinite(p[1])], mine), images)
@@ -205,7 +221,7 @@ def markdown(
     published: Sequence[Published] = (),
     failures: Sequence[Failure] = (),
 ) -> str:
-    """report.md: what was measured and how, BD-rates of each of `ours` against every other codec, the means, the images, the errors."""
+    """report.md: what was measured and how, BD-rates of each of `ours` against every other codec, means, images, errors."""
     lines = ["# Rate and distortion", "", f"{images} {_METHOD} {machine}.", "", "| codec | settings |", "|---|---|"]
     lines += [f"| {cell(name)} | {cell(text)} |" for name, text in descriptions.items()]
     lines += [f"| {cell(name)} | **not measured**: {cell(reason)} |" for name, reason in (missing or {}).items()]
@@ -221,7 +237,19 @@ def markdown(
             lines += ["", f"## BD-rate of {cell(name)}", "", _BD_METHOD, ""]
             lines += [f"| against | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
             lines += [f"| {' | '.join(map(cell, row))} |" for row in bd_rows(rows, name, others, published)]
-    titles = ("codec", "setting", "images", "bytes", "bpp", "PSNR dB", "MS-SSIM", "MS-SSIM dB", "SSIMULACRA 2", "encode s", "decode s")
+    titles = (
+        "codec",
+        "setting",
+        "images",
+        "bytes",
+        "bpp",
+        "PSNR dB",
+        "MS-SSIM",
+        "MS-SSIM dB",
+        "SSIMULACRA 2",
+        "encode s",
+        "decode s",
+    )
     lines += ["", "## Means", "", _MEAN_METHOD, "", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     lines += [
         f"| {cell(m.codec)} | {m.setting} | {m.images} | {m.bytes:.0f} | {m.bpp:.4f} | {_figure(m.psnr, 2)} "
@@ -278,21 +306,24 @@ def image_rows(rows: Sequence[Row], name: str, others: Sequence[str]) -> list[li
     return out
 
 
-_IMAGE_METHOD = """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where they do not overlap."""
+_IMAGE_METHOD = (
+    """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where they do not overlap."""
+)
 
 _METHOD = """Every file was really written and read back; sizes are whole files. PSNR is of 8-bit RGB (one MSE over the
-three channels; the mean of the images' dB). MS-SSIM is the mean of the three channels at five scales, which an image below
-161 pixels does not have; on the dB scale it is -10 log10(1 - MS-SSIM). Times are single runs of wall clock, from pixels to bytes and from
-bytes to pixels, on"""
+three channels; the mean of the images' dB). MS-SSIM is the mean of the three channels at five scales, which an image
+below 161 pixels does not have; on the dB scale it is -10 log10(1 - MS-SSIM). Times are single runs of wall clock, from
+pixels to bytes and from bytes to pixels, on"""
 
 _BD_METHOD = """Mean difference in file size at equal quality, negative where ours is smaller: PCHIP of the log rate on the
-mean curves, over the qualities that both codecs reach (in brackets), and over the images that have the metric at every setting of both
-(their number in brackets, where it is not all)."""
+mean curves, over the qualities that both codecs reach (in brackets), and over the images that have the metric at every
+setting of both (their number in brackets, where it is not all)."""
 
-_MEAN_METHOD = """Images without a figure are left out of its mean. Where it is not of all the images of its row, their number
-is in brackets; - is a mean of none, ∞ one with an image that came back without loss."""
+_MEAN_METHOD = """Images without a figure are left out of its mean. Where it is not of all the images of its row, their
+number is in brackets; - is a mean of none, ∞ one with an image that came back without loss."""
 
-_ERRORS = """These were not measured. They are in no mean; an image that one codec has no figures of is left out of what compares it."""
+_ERRORS = """These were not measured. They are in no mean; an image that one codec has no figures of is left out of what
+compares it."""
 
 
 def _bd(value: Comparison, metric: str, total: int) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an evaluation found: figures and failures, their CSV, and means over images.
 
-`results.csv` has a line an image and setting; `key` is a hash of everything the line depends on (the image file's bytes, the
-codec's description, the setting, the metrics), by which an interrupted run knows which lines still hold. A line with an `error` has no
-figures; the next run tries it again.
+`results.csv` has a line an image and setting; `key` is a hash of everything the line depends on (the image file's bytes,
+the codec's description, the setting, the metrics), by which an interrupted run knows which lines still hold. A line with
+an `error` has no figures; the next run tries it again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jahp_fast.errors import UsageError
 
 @dataclass(frozen=True)
 class Row:
-    """One image at one setting. `bytes` is the whole file, `bpp` bits a pixel, `psnr` in dB, times in wall-clock seconds."""
+    """One image at one setting. `bytes` is the whole file, `bpp` bits a pixel, `psnr` in dB, times in wall seconds."""
 
     codec: str
     setting: str
@@ -53,8 +53,8 @@ class Failure:
 class Mean:
     """Arithmetic means over the images of one codec and setting (`psnr` is the mean of the images' dB).
 
-    Images without a metric (nan) are left out of its mean: `ms_ssim_images` is how many it stands for, `ms_ssim_bpp` the mean rate of
-    these alone. A mean over no image is nan. `psnr` is of all `images`, whose mean rate is `bpp`.
+    Images without a metric (nan) are left out of its mean: `ms_ssim_images` is how many it stands for, `ms_ssim_bpp` the
+    mean rate of these alone. A mean over no image is nan. `psnr` is of all `images`, whose mean rate is `bpp`.
     """
 
     codec: str
@@ -76,12 +76,14 @@ class Mean:
 ROW_COLUMNS = tuple(f.name for f in fields(Row))
 RESULT_COLUMNS = (*ROW_COLUMNS, "error")
 MEAN_COLUMNS = tuple(f.name for f in fields(Mean))
-_FORMATS = {"bpp": ".6f", "psnr": ".4f", "ms_ssim": ".6f", "ms_ssim_bpp": ".6f", "ssimulacra2": ".3f", "ssimulacra2_bpp": ".6f",
-            "encode_s": ".4f", "decode_s": ".4f"}  # fmt: skip
+_FORMATS = {
+    "bpp": ".6f", "psnr": ".4f", "ms_ssim": ".6f", "ms_ssim_bpp": ".6f", "ssimulacra2": ".3f", "ssimulacra2_bpp": ".6f",
+    "encode_s": ".4f", "decode_s": ".4f",
+}  # fmt: skip
 
 
 def to_csv(rows: Iterable[Row | Failure | Mean], columns: Sequence[str]) -> str:
-    """A header of the columns and a line a row; floats with fixed decimals, nan and inf as those words, nothing where a row has none."""
+    """A header of the columns and a line a row; floats with fixed decimals, nan and inf as words, nothing for what is none."""
     lines = [",".join(columns)]
     for row in rows:
         values = asdict(row)
@@ -105,7 +107,7 @@ def is_results(path: Path) -> bool:
 
 
 def read_results(path: Path) -> dict[str, Row]:
-    """The measured rows of an earlier results.csv by key; empty without the file. UsageError, naming it, when it is some other file."""
+    """The measured rows of an earlier results.csv by key; empty without the file. UsageError for some other file."""
     try:
         # Not by text mode, which would change line ends within names.
         text = path.read_bytes().decode("utf-8", "surrogateescape")
