@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`jahp eval` on what people's folders hold: damaged and odd pictures, codecs that refuse, odd names, the report among the pictures."""
+"""`jahp eval` on what people's folders hold: damaged and odd pictures, codecs that refuse, odd names."""
 
 from __future__ import annotations
 
@@ -62,8 +62,9 @@ def errors(out: Path) -> dict[str, str]:
     return found
 
 
-def test_a_plot_without_a_finite_figure_is_left_out_aloud(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-                                                          monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_plot_without_a_finite_figure_is_left_out_aloud(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     evaluate(folder, tmp_path / "out", *JPEG)
     assert (tmp_path / "out" / "plot.png").exists()
     monkeypatch.setattr(measuring, "psnr", lambda reference, decoded: math.inf)
@@ -151,6 +152,11 @@ def test_the_next_run_tries_again_what_failed(folder: Path, tmp_path: Path) -> N
 def test_no_picture_that_can_be_measured(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(folder, tmp_path / "out", "--qualities", "3", "--codecs", "none") == 0
     (folder / "a.png").write_bytes(b"no picture")
+    (tmp_path / "out" / "plot.png").rename(tmp_path / "old.png")
+    (tmp_path / "out" / "plot.png").mkdir()
+    assert evaluate(folder, tmp_path / "out", "--qualities", "3", "--codecs", "none") == 1
+    assert "plot.png, which this run does not make" in capsys.readouterr().err.splitlines()[-1]
+    (tmp_path / "out" / "plot.png").rmdir()
     assert evaluate(folder, tmp_path / "out", "--qualities", "3", "--codecs", "none") == 1
     err = capsys.readouterr().err
     assert err.endswith(f"jahp: none of the 1 images could be measured; {tmp_path / 'out' / 'report.md'} says why\n")
@@ -243,7 +249,8 @@ def test_the_report_is_never_among_the_pictures(
     ):
         assert evaluate(folder, out, *JPEG) == 1
         assert capsys.readouterr().err == (
-            f"jahp: --out {Path(out)} is the folder of the images: name another one, whose files are not taken for images\n"
+            f"jahp: --out {Path(out)} is the folder of the images: "
+            "name another one, whose files are not taken for images\n"
         )
     assert evaluate(tmp_path / "link", folder, *JPEG) == 1
     assert [p.name for p in folder.iterdir()] == ["a.png"]
@@ -259,8 +266,10 @@ def test_the_report_is_never_among_the_pictures(
     assert not (tmp_path / "out").exists()
 
 
-ODD = [b"\xff\xfe.png", b"a\nb.png", b"c\rd.png", b'"quoted", with commas.png', b"=1+1.png", b"-q.png", b"<b>|`_x_`.png", b"$x$_{.png",
-       b"n" * 250 + b".png", "中文\u202e.png".encode(), b"\x1b[31mred.png", b"__DATA__.png", b"<script>.png"]  # fmt: skip
+ODD = [
+    b"\xff\xfe.png", b"a\nb.png", b"c\rd.png", b'"quoted", with commas.png', b"=1+1.png", b"-q.png", b"<b>|`_x_`.png",
+    b"$x$_{.png", b"n" * 250 + b".png", "中文\u202e.png".encode(), b"\x1b[31mred.png", b"__DATA__.png", b"<script>.png",
+]  # fmt: skip
 
 
 def test_odd_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def require_apart(images: Path, out: Path) -> None:
-    """Raises UsageError where the report would lie among the images, or an earlier one does: its plot is none of them."""
+    """Raises UsageError where the report would lie among the images, or an earlier one does, with its plot."""
     same = os.path.realpath(out) == os.path.realpath(images)
     with suppress(OSError):  # there is no such folder yet
         same = same or os.path.samefile(out, images)
@@ -139,8 +139,8 @@ def require_apart(images: Path, out: Path) -> None:
 def require_distinct(ours: Sequence[JahpCodec], others: Sequence[str]) -> None:
     """Makes our encoders, so that what a model lacks is said before any work.
 
-    Raises UsageError where two names are one model (a file of --model answers to its architecture's name too), and where
-    the report would have one name for two things.
+    Raises UsageError where two names are one model (a file of --model answers to its architecture's name too), and
+    where the report would have one name for two things.
     """
     reserved = [*others, "ours", "original"]  # the latter two in the page
     for codec in ours:

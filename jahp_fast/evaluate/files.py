@@ -45,8 +45,8 @@ def load_rgb(path: Path, name: str | None = None) -> NDArray[np.uint8]:
 
     Of several frames it is the first. `name` stands for the file in messages; by default its path.
 
-    Raises UnsupportedImage for what cannot be read and for alpha, CMYK and more than 8 bits, which no two of the compared
-    codecs treat alike.
+    Raises UnsupportedImage for what cannot be read and for alpha, CMYK and more than 8 bits, which no two of the
+    compared codecs treat alike.
     """
     name = str(path) if name is None else name
     with library_errors(f"{name} cannot be read", memory=True):
@@ -68,7 +68,7 @@ def load_rgb(path: Path, name: str | None = None) -> NDArray[np.uint8]:
 
 
 def printable(text: str) -> str:
-    """A name on one line, as it is seen; an escape for what has no glyph (controls, line ends, bytes that are no UTF-8)."""
+    """A name on one line, as it is seen; escapes for what has no glyph (controls, line ends, what is no UTF-8)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 

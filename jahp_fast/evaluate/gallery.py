@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of `jahp eval`: some of the images at some sizes, all codecs at equal size behind a slider, and the report's tables.
+"""The page of `jahp eval`: some of the images, all codecs at equal size behind a slider, and the report's tables.
 
-Self-contained, and of a size that a browser opens: at most SHOWN images. Files are made anew from the settings that were measured.
+Self-contained, and of a size that a browser opens: at most SHOWN images. Files are made anew from the settings that
+were measured.
 """
 
 from __future__ import annotations
@@ -61,15 +62,15 @@ def gallery(
         "others": {name: name for name in others},
         "levels": levels,
         "stage_names": [],
-        "lead": f"{len({row.image for row in rows})} images were measured; {len(levels) // len(picked)} are shown. Beside "
-        "each of our files stands, of every other codec, the largest measured file that is not larger.",
+        "lead": f"{len({row.image for row in rows})} images were measured; {len(levels) // len(picked)} are shown. "
+        "Beside each of our files stands, of every other codec, the largest measured file that is not larger.",
         "note": "Every figure is of a real file and of its 8-bit RGB pixels. The best of a column is marked.",
         "tables": [
             {
                 "title": f"BD-rate of {name}",
-                "note": "Mean difference in size at equal quality (piecewise cubic, on the mean curves, over the qualities "
-                "in brackets, and over the images that have the metric at every setting of both); negative: ours is "
-                "smaller.",
+                "note": "Mean difference in size at equal quality (piecewise cubic, on the mean curves, over the "
+                "qualities in brackets, and over the images that have the metric at every setting of both); negative: ours "
+                "is smaller.",
                 "head": ["against", *(METRICS[metric][0] for metric in measured(rows))],
                 "rows": bd_rows(rows, name, [coder.name for coder in coders if coder.name != name]),
             }
@@ -84,7 +85,8 @@ def gallery(
                 "rows": image_rows(rows, first, others),
             }
         ],
-        "footer": f"Made by jahp eval on {describe_machine()}. This page is self-contained and makes no network request.",
+        "footer": f"Made by jahp eval on {describe_machine()}. This page is self-contained and makes no network "
+        "request.",
     }
     plot = out / "plot.png"
     if plot.exists():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run of an evaluation: every image through every codec at every setting, into results.csv, whatever fails on the way."""
+"""The run of an evaluation: every image through every codec at every setting, whatever fails on the way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jahp_fast.evaluate.results import RESULT_COLUMNS, Failure, Row, read_result
 
 
 class _Image:
-    """An image file on its way: `found` has its rows and failures by key, in their order; None is to be measured yet."""
+    """An image file on its way: `found` has its rows and failures by key, in their order; None is yet to come."""
 
     def __init__(
         self, path: Path, coders: Sequence[Coder], descriptions: Mapping[str, str], kept: Mapping[str, Row]
@@ -60,8 +60,8 @@ def measure(
 
     `results` is rewritten every few seconds.
 
-    Rows of an earlier run whose key still holds are taken over; failures are tried again. Nothing of the file is lost by
-    an interruption: what is measured is written then, and rows not yet reached stay in it.
+    Rows of an earlier run whose key still holds are taken over; failures are tried again. Nothing of the file is lost
+    by an interruption: what is measured is written then, and rows not yet reached stay in it.
     """
     kept = read_results(results)
     descriptions = {coder.name: coder.description for coder in coders}
@@ -163,7 +163,7 @@ class Progress:
         self._total, self._began = total, time.monotonic()
 
     def step(self, image: int, what: str, count: int = 1) -> None:
-        """`count` measurements are done, of the image with that number from 1. Off a terminal it writes a line an image."""
+        """`count` measurements are done, of the image with that number from 1. Off a terminal: a line an image."""
         self._done += count
         left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
         line = f"image {image} of {self._images}, {self._done} of {self._total} measured, {_clock(left)} left: {what}"

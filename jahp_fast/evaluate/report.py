@@ -43,8 +43,8 @@ def images_of(mean: Mean, metric: str) -> int:
 def curves(rows: Sequence[Row], codecs: Sequence[str], metric: str) -> tuple[list[Points], int]:
     """Of each codec the finite points (bpp, value) of its mean curve, by rate; and the number of images behind them.
 
-    All points of all the curves are means over the same images: those that have the metric at every setting of every one of
-    these codecs.
+    All points of all the curves are means over the same images: those that have the metric at every setting of every
+    one of these codecs.
     """
     having: dict[tuple[str, str], set[str]] = {}
     some = [row for row in rows if row.codec in codecs and not math.isnan(value_of(row, metric))]
@@ -221,7 +221,7 @@ def markdown(
     published: Sequence[Published] = (),
     failures: Sequence[Failure] = (),
 ) -> str:
-    """report.md: what was measured and how, BD-rates of each of `ours` against every other codec, means, images, errors."""
+    """report.md: what was measured and how, BD-rates of `ours` against every other codec, means, images, errors."""
     lines = ["# Rate and distortion", "", f"{images} {_METHOD} {machine}.", "", "| codec | settings |", "|---|---|"]
     lines += [f"| {cell(name)} | {cell(text)} |" for name, text in descriptions.items()]
     lines += [f"| {cell(name)} | **not measured**: {cell(reason)} |" for name, reason in (missing or {}).items()]
@@ -315,9 +315,9 @@ three channels; the mean of the images' dB). MS-SSIM is the mean of the three ch
 below 161 pixels does not have; on the dB scale it is -10 log10(1 - MS-SSIM). Times are single runs of wall clock, from
 pixels to bytes and from bytes to pixels, on"""
 
-_BD_METHOD = """Mean difference in file size at equal quality, negative where ours is smaller: PCHIP of the log rate on the
-mean curves, over the qualities that both codecs reach (in brackets), and over the images that have the metric at every
-setting of both (their number in brackets, where it is not all)."""
+_BD_METHOD = """Mean difference in file size at equal quality, negative where ours is smaller: PCHIP of the log rate on
+the mean curves, over the qualities that both codecs reach (in brackets), and over the images that have the metric at
+every setting of both (their number in brackets, where it is not all)."""
 
 _MEAN_METHOD = """Images without a figure are left out of its mean. Where it is not of all the images of its row, their
 number is in brackets; - is a mean of none, ∞ one with an image that came back without loss."""

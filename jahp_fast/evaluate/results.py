@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an evaluation found: figures and failures, their CSV, and means over images.
 
-`results.csv` has a line an image and setting; `key` is a hash of everything the line depends on (the image file's bytes,
-the codec's description, the setting, the metrics), by which an interrupted run knows which lines still hold. A line with
-an `error` has no figures; the next run tries it again.
+`results.csv` has a line an image and setting; `key` is a hash of everything the line depends on (the image file's
+bytes, the codec's description, the setting, the metrics), by which an interrupted run knows which lines still hold. A
+line with an `error` has no figures; the next run tries it again.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Failure:
 class Mean:
     """Arithmetic means over the images of one codec and setting (`psnr` is the mean of the images' dB).
 
-    Images without a metric (nan) are left out of its mean: `ms_ssim_images` is how many it stands for, `ms_ssim_bpp` the
-    mean rate of these alone. A mean over no image is nan. `psnr` is of all `images`, whose mean rate is `bpp`.
+    Images without a metric (nan) are left out of its mean: `ms_ssim_images` is how many it stands for, `ms_ssim_bpp`
+    the mean rate of these alone. A mean over no image is nan. `psnr` is of all `images`, whose mean rate is `bpp`.
     """
 
     codec: str
@@ -83,7 +83,7 @@ _FORMATS = {
 
 
 def to_csv(rows: Iterable[Row | Failure | Mean], columns: Sequence[str]) -> str:
-    """A header of the columns and a line a row; floats with fixed decimals, nan and inf as words, nothing for what is none."""
+    """A header of the columns and a line a row; floats with fixed decimals, nan and inf as words."""
     lines = [",".join(columns)]
     for row in rows:
         values = asdict(row)
