@@ -69,8 +69,8 @@ def gallery(
             {
                 "title": f"BD-rate of {name}",
                 "note": "Mean difference in size at equal quality (piecewise cubic, on the mean curves, over the "
-                "qualities in brackets, and over the images that have the metric at every setting of both); negative: ours "
-                "is smaller.",
+                "qualities in brackets, and over the images that have the metric at every setting of both); negative: "
+                "ours is smaller.",
                 "head": ["against", *(METRICS[metric][0] for metric in measured(rows))],
                 "rows": bd_rows(rows, name, [coder.name for coder in coders if coder.name != name]),
             }
