@@ -144,7 +144,7 @@ fuzz-python: $(VENV)/.test
 fuzz-container: $(VENV)/.test
 	$(BIN)/python tests/fuzz_container.py
 
-# Mutated files of every format that Pillow opens, into what reads pictures.
+# Mutated files of every format that Pillow opens, into what reads pictures, and through `jahp eval`.
 fuzz-pictures: $(VENV)/.test
 	$(BIN)/python tests/fuzz_pictures.py
 	JAHP_MUTANTS=100 $(BIN)/python -m pytest -q tests/test_mutated_pictures.py

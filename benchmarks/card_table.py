@@ -16,24 +16,29 @@ from pathlib import Path
 
 import numpy as np
 
-from jahp_fast.evaluate.report import Mean, means, read_results
+from jahp_fast.evaluate.results import Mean, means, read_results
 
 
-def at_rate(curve: Sequence[Mean], bpp: float) -> str:
-    """PSNR and MS-SSIM of a codec's settings at `bpp`."""
-    points = sorted(curve, key=lambda m: m.bpp)
-    if not points or not points[0].bpp <= bpp <= points[-1].bpp:
-        return "-"
-    logs = [math.log(m.bpp) for m in points]
-    psnr, ms_ssim = (np.interp(math.log(bpp), logs, values) for values in ([m.psnr for m in points], [m.ms_ssim for m in points]))
-    return f"{psnr:.2f} dB, {ms_ssim:.4f}"
+def at_rate(curve: Sequence[Mean], ours: Mean) -> str:
+    """PSNR and MS-SSIM of a codec's settings at the rate of ours, each over the images that have it."""
+    psnr = interpolated([(m.bpp, m.psnr) for m in curve], ours.bpp)
+    ms_ssim = interpolated([(m.ms_ssim_bpp, m.ms_ssim) for m in curve], ours.ms_ssim_bpp)
+    return "-" if psnr is None else f"{psnr:.2f} dB" if ms_ssim is None else f"{psnr:.2f} dB, {ms_ssim:.4f}"
+
+
+def interpolated(points: Sequence[tuple[float, float]], bpp: float) -> float | None:
+    """Along the logarithm of the rate, through the finite points (bpp, value); None beyond them."""
+    points = sorted(p for p in points if math.isfinite(p[1]))
+    if not points or not points[0][0] <= bpp <= points[-1][0]:
+        return None
+    return float(np.interp(math.log(bpp), [math.log(p[0]) for p in points], [p[1] for p in points]))
 
 
 def card_table(table: Sequence[Mean], ours: str, others: Sequence[str]) -> list[str]:
     """Markdown, a row a quality of ours."""
     lines = [f"| quality | bpp | PSNR dB | MS-SSIM | {' | '.join(others)} |", "| --- " * (4 + len(others)) + "|"]
     for m in (m for m in table if m.codec == ours):
-        cells = [at_rate([n for n in table if n.codec == other], m.bpp) for other in others]
+        cells = [at_rate([n for n in table if n.codec == other], m) for other in others]
         lines.append(f"| {m.setting.removeprefix('q=')} | {m.bpp:.3f} | {m.psnr:.2f} | {m.ms_ssim:.4f} | {' | '.join(cells)} |")
     return lines
 

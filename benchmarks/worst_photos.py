@@ -19,7 +19,8 @@ from PIL import Image, ImageDraw
 from jahp_fast.evaluate.codecs import Coder, JahpCodec, select_codecs
 from jahp_fast.evaluate.files import load_rgb
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
-from jahp_fast.evaluate.report import Row, compare, means, read_results
+from jahp_fast.evaluate.report import compare
+from jahp_fast.evaluate.results import Row, read_results
 
 COUNT, SIDE, LINE = 5, 192, 16
 Pixels = NDArray[np.uint8]
@@ -29,7 +30,7 @@ def worst(rows: list[Row], ours: str, theirs: str, metric: str, count: int = COU
     """Names of the photos with the greatest BD-rates of `ours` against `theirs`, and these, in percent."""
     rates = {}
     for image in dict.fromkeys(row.image for row in rows):
-        rate = compare(means([row for row in rows if row.image == image]), theirs, ours, metric)
+        rate = compare([row for row in rows if row.image == image], theirs, ours, metric).rate
         if not isinstance(rate, str):
             rates[image] = rate.percent
     return sorted(rates.items(), key=lambda item: -item[1])[:count]
@@ -46,8 +47,9 @@ def spoiled(original: Pixels, ours: Pixels, theirs: Pixels) -> tuple[slice, slic
 
 def fitting(coder: Coder, rows: list[Row], image: str, most: int) -> float:
     """The setting of the largest measured file of at most `most` bytes."""
-    sizes = {s: next(r.bytes for r in rows if (r.codec, r.setting, r.image) == (coder.name, coder.label(s), image)) for s in coder.settings}
-    allowed = [s for s in coder.settings if sizes[s] <= most] or [min(sizes, key=sizes.__getitem__)]
+    found = {r.setting: r.bytes for r in rows if (r.codec, r.image) == (coder.name, image)}
+    sizes = {s: found[coder.label(s)] for s in coder.settings if coder.label(s) in found}
+    allowed = [s for s in sizes if sizes[s] <= most] or [min(sizes, key=sizes.__getitem__)]
     return max(allowed, key=sizes.__getitem__)
 
 

@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mutated picture files of every format that Pillow writes and opens, into the one place that reads pictures.
 
-    python tests/fuzz_pictures.py [--each 1000] [--seed 0]
+    python tests/fuzz_pictures.py [--each 1000] [--seed 0] [--eval-each 50]
 
 Each must be taken or refused by UnsupportedImage; anything else ends the run with the mutant's number. One in twenty of those that are
-taken is encoded, decoded and written as TIFF as well. Prints a line per format: mutants, taken, refused.
+taken is encoded, decoded and written as TIFF as well. Prints a line per format: mutants, taken, refused. Then `--eval-each` mutants
+of each format lie in one folder, which `jahp eval` measures as a whole: a row of an error or rows of figures for each of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import csv
 import io
 import random
 import struct
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 from PIL import Image
 
@@ -113,6 +118,53 @@ def mutants(data: bytes, count: int, seed: int) -> Iterator[bytes]:
         yield bytes(made)
 
 
+@contextlib.contextmanager
+def _most_pixels(count: int) -> Iterator[None]:
+    """Pillow refuses pictures of more than twice as many."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = count
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def evaluate_mutants(folder: Path, each: int, seed: int) -> tuple[int, int]:
+    """`jahp eval` on a folder of mutants, ours at one quality beside Pillow's JPEG; the numbers that were measured, and not.
+
+    Raises AssertionError for a status that does not fit, a mutant without its rows, a row that is half, or an error of several lines.
+    """
+    from jahp_fast.cli import main as jahp
+    from jahp_fast.evaluate.codecs import pillow_codec
+
+    images, out = folder / "images", folder / "out"
+    images.mkdir()
+    for kind in FORMATS:
+        for number, data in enumerate(mutants(sample(kind), each, seed)):
+            (images / f"{kind}-{number}.png").write_bytes(data)
+    told = io.StringIO()
+    with _most_pixels(1 << 13), contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
+        status = jahp(["eval", str(images), "--out", str(out), "--qualities", "3", "--codecs", "jpeg420"])
+    rows: dict[str, list[dict[str, str]]] = {}
+    with (out / "results.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            rows.setdefault(row["image"], []).append(row)
+    assert set(rows) == {path.name for path in images.iterdir()}
+    settings = 1 + len(pillow_codec("jpeg420").settings)
+    bad = 0
+    for name, found in rows.items():
+        errors = [row["error"] for row in found if row["error"]]
+        bad += bool(errors)
+        assert len(found) == (1 if errors and not found[0]["codec"] else settings), (name, found)
+        assert all(e.isprintable() for e in errors), (name, errors)
+        assert all(bool(row["error"]) != bool(row["bytes"] and row["psnr"]) for row in found), (name, found)
+    assert status == (1 if bad else 0), told.getvalue()
+    assert "Traceback" not in told.getvalue(), told.getvalue()
+    for name in ("report.md", "summary.csv"):
+        assert (out / name).stat().st_size > 0, name
+    return len(rows) - bad, bad
+
+
 def main() -> None:
     from jahp_fast import Codec
     from jahp_fast.errors import UnsupportedImage
@@ -122,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--each", type=int, default=1000, help="mutants per format (default 1000)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--eval-each", type=int, default=50, help="mutants per format for jahp eval (default 50)")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     Image.MAX_IMAGE_PIXELS = 1 << 22
@@ -142,6 +195,9 @@ def main() -> None:
         total += args.each
         print(f"{kind:9} {args.each:6} mutants, {taken:6} taken, {refused:6} refused", flush=True)
     print(f"{total} mutants of {len(FORMATS)} formats")
+    with tempfile.TemporaryDirectory() as folder:
+        measured, failed = evaluate_mutants(Path(folder), args.eval_each, args.seed)
+    print(f"jahp eval: {measured} measured, {failed} not")
 
 
 if __name__ == "__main__":

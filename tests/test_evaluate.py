@@ -14,7 +14,7 @@ from PIL import Image
 from support import SHIPPED
 
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
-from jahp_fast.evaluate import command, report
+from jahp_fast.evaluate import command, measuring, report, results
 from jahp_fast.evaluate.codecs import PILLOW_CODECS, JahpCodec, pillow_codec, select_codecs
 from jahp_fast.evaluate.files import find_images, load_rgb
 from jahp_fast.evaluate.metrics import psnr
@@ -100,13 +100,13 @@ def test_results_are_real_and_means_are_means(folder: Path, tmp_path: Path, caps
 
 def test_started_again_only_what_changed_is_measured(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     measured: list[str] = []
-    original = command.measure_one
+    original = measuring.measure_one
 
-    def counting(name: str, *rest: object) -> report.Row:
+    def counting(name: str, *rest: object) -> results.Row:
         measured.append(name)
         return original(name, *rest)
 
-    monkeypatch.setattr(command, "measure_one", counting)
+    monkeypatch.setattr(measuring, "measure_one", counting)
     arguments = (folder, "--out", tmp_path / "out", "--models", "none", "--codecs", "jpeg420")
     evaluate(*arguments)
     n = len(pillow_codec("jpeg420").settings)
@@ -124,14 +124,14 @@ def test_started_again_only_what_changed_is_measured(folder: Path, tmp_path: Pat
 
 
 def test_an_interruption_loses_no_finished_image(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    original = command.measure_one
+    original = measuring.measure_one
 
-    def interrupted(name: str, *rest: object) -> report.Row:
+    def interrupted(name: str, *rest: object) -> results.Row:
         if name == "b.png":
             raise KeyboardInterrupt
         return original(name, *rest)
 
-    monkeypatch.setattr(command, "measure_one", interrupted)
+    monkeypatch.setattr(measuring, "measure_one", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate(folder, "--out", tmp_path, "--models", "none", "--codecs", "webp")
     assert {r["image"] for r in read(tmp_path / "results.csv")} == {"a.png"}
@@ -153,9 +153,6 @@ def test_refusals_name_the_culprit(folder: Path, tmp_path: Path):
     (tmp_path / "out" / "results.csv").write_text("date,weather\n1,rain\n")
     with pytest.raises(UsageError, match=r"results\.csv.*columns"):
         evaluate(folder, *common)
-    (folder / "c.png").write_bytes((folder / "a.png").read_bytes()[:200])
-    with pytest.raises(UnsupportedImage, match=r"c\.png"):
-        evaluate(folder, "--out", tmp_path / "other", "--models", "none", "--codecs", "jpeg420")
 
 
 @pytest.mark.parametrize(
@@ -178,14 +175,14 @@ def test_grey_and_palette_become_rgb(tmp_path: Path):
     assert load_rgb(tmp_path / "p.png").shape == (9, 12, 3)
 
 
-def mean(codec: str, bpp: float, quality: float) -> report.Mean:
-    return report.Mean(codec, f"q={bpp}", 1, 0.0, bpp, quality, 1 - 10 ** (-quality / 20), math.nan, 0.0, 0.0)
+def row(codec: str, bpp: float, quality: float) -> results.Row:
+    return results.Row(codec, f"q={bpp}", "a.png", 0, bpp, quality, 1 - 10 ** (-quality / 20), math.nan, 0.0, 0.0, "")
 
 
 def test_report_states_bd_rate_and_overlap():
-    table = [mean("a", bpp, q) for bpp, q in ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34), (1.6, 36))]
-    table += [mean("b", 0.5 * bpp, q) for bpp, q in ((0.2, 30), (0.4, 32), (0.8, 34), (1.6, 36))]
-    table += [mean("c", 0.5, 30.0)]
+    table = [row("a", bpp, q) for bpp, q in ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34), (1.6, 36))]
+    table += [row("b", 0.5 * bpp, q) for bpp, q in ((0.2, 30), (0.4, 32), (0.8, 34), (1.6, 36))]
+    table += [row("c", 0.5, 30.0)]
     text = report.markdown(table, images="1 image.", descriptions={"b": "tested", "a": "anchor", "c": "one point"}, ours=["b"],
                            machine="a machine", plotted=False)  # fmt: skip
     assert "| a | -50.0 % (30.0 to 36.0 dB) | -50.0 % (15.0 to 18.0 dB) |" in text
@@ -205,7 +202,7 @@ def test_without_matplotlib_the_plot_is_left_out_aloud(
 
 def test_progress_counts_and_estimates():
     written: list[str] = []
-    progress = command.Progress(2, write=written.append, live=False)
+    progress = measuring.Progress(2, write=written.append, live=False)
     progress.start(4)
     for image in (1, 1, 2, 2):
         progress.step(image, "x")
@@ -252,7 +249,7 @@ def test_published_points_are_compared(tmp_path: Path):
     assert report.read_published(source, "kodak", ["others"]) == []
     with pytest.raises(UsageError, match="no points of 'photos' but of kodak, tecnick: name one with --dataset"):
         report.read_published(source, "photos")
-    table = [mean("ours", 2 * bpp, q) for bpp, q in ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34))]
+    table = [row("ours", 2 * bpp, q) for bpp, q in ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34))]
     assert report.bd_rows(table, "ours", [], [curve]) == [["bpg (authors)", "+100.0 % (28.0 to 34.0 dB)", ""]]
     source.write_text("a,b\n1,2\n")
     with pytest.raises(UsageError, match=r"published\.csv.*columns"):
@@ -303,7 +300,7 @@ def test_names_are_text_in_reports():
 
 
 def test_a_published_metric_that_was_not_measured():
-    table = [report.Mean("ours", f"q={q}", 1, 0.0, q / 4, 30.0 + q, math.nan, math.nan, 0.0, 0.0) for q in (1, 2, 3, 4)]
+    table = [results.Row("ours", f"q={q}", "a", 0, q / 4, 30.0 + q, math.nan, math.nan, 0.0, 0.0, "") for q in (1, 2, 3, 4)]
     curve = report.Published("theirs", "ms_ssim", ((0.2, 12.0), (0.5, 15.0), (0.9, 18.0)))
     ((name, *values),) = report.bd_rows(table, "ours", [], [curve])
     assert (name, values) == ("theirs", [""])

@@ -336,13 +336,15 @@ def test_as_a_module():
 
 
 def test_reports_do_not_replace_what_they_are_about(work, tiny, capsys, photo_crop):
-    """A folder of photos as the folder for the report; figures in place of the photo or the model."""
+    """A photo where the report's plot would be; figures in place of the photo or the model."""
     Path("held.txt").write_text("photo.png\n")
     Path("m.safetensors").write_bytes(Path(tiny).read_bytes())
     for name in ("plot.png", "factors.png"):
         Image.fromarray(photo_crop).save(name)
+    Path("report").mkdir()
+    os.link("plot.png", "report/plot.png")
     for arguments in (
-        ["eval", ".", "--out", ".", "--codecs", "jpeg", "--models", "none"],
+        ["eval", ".", "--out", "report", "--codecs", "jpeg", "--models", "none"],
         ["bench", "--image", "photo.png", "--json", "./photo.png"],
         ["bench", "--image", "photo.png", "--model", "m.safetensors", "--json", "m.safetensors"],
         ["study", "--photos", ".", "--out", ".", "--minutes", "1"],

@@ -12,7 +12,7 @@ sys.path.insert(0, str(BENCHMARKS))
 from card_table import card_table  # noqa: E402
 from worst_photos import SIDE, fitting, spoiled, worst  # noqa: E402
 
-from jahp_fast.evaluate.report import Row, means  # noqa: E402
+from jahp_fast.evaluate.results import Row, means  # noqa: E402
 
 
 def rows(image, codec, factor):

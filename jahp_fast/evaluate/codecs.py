@@ -17,6 +17,7 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 
 from jahp_fast.errors import UsageError
+from jahp_fast.files.pictures import library_errors
 
 if TYPE_CHECKING:
     from jahp_fast import Codec
@@ -42,10 +43,10 @@ class Coder(Protocol):
         """The `setting` column, such as q=50."""
 
     def encode(self, image: NDArray[np.uint8], setting: float) -> bytes:
-        """(H, W, 3) uint8 -> the whole file."""
+        """(H, W, 3) uint8 -> the whole file. Raises JahpError where the codec does not take the image."""
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """The file -> (H, W, 3) uint8."""
+        """The file -> (H, W, 3) uint8. Raises JahpError."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,13 @@ class PillowCodec:
 
     def encode(self, image: NDArray[np.uint8], setting: float) -> bytes:
         out = io.BytesIO()
-        Image.fromarray(image).save(out, format=self.format, **self.options(setting, image))
+        with library_errors(f"{self.name} does not encode it"):
+            Image.fromarray(image).save(out, format=self.format, **self.options(setting, image))
         return out.getvalue()
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
-        with Image.open(io.BytesIO(data), formats=[self.format]) as image:
+        what = f"{self.name} does not decode its own file"
+        with library_errors(what), Image.open(io.BytesIO(data), formats=[self.format]) as image:
             return np.asarray(image.convert("RGB"))
 
 

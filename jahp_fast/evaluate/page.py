@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -97,8 +98,13 @@ def _variant(name: str, variant: Variant) -> dict[str, Any]:
         source = data_uri("image/png", out.getvalue())
     else:
         source = data_uri(f"image/{name}", variant.data)
-    return {"src": source, "detail": variant.detail, "bytes": len(variant.data), "bpp": variant.bpp, "psnr": variant.psnr,
-            "ms_ssim": variant.ms_ssim}  # fmt: skip
+    return {"src": source, "detail": variant.detail, "bytes": len(variant.data), "bpp": variant.bpp,
+            "psnr": figure(variant.psnr), "ms_ssim": figure(variant.ms_ssim)}  # fmt: skip
+
+
+def figure(value: float) -> float | str | None:
+    """A number as the page's JSON has it: "Infinity" and None stand for those that JSON lacks, infinity and nan."""
+    return None if math.isnan(value) else "Infinity" if value == math.inf else value
 
 
 def data_uri(mime: str, data: bytes) -> str:

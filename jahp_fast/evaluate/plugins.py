@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from jahp_fast.files.pictures import library_errors
+
 Pixels = NDArray[np.uint8]
 
 
@@ -38,20 +40,22 @@ class PluginCodec:
     decoder: Callable[[Any, bytes], Pixels]
 
     def installed(self) -> bool:
-        return find_spec(self.module) is not None
+        return find_spec(self.module) is not None and _version(self.package) is not None
 
     @property
     def description(self) -> str:
-        return f"{self.words}; {self.package} {metadata.version(self.package)}"
+        return f"{self.words}; {self.package} {_version(self.package)}"
 
     def label(self, setting: float) -> str:
         return f"{self.parameter}={setting:g}"
 
     def encode(self, image: Pixels, setting: float) -> bytes:
-        return self.encoder(importlib.import_module(self.module), image, setting)
+        with library_errors(f"{self.name} does not encode it"):
+            return self.encoder(importlib.import_module(self.module), image, setting)
 
     def decode(self, data: bytes) -> Pixels:
-        return self.decoder(importlib.import_module(self.module), data)
+        with library_errors(f"{self.name} does not decode its own file"):
+            return self.decoder(importlib.import_module(self.module), data)
 
 
 def _heic(heif: Any, image: Pixels, setting: float) -> bytes:
@@ -86,19 +90,32 @@ PLUGIN_CODECS = (
 
 def perceptual_name() -> str | None:
     """The metric and its version; None where it is not installed."""
-    if find_spec("ssimulacra2") is None or find_spec("scipy") is None:
+    version = _version("ssimulacra2")
+    if find_spec("ssimulacra2") is None or find_spec("scipy") is None or version is None:
         return None
-    return f"SSIMULACRA 2 (ssimulacra2 {metadata.version('ssimulacra2')})"
+    return f"SSIMULACRA 2 (ssimulacra2 {version})"
+
+
+def _version(package: str) -> str | None:
+    """Of an installed package; None where it is not, or lies there without its metadata."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def perceptual(reference: Pixels, decoded: Pixels) -> float:
-    """SSIMULACRA 2 of two (H, W, 3) images, at most 100; nan where the package is not installed or a side is below 16."""
+    """SSIMULACRA 2 of two (H, W, 3) images, at most 100; nan where the package is not installed or a side is below 16.
+
+    Raises UnsupportedImage where the package fails on them.
+    """
     if perceptual_name() is None or min(reference.shape[:2]) < 16:
         return math.nan
-    from ssimulacra2 import compute_ssimulacra2
+    with library_errors("SSIMULACRA 2 cannot be computed"):
+        from ssimulacra2 import compute_ssimulacra2
 
-    files = []
-    for image in (reference, decoded):
-        files.append(io.BytesIO())
-        Image.fromarray(image).save(files[-1], "PNG", compress_level=0)
-    return float(compute_ssimulacra2(*files))
+        files = []
+        for image in (reference, decoded):
+            files.append(io.BytesIO())
+            Image.fromarray(image).save(files[-1], "PNG", compress_level=0)
+        return float(compute_ssimulacra2(*files))

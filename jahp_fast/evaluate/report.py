@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of an evaluation: rows and their CSV, means over images, BD-rates, the plot and the report.
-
-`results.csv` has a line an image and setting; its last column, `key`, is a hash of everything the line depends on (the
-image file's bytes, the codec's description, the setting, the metrics), by which an interrupted run knows which lines still hold.
-"""
+"""The report of an evaluation: curves over the images that they have in common, BD-rates, the plot and report.md."""
 
 from __future__ import annotations
 
@@ -12,109 +8,19 @@ import io
 import math
 import os
 import platform
+import re
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jahp_fast.errors import UsageError
+from jahp_fast.evaluate.files import printable
 from jahp_fast.evaluate.metrics import BDRate, bd_rate, ms_ssim_db
+from jahp_fast.evaluate.results import Failure, Mean, Row, means
 
-
-@dataclass(frozen=True)
-class Row:
-    """One image at one setting. `bytes` is the whole file, `bpp` bits a pixel, `psnr` in dB, times in wall-clock seconds."""
-
-    codec: str
-    setting: str
-    image: str
-    bytes: int
-    bpp: float
-    psnr: float
-    ms_ssim: float
-    ssimulacra2: float
-    encode_s: float
-    decode_s: float
-    key: str
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Arithmetic means over the images of one codec and setting (`psnr` is the mean of the images' dB)."""
-
-    codec: str
-    setting: str
-    images: int
-    bytes: float
-    bpp: float
-    psnr: float
-    ms_ssim: float
-    ssimulacra2: float
-    encode_s: float
-    decode_s: float
-
-
-_FORMATS = {"bpp": ".6f", "psnr": ".4f", "ms_ssim": ".6f", "ssimulacra2": ".3f", "encode_s": ".4f", "decode_s": ".4f"}
-
-
-def to_csv(rows: Sequence[Row] | Sequence[Mean], kind: type[Row] | type[Mean]) -> str:
-    """A header of the fields' names and a line a row; floats with fixed decimals, nan and inf as those words."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [f.name for f in fields(kind)], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        values = asdict(row)
-        writer.writerow({name: format(value, _FORMATS.get(name, ".1f" if isinstance(value, float) else ""))
-                         for name, value in values.items()})  # fmt: skip
-    return out.getvalue()
-
-
-def read_results(path: Path) -> dict[str, Row]:
-    """Rows of an earlier results.csv by key; empty without the file. UsageError, naming it, when it is some other file."""
-    if not path.exists():
-        return {}
-    try:
-        text = path.read_text("utf-8", "surrogateescape")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read as the results of an earlier run: {error}") from error
-    reader = csv.DictReader(io.StringIO(text))
-    expected = [f.name for f in fields(Row)]
-    if reader.fieldnames != expected:
-        raise UsageError(f"{path}: not the results of an earlier run (its columns differ); move it away or choose another --out")
-    rows = {}
-    for record in reader:
-        try:
-            row = Row(
-                codec=record["codec"], setting=record["setting"], image=record["image"], bytes=int(record["bytes"]),
-                bpp=float(record["bpp"]), psnr=float(record["psnr"]), ms_ssim=float(record["ms_ssim"]),
-                ssimulacra2=float(record["ssimulacra2"]), encode_s=float(record["encode_s"]),
-                decode_s=float(record["decode_s"]), key=record["key"],
-            )  # fmt: skip
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{path}: line {reader.line_num} is damaged; move the file away or choose another --out") from error
-        rows[row.key] = row
-    return rows
-
-
-def means(rows: Sequence[Row]) -> list[Mean]:
-    """One Mean for each codec and setting, in order of first appearance."""
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.codec, row.setting), []).append(row)
-    result = []
-    for (codec, setting), members in groups.items():
-        n = len(members)
-        result.append(
-            Mean(
-                codec, setting, n,
-                sum(r.bytes for r in members) / n, sum(r.bpp for r in members) / n, sum(r.psnr for r in members) / n,
-                sum(r.ms_ssim for r in members) / n, sum(r.ssimulacra2 for r in members) / n,
-                sum(r.encode_s for r in members) / n, sum(r.decode_s for r in members) / n,
-            )
-        )  # fmt: skip
-    return result
-
-
+Points = list[tuple[float, float]]
 METRICS = {"psnr": ("PSNR", "dB"), "ms_ssim": ("MS-SSIM", "dB"), "ssimulacra2": ("SSIMULACRA 2", "")}
 """By field: what a metric is called, and its unit (MS-SSIM is compared on its dB scale)."""
 
@@ -124,9 +30,36 @@ def value_of(row: Mean | Row, metric: str) -> float:
     return ms_ssim_db(row.ms_ssim) if metric == "ms_ssim" else float(getattr(row, metric))
 
 
-def measured(table: Sequence[Mean]) -> list[str]:
-    """The metrics that some row has."""
-    return [metric for metric in METRICS if any(math.isfinite(value_of(row, metric)) for row in table)]
+def rate_of(mean: Mean, metric: str) -> float:
+    """Bits a pixel, over the images that the metric's mean stands for."""
+    return mean.bpp if metric == "psnr" else float(getattr(mean, f"{metric}_bpp"))
+
+
+def images_of(mean: Mean, metric: str) -> int:
+    """How many images the metric's mean stands for."""
+    return mean.images if metric == "psnr" else int(getattr(mean, f"{metric}_images"))
+
+
+def curves(rows: Sequence[Row], codecs: Sequence[str], metric: str) -> tuple[list[Points], int]:
+    """Of each codec the finite points (bpp, value) of its mean curve, by rate; and the number of images behind them.
+
+    All points of all the curves are means over the same images: those that have the metric at every setting of every
+    one of these codecs.
+    """
+    having: dict[tuple[str, str], set[str]] = {}
+    some = [row for row in rows if row.codec in codecs and not math.isnan(value_of(row, metric))]
+    for row in some:
+        having.setdefault((row.codec, row.setting), set()).add(row.image)
+    common = set.intersection(*having.values()) if {codec for codec, _ in having} == set(codecs) else set()
+    table = means([row for row in some if row.image in common])
+    points = [[(rate_of(m, metric), value_of(m, metric)) for m in table if m.codec == codec] for codec in codecs]
+    return [sorted(p for p in curve if math.isfinite(p[1])) for curve in points], len(common)
+
+
+def measured(rows: Sequence[Row]) -> list[str]:
+    """The metrics in which some codec has a curve."""
+    codecs = list(dict.fromkeys(row.codec for row in rows))
+    return [metric for metric in METRICS if any(curves(rows, [codec], metric)[0][0] for codec in codecs)]
 
 
 @dataclass(frozen=True)
@@ -152,34 +85,46 @@ def read_published(path: Path, dataset: str, sources: Sequence[str] = ()) -> lis
     datasets: set[str] = set()
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            for record in csv.DictReader(file):
+            for record in csv.DictReader(file, restval=""):
                 metric = _PUBLISHED.get(record["metric"])
                 datasets.add(record["dataset"])
                 if metric is None or record["dataset"] != dataset or (sources and record["source"] not in sources):
                     continue
                 value = float(record["value"])
                 value = ms_ssim_db(value) if metric == "ms_ssim" and value <= 1 else value
-                curves.setdefault((f"{record['codec']} ({record['source']})", metric), []).append((float(record["bpp"]), value))
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+                curves.setdefault((f"{record['codec']} ({record['source']})", metric), []).append(
+                    (float(record["bpp"]), value)
+                )
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         wanted = "dataset, source, codec, metric, bpp, value"
         raise UsageError(f"{path}: not a CSV of published points with the columns {wanted}: {error}") from error
     if dataset not in datasets:
-        raise UsageError(f"{path} has no points of {dataset!r} but of {', '.join(sorted(datasets))}: name one with --dataset")
+        raise UsageError(
+            f"{path} has no points of {dataset!r} but of {', '.join(sorted(datasets))}: name one with --dataset"
+        )
     return [Published(name, metric, tuple(sorted(points))) for (name, metric), points in curves.items()]
 
 
-def compare(table: Sequence[Mean], anchor: str, tested: str, metric: str) -> BDRate | str:
-    """BD-rate of `tested` against `anchor` on the mean curves by a metric of METRICS; a str says why there is none.
+@dataclass(frozen=True)
+class Comparison:
+    """A BD-rate, or a str that says why there is none, and the number of images behind it."""
 
-    Points that are lossless or undefined (inf or nan) are left out.
+    rate: BDRate | str
+    images: int
+
+
+def compare(rows: Sequence[Row], anchor: str, tested: str, metric: str) -> Comparison:
+    """BD-rate of `tested` against `anchor` by a metric of METRICS, on their `curves` over common images.
+
+    Points that are lossless are left out.
     """
-    curves = []
-    for codec in (anchor, tested):
-        points = [(m.bpp, value_of(m, metric)) for m in table if m.codec == codec]
-        points = [p for p in points if math.isfinite(p[1])]
-        curves.append(([p[0] for p in points], [p[1] for p in points]))
+    (first, second), images = curves(rows, [anchor, tested], metric)
+    return Comparison(_bd_rate(first, second), images)
+
+
+def _bd_rate(anchor: Points, tested: Points) -> BDRate | str:
     try:
-        return bd_rate(*curves[0], *curves[1])
+        return bd_rate([p[0] for p in anchor], [p[1] for p in anchor], [p[0] for p in tested], [p[1] for p in tested])
     except UsageError as error:
         return str(error)
 
@@ -187,58 +132,85 @@ def compare(table: Sequence[Mean], anchor: str, tested: str, metric: str) -> BDR
 _LEGEND_ROWS = 30
 
 
-def plot(table: Sequence[Mean], title: str, published: Sequence[Published] = ()) -> bytes | None:
-    """A PNG of the mean metrics over bits a pixel, a line a codec, published ones dotted; None where matplotlib is not installed."""
+def plot(rows: Sequence[Row], title: str, published: Sequence[Published] = ()) -> bytes | str:
+    """A PNG of the mean metrics over bits a pixel, a line a codec, published ones dotted; or why there is none.
+
+    Metrics without a finite figure have no panel.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return None
-    shown = measured(table)
-    codecs = list(dict.fromkeys(m.codec for m in table))
+        return "matplotlib is not installed (pip install 'jahp_fast[bench]')"
+    shown = measured(rows)
+    if not shown:
+        return "no figure is finite"
+    codecs = list(dict.fromkeys(row.codec for row in rows))
     names = codecs + list(dict.fromkeys(curve.name for curve in published))
     columns = -(-len(names) // _LEGEND_ROWS)
     figure = Figure(figsize=(6 * len(shown) + 2.6 * columns, 5), layout="constrained")
-    most = 1.25 * max((row.bpp for row in table if row.codec == codecs[0]), default=1.0)  # others' rates that ours never reach say nothing
+    total = len({row.image for row in rows})
     lines: dict[str, Any] = {}
     for axes, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        counts = set()
+        (first,), _ = curves(rows, codecs[:1], metric)
+        most = 1.25 * first[-1][0] if first else math.inf  # others' rates that ours never reach say nothing
         for i, name in enumerate(names):
             if i < len(codecs):
                 style: dict[str, Any] = {"marker": "."}
-                points = [(m.bpp, value_of(m, metric)) for m in table if m.codec == name]
+                (points,), images = curves(rows, [name], metric)
+                counts |= {images} if points else set()
             else:
                 style = {"linestyle": ":", "linewidth": 1}
-                points = [p for curve in published if (curve.name, curve.metric) == (name, metric) for p in curve.points]
+                points = [
+                    p for curve in published if (curve.name, curve.metric) == (name, metric) for p in curve.points
+                ]
             points = sorted(p for p in points if math.isfinite(p[1]) and p[0] <= most)
             if points:
                 lines[name] = axes.plot([p[0] for p in points], [p[1] for p in points], color=f"C{i}", **style)[0]
         label, unit = METRICS[metric]
         axes.set(xlabel="bits per pixel, whole file", ylabel=f"{label} of 8-bit RGB{f' ({unit})' if unit else ''}")
         axes.grid(alpha=0.3)
-    figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize="x-small", ncols=columns)
-    figure.suptitle(title.replace("$", r"\$"))
+        if counts != {total}:
+            axes.set_title(
+                f"of {' to '.join(map(str, sorted({min(counts), max(counts)})))} of the {total} images",
+                fontsize="small",
+            )
+    drawn = [name for name in names if name in lines]
+    figure.legend([lines[name] for name in drawn], [_label(name) for name in drawn], loc="outside right upper",
+                  fontsize="x-small", ncols=columns)  # fmt: skip
+    figure.suptitle(_label(title))
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", r"Glyph .* missing from", UserWarning
+        )  # of a name in another script: it is a box then
+        figure.savefig(out, format="png", dpi=120)
     return out.getvalue()
 
 
-def bd_rows(table: Sequence[Mean], name: str, others: Sequence[str], published: Sequence[Published] = ()) -> list[list[str]]:
+def _label(text: str) -> str:
+    """A name as text of a plot: no formula, and none of those that the legend leaves out."""
+    text = printable(text).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def bd_rows(
+    rows: Sequence[Row], name: str, others: Sequence[str], published: Sequence[Published] = ()
+) -> list[list[str]]:
     """A row for each other codec and published curve: its name, and the BD-rate of `name` against it by each metric."""
-    metrics = measured(table)
-    rows = [[other, *(_bd(compare(table, other, name, metric), metric) for metric in metrics)] for other in others]
+    metrics, total = measured(rows), len({row.image for row in rows})
+    lines = [
+        [other, *(_bd(compare(rows, other, name, metric), metric, total) for metric in metrics)] for other in others
+    ]
     for curve in published:
-        mine = [(m.bpp, value_of(m, curve.metric)) for m in table if m.codec == name]
-        mine = [p for p in mine if math.isfinite(p[1])]
-        try:
-            theirs = [p[0] for p in curve.points], [p[1] for p in curve.points]
-            rate: BDRate | str = bd_rate(*theirs, [p[0] for p in mine], [p[1] for p in mine])
-        except UsageError as error:
-            rate = str(error)
-        rows.append([curve.name, *(_bd(rate, metric) if metric == curve.metric else "" for metric in metrics)])
-    return rows
+        (mine,), images = curves(rows, [name], curve.metric)
+        rate = Comparison(_bd_rate([p for p in curve.points if math.isfinite(p[1])], mine), images)
+        lines.append([curve.name, *(_bd(rate, metric, total) if metric == curve.metric else "" for metric in metrics)])
+    return lines
 
 
 def markdown(
-    table: Sequence[Mean],
+    rows: Sequence[Row],
     *,
     images: str,
     descriptions: Mapping[str, str],
@@ -247,68 +219,119 @@ def markdown(
     plotted: bool,
     missing: Mapping[str, str] | None = None,
     published: Sequence[Published] = (),
-    rows: Sequence[Row] = (),
+    failures: Sequence[Failure] = (),
 ) -> str:
-    """report.md: what was measured and how, BD-rates of each of `ours` against every other codec, the table of means, the images."""
+    """report.md: what was measured and how, BD-rates of `ours` against every other codec, means, images, errors."""
     lines = ["# Rate and distortion", "", f"{images} {_METHOD} {machine}.", "", "| codec | settings |", "|---|---|"]
     lines += [f"| {cell(name)} | {cell(text)} |" for name, text in descriptions.items()]
     lines += [f"| {cell(name)} | **not measured**: {cell(reason)} |" for name, reason in (missing or {}).items()]
+    shown = measured(rows)
+    if absent := [METRICS[metric][0] for metric in METRICS if metric not in shown]:
+        lines += ["", f"Left out of plot and BD-rates, because no image has a finite figure: {', '.join(absent)}."]
     if plotted:
         lines += ["", "![rate and distortion](plot.png)"]
     for name in ours:
         others = [codec for codec in descriptions if codec != name]
         if others or published:
-            names = [METRICS[metric][0] for metric in measured(table)]
-            lines += ["", f"## BD-rate of {name}", "", _BD_METHOD, ""]
+            names = [METRICS[metric][0] for metric in shown]
+            lines += ["", f"## BD-rate of {cell(name)}", "", _BD_METHOD, ""]
             lines += [f"| against | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
-            lines += [f"| {' | '.join(map(cell, row))} |" for row in bd_rows(table, name, others, published)]
-    titles = ("codec", "setting", "images", "bytes", "bpp", "PSNR dB", "MS-SSIM", "MS-SSIM dB", "SSIMULACRA 2", "encode s", "decode s")
-    lines += ["", "## Means", "", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+            lines += [f"| {' | '.join(map(cell, row))} |" for row in bd_rows(rows, name, others, published)]
+    titles = (
+        "codec",
+        "setting",
+        "images",
+        "bytes",
+        "bpp",
+        "PSNR dB",
+        "MS-SSIM",
+        "MS-SSIM dB",
+        "SSIMULACRA 2",
+        "encode s",
+        "decode s",
+    )
+    lines += ["", "## Means", "", _MEAN_METHOD, "", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     lines += [
-        f"| {m.codec} | {m.setting} | {m.images} | {m.bytes:.0f} | {m.bpp:.4f} | {m.psnr:.2f} | {m.ms_ssim:.4f} "
-        f"| {ms_ssim_db(m.ms_ssim):.2f} | {m.ssimulacra2:.2f} | {m.encode_s:.3f} | {m.decode_s:.3f} |"
-        for m in table
+        f"| {cell(m.codec)} | {m.setting} | {m.images} | {m.bytes:.0f} | {m.bpp:.4f} | {_figure(m.psnr, 2)} "
+        f"| {_figure(m.ms_ssim, 4)}{_of(m, 'ms_ssim')} | {_figure(ms_ssim_db(m.ms_ssim), 2)} "
+        f"| {_figure(m.ssimulacra2, 2)}{_of(m, 'ssimulacra2')} | {m.encode_s:.3f} | {m.decode_s:.3f} |"
+        for m in means(rows)
     ]
     if rows and ours:
-        lines += ["", "## Image by image", "", _IMAGE_METHOD.format(name=ours[0]), ""]
+        lines += ["", "## Image by image", "", _IMAGE_METHOD.format(name=cell(ours[0])), ""]
         others = [codec for codec in descriptions if codec != ours[0]]
-        lines += [f"| image | {' | '.join(others)} |", "|---" * (1 + len(others)) + "|"]
+        lines += [f"| image | {' | '.join(map(cell, others))} |", "|---" * (1 + len(others)) + "|"]
         lines += [f"| {' | '.join(map(cell, row))} |" for row in image_rows(rows, ours[0], others)]
+    if failures:
+        lines += ["", "## Errors", "", _ERRORS, "", "| image | codec | settings | error |", "|---|---|---|---|"]
+        lines += [f"| {' | '.join(map(cell, row))} |" for row in error_rows(failures)]
     return "\n".join(lines) + "\n"
+
+
+def error_rows(failures: Sequence[Failure]) -> list[list[str]]:
+    """Image, codec, settings and error, a row for those that differ in their setting alone."""
+    settings: dict[tuple[str, str, str], list[str]] = {}
+    for f in failures:
+        settings.setdefault((f.image, f.codec, f.error), []).append(f.setting)
+    return [[image, codec, " ".join(labels), error] for (image, codec, error), labels in settings.items()]
+
+
+def _figure(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else "∞" if value == math.inf else f"{value:.{digits}f}"
+
+
+def _of(mean: Mean, metric: str) -> str:
+    """The number of images behind a figure, where it is not that of the row."""
+    count = images_of(mean, metric)
+    return f" ({count})" if 0 < count < mean.images else ""
 
 
 def cell(text: str) -> str:
     """A name, of a file perhaps, as text in a cell of a Markdown table: nothing in it ends the cell, or is markup."""
-    text = " ".join(text.split())
-    for mark in "&<|`*":
+    text = printable(" ".join(text.split()))
+    for mark in "&<|`*\\":
         text = text.replace(mark, f"&#{ord(mark)};")
-    return text.replace("](", "]&#40;")
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])|~", lambda mark: f"&#{ord(mark[0])};", text).replace("](", "]&#40;")
 
 
 def image_rows(rows: Sequence[Row], name: str, others: Sequence[str]) -> list[list[str]]:
     """A row an image: the BD-rate of `name` against each other codec on that image alone, by PSNR, in per cent."""
+    images: dict[str, list[Row]] = {}
+    for row in rows:
+        images.setdefault(row.image, []).append(row)
     out = []
-    for image in dict.fromkeys(row.image for row in rows):
-        mine = means([row for row in rows if row.image == image])
-        rates = [compare(mine, other, name, "psnr") for other in others]
+    for image, own in images.items():
+        rates = [compare(own, other, name, "psnr").rate for other in others]
         out.append([image, *("-" if isinstance(rate, str) else f"{rate.percent:+.1f} %" for rate in rates)])
     return out
 
 
-_IMAGE_METHOD = """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where they do not overlap."""
+_IMAGE_METHOD = (
+    """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where they do not overlap."""
+)
 
 _METHOD = """Every file was really written and read back; sizes are whole files. PSNR is of 8-bit RGB (one MSE over the
-three channels; the mean of the images' dB). MS-SSIM is the mean of the three channels at five scales, nan where an image is
-below 161 pixels; on the dB scale it is -10 log10(1 - MS-SSIM). Times are single runs of wall clock, from pixels to bytes and from
-bytes to pixels, on"""
+three channels; the mean of the images' dB). MS-SSIM is the mean of the three channels at five scales, which an image
+below 161 pixels does not have; on the dB scale it is -10 log10(1 - MS-SSIM). Times are single runs of wall clock, from
+pixels to bytes and from bytes to pixels, on"""
 
-_BD_METHOD = """Mean difference in file size at equal quality, negative where ours is smaller: PCHIP of the log rate on the
-mean curves, over the qualities that both codecs reach (in brackets)."""
+_BD_METHOD = """Mean difference in file size at equal quality, negative where ours is smaller: PCHIP of the log rate on
+the mean curves, over the qualities that both codecs reach (in brackets), and over the images that have the metric at
+every setting of both (their number in brackets, where it is not all)."""
+
+_MEAN_METHOD = """Images without a figure are left out of its mean. Where it is not of all the images of its row, their
+number is in brackets; - is a mean of none, ∞ one with an image that came back without loss."""
+
+_ERRORS = """These were not measured. They are in no mean; an image that one codec has no figures of is left out of what
+compares it."""
 
 
-def _bd(value: BDRate | str, metric: str) -> str:
-    unit = METRICS[metric][1]
-    return value if isinstance(value, str) else f"{value.percent:+.1f} % ({value.low:.1f} to {value.high:.1f}{unit and ' ' + unit})"
+def _bd(value: Comparison, metric: str, total: int) -> str:
+    rate, unit = value.rate, METRICS[metric][1]
+    count = f"; {value.images} of {total} images" if value.images < total else ""
+    if isinstance(rate, str):
+        return f"{rate} ({count.lstrip('; ')})" if count else rate
+    return f"{rate.percent:+.1f} % ({rate.low:.1f} to {rate.high:.1f}{unit and ' ' + unit}{count})"
 
 
 def describe_machine() -> str:

@@ -40,7 +40,7 @@ SAVE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 _TIFF_XMP = 700
 _SAID = {"icc_profile": "ICC profile", "xmp": "XMP"}
 LOSSY = frozenset({"AVIF", "JPEG", "MPO"})
-_DEEP = "it has more than 8 bits per channel, of which 8 are kept"
+DEEP = "it has more than 8 bits per channel, of which 8 are kept"
 _CONVERT = "convert it to sRGB, or give it an ICC profile"
 
 
@@ -100,7 +100,7 @@ class TooLarge(UnsupportedImage):
 def warn_of_losses(image: Image.Image) -> None:
     """A LossWarning for what the pixels of an opened file, not loaded yet, lose as 8-bit pictures of one frame."""
     if deep(image):
-        warnings.warn(LossWarning(_DEEP), stacklevel=3)
+        warnings.warn(LossWarning(DEEP), stacklevel=3)
     # Photos of phones carry previews as further frames of an MPO, and layers are frames to the PSD plugin.
     frames = 1 if image.format in ("MPO", "PSD", None) else int(getattr(image, "n_frames", 1))
     if frames > 1:
@@ -128,11 +128,11 @@ def colour_losses(image: Image.Image, data: bytes | bytearray | memoryview) -> l
     if image.format == "AVIF":
         at = head.find(b"av1C")
         if at >= 0 and len(head) > at + 6 and head[at + 6] & 0x40:  # high_bitdepth (AV1-ISOBMFF, 2.3.3)
-            lost.append(_DEEP)
+            lost.append(DEEP)
     if image.format == "JPEG2000":
         at = head.find(b"ihdr")
         if at >= 0 and len(head) > at + 14 and head[at + 14] != 255 and (head[at + 14] & 0x7F) > 7:
-            lost.append(_DEEP)
+            lost.append(DEEP)
     if image.info.get("icc_profile"):
         return lost
     cicp = head.partition(b"IDAT")[0].partition(b"cICP")[2][:2] if image.format == "PNG" else b""
