@@ -158,7 +158,7 @@ def rows_of(load: Workload, backend: str, device: str, rounds: int) -> list[tupl
             check_latents(load, pipeline.decode_integers(stream, 16)[1])
             return row("latents", 1, timed(lambda: pipeline.decode_integers(stream, 16), rounds, device))
         layouts, computing = [pipeline.layout(stream)] * batch, pipeline.backend
-        with pipeline.current():
+        with pipeline.guard("decoding"):
             payloads = pipeline._payloads([stream] * batch)
             for result in computing.start_batch(payloads, layouts):  # type: ignore[attr-defined]
                 check(result)
@@ -169,7 +169,7 @@ def rows_of(load: Workload, backend: str, device: str, rounds: int) -> list[tupl
         pipeline, stream = codec()._encoder, load.payload
         layout, computing = pipeline.layout(stream), pipeline.backend
         z, y, _ = pipeline.decode_integers(stream, 16)
-        with pipeline.current():
+        with pipeline.guard("decoding"):
             if computing.encode(z, y, layout, 16)[0] != stream.payload:
                 raise WrongAnswer("the encoded latents are not the CPU's bytes")
             return row("encode latents", 1, timed(lambda: computing.encode(z, y, layout, 16), rounds, device))

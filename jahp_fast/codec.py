@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,41 +16,26 @@ from jahp_fast import arguments, library
 from jahp_fast.errors import UnsupportedImage, UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
-from jahp_fast.pipelines.cpu import BLOCK_ROWS, CpuPipeline
-from jahp_fast.pipelines.entropy_path import Ints
+from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
 from jahp_fast.search import greedy, rate_control
-from jahp_fast.system import devices
 from jahp_fast.system.devices import Clock
 from jahp_fast.system.extras import require_torch
-from jahp_fast.system.parallel import MOST_THREADS, available_cores, each, shared_out
-from jahp_fast.transforms.cpu import in_blocks
+from jahp_fast.system.parallel import MOST_THREADS, available_cores, each
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
     from jahp_fast.entropy.model_file import ModelFile
-    from jahp_fast.pipelines.device import Pipeline
-
-S = TypeVar("S")
-T = TypeVar("T")
-PIXELS_AT_ONCE = 1 << 24
-"""Batches on a CPU have so many pixels in the making, or one image: it bounds their memory."""
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """An image on the codec's device.
+    """An image that can be coded: its pixels; metadata and alpha as chunks; width and height."""
 
-    Attributes:
-        pixels: as the pipeline's `upload` gives them.
-        chunks: metadata and alpha.
-        size: width and height.
-    """
-
-    pixels: Any
+    rows: _image.Rows
     mode: Literal["RGB", "L"]
     chunks: dict[bytes, bytes]
     size: tuple[int, int]
@@ -137,24 +122,16 @@ class Codec:
     def _prepare(self, image: Any) -> _Prepared:
         """Raises UnsupportedImage."""
         arguments.refuse_path(image)
-        parts = None
-        if self._device != "cpu" and _image.is_tensor(image):  # stays where it is, if it is there
-            _image.check_tensor(image)
-            height, width = image.shape[1:]
-        else:
-            parts = _image.split(image)
-            height, width = parts.rows.height, parts.rows.width
+        parts = _image.split(image)
+        height, width = parts.rows.height, parts.rows.width
         if height * width > self._max_pixels:
             raise UnsupportedImage(f"{width} x {height} pixels are more than max_pixels = {self._max_pixels}")
         if max(height, width) > _container.MAX_SIDE:
             raise UnsupportedImage(f"{width} x {height} pixels: a side may have {_container.MAX_SIDE}")
-        if parts is None:
-            return _Prepared(image.detach().to(self._device, non_blocking=True), "RGB", {}, (width, height))
         chunks = dict(parts.chunks)
         if parts.alpha is not None:
             chunks[b"ALPH"] = _image.pack_alpha(parts.alpha)
-        pixels = self._guarded(lambda: self._encoder.upload(parts.rows), lambda: "encoding " + _sizes([(width, height)]))
-        return _Prepared(pixels, parts.mode, chunks, (width, height))
+        return _Prepared(parts.rows, parts.mode, chunks, (width, height))
 
     def encode(self, image: Any, effort: int = 0, max_bytes: int | None = None, target_bpp: float | None = None) -> bytes:
         """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
@@ -177,67 +154,80 @@ class Codec:
         """
         effort = arguments.whole("effort", effort, 0, 3)
         greedy.check(self._encoder.file, effort)
-        with self._encoder.current():
-            prepared = self._prepare(image)
-            goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1])
-            what = f"encoding {_sizes([prepared.size])}"
-            if effort == 0 and goal is None:
-                return self._guarded(lambda: self._encode(prepared, self._threads, Clock("cpu")), lambda: what)
-            return self._guarded(lambda: self._search(prepared, effort, goal), lambda: what)
+        prepared = self._prepare(image)
+        goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1])
+        if effort == 0 and goal is None:
+            return self._encode(prepared, Clock("cpu"))
+        with self._encoder.guard("encoding " + _sizes([prepared.size])):
+            return self._search(prepared, effort, goal)
 
     def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
         """encode, and seconds by stage: g_a, h_a, entropy; on a GPU with a wait between them."""
-        with self._encoder.current():
-            prepared = self._prepare(image)
-            clock, what = Clock(self._device), f"encoding {_sizes([prepared.size])}"
-            return self._guarded(lambda: self._encode(prepared, self._threads, clock), lambda: what), clock.laps
+        clock = Clock(self._device)
+        return self._encode(self._prepare(image), clock), clock.laps
 
-    def _encode(self, prepared: _Prepared, threads: int, clock: Clock) -> bytes:
-        loaded = self._encoder
-        loaded.warm()
-        clock.lap("load")
-        # Nothing here keeps the floats once they are rounded.
-        data = self._coded(prepared, lambda: loaded.symbols(*loaded.analyse(prepared.pixels, self.quality, threads, clock)), threads)
-        clock.lap("entropy")
+    def _encode(self, prepared: _Prepared, clock: Clock) -> bytes:
+        loaded, threads = self._encoder, self._threads
+        with loaded.guard("encoding " + _sizes([prepared.size])):
+            image = loaded.open(prepared.rows)
+            loaded.warm()
+            clock.lap("load")
+            with _latents_as_images():
+                symbols = image.analyse(self.quality, threads, clock).round_latents()  # and the floats are let go
+            data = self._pack(prepared, symbols, self.quality, threads)
+            clock.lap("entropy")
         return data
 
     def _search(self, prepared: _Prepared, effort: int, goal: rate_control.Goal | None) -> bytes:
         """As _encode, with symbols that were searched for, at a quality that was."""
-        threads, steps = self._threads, _container.QUALITY_STEPS
-        loaded: Any = self._encoder  # features are arrays or tensors, as the pipeline has them
+        loaded, threads = self._encoder, self._threads
+        image = loaded.open(prepared.rows)
         loaded.warm()
-        features = loaded.features(prepared.pixels, threads)
+        analyse = image.analyse_once(threads)
 
         def attempt(code: int, rate: float | None = None) -> bytes:
-            quality = code / steps
-            latents = loaded.latents_at(features, quality, threads)
+            quality = code / _container.QUALITY_STEPS
+            analysed = analyse(quality)
             with _latents_as_images():
-                symbols = loaded.symbols(*latents)
+                symbols = analysed.round_latents()
                 if effort or rate is not None:
-                    symbols = greedy.improved(loaded, prepared.pixels, latents, symbols, quality, effort, rate or 1.0, threads)
-            return self._packed(prepared, symbols, quality, threads)
+                    symbols = greedy.improved(loaded, image, analysed, symbols, quality, effort, rate or 1.0, threads)
+            return self._pack(prepared, symbols, quality, threads)
 
         start = _container.quality_code(self.quality)
         if goal is None:
             return attempt(start)
-        codes = [_container.quality_code(q) for q in (loaded.file.config.qualities[0], loaded.file.config.qualities[-1])]
+        low, high = (_container.quality_code(q) for q in (loaded.file.config.qualities[0], loaded.file.config.qualities[-1]))
         trim = attempt if loaded.file.config.form == "A" else None
-        return rate_control.fit(attempt, trim, (codes[0], codes[1]), start, goal)
+        return rate_control.fit(attempt, trim, (low, high), start, goal)
 
-    def _coded(self, prepared: _Prepared, symbols: Callable[[], tuple[Ints, Ints]], threads: int) -> bytes:
-        """The file of an image and its symbols, as the pipeline gives them."""
-        with _latents_as_images():
-            made = symbols()
-        return self._packed(prepared, made, self.quality, threads)
-
-    def _packed(self, prepared: _Prepared, symbols: tuple[NDArray[np.int32], NDArray[np.int32]], quality: float, threads: int) -> bytes:
-        """The file of an image's z and y."""
+    def _pack(self, prepared: _Prepared, symbols: Symbols, quality: float, threads: int) -> bytes:
+        """The file of an image's symbols."""
         loaded = self._encoder
         with _latents_as_images():
             payload, lanes, checksum = loaded.encode_symbols(*symbols, *prepared.size, threads)
         return _container.pack(
             _container.Stream(*prepared.size, prepared.mode, quality, loaded.file.id, lanes, 0, checksum, payload, prepared.chunks)
         )
+
+    def encode_batch(self, images: Iterable[Any]) -> list[bytes]:
+        """Encodes each, in order; an error says which image, counted from 0.
+
+        On a GPU images of equal shape go through the transforms together; on a CPU several are encoded at a time.
+        """
+        images = arguments.several(images, "images")
+        labels, loaded = range(len(images)), self._encoder
+        prepared = each(self._prepare, images, labels=labels)
+        if not prepared:
+            return []
+
+        def code(i: int, symbols: Symbols, threads: int) -> bytes:
+            return self._pack(prepared[i], symbols, self.quality, threads)
+
+        with loaded.guard("encoding " + _sizes([p.size for p in prepared])):
+            opened = [loaded.open(p.rows) for p in prepared]
+            loaded.warm()
+            return loaded.encode_batch(opened, self.quality, self._threads, code)
 
     def decode_latents(self, data: Bytes) -> Latents:
         """The exact part of decoding: everything from the file's bytes to ŷ.
@@ -249,8 +239,8 @@ class Codec:
         stream = _container.unpack(data, self._max_pixels)
         loaded = self._pipelines.of_id(stream.model)
         config = loaded.file.config
-        with loaded.current():
-            z, y, _ = self._guarded(lambda: loaded.decode_integers(stream, self._threads), lambda: f"decoding {_sizes([stream.size])}")
+        with loaded.guard("decoding " + _sizes([stream.size])):
+            z, y, _ = loaded.decode_integers(stream, self._threads)
         first = [np.ascontiguousarray(a.transpose(2, 0, 1)) for a in (y, z)]
         return Latents(first[0], config.frac_bits, first[1] if config.hyper_latents else None)
 
@@ -263,12 +253,7 @@ class Codec:
             UnknownModel: its model is not at hand.
             DeviceError: not enough memory on the device.
         """
-        stream = _container.unpack(data, self._max_pixels)
-        return self._decode(stream, self._threads)
-
-    def _decode(self, stream: _container.Stream, threads: int) -> NDArray[np.uint8]:
-        loaded = self._pipelines.of_id(stream.model)
-        return _joined(stream, loaded.to_array(self._decoded([stream], threads)[0]))
+        return self._decode_batch([_container.unpack(data, self._max_pixels)])[0]
 
     def decode_rows(self, data: Bytes) -> Iterator[NDArray[np.uint8]]:
         """decode by rows, for images that are large or wanted as they come: blocks of rows from top to bottom.
@@ -284,15 +269,38 @@ class Codec:
         stream = _container.unpack(data, self._max_pixels)
         return self._rows(self._pipelines.of_id(stream.model), stream)
 
-    def _rows(self, loaded: Pipeline | CpuPipeline, stream: _container.Stream) -> Iterator[NDArray[np.uint8]]:
+    def _rows(self, loaded: Pipeline, stream: _container.Stream) -> Iterator[NDArray[np.uint8]]:
         packed = stream.chunks.get(b"ALPH")
         alpha = None if packed is None else _image.AlphaReader(packed, stream.height, stream.width)
-        if isinstance(loaded, CpuPipeline):
-            blocks = loaded.decode_rows(stream, self._threads)
-        else:
-            blocks = iter(in_blocks(loaded.to_array(self._decoded([stream], self._threads)[0]), BLOCK_ROWS))
-        for rgb in blocks:
+        for rgb in loaded.decode_rows(stream, self._threads):
             yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
+
+    def decode_batch(self, streams: Iterable[Bytes]) -> list[NDArray[np.uint8]]:
+        """Decodes each, in order; an error says which stream, counted from 0.
+
+        On a GPU the latents of all streams are decoded by as few launches as there can be, and images of equal shape go through g_s
+        together; on a CPU several are decoded at a time.
+        """
+        data = arguments.several(streams, "files' bytes")
+        labels = range(len(data))
+        return self._decode_batch(each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels), labels)
+
+    def _decode_batch(self, streams: Sequence[_container.Stream], labels: Sequence[int] | None = None) -> list[NDArray[np.uint8]]:
+        """`labels`: the streams' numbers in errors; None for a single one that has none."""
+        pipelines = each(lambda s: self._pipelines.of_id(s.model), streams, labels=labels)
+        out: dict[int, NDArray[np.uint8]] = {}
+        for loaded in dict.fromkeys(pipelines):
+            mine = [i for i, pipeline in enumerate(pipelines) if pipeline is loaded]
+            group = [streams[i] for i in mine]
+
+            def finish(k: int, rgb: NDArray[np.uint8], group: list[_container.Stream] = group) -> NDArray[np.uint8]:
+                return _joined(group[k], rgb)
+
+            said = None if labels is None else [labels[i] for i in mine]
+            with loaded.guard("decoding " + _sizes([s.size for s in group])):
+                loaded.warm()
+                out.update(zip(mine, loaded.decode_batch(group, self._threads, finish, said), strict=True))
+        return [out[i] for i in range(len(streams))]
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
@@ -300,16 +308,12 @@ class Codec:
         On a GPU the stages follow each other on the clock, with a wait between them, and without graphs.
         """
         stream = _container.unpack(data, self._max_pixels)
-        loaded = self._pipelines.of_id(stream.model)
-
-        def decode() -> tuple[NDArray[np.uint8], dict[str, float]]:
-            clock = Clock(self._device)
+        loaded, clock = self._pipelines.of_id(stream.model), Clock(self._device)
+        with loaded.guard("decoding " + _sizes([stream.size])):
             loaded.warm()
             clock.lap("load")
             rgb, times = loaded.decode_timed(stream, self._threads, clock)
-            return _joined(stream, rgb), clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
-
-        return self._guarded(decode, lambda: "decoding " + _sizes([stream.size]))
+        return _joined(stream, rgb), clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
 
     def decode_pil(self, data: Bytes) -> Image.Image:
         """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
@@ -335,74 +339,15 @@ class Codec:
         require_torch("decode_tensor")
         import torch
 
-        rgb = self._pipelines.of_id(stream.model).to_tensor(self._decoded([stream], self._threads)[0])
+        loaded = self._pipelines.of_id(stream.model)
+        with loaded.guard("decoding " + _sizes([stream.size])):
+            rgb = loaded.decode_tensor(stream, self._threads)
         if stream.mode == "L":
             rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
         if b"ALPH" not in stream.chunks:
             return rgb
         alpha = torch.from_numpy(_image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width))
         return torch.cat([rgb.expand(3, -1, -1), alpha[None].to(rgb.device)])
-
-    def _decoded(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> list[Any]:
-        """Pixels of each, sound, as their pipeline has them."""
-        pipelines = each(lambda s: self._pipelines.of_id(s.model), streams, labels=labels)
-        out: dict[int, Any] = {}
-
-        def decode() -> None:
-            for pipeline in dict.fromkeys(pipelines):
-                mine = [i for i, p in enumerate(pipelines) if p is pipeline]
-                said = None if labels is None else [labels[i] for i in mine]
-                out.update(zip(mine, pipeline.decode_rgb([streams[i] for i in mine], threads, said), strict=True))
-
-        self._guarded(decode, lambda: "decoding " + _sizes([s.size for s in streams]))
-        return [out[i] for i in range(len(streams))]
-
-    def encode_batch(self, images: Iterable[Any]) -> list[bytes]:
-        """Encodes each, in order; an error says which image, counted from 0.
-
-        On a GPU images of equal shape go through the transforms together; on a CPU several are encoded at a time.
-        """
-        images = arguments.several(images, "images")
-        labels, loaded = range(len(images)), self._encoder
-        with loaded.current():
-            prepared = each(self._prepare, images, labels=labels)
-        sizes = [p.size for p in prepared]
-        if isinstance(loaded, CpuPipeline):
-            return self._several(lambda p, threads: self._encode(p, threads, Clock("cpu")), prepared, sizes)
-
-        def encode() -> list[bytes]:
-            with loaded.current():
-                latents = loaded.latents([p.pixels for p in prepared], self.quality)
-                return each(lambda i: self._coded(prepared[i], lambda: loaded.symbols(*latents[i]), self._threads), labels, labels=labels)
-
-        return self._guarded(encode, lambda: "encoding " + _sizes(sizes))
-
-    def decode_batch(self, streams: Iterable[Bytes]) -> list[NDArray[np.uint8]]:
-        """Decodes each, in order; an error says which stream, counted from 0.
-
-        On a GPU the latents of all streams are decoded by as few launches as there can be, and images of equal shape go through g_s
-        together; on a CPU several are decoded at a time.
-        """
-        data = arguments.several(streams, "files' bytes")
-        labels = range(len(data))
-        unpacked = each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels)
-        if isinstance(self._encoder, CpuPipeline):
-            return self._several(self._decode, unpacked, [s.size for s in unpacked])
-        decoded = self._decoded(unpacked, self._threads, labels)
-        arrays = [self._encoder.to_array(rgb) for rgb in decoded]
-        return each(lambda i: _joined(unpacked[i], arrays[i]), labels, labels=labels)
-
-    def _several(self, function: Callable[[S, int], T], items: Sequence[S], sizes: Sequence[tuple[int, int]]) -> list[T]:
-        """function(item, threads) of each on the CPU, as many at a time as there are threads and as bounded memory allows."""
-        largest = max((width * height for width, height in sizes), default=1)
-        workers, share = shared_out(self._threads, min(len(items), max(1, PIXELS_AT_ONCE // largest)))
-        return each(lambda item: function(item, share), items, workers, range(len(items)))
-
-    def _guarded(self, function: Callable[[], T], what: Callable[[], str]) -> T:
-        """function(), with memory of a device that runs out told as a DeviceError."""
-        if isinstance(self._encoder, CpuPipeline):
-            return function()
-        return devices.guarded(function, what)
 
 
 @contextlib.contextmanager

@@ -324,7 +324,7 @@ def test_kernel_for_gpus(model, latents, monkeypatch):
     monkeypatch.setattr(model._coder._backends["cpu"], "start_batch", exhausted)
     with pytest.raises(DeviceError, match="2 images of 7 x 5 latents: not enough memory on the device: CUDA out of memory") as caught:
         ops._decode_on_device(payload, n, lanes, model._coder.key, 5, 7)
-    assert caught.value.__context__ is None
+    assert caught.value.__context__.__traceback__ is None
 
 
 def test_every_status_has_words():

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from jahp_fast import Codec, DeviceError, FormatError, UnsupportedImage, UsageError, backends, library
 from jahp_fast.files import container
 from jahp_fast.pipelines import graphs
-from jahp_fast.pipelines.device import GROUP_PIXELS, Pipeline, groups
+from jahp_fast.pipelines.device import GROUP_PIXELS, DevicePipeline, groups
 from jahp_fast.pipelines.shared import shared
 from jahp_fast.system import devices
 
@@ -165,7 +165,7 @@ def test_memory_that_runs_out(pair, photo_crop, monkeypatch):
         ):
             with pytest.raises(DeviceError, match=f"^{what}: {tail}") as caught:
                 call()
-            assert caught.value.__context__ is None  # else its frames would keep tensors alive
+            assert caught.value.__context__.__traceback__ is None  # else its frames would keep tensors alive
     assert device.decode(data).shape == (40, 30, 3)
 
 
@@ -216,7 +216,7 @@ def test_graphs_of_the_decode(fake, monkeypatch, tiny_models, photo_crop, record
     monkeypatch.setitem(backends._CLASSES, "triton", (module, backend))
     path = tiny_models["tiny"]
     natives = [Codec("tiny", q, models=[path]) for q in (2, 4, 8)]
-    pipeline = Pipeline(library.load(path), "triton")
+    pipeline = DevicePipeline(library.load(path), "triton")
     pipeline._graphs = graphs.GraphCache(FakeRecording, capacity=2)
 
     def decode(data):
@@ -246,10 +246,10 @@ def test_graphs_of_the_decode(fake, monkeypatch, tiny_models, photo_crop, record
 def test_each_image_of_a_batch_has_its_quality(fake, tiny_models, photo_crop):
     """Gains and layers of g_s differ by quality; those of one shape and quality go through it together."""
     path = tiny_models["tiny"]
-    pipeline = Pipeline(library.load(path), "triton")
+    pipeline = DevicePipeline(library.load(path), "triton")
     natives = [Codec("tiny", q, models=[path]) for q in (2, 7.35, 2, 4)]
     files = [native.encode(photo_crop[i : 40 + i, :30]) for i, native in enumerate(natives)]
-    decoded = pipeline.decode_rgb([container.unpack(data) for data in files], 1)
+    decoded = pipeline.decode([container.unpack(data) for data in files], 1).settle()
     for pixels, native, data in zip(decoded, natives, files, strict=True):
         assert near(pixels.permute(1, 2, 0).numpy(), native.decode(data))
     ones, transforms = torch.ones(1, 3, 2, 12, dtype=torch.int32), pipeline.transforms

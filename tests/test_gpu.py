@@ -105,7 +105,7 @@ def test_decoding_waits_for_nothing_before_its_end(codecs):
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        with gpu._encoder.current():
+        with gpu._encoder.guard("decoding"):
             started = gpu._encoder.decode([stream], 1)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -35,6 +35,29 @@ LEAST_CAPABILITY = (8, 0)
 """The oldest GPUs that the kernels are compiled for."""
 
 
+class StartedDecode(Protocol):
+    """A payload whose latents can be had by rows, from the top."""
+
+    def rows(self, start: int) -> Ints:
+        """Rows of y from `start` on, (k, w, M), as many as there are by now and at least one. Raises FormatError."""
+
+    def finish(self) -> tuple[Ints, Ints, dict[str, float]]:
+        """What Backend.decode returns. Raises FormatError."""
+
+
+class WholeDecode:
+    """A StartedDecode that has ended."""
+
+    def __init__(self, decoded: tuple[Ints, Ints, dict[str, float]]) -> None:
+        self._decoded = decoded
+
+    def rows(self, start: int) -> Ints:
+        return self._decoded[1][start:]
+
+    def finish(self) -> tuple[Ints, Ints, dict[str, float]]:
+        return self._decoded
+
+
 class Backend(Protocol):
     """The entropy path of one model, safe to share between threads."""
 
@@ -45,6 +68,9 @@ class Backend(Protocol):
 
         Raises FormatError for a damaged payload.
         """
+
+    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int) -> StartedDecode:
+        """`decode`, whose rows can be had while later ones are decoded where the backend can; else it is done at once."""
 
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         """z and y -> payload, y as the decoder will see it, the lanes (chosen by size if layout.lanes is 0), and seconds by stage.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from jahp_fast.backends import Ints
+from jahp_fast.backends import Ints, WholeDecode
 from jahp_fast.backends.coding import SymbolCoder
 from jahp_fast.backends.device import DeviceResult, check
 from jahp_fast.entropy.layout import LANE_COUNTS, StreamLayout
@@ -163,6 +163,9 @@ class CudaBackend:
         check(result)
         z, y = result.z.cpu().numpy(), result.y.cpu().numpy()
         return z, y, {"all": time.perf_counter() - start}
+
+    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int) -> WholeDecode:
+        return WholeDecode(self.decode(payload, layout, threads))
 
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         """As Backend.encode, byte for byte the native backend's. The networks run on the device, by the wavefront where there is a context,

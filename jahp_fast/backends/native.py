@@ -22,7 +22,7 @@ class NativeBackend:
     def decode(self, payload: bytes, layout: StreamLayout, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         return self._model.decode(payload, layout.height, layout.width, layout.lanes, layout.skip, layout.min_bytes, threads)
 
-    def start(self, payload: bytes, layout: StreamLayout, threads: int) -> _native.LatentDecode:
+    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int) -> _native.LatentDecode:
         """`decode` in threads of its own, whose rows can be had while later ones are decoded."""
         return self._model.start_decode(payload, layout.height, layout.width, layout.lanes, layout.skip, layout.min_bytes, threads)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from jahp_fast.backends import Ints
+from jahp_fast.backends import Ints, WholeDecode
 from jahp_fast.entropy import reference
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
@@ -21,6 +21,9 @@ class ReferenceBackend:
         start = time.perf_counter()
         z, y = reference.decode(self._model, payload, layout)
         return z, y, {"all": time.perf_counter() - start}
+
+    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int) -> WholeDecode:
+        return WholeDecode(self.decode(payload, layout, threads))
 
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         start = time.perf_counter()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jahp_fast.backends import Ints
+from jahp_fast.backends import Ints, WholeDecode
 from jahp_fast.backends.coding import SymbolCoder
 from jahp_fast.backends.device import DeviceResult, check
 from jahp_fast.backends.native import NativeBackend
@@ -135,6 +135,9 @@ class TritonBackend:
         check(result)
         z, y = result.z.cpu().numpy(), result.y.cpu().numpy()
         return z, y, {"all": time.perf_counter() - begin}
+
+    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int) -> WholeDecode:
+        return WholeDecode(self.decode(payload, layout, threads))
 
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         """As the protocol says; byte for byte the native backend's.

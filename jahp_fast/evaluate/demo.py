@@ -97,7 +97,7 @@ def check_latents(codec: Codec, image: NDArray[np.uint8], data: bytes) -> None:
     from jahp_fast.system.devices import Clock
 
     pipeline = CpuPipeline(library.by_name(MODEL), "native")
-    y, z = pipeline.analyse(Rows(image), codec.quality, codec.threads, Clock("cpu"))
+    y, z = pipeline.open(Rows(image)).analyse(codec.quality, codec.threads, Clock("cpu")).latents()
     decoded = codec.decode_latents(data)
     if decoded.z is None or z is None or not np.array_equal(decoded.z, np.rint(z.transpose(2, 0, 1))):
         raise JahpError("the decoded hyper-latents differ from the encoder's")

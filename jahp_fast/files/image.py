@@ -6,12 +6,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.errors import FormatError, UnsupportedImage
+
+if TYPE_CHECKING:
+    import torch
 
 _ALPHA_METHOD = 1  # rows minus the row above, modulo 256, then zlib
 
@@ -20,15 +23,26 @@ class Rows:
     """An image's pixels, made three channels of uint8 a strip at a time; grey is repeated.
 
     Args:
-        source: a uint8 array (H, W) or (H, W, 3 or more), or a PIL image of mode L, LA, RGB or RGBA. Alpha is left out.
+        source: a uint8 array (H, W) or (H, W, 3 or more), a PIL image of mode L, LA, RGB or RGBA, or a uint8 tensor (3, H, W) on any
+            device. Alpha is left out.
+
+    Attributes:
+        tensor: the source, if it is a tensor.
     """
 
     def __init__(self, source: Any) -> None:
         self._source = source
-        self.height, self.width = source.shape[:2] if isinstance(source, np.ndarray) else source.size[::-1]
+        self.tensor: torch.Tensor | None = None
+        if is_tensor(source):
+            self.tensor = source.detach()
+            self.height, self.width = source.shape[1:]
+        else:
+            self.height, self.width = source.shape[:2] if isinstance(source, np.ndarray) else source.size[::-1]
 
     def take(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows start to stop: (k, W, 3), C-contiguous."""
+        if self.tensor is not None:
+            return np.ascontiguousarray(self.tensor[:, start:stop].permute(1, 2, 0).cpu().numpy())
         whole = isinstance(self._source, np.ndarray)
         a = self._source[start:stop] if whole else np.asarray(self._source.crop((0, start, self.width, min(stop, self.height))))
         if a.ndim == 2 or a.shape[2] == 2:
@@ -74,7 +88,7 @@ def split(image: Any) -> ImageParts:
         return _split_pil(image)
     if is_tensor(image):
         check_tensor(image)
-        image = image.detach().cpu().permute(1, 2, 0).numpy()
+        return ImageParts(Rows(image), "RGB")
     if not isinstance(image, np.ndarray):
         raise UnsupportedImage(f"an image must be a PIL image, a uint8 array or a uint8 tensor, not {type(image).__name__}")
     return _split_array(image)

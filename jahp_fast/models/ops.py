@@ -24,7 +24,7 @@ from jahp_fast.backends.device import DeviceBackend, check
 from jahp_fast.entropy.layout import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import FormatError, UsageError
 from jahp_fast.files.container import min_payload_bytes
-from jahp_fast.system.devices import guarded
+from jahp_fast.system.devices import Guard
 from jahp_fast.system.parallel import MOST_THREADS, available_cores, each, shared_out
 
 if TYPE_CHECKING:
@@ -163,14 +163,11 @@ def _decode_on_device(
     coder = _coder(model)
     parts, layouts = _split(payload, sizes, lanes, height, width)
     backend = cast(DeviceBackend, coder.backend(payload.device))
-
-    def decode() -> tuple[Tensor, Tensor]:
+    with Guard("cpu", f"{len(parts)} images of {width} x {height} latents"):  # torch has made the device the current one
         # Copies, since a kernel reads words of 32 bits and a slice may start anywhere.
         results = backend.start_batch([payload[a:b].clone() for a, b in parts], layouts)
         each(check, results)
         return torch.stack([r.z for r in results]), torch.stack([r.y for r in results])
-
-    return guarded(decode, lambda: f"{len(parts)} images of {width} x {height} latents")
 
 
 decode_latents.register_kernel("cuda")(_decode_on_device)

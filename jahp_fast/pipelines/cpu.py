@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,12 @@ from jahp_fast.constants import STRIDE
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files.image import Rows
-from jahp_fast.pipelines.entropy_path import EntropyPath, Ints
+from jahp_fast.pipelines.contract import Floats, Ints, Opened, Pixels, Symbols, T
+from jahp_fast.pipelines.entropy_path import EntropyPath
 from jahp_fast.system.devices import Clock
 from jahp_fast.system.extras import require_torch
-from jahp_fast.system.parallel import each
-from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, Floats, Pixels, in_blocks
+from jahp_fast.system.parallel import each, shared_out
+from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, in_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 BLOCK_ROWS = STRIDE * LATENT_ROWS
 """Rows of an image that go through the transforms at a time."""
 
+PIXELS_AT_ONCE = 1 << 24
+"""Batches have so many pixels in the making, or one image: it bounds their memory."""
 OVERLAP_PIXELS = 1 << 22
 """Smaller images go through g_s nearly whole: their latents are decoded first, by threads that nobody else wants."""
 
@@ -39,8 +43,6 @@ class CpuPipeline(EntropyPath):
         bf16: see CpuTransforms.
     """
 
-    on_device = False
-
     def __init__(self, file: ModelFile, backend: str, bf16: bool = False) -> None:
         super().__init__(file, backend)
         self.transforms = CpuTransforms(file, backend == "native", bf16)
@@ -49,39 +51,30 @@ class CpuPipeline(EntropyPath):
         """Makes the backend; each net is made by the first stage that needs it."""
         _ = self.backend
 
-    def current(self) -> contextlib.AbstractContextManager[object]:
-        """Nothing: there is one CPU."""
+    def guard(self, what: str) -> contextlib.AbstractContextManager[object]:
+        """Nothing: there is one CPU, and Python tells of its memory."""
         return contextlib.nullcontext()
 
     # Encoding
 
-    def upload(self, rows: Rows) -> Rows:
+    def open(self, rows: Rows) -> OpenedRows:
         """The image where the transforms want it: here."""
-        return rows
+        return OpenedRows(self, rows)
 
-    def analyse(self, rows: Rows, quality: float, threads: int, clock: Clock) -> tuple[Floats, Floats | None]:
-        """An image -> y (h, w, M) and z (hz, wz, N) or None, not rounded; laps g_a and h_a."""
-        y = self.transforms.analysis(rows.blocks(BLOCK_ROWS), rows.height, rows.width, quality, threads)
-        clock.lap("g_a")
-        z = self.transforms.hyper_analysis(y, threads) if self.file.config.hyper_latents else None
-        clock.lap("h_a")
-        return y, z
+    def encode_batch(
+        self, images: Sequence[Opened], quality: float, threads: int, code: Callable[[int, Symbols, int], T]
+    ) -> list[T]:
+        """As many at a time as there are threads and as bounded memory allows."""
+        sizes = [image.size for image in images]
+        workers, share = self._shared_out([width * height for width, height in sizes], threads)
 
-    def features(self, rows: Rows, threads: int) -> Floats:
-        """An image -> what g_a gives, (h, w, M), without gains."""
-        return self.transforms.analysis(rows.blocks(BLOCK_ROWS), rows.height, rows.width, None, threads)
+        def one(i: int) -> T:
+            return code(i, images[i].analyse(quality, share, Clock("cpu")).round_latents(), share)
 
-    def latents_at(self, features: Floats, quality: float, threads: int) -> tuple[Floats, Floats | None]:
-        """y and z of `analyse` at a quality, from features."""
-        y = self.transforms.scaled(features, quality)
-        return y, self.transforms.hyper_analysis(y, threads) if self.file.config.hyper_latents else None
+        return each(one, range(len(images)), workers, range(len(images)))
 
-    def symbols(self, y: Floats, z: Floats | None) -> tuple[Ints, Ints]:
-        """y (h, w, M) and z (hz, wz, N) or None, not rounded -> z and y as Backend.encode takes them.
-
-        Raises UsageError for a latent that is beyond 2^30 or not a number.
-        """
-        return np.zeros((0, 0, 0), np.int32) if z is None else _rounded(z, 0), _rounded(y, self.file.config.frac_bits)
+    def _shared_out(self, pixels: Sequence[int], threads: int) -> tuple[int, int]:
+        return shared_out(threads, min(len(pixels), max(1, PIXELS_AT_ONCE // max(pixels, default=1))))
 
     # Decoding
 
@@ -103,9 +96,23 @@ class CpuPipeline(EntropyPath):
             row += len(block)
         return out
 
-    def decode_rgb(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> list[Pixels]:
-        """(H, W, 3) uint8 each. Raises FormatError before any transform; `labels`: see parallel.each."""
-        return each(lambda stream: self._image(self.decode_integers(stream, threads)[1], stream, threads), streams, labels=labels)
+    def decode_batch(
+        self, streams: Sequence[_container.Stream], threads: int, finish: Callable[[int, Pixels], T], labels: Sequence[int] | None
+    ) -> list[T]:
+        """As many at a time as there are threads and as bounded memory allows. Raises FormatError before any transform of a stream."""
+        workers, share = self._shared_out([s.width * s.height for s in streams], threads)
+
+        def one(i: int) -> T:
+            return finish(i, self._image(self.decode_integers(streams[i], share)[1], streams[i], share))
+
+        return each(one, range(len(streams)), workers, labels)
+
+    def decode_tensor(self, stream: _container.Stream, threads: int) -> torch.Tensor:
+        """(3, H, W). Raises MissingExtra where torch is not installed."""
+        require_torch("decode_tensor")
+        import torch
+
+        return torch.from_numpy(self._image(self.decode_integers(stream, threads)[1], stream, threads)).permute(2, 0, 1).contiguous()
 
     def decode_timed(self, stream: _container.Stream, threads: int, clock: Clock) -> tuple[Pixels, dict[str, float]]:
         """(H, W, 3) uint8, and seconds of the parts of `latents`; laps latents and g_s."""
@@ -115,16 +122,52 @@ class CpuPipeline(EntropyPath):
         clock.lap("g_s")
         return image, times
 
-    def to_array(self, rgb: Pixels) -> Pixels:
-        """(H, W, 3) as it is."""
-        return rgb
 
-    def to_tensor(self, rgb: Pixels) -> torch.Tensor:
-        """(3, H, W). Raises MissingExtra where torch is not installed."""
-        require_torch("decode_tensor")
-        import torch
+@dataclass(frozen=True)
+class OpenedRows:
+    """An image on a CPU: `rows` as the caller gave them."""
 
-        return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
+    pipeline: CpuPipeline
+    rows: Rows
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.rows.width, self.rows.height
+
+    def analyse(self, quality: float, threads: int, clock: Clock) -> AnalysedArrays:
+        rows, transforms = self.rows, self.pipeline.transforms
+        y = transforms.analysis(rows.blocks(BLOCK_ROWS), rows.height, rows.width, quality, threads)
+        clock.lap("g_a")
+        analysed = self._behind(y, threads)
+        clock.lap("h_a")
+        return analysed
+
+    def analyse_once(self, threads: int) -> Callable[[float], AnalysedArrays]:
+        rows, transforms = self.rows, self.pipeline.transforms
+        features = transforms.analysis(rows.blocks(BLOCK_ROWS), rows.height, rows.width, None, threads)
+        return lambda quality: self._behind(transforms.scaled(features, quality), threads)
+
+    def _behind(self, y: Floats, threads: int) -> AnalysedArrays:
+        config = self.pipeline.file.config
+        return AnalysedArrays(y, self.pipeline.transforms.hyper_analysis(y, threads) if config.hyper_latents else None, config.frac_bits)
+
+    def pixels(self) -> Pixels:
+        return self.rows.take(0, self.rows.height)
+
+
+@dataclass(frozen=True)
+class AnalysedArrays:
+    """y (h, w, M) and z (hz, wz, N) or None."""
+
+    y: Floats
+    z: Floats | None
+    frac_bits: int
+
+    def round_latents(self) -> Symbols:
+        return np.zeros((0, 0, 0), np.int32) if self.z is None else _rounded(self.z, 0), _rounded(self.y, self.frac_bits)
+
+    def latents(self) -> tuple[Floats, Floats | None]:
+        return self.y, self.z
 
 
 def _rounded(x: Floats, bits: int) -> Ints:

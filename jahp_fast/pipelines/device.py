@@ -10,21 +10,22 @@ are decoded on the CPU, and checked there.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jahp_fast import backends
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError, UsageError
 from jahp_fast.files import container as _container
-from jahp_fast.pipelines.entropy_path import CHECKSUM_ERROR, EntropyPath, Ints
-from jahp_fast.system.devices import Clock
+from jahp_fast.pipelines.contract import Floats, Opened, Pixels, Symbols, T
+from jahp_fast.pipelines.cpu import BLOCK_ROWS
+from jahp_fast.pipelines.entropy_path import CHECKSUM_ERROR, EntropyPath
+from jahp_fast.system.devices import Clock, Guard
 from jahp_fast.system.parallel import each, shared_out
+from jahp_fast.transforms.cpu import in_blocks
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +84,7 @@ class Decoded:
         return self.rgb
 
 
-class Pipeline(EntropyPath):
+class DevicePipeline(EntropyPath):
     """Safe to share between threads. Backend and transforms are made when first needed.
 
     Args:
@@ -119,66 +120,37 @@ class Pipeline(EntropyPath):
         """Whether latents, too, are decoded on the device."""
         return self.backend_name in backends.ON_DEVICE
 
-    def current(self) -> contextlib.AbstractContextManager[object]:
-        """Makes the device the current one, whose current stream all work is queued on."""
-        if self.device == "cpu":
-            return contextlib.nullcontext()
-        import torch
-
-        return cast(contextlib.AbstractContextManager[object], torch.cuda.device(self.device))
+    def guard(self, what: str) -> Guard:
+        """The device as the current one, and an error of ours where its memory runs out."""
+        return Guard(self.device, what)
 
     # Encoding
 
-    def upload(self, rows: Rows) -> torch.Tensor:
-        """An image -> (3, H, W) on the device."""
+    def open(self, rows: Rows) -> OpenedTensor:
+        """An image -> (3, H, W) on the device; a tensor that lies there stays there."""
         import torch
 
+        if rows.tensor is not None:
+            return OpenedTensor(self, rows.tensor.to(self.device, non_blocking=True))
         pixels = rows.take(0, rows.height)
         tensor = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
-        return tensor if self.device == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True)
+        return OpenedTensor(self, tensor if self.device == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True))
 
-    def analyse(self, pixels: torch.Tensor, quality: float, threads: int, clock: Clock) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """An image as `upload` gives it -> y (M, h, w) and z (N, hz, wz) or None, not rounded; laps g_a and h_a."""
-        y = self.transforms.analysis(pixels[None], quality)
-        clock.lap("g_a")
-        z = self.transforms.hyper_analysis(y)[0] if self.file.config.hyper_latents else None
-        clock.lap("h_a")
-        return y[0], z
-
-    def features(self, pixels: torch.Tensor, threads: int) -> torch.Tensor:
-        """An image as `upload` gives it -> what g_a gives, (M, h, w), without gains."""
-        return self.transforms.features(pixels[None])[0]
-
-    def latents_at(self, features: torch.Tensor, quality: float, threads: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """y and z of `analyse` at a quality, from features."""
-        y = self.transforms.scaled(features[None], quality)
-        return y[0], self.transforms.hyper_analysis(y)[0] if self.file.config.hyper_latents else None
-
-    def symbols(self, y: torch.Tensor, z: torch.Tensor | None) -> tuple[Ints, Ints]:
-        """y (M, h, w) and z (N, hz, wz) or None, not rounded -> z and y as Backend.encode takes them.
-
-        Raises UsageError for a latent that is beyond 2^30 or not a number.
-        """
+    def encode_batch(
+        self, images: Sequence[Opened], quality: float, threads: int, code: Callable[[int, Symbols, int], T]
+    ) -> list[T]:
+        """The transforms of all images of one shape together; then the symbols of one after the other."""
         import torch
 
-        parts = [(y * (1 << self.file.config.frac_bits)).permute(1, 2, 0)] + ([] if z is None else [z.permute(1, 2, 0)])
-        rounded = [part.round() for part in parts]
-        if not bool(torch.stack([r.abs().amax() for r in rounded]).amax() <= 2**30):
-            raise UsageError("a latent is beyond 2^30 or not a number")
-        arrays = [r.to(torch.int32).contiguous().cpu().numpy() for r in rounded]
-        return (arrays[1] if z is not None else np.zeros((0, 0, 0), np.int32)), arrays[0]
-
-    def latents(self, images: Sequence[torch.Tensor], quality: float) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-        """Images (3, H, W) of any sizes -> y (M, h, w) and z (N, hz, wz) or None of each, not rounded."""
-        import torch
-
-        out: list[tuple[torch.Tensor, torch.Tensor | None]] = [(torch.empty(0), None)] * len(images)
-        for group in groups([tuple(image.shape[1:]) for image in images]):
-            y = self.transforms.analysis(torch.stack([images[i] for i in group]), quality)
+        tensors = [cast(OpenedTensor, image).rgb for image in images]
+        analysed: dict[int, AnalysedTensors] = {}
+        for group in groups([(image.size[1], image.size[0]) for image in images]):
+            y = self.transforms.analysis(torch.stack([tensors[i] for i in group]), quality)
             z = self.transforms.hyper_analysis(y) if self.file.config.hyper_latents else None
             for k, i in enumerate(group):
-                out[i] = y[k], None if z is None else z[k]
-        return out
+                analysed[i] = AnalysedTensors(y[k], None if z is None else z[k], self.file.config.frac_bits)
+        labels = range(len(images))
+        return each(lambda i: code(i, analysed[i].round_latents(), threads), labels, labels=labels)
 
     # Decoding
 
@@ -188,27 +160,30 @@ class Pipeline(EntropyPath):
             return self._by_graph(streams[0], self._graphs)
         return self.finish(self.start_latents(streams, threads, labels), streams)
 
-    def decode_rgb(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> list[torch.Tensor]:
-        """`decode`, settled: (3, H, W) uint8 each."""
-        with self.current():
-            return self.decode(streams, threads, labels).settle(labels)
+    def decode_batch(
+        self, streams: Sequence[_container.Stream], threads: int, finish: Callable[[int, Pixels], T], labels: Sequence[int] | None
+    ) -> list[T]:
+        """Latents of all streams by as few launches as there can be; images of one shape and quality go through g_s together."""
+        arrays = [_array(rgb) for rgb in self.decode(streams, threads, labels).settle(labels)]
+        return each(lambda i: finish(i, arrays[i]), range(len(arrays)), labels=labels)
 
-    def decode_timed(self, stream: _container.Stream, threads: int, clock: Clock) -> tuple[NDArray[np.uint8], dict[str, float]]:
+    def decode_tensor(self, stream: _container.Stream, threads: int) -> torch.Tensor:
+        """(3, H, W), where it lies. Everything is queued, and one wait at the end reads whether the stream was sound."""
+        return self.decode([stream], threads).settle()[0]
+
+    def decode_rows(self, stream: _container.Stream, threads: int) -> Iterator[Pixels]:
+        """The image is decoded whole, and handed out in blocks."""
+        with self.guard(f"decoding an image of {stream.width} x {stream.height} pixels"):
+            image = _array(self.decode_tensor(stream, threads))
+        yield from in_blocks(image, BLOCK_ROWS)
+
+    def decode_timed(self, stream: _container.Stream, threads: int, clock: Clock) -> tuple[Pixels, dict[str, float]]:
         """(H, W, 3), and seconds of the parts of `latents`; laps latents and g_s."""
-        with self.current():
-            started = self.start_latents([stream], threads)
-            clock.lap("latents")
-            image = self.to_array(self.finish(started, [stream]).settle()[0])
-            clock.lap("g_s")
+        started = self.start_latents([stream], threads)
+        clock.lap("latents")
+        image = _array(self.finish(started, [stream]).settle()[0])
+        clock.lap("g_s")
         return image, started.times
-
-    def to_array(self, rgb: torch.Tensor) -> NDArray[np.uint8]:
-        """(3, H, W) -> (H, W, 3) in host memory."""
-        return cast("NDArray[np.uint8]", rgb.permute(1, 2, 0).contiguous().cpu().numpy())
-
-    def to_tensor(self, rgb: torch.Tensor) -> torch.Tensor:
-        """What decode_tensor starts from: (3, H, W), where it lies."""
-        return rgb
 
     def start_latents(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> Started:
         """The first half of `decode`. Waits only for a backend that runs on the CPU."""
@@ -280,6 +255,65 @@ class Pipeline(EntropyPath):
             started = cast("DeviceBackend", self.backend).start(payload, layout)
             rgb, verdict = cache.run((height, width), tail, *started, row)
         return Decoded([rgb], verdict[None], [stream.checksum])
+
+
+@dataclass(frozen=True)
+class OpenedTensor:
+    """An image on the device: rgb (3, H, W) uint8."""
+
+    pipeline: DevicePipeline
+    rgb: torch.Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.rgb.shape[2], self.rgb.shape[1]
+
+    def analyse(self, quality: float, threads: int, clock: Clock) -> AnalysedTensors:
+        y = self.pipeline.transforms.analysis(self.rgb[None], quality)
+        clock.lap("g_a")
+        analysed = self._behind(y)
+        clock.lap("h_a")
+        return analysed
+
+    def analyse_once(self, threads: int) -> Callable[[float], AnalysedTensors]:
+        features = self.pipeline.transforms.features(self.rgb[None])
+        return lambda quality: self._behind(self.pipeline.transforms.scaled(features, quality))
+
+    def _behind(self, y: torch.Tensor) -> AnalysedTensors:
+        config = self.pipeline.file.config
+        z = self.pipeline.transforms.hyper_analysis(y)[0] if config.hyper_latents else None
+        return AnalysedTensors(y[0], z, config.frac_bits)
+
+    def pixels(self) -> Pixels:
+        return _array(self.rgb)
+
+
+@dataclass(frozen=True)
+class AnalysedTensors:
+    """y (M, h, w) and z (N, hz, wz) or None, on the device."""
+
+    y: torch.Tensor
+    z: torch.Tensor | None
+    frac_bits: int
+
+    def round_latents(self) -> Symbols:
+        import torch
+
+        parts = [(self.y * (1 << self.frac_bits)).permute(1, 2, 0)] + ([] if self.z is None else [self.z.permute(1, 2, 0)])
+        rounded = [part.round() for part in parts]
+        if not bool(torch.stack([r.abs().amax() for r in rounded]).amax() <= 2**30):
+            raise UsageError("a latent is beyond 2^30 or not a number")
+        arrays = [r.to(torch.int32).contiguous().cpu().numpy() for r in rounded]
+        return (arrays[1] if self.z is not None else np.zeros((0, 0, 0), np.int32)), arrays[0]
+
+    def latents(self) -> tuple[Floats, Floats | None]:
+        y, z = (None if part is None else part.float().permute(1, 2, 0).contiguous().cpu().numpy() for part in (self.y, self.z))
+        return cast(Floats, y), z
+
+
+def _array(rgb: torch.Tensor) -> Pixels:
+    """(3, H, W) -> (H, W, 3) in host memory."""
+    return cast(Pixels, rgb.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def verdict_of(z: torch.Tensor, y: torch.Tensor, status: torch.Tensor) -> torch.Tensor:

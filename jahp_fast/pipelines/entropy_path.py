@@ -7,20 +7,16 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jahp_fast import _native, backends
-from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError
 from jahp_fast.files import container as _container
+from jahp_fast.pipelines.contract import Ints
 
 if TYPE_CHECKING:
     from jahp_fast.backends import Backend
     from jahp_fast.entropy.model_file import ModelFile
 
-Ints = NDArray[np.int32]
 CHECKSUM_ERROR = "the checksum of the decoded symbols does not match"
 
 
@@ -69,11 +65,8 @@ class EntropyPath:
 
         Raises FormatError in place of rows.
         """
-        if not isinstance(self.backend, NativeBackend):
-            yield self.decode_integers(stream, threads)[1]
-            return
         layout = self.layout(stream)
-        decode = self.backend.start(stream.payload, layout, threads)
+        decode = self.backend.start_rows(stream.payload, layout, threads)
         row = 0
         while row < layout.height:
             rows = decode.rows(row)

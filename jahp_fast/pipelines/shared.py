@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jahp_fast import backends, library
 from jahp_fast.errors import UsageError
+from jahp_fast.pipelines.contract import Pipeline
 from jahp_fast.pipelines.cpu import CpuPipeline
 from jahp_fast.system import devices
 from jahp_fast.system.extras import require_torch
@@ -19,19 +20,17 @@ if TYPE_CHECKING:
     import torch
 
     from jahp_fast.entropy.model_file import ModelFile
-    from jahp_fast.pipelines.device import Pipeline
-
 
 
 @lru_cache(maxsize=4)
-def shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str, bf16: bool) -> Pipeline | CpuPipeline:
+def shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str, bf16: bool) -> Pipeline:
     """One for all codecs of a process: making a codec anew for each image costs next to nothing."""
     if device == "cpu" and backend not in backends.ON_DEVICE:
         return CpuPipeline(file, backend, bf16)
     require_torch(f"device {device!r}" if device != "cpu" else f"backend {backend!r}")
-    from jahp_fast.pipelines.device import Pipeline
+    from jahp_fast.pipelines.device import DevicePipeline
 
-    return Pipeline(file, backend, device, graphs)
+    return DevicePipeline(file, backend, device, graphs)
 
 
 class Pipelines:
@@ -54,15 +53,15 @@ class Pipelines:
         if graphs and not (self.device != "cpu" and name in backends.ON_DEVICE):
             raise UsageError(f"graphs need a GPU and a backend that computes there, not {name} on {self.device}")
         self._lock = threading.Lock()
-        self._loaded: dict[bytes, Pipeline | CpuPipeline] = {}
+        self._loaded: dict[bytes, Pipeline] = {}
 
-    def of_file(self, file: ModelFile) -> Pipeline | CpuPipeline:
+    def of_file(self, file: ModelFile) -> Pipeline:
         """The pipeline of a model."""
         name = backends.resolve(self._asked, self.device)
         loaded = shared(file, name, self.device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""), self._bf16)
         with self._lock:
             return self._loaded.setdefault(file.id, loaded)
 
-    def of_id(self, model: bytes) -> Pipeline | CpuPipeline:
+    def of_id(self, model: bytes) -> Pipeline:
         """The pipeline of the model that a stream names. Raises UnknownModel."""
         return self._loaded.get(model) or self.of_file(library.by_id(model, self.models))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
 
 Ints = NDArray[np.int32]
+Floats = NDArray[np.float32]
 SCHEDULES = {2: (12, 0.015), 3: (50, 0.01)}
 """By effort: steps of Adam, and its rate of learning in quantisation steps."""
 TEMPERATURES = 0.5, 0.05
@@ -64,21 +65,25 @@ def bits(net: Any, y: Tensor, z: Tensor | None) -> Tensor:
 
 
 def refined(
-    model: ModelFile, image: NDArray[np.uint8], latents: tuple[Any, Any], quality: float, schedule: tuple[int, float], rate: float
+    model: ModelFile,
+    image: NDArray[np.uint8],
+    latents: tuple[Floats, Floats | None],
+    quality: float,
+    schedule: tuple[int, float],
+    rate: float,
 ) -> tuple[Ints, Ints]:
     """z (hz, wz, N) and y (h, w, M) after a schedule of SCHEDULES, rounded.
 
     Args:
         image: (H, W, 3).
-        latents: y and z, not rounded, as a pipeline gives them: arrays with channels last, or tensors with channels first.
+        latents: y (h, w, M) and z (hz, wz, N) or None, not rounded.
         rate: factor of the bits.
     """
     net = _net(model)
     height, width = image.shape[:2]
     x = torch.tensor(image).permute(2, 0, 1)[None].float() / 255  # a copy: images may be read-only
-    y0, z0 = (None if t is None else _planes(t) for t in latents)
-    assert y0 is not None
-    parts = [t.clone().requires_grad_(True) for t in (y0, z0) if t is not None]
+    z0 = latents[1]
+    parts = [torch.from_numpy(t).permute(2, 0, 1)[None].contiguous().clone().requires_grad_(True) for t in latents if t is not None]
     qualities = model.config.qualities
     q = torch.tensor([float(np.interp(quality, qualities, np.arange(len(qualities))))])
     weight = trade_off(quality) * 255**2 / 3
@@ -96,10 +101,3 @@ def refined(
         optimizer.step()
     rounded = [t.detach()[0].round().permute(1, 2, 0).contiguous().numpy().astype(np.int32) for t in parts]
     return (rounded[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), rounded[0]
-
-
-def _planes(part: Any) -> Tensor:
-    """(1, channels, rows, columns) float32 on the CPU."""
-    if isinstance(part, np.ndarray):
-        return torch.from_numpy(part).permute(2, 0, 1)[None].contiguous()
-    return part.detach().cpu()[None].float()  # type: ignore[no-any-return]

@@ -27,7 +27,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,6 @@ from jahp_fast import _native
 from jahp_fast.constants import GDN_BETA_MIN, STRIDE, trade_off
 from jahp_fast.entropy.model_file import CURVATURE, SCALES
 from jahp_fast.errors import UsageError
-from jahp_fast.files.image import Rows
 from jahp_fast.search.bits import SymbolBits
 from jahp_fast.search.step_search import best_steps
 from jahp_fast.system.extras import require_torch
@@ -58,7 +57,7 @@ from jahp_fast.transforms.reference import Layer
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
-    from jahp_fast.pipelines.entropy_path import EntropyPath
+    from jahp_fast.pipelines.contract import Analysed, Opened, Pipeline, Symbols
 
 LOCAL = 0.3
 MARGIN = 1.75
@@ -88,43 +87,38 @@ def check(model: ModelFile, effort: int) -> None:
 
 
 def improved(
-    path: EntropyPath,
-    pixels: Any,
-    latents: tuple[Any, Any],
-    nearest: tuple[Ints, Ints],
+    pipeline: Pipeline,
+    image: Opened,
+    analysed: Analysed,
+    nearest: Symbols,
     quality: float,
     effort: int,
     rate: float,
     threads: int,
-) -> tuple[Ints, Ints]:
+) -> Symbols:
     """z and y to code in place of the nearest integers.
 
     Args:
-        path: the pipeline, for its model and backend.
-        pixels: the image, as the pipeline's `upload` gives it.
-        latents: y and z, not rounded, as the pipeline gives them.
+        pipeline: its model and backend count.
+        image: as the pipeline opened it.
+        analysed: its latents at `quality`, not rounded.
         nearest: z and y, rounded.
         rate: factor of the bits in what is minimised; above 1 the file becomes smaller.
     """
-    searcher = _searcher(path.file, path.backend_name == "reference")
+    searcher = _searcher(pipeline.file, pipeline.backend_name == "reference")
     if effort == 0:
-        y, z = _channels_last(latents[0], path), nearest[0]
-        return z, searcher.trimmed(y, nearest, rate, threads)
-    image = pixels.take(0, pixels.height) if isinstance(pixels, Rows) else pixels.permute(1, 2, 0).cpu().numpy()
+        return nearest[0], searcher.trimmed(analysed.latents()[0], nearest, rate, threads)
+    pixels = image.pixels()
     candidates = [nearest]
     if effort > 1:
         from jahp_fast.search.descent import SCHEDULES, refined
 
-        candidates.append(refined(path.file, image, latents, quality, SCHEDULES[effort], rate))
+        candidates.append(refined(pipeline.file, pixels, analysed.latents(), quality, SCHEDULES[effort], rate))
     for _ in range(STEPS[effort]):
-        candidates = [(z, searcher.stepped(image, (z, y), quality, rate, threads)) for z, y in candidates]
+        candidates = [(z, searcher.stepped(pixels, (z, y), quality, rate, threads)) for z, y in candidates]
     if len(candidates) == 1:
         return candidates[0]
-    return min(candidates, key=lambda symbols: searcher.cost(image, symbols, quality, rate, threads))
-
-
-def _channels_last(y: Any, path: EntropyPath) -> Floats:
-    return y if isinstance(y, np.ndarray) else np.ascontiguousarray(y.permute(1, 2, 0).cpu().numpy())
+    return min(candidates, key=lambda symbols: searcher.cost(pixels, symbols, quality, rate, threads))
 
 
 @lru_cache(maxsize=4)

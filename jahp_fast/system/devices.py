@@ -6,13 +6,12 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any
 
 from jahp_fast.errors import DeviceError, UsageError
 from jahp_fast.system.extras import require_torch
-
-_T = TypeVar("_T")
 
 
 def checked(device: Any) -> str:
@@ -52,18 +51,35 @@ def first_line(error: BaseException) -> str:
     return re.split(r"\.\s|\n", str(error).strip())[0].rstrip(".")
 
 
-def guarded(function: Callable[[], _T], what: Callable[[], str]) -> _T:
-    """function(), with memory that runs out told as a DeviceError that says `what()` was being done.
+class Guard:
+    """Inside, memory of a device that runs out is a DeviceError that says `what` was being done; the device is the current one.
 
-    The new error does not refer to the old one, whose frames would keep the tensors alive that are to be freed.
+    Args:
+        device: "cpu", or "cuda:N", on whose current stream all work inside is queued.
     """
-    import torch
 
-    try:
-        return function()
-    except torch.OutOfMemoryError as e:
-        reason = first_line(e)
-    raise DeviceError(f"{what()}: not enough memory on the device: {reason}")
+    def __init__(self, device: str, what: str) -> None:
+        self._what = what
+        self._device: AbstractContextManager[object] = nullcontext()
+        if device != "cpu":
+            import torch
+
+            self._device = torch.cuda.device(device)
+
+    def __enter__(self) -> None:
+        self._device.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        import torch
+
+        self._device.__exit__(kind, error, trace)
+        if not isinstance(error, torch.OutOfMemoryError):
+            return
+        old: BaseException | None = error
+        while old is not None:  # their frames would keep the tensors alive that are to be freed
+            old.__traceback__ = None
+            old = old.__context__
+        raise DeviceError(f"{self._what}: not enough memory on the device: {first_line(error)}") from None
 
 
 class Clock:
