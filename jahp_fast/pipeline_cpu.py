@@ -12,8 +12,7 @@ import numpy as np
 from jahp_fast import container as _container
 from jahp_fast.constants import STRIDE
 from jahp_fast.devices import Clock
-from jahp_fast.entropy_path import EntropyPath, Ints
-from jahp_fast.errors import UsageError
+from jahp_fast.entropy_path import EntropyPath, Ints, rounded
 from jahp_fast.extras import require_torch
 from jahp_fast.image import Rows
 from jahp_fast.parallel import each
@@ -81,7 +80,7 @@ class CpuPipeline(EntropyPath):
 
         Raises UsageError for a latent that is beyond 2^30 or not a number.
         """
-        return np.zeros((0, 0, 0), np.int32) if z is None else _rounded(z, 0), _rounded(y, self.file.config.frac_bits)
+        return np.zeros((0, 0, 0), np.int32) if z is None else rounded(z, 0), rounded(y, self.file.config.frac_bits)
 
     # Decoding
 
@@ -125,14 +124,3 @@ class CpuPipeline(EntropyPath):
         import torch
 
         return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
-
-
-def _rounded(x: Floats, bits: int) -> Ints:
-    """round(x 2^bits), row by row: large images have large latents."""
-    out = np.empty(x.shape, np.int32)
-    for row, to in zip(x, out, strict=True):
-        rounded = np.rint(row * np.float32(1 << bits))
-        if not max(float(rounded.max()), -float(rounded.min())) <= 2**30:
-            raise UsageError("a latent is beyond 2^30 or not a number")
-        to[:] = rounded
-    return out

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from jahp_fast import _native
 from jahp_fast.entropy.export import dequantise
+from jahp_fast.entropy_path import rounded
 from jahp_fast.models import registry
 from jahp_fast.models.layers import gaussian_likelihood
 from jahp_fast.search import trade_off
@@ -72,6 +73,9 @@ def refined(
         image: (H, W, 3).
         latents: y and z, not rounded, as a pipeline gives them: arrays with channels last, or tensors with channels first.
         rate: factor of the bits.
+
+    Raises:
+        UsageError: the descent left all numbers.
     """
     net = _net(model)
     height, width = image.shape[:2]
@@ -94,8 +98,8 @@ def refined(
         optimizer.zero_grad()
         cost.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    rounded = [t.detach()[0].round().permute(1, 2, 0).contiguous().numpy().astype(np.int32) for t in parts]
-    return (rounded[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), rounded[0]
+    symbols = [rounded(t.detach()[0].permute(1, 2, 0).contiguous().numpy(), 0) for t in parts]
+    return (symbols[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), symbols[0]
 
 
 def _planes(part: Any) -> Tensor:

@@ -111,7 +111,23 @@ def improved(
         latents: y and z, not rounded, as the pipeline gives them.
         nearest: z and y, rounded.
         rate: factor of the bits in what is minimised; above 1 the file becomes smaller.
+
+    Numbers of absurd models may overflow here; a step whose cost is not a number is not taken.
     """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _improved(path, pixels, latents, nearest, quality, effort, rate, threads)
+
+
+def _improved(
+    path: EntropyPath,
+    pixels: Any,
+    latents: tuple[Any, Any],
+    nearest: tuple[Ints, Ints],
+    quality: float,
+    effort: int,
+    rate: float,
+    threads: int,
+) -> tuple[Ints, Ints]:
     searcher = _searcher(path.file, path.backend_name == "reference")
     if effort == 0:
         y, z = _channels_last(latents[0], path), nearest[0]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.atomic import write_atomically
-from jahp_fast.entropy.check import check_entropy
+from jahp_fast.entropy.check import check_entropy, check_floats
 from jahp_fast.entropy.tensor_file import TensorFile, strict_json
 from jahp_fast.errors import ModelError
 
@@ -32,6 +32,8 @@ Form = Literal["A", "B"]
 FORMAT_VERSION = 1
 ARCHITECTURES = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018-context", "mbt2018")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FLOATS = ("float.", "train.")
+"""Groups of tensors that are read when they are needed, and whose values are checked then."""
 _DTYPES = {"uint8": "U8", "int8": "I8", "uint16": "U16", "int32": "I32", "float16": "F16", "float32": "F32"}
 
 
@@ -191,6 +193,8 @@ class ModelFile:
             raise ModelError(f"{self.path}: the manifest does not list the tensors of the file")
         for name, line in self._lines.items():
             kind = f"{name} {self._file.kind(name)} "
+            if name.startswith("float.") and self._file.kind(name)[:3] not in ("F16", "F32"):
+                raise ModelError(f"{self.path}: tensor {name} must be F16 or F32")
             if not line.startswith(kind) or not _SHA256.fullmatch(line[len(kind) :]):
                 raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
         tensors = {name: self._read(name) for name in self.names if name == "config" or name.startswith("entropy.")}
@@ -208,16 +212,23 @@ class ModelFile:
         return {name: value for name, value in self.__dict__.items() if name != "floats"} | {"_file": None}
 
     def _read(self, name: str) -> Array:
+        """A tensor as it is stored. Raises ModelError for one that does not match the manifest, or breaks a rule of float tensors."""
         if self._file is None:
             raise ModelError(f"{self.path}: this copy of it holds the entropy path alone, not {name}")
         array = self._file.read(name)
         if tensor_line(name, array) != self._lines[name]:
             raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
+        if name.startswith(_FLOATS):
+            try:
+                check_floats(name, array)
+            except ModelError as e:
+                raise ModelError(f"{self.path}: {e}") from None
         return array
 
     @cached_property
     def floats(self) -> dict[str, Array]:
-        """Transforms and gains, float32, without their prefix. Raises ModelError for one that does not match the manifest."""
+        """Transforms and gains, float32, without their prefix. Raises ModelError for one that does not match the manifest, or has a number
+        that is not finite."""
         return self.read_floats("")
 
     def read_floats(self, prefix: str) -> dict[str, Array]:
@@ -234,7 +245,8 @@ class ModelFile:
         return {name.removeprefix(group): self._read(name).astype(np.float32) for name in names}
 
     def verify(self) -> None:
-        """Checks every tensor, the float ones too, against the manifest; raises ModelError naming the first that differs."""
+        """Checks every tensor, the float ones too, against the manifest and for numbers that are not finite; raises ModelError naming the
+        first that is wrong."""
         for name in self.names:
             self._read(name)
 
@@ -251,12 +263,18 @@ def save_model(
     """Writes a model file atomically and returns its id.
 
     Floats are stored as they come (float16 or float32). metric: see ModelFile; force: see atomic_file.
+
+    Raises:
+        ModelError: a float has no such value there; nothing is written.
     """
     from safetensors.numpy import save
 
     tensors: dict[str, Array] = {"config": np.frombuffer(config.to_json(), np.uint8)}
     for prefix, group in (("entropy.", entropy), ("float.", floats), ("train.", train)):
         tensors |= {prefix + name: np.ascontiguousarray(array) for name, array in group.items()}
+    for name, array in tensors.items():
+        if name.startswith(_FLOATS):
+            check_floats(name, array)
     manifest = "".join(tensor_line(name, tensors[name]) + "\n" for name in sorted(tensors))
     write_atomically(path, save(tensors, {"jahp": str(FORMAT_VERSION), "manifest": manifest, "metric": metric}), force)
     return model_id(manifest)
