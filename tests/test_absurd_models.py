@@ -10,7 +10,7 @@ from jahp_fast import Codec, _native, container
 from jahp_fast.cli import main
 from jahp_fast.entropy.export import dequantise
 from jahp_fast.entropy.model_file import ModelFile, save_model, tensor_line
-from jahp_fast.errors import ModelError, UnsupportedImage
+from jahp_fast.errors import ModelError, UnsupportedImage, UsageError
 from jahp_fast.pipeline import Pipeline
 
 NO_NUMBERS = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
@@ -64,7 +64,7 @@ def test_a_tensor_with_what_is_no_number_is_named(tiny_models, tmp_path, value):
         with pytest.raises(ModelError, match=name):
             ModelFile(path).verify()
         with pytest.raises(ModelError, match=name):
-            dequantise(path) if not rest.startswith("search.") else ModelFile(path).floats  # noqa: B018
+            dequantise(path) if not rest.startswith("search.") else ModelFile(path).floats
 
 
 @pytest.mark.parametrize("kind", ["float16", "float32"])
@@ -148,8 +148,8 @@ def absurd(array, how):
     return np.where(np.indices(shape).sum(0) % 2, np.float32(3e38), np.float32(-3e38))
 
 
-PARTS = ["g_a.0.weight", "g_a.1.beta", "g_a.1.gamma", "g_a.6.bias", "h_a.0.weight", "h_a.4.bias", "g_s.0.weight", "g_s.0.bias", "g_s.1.beta",
-         "g_s.1.gamma", "g_s.4.", "g_s.6.", "search.scale.", "search.curvature", "g_a.", "g_s.", "search.", ""]  # fmt: skip
+PARTS = ["g_a.0.weight", "g_a.1.beta", "g_a.1.gamma", "g_a.6.bias", "h_a.0.weight", "h_a.4.bias",
+         "g_s.0.weight", "g_s.0.bias", "g_s.1.beta", "g_s.1.gamma", "g_s.4.", "g_s.6.", "search.scale.", "search.curvature", "g_a.", "g_s.", "search.", ""]  # fmt: skip
 
 
 def absurd_model(source, path, part, how):
@@ -179,8 +179,8 @@ def test_absurd_numbers_give_pictures_or_a_sentence(tiny_models, tmp_path, strea
             for options in ({}, {"target_bpp": 1.0}, *([{"effort": 1}] if form_a else [])):
                 try:
                     assert codec.decode(codec.encode(picture, **options)).shape == picture.shape
-                except UnsupportedImage as e:
-                    assert "latent" in str(e)  # noqa: PT017
+                except (UnsupportedImage, UsageError) as e:
+                    assert "latent" in str(e) or "bytes are too few for this image" in str(e)  # noqa: PT017
         pipeline = Pipeline(ModelFile(path), "native")
         (rgb,) = pipeline.decode_rgb([container.unpack(data)], 1)
         assert rgb.shape == (3, *picture.shape[:2])
