@@ -148,8 +148,10 @@ def absurd(array, how):
     return np.where(np.indices(shape).sum(0) % 2, np.float32(3e38), np.float32(-3e38))
 
 
-PARTS = ["g_a.0.weight", "g_a.1.beta", "g_a.1.gamma", "g_a.6.bias", "h_a.0.weight", "h_a.4.bias",
-         "g_s.0.weight", "g_s.0.bias", "g_s.1.beta", "g_s.1.gamma", "g_s.4.", "g_s.6.", "search.scale.", "search.curvature", "g_a.", "g_s.", "search.", ""]  # fmt: skip
+PARTS = [
+    "g_a.0.weight", "g_a.1.beta", "g_a.1.gamma", "g_a.6.bias", "h_a.0.weight", "h_a.4.bias", "g_s.0.weight", "g_s.0.bias",
+    "g_s.1.beta", "g_s.1.gamma", "g_s.4.", "g_s.6.", "search.scale.", "search.curvature", "g_a.", "g_s.", "search.", "",
+]  # fmt: skip
 
 
 def absurd_model(source, path, part, how):
