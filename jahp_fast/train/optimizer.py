@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optimisers and the names of what they train, by which their state survives a change of parameter order."""
+"""The optimisers, and the names of what they train, by which their state survives a change of parameter order."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
-from jahp_fast.errors import ModelError
 from jahp_fast.train.soap import SOAP
 
 QUANTILE_LR = 1e-3
@@ -31,16 +27,3 @@ def make_quantile_optimizer(model: nn.Module) -> torch.optim.Optimizer | None:
     """Adam over the quantiles, for the auxiliary loss; None where a model has no factorised prior."""
     quantiles = [p for name, p in model.named_parameters() if name.endswith("quantiles")]
     return torch.optim.Adam(quantiles, lr=QUANTILE_LR) if quantiles else None
-
-
-def reorder(state: Mapping[str, Any], saved: Sequence[str], wanted: Sequence[str]) -> dict[str, Any]:
-    """An optimiser's state dict, saved over parameters in the order `saved`, for the same parameters in the order `wanted`.
-
-    Raises ModelError if the parameters are not the same or the state has more than one group.
-    """
-    groups = state["param_groups"]
-    if len(groups) != 1 or sorted(saved) != sorted(wanted) or len(groups[0]["params"]) != len(saved):
-        raise ModelError("the checkpoint's optimiser was not made for this model's parameters")
-    ids = dict(zip(saved, groups[0]["params"], strict=True))
-    entries = {i: state["state"][ids[name]] for i, name in enumerate(wanted) if ids[name] in state["state"]}
-    return {"state": entries, "param_groups": [{**groups[0], "params": list(range(len(wanted)))}]}
