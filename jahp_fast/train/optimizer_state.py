@@ -6,7 +6,6 @@ What is let in can be loaded and stepped; torch's own loading looks at the numbe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from jahp_fast.models.state_file import plain_tensor
 from jahp_fast.train.soap import SOAP
 
 MAX_COUNT = 1 << 53
-"""Of steps and crops: what a float64 counts exactly."""
+"""Of steps and crops, and of all other numbers: what a float64 counts exactly."""
 
 
 def is_count(value: Any) -> bool:
@@ -28,8 +27,8 @@ def is_count(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """A finite one of at least 0."""
-    return type(value) in (int, float) and 0 <= value < math.inf
+    """One of at least 0 that is neither infinite nor absurd."""
+    return type(value) in (int, float) and 0 <= value <= MAX_COUNT
 
 
 def checked(state: Any, fresh: Optimizer, what: str) -> dict[str, Any]:
