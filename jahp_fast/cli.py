@@ -165,6 +165,8 @@ def _models(args: argparse.Namespace) -> int:
     from jahp_fast import library
 
     rows, damaged = [], 0
+    for folder, reason in library.unreadable().items():
+        print(f"jahp: the folder {folder} of JAHP_FAST_MODELS cannot be read: {reason}", file=sys.stderr)
     for path in library.installed():
         try:
             model = library.load(path)
