@@ -122,5 +122,5 @@ def test_odd_values_of_the_variable(shelf, monkeypatch, capsys, what):
     out, err = capsys.readouterr()
     assert {line.split()[0] for line in out.splitlines() if not line.startswith(" ")} == {*names, "mbt2018", "mbt2018-ms-ssim"}
     bad = [line for line in err.splitlines() if "of JAHP_FAST_MODELS cannot be read: " in line]
-    assert len(bad) == (not names and value.strip(os.pathsep) != "" or what.endswith("a good one"))
+    assert len(bad) == ((not names and value.strip(os.pathsep) != "") or what.endswith("a good one"))
     assert [line for line in err.splitlines() if not line.startswith("jahp: ")] == []

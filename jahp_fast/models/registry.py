@@ -69,10 +69,10 @@ def normalise_state(state: Mapping[str, Any]) -> dict[str, Tensor]:
         name = canonical_key(key)
         if name is None:
             continue
-        value = plain_tensor(value, f"{key} in the state dict")
+        tensor = plain_tensor(value, f"{key} in the state dict")
         if name in tensors:
             raise ModelError(f"the state dict holds {name} twice, under two releases' names")
-        tensors[name] = value.float() if value.is_floating_point() else value
+        tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
     return tensors
 
 
@@ -109,7 +109,7 @@ def from_state_dict(state: Mapping[str, Any]) -> CompressionModel:
     tensors = normalise_state(state)
     name, N, M, rows = architecture_of(tensors)
     if not (1 <= N <= MAX_LATENTS and 1 <= M <= MAX_LATENTS and 1 <= rows <= MAX_ROWS):
-        raise ModelError(f"state dict of {name}: N = {N}, M = {M} and {rows} rows of gains are not within 1 to {MAX_LATENTS} and {MAX_ROWS}")
+        raise ModelError(f"state dict of {name}: N = {N} or M = {M} is not within 1 to {MAX_LATENTS}, or {rows} rows of gains not to {MAX_ROWS}")
     if "gain" not in tensors and "inv_gain" not in tensors:
         tensors |= {"gain": torch.zeros(1, M), "inv_gain": torch.zeros(1, M)}
     with torch.device("meta"):  # shapes alone: a few strange numbers must not take all memory
