@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NoReturn, Protocol, cast
 from jahp_fast import __version__
 from jahp_fast.atomic import atomic_file
 from jahp_fast.completion import SHELLS, script
-from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.errors import JahpError, UsageError, one_line
 from jahp_fast.outputs import checked_output, force_option, in_folder, save_option, takes_bytes
 
 
@@ -173,7 +173,7 @@ def _models(args: argparse.Namespace) -> int:
             if args.verify:
                 model.verify()
         except JahpError as e:  # one file that is no model must not hide the others
-            print(f"jahp: {path.stem} is left out: {e}", file=sys.stderr)
+            print(f"jahp: {path.stem} is left out: {one_line(e)}", file=sys.stderr)
             damaged += 1
             continue
         c = model.config
@@ -297,7 +297,7 @@ def main(argv: list[str] | None = None) -> int:
             args = _parser([a for a in argv if not a.startswith("-")][:1]).parse_args(argv)
             return cast(int, args.run(args))
     except JahpError as e:
-        print(f"jahp: {e}", file=sys.stderr)
+        print(f"jahp: {one_line(e)}", file=sys.stderr)
     except MemoryError:
         print("jahp: there is not enough memory for this image", file=sys.stderr)
     except KeyboardInterrupt:

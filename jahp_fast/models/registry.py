@@ -109,7 +109,9 @@ def from_state_dict(state: Mapping[str, Any]) -> CompressionModel:
     tensors = normalise_state(state)
     name, N, M, rows = architecture_of(tensors)
     if not (1 <= N <= MAX_LATENTS and 1 <= M <= MAX_LATENTS and 1 <= rows <= MAX_ROWS):
-        raise ModelError(f"state dict of {name}: N = {N} or M = {M} is not within 1 to {MAX_LATENTS}, or {rows} rows of gains not to {MAX_ROWS}")
+        raise ModelError(
+            f"state dict of {name}: N = {N} or M = {M} is not within 1 to {MAX_LATENTS}, or {rows} rows of gains not to {MAX_ROWS}"
+        )
     if "gain" not in tensors and "inv_gain" not in tensors:
         tensors |= {"gain": torch.zeros(1, M), "inv_gain": torch.zeros(1, M)}
     with torch.device("meta"):  # shapes alone: a few strange numbers must not take all memory
