@@ -84,7 +84,7 @@ def test_a_broken_file_among_the_folders(shelf):
 ODD = {
     "nothing": ("", []), "only separators": (os.pathsep * 3, []), "dot": (".", ["here"]), "relative": ("one", ["a"]),
     "empty parts": (f"{os.pathsep}one{os.pathsep * 2}two{os.pathsep}", ["a", "b"]), "home": (f"~{os.sep}models", ["homely"]),
-    "no such user": ("~nobody-of-that-name", []),     "a folder with strange files": ("strays", ["good"]),
+    "no such user": ("~nobody-of-that-name", []), "a folder with strange files": ("strays", ["good"]),
     "bytes that are no UTF-8": (os.fsdecode(b"\xff"), ["odd"]),
     "what looks like a pattern": ("[ab]*", ["pattern"]), "a file": ("file", []), "a model file": ("one/a.safetensors", []),
     "below a file": ("file/x", []), "nowhere": ("nowhere", []), "a loop": ("loop", []), "a dangling link": ("dangling", []),
