@@ -20,8 +20,7 @@ from jahp_fast.models.registry import ARCHITECTURES, build
 from jahp_fast.train import loop
 from jahp_fast.train.checkpoint import load
 from jahp_fast.train.loss import evaluate, ladder
-from jahp_fast.train.optimizer import make_optimizer, trained_names
-from jahp_fast.train.optimizer_state import reorder
+from jahp_fast.train.optimizer import make_optimizer, reorder, trained_names
 from jahp_fast.train.settings import DEFAULT_LR, Settings
 
 

@@ -17,8 +17,7 @@ from jahp_fast.errors import JahpError, ModelError
 from jahp_fast.models import registry
 from jahp_fast.models.state_file import read_state
 from jahp_fast.train import checkpoint
-from jahp_fast.train.optimizer import make_optimizer, make_quantile_optimizer
-from jahp_fast.train.optimizer_state import checked
+from jahp_fast.train.optimizer import checked, make_optimizer, make_quantile_optimizer
 
 
 @pytest.fixture(scope="module")

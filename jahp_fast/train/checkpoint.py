@@ -19,8 +19,15 @@ from jahp_fast.models.layers import canonical_key
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.models.registry import from_state_dict, model_info
 from jahp_fast.models.state_file import plain_tensor, read_metadata, read_state
-from jahp_fast.train.optimizer import make_optimizer, make_quantile_optimizer, trained_names
-from jahp_fast.train.optimizer_state import checked, is_count, is_number, reorder
+from jahp_fast.train.optimizer import (
+    checked,
+    is_count,
+    is_number,
+    make_optimizer,
+    make_quantile_optimizer,
+    reorder,
+    trained_names,
+)
 from jahp_fast.train.settings import METRICS, OPTIMIZERS
 
 LAST, AVERAGE = "last.pt", "average.safetensors"
