@@ -27,12 +27,13 @@ import peers_env
 
 import jahp_fast
 from jahp_fast import _native
-from jahp_fast.compat.checkpoint import read_state, understood
+from jahp_fast.compat.checkpoint import understood
 from jahp_fast.compat.convert import convert
 from jahp_fast.compat.report import report
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import JahpError
 from jahp_fast.models.compressible import PREFIX
+from jahp_fast.models.state_file import read_state
 from jahp_fast.train.data import find_photos, load_photo
 
 HERE = Path(__file__).resolve().parent

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NoReturn, Protocol, cast
 
 from jahp_fast import __version__
 from jahp_fast.completion import SHELLS, script
-from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.errors import JahpError, UsageError, one_line
 from jahp_fast.files.outputs import checked_output, force_option, in_folder, save_option, takes_bytes
 from jahp_fast.system.atomic import atomic_file
 
@@ -166,13 +166,15 @@ def _models(args: argparse.Namespace) -> int:
     from jahp_fast import library
 
     rows, damaged = [], 0
+    for folder, reason in library.unreadable().items():
+        print(f"jahp: the folder {folder} of JAHP_FAST_MODELS cannot be read: {reason}", file=sys.stderr)
     for path in library.installed():
         try:
             model = library.load(path)
             if args.verify:
                 model.verify()
         except JahpError as e:  # one file that is no model must not hide the others
-            print(f"jahp: {path.stem} is left out: {e}", file=sys.stderr)
+            print(f"jahp: {path.stem} is left out: {one_line(e)}", file=sys.stderr)
             damaged += 1
             continue
         c = model.config
@@ -296,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
             args = _parser([a for a in argv if not a.startswith("-")][:1]).parse_args(argv)
             return cast(int, args.run(args))
     except JahpError as e:
-        print(f"jahp: {e}", file=sys.stderr)
+        print(f"jahp: {one_line(e)}", file=sys.stderr)
     except MemoryError:
         print("jahp: there is not enough memory for this image", file=sys.stderr)
     except KeyboardInterrupt:

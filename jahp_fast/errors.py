@@ -39,6 +39,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, for a terminal: names with line feeds or control characters in them are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
+
+
 class LossWarning(UserWarning):
     """Something of a picture is not kept that somebody may want: the message says what, and the remedy."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -12,17 +13,49 @@ from jahp_fast.entropy.model_file import ARCHITECTURES, ModelFile, read_id
 from jahp_fast.errors import ModelError, UnknownModel
 
 PathLike = str | os.PathLike[str]
+_SHOWN = 160
+"""Characters of a path in a message, at most."""
 _PACKAGE = Path(__file__).parent / "weights"
 
 
 def folders() -> list[Path]:
-    """The folders of JAHP_FAST_MODELS (separated as in PATH), then the package's."""
-    return [Path(p) for p in os.environ.get("JAHP_FAST_MODELS", "").split(os.pathsep) if p] + [_PACKAGE]
+    """The folders of JAHP_FAST_MODELS (separated as in PATH, with ~ for the home folder), then the package's."""
+    return [Path(os.path.expanduser(p)) for p in os.environ.get("JAHP_FAST_MODELS", "").split(os.pathsep) if p] + [_PACKAGE]
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Names of the model files in a folder, sorted. Raises OSError where it cannot be listed."""
+    return sorted(name for name in os.listdir(folder) if name.endswith(".safetensors"))
 
 
 def _in_folders() -> Iterator[Path]:
     for folder in folders():
-        yield from sorted(folder.glob("*.safetensors"))
+        with contextlib.suppress(OSError):  # unreadable() says why, wherever it matters
+            yield from [folder / name for name in _names_in(folder)]
+
+
+def unreadable() -> dict[str, str]:
+    """Folders of JAHP_FAST_MODELS that cannot be listed, as `shown`, and why."""
+    out = {}
+    for folder in folders():
+        try:
+            _names_in(folder)
+        except OSError as e:
+            out[shown(folder)] = e.strerror or str(e)
+    return out
+
+
+def shown(path: PathLike) -> str:
+    """A path for a message of one line: without what moves a terminal, and not longer than a line or two."""
+    text = os.fspath(path)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 2 :]}"
+
+
+def _places(models: Sequence[PathLike]) -> str:
+    faults = unreadable()
+    names = [shown(p) for p in [*models, *folders()]]
+    return ", ".join(f"{name} ({faults[name]})" if name in faults else name for name in names)
 
 
 def installed() -> list[Path]:
@@ -68,8 +101,7 @@ def by_name(name: str, models: Sequence[PathLike] = ()) -> ModelFile:
     if name in ARCHITECTURES:
         raise UnknownModel(f"no weights for {name} are installed: train some (jahp train), export a checkpoint (jahp export, "
                            "jahp import-compressai), or name a file with models= or --model")  # fmt: skip
-    places = ", ".join(str(p) for p in [*models, *folders()])
-    raise UnknownModel(f"no model is called {name!r} (looked in {places}); the architectures are {', '.join(ARCHITECTURES)}")
+    raise UnknownModel(f"no model is called {name!r} (looked in {_places(models)}); the architectures are {', '.join(ARCHITECTURES)}")
 
 
 def by_id(identity: bytes, models: Sequence[PathLike] = ()) -> ModelFile:
@@ -81,16 +113,15 @@ def by_id(identity: bytes, models: Sequence[PathLike] = ()) -> ModelFile:
     for path in models:
         if read_id(path) == identity:
             return load(path)
-    unreadable = []  # a broken file in a folder must not hide the others
+    broken = []  # a broken file in a folder must not hide the others
     for path in _in_folders():
         try:
             found = read_id(path) == identity
         except ModelError:
-            unreadable.append(str(path))
+            broken.append(shown(path))
             continue
         if found:
             return load(path)
-    places = ", ".join(str(p) for p in [*models, *folders()])
-    broken = f" ({', '.join(unreadable)} cannot be read)" if unreadable else ""
-    raise UnknownModel(f"the stream was written by model {identity.hex()}, which is not in {places}{broken}; "
+    left_out = f" ({', '.join(broken)} cannot be read)" if broken else ""
+    raise UnknownModel(f"the stream was written by model {identity.hex()}, which is not in {_places(models)}{left_out}; "
                        "name its file with models= or --model")  # fmt: skip

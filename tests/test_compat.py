@@ -11,7 +11,7 @@ from foreign import NAMINGS, Foreign, serial_latents, state_of, tiny
 
 import jahp_fast
 from jahp_fast.cli import main
-from jahp_fast.compat.checkpoint import read_state, understood
+from jahp_fast.compat.checkpoint import understood
 from jahp_fast.compat.compressai import accelerate
 from jahp_fast.compat.convert import convert
 from jahp_fast.compat.report import report
@@ -20,6 +20,7 @@ from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import FormatError, ModelError, UsageError
 from jahp_fast.export.model import SCALE_BITS, dequantise
 from jahp_fast.models import registry
+from jahp_fast.models.state_file import read_state
 
 ARCHITECTURES = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018")
 

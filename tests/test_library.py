@@ -9,6 +9,7 @@ import pytest
 from support import SHIPPED, Case, random_model
 
 from jahp_fast import library
+from jahp_fast.cli import main
 from jahp_fast.entropy.model_file import read_id
 from jahp_fast.errors import ModelError, UnknownModel
 
@@ -78,3 +79,49 @@ def test_a_broken_file_among_the_folders(shelf):
         library.by_id(read_id(wanted), [shelf / "one/broken.safetensors"])
     with pytest.raises(ModelError, match="cannot read the model file"):
         library.load(shelf / "one/none.safetensors")
+
+
+ODD = {
+    "nothing": ("", []), "only separators": (os.pathsep * 3, []), "dot": (".", ["here"]), "relative": ("one", ["a"]),
+    "empty parts": (f"{os.pathsep}one{os.pathsep * 2}two{os.pathsep}", ["a", "b"]), "home": (f"~{os.sep}models", ["homely"]),
+    "no such user": ("~nobody-of-that-name", []), "a folder with strange files": ("strays", ["good"]),
+    "bytes that are no UTF-8": (os.fsdecode(b"\xff"), ["odd"]),
+    "what looks like a pattern": ("[ab]*", ["pattern"]), "a file": ("file", []), "a model file": ("one/a.safetensors", []),
+    "below a file": ("file/x", []), "nowhere": ("nowhere", []), "a loop": ("loop", []), "a dangling link": ("dangling", []),
+    "a long name": ("x" * 300, []), "a long path": (os.sep.join(["x" * 200] * 30), []), "a space": (" ", []), "two lines": ("a\nb", []),
+    "a name too long and a good one": ("x" * 300 + os.pathsep + "one", ["a"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_odd_values_of_the_variable(shelf, monkeypatch, capsys, what):
+    """Folders that can be read are; the others hide nothing, and are named in one line."""
+    value, names = ODD[what]
+    monkeypatch.chdir(shelf)
+    monkeypatch.setenv("HOME", str(shelf))
+    for folder, name in ("", "here"), ("models", "homely"), ("strays", "good"), (os.fsdecode(b"\xff"), "odd"), ("[ab]*", "pattern"):
+        (shelf / folder).mkdir(exist_ok=True)
+        shutil.copy(shelf / "two/b.safetensors", shelf / folder / f"{name}.safetensors")
+    (shelf / "file").write_bytes(b"x")
+    (shelf / "strays" / "dir.safetensors").mkdir()
+    for link in ("loop", "strays/loop.safetensors"):
+        (shelf / link).symlink_to((shelf / link).name)
+    for link in ("dangling", "strays/dangling.safetensors"):
+        (shelf / link).symlink_to("nothing")
+    monkeypatch.setenv("JAHP_FAST_MODELS", value)
+    for name in names:
+        assert library.by_name(name).path.stem == name
+    assert library.by_name("mbt2018").path == SHIPPED
+    with pytest.raises(UnknownModel, match="no model is called 'c'") as caught:
+        library.by_name("c")
+    assert str(caught.value).isprintable() or what == "bytes that are no UTF-8"
+    assert len(str(caught.value)) < 600 + len(str(SHIPPED))
+    with pytest.raises(UnknownModel, match="which is not in"):
+        library.by_id(b"\1" * 8)
+    assert library.by_id(read_id(SHIPPED)).path == SHIPPED
+    assert main(["models"]) == 0
+    out, err = capsys.readouterr()
+    assert {line.split()[0] for line in out.splitlines() if not line.startswith(" ")} == {*names, "mbt2018", "mbt2018-ms-ssim"}
+    bad = [line for line in err.splitlines() if "of JAHP_FAST_MODELS cannot be read: " in line]
+    assert len(bad) == ((not names and value.strip(os.pathsep) != "") or what.endswith("a good one"))
+    assert [line for line in err.splitlines() if not line.startswith("jahp: ")] == []

@@ -7,23 +7,19 @@ it and put a prefix before every key. The factorised prior's parameters have had
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from jahp_fast.errors import ModelError, first_line
+from jahp_fast.errors import ModelError
 from jahp_fast.export.tables import Row
 from jahp_fast.models import registry
 from jahp_fast.models.priors import CompressionModel
+from jahp_fast.models.state_file import plain_tensor
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 """Keys under which trainers keep the state dict, in the order in which they are tried."""
@@ -60,29 +56,6 @@ class Checkpoint:
     medians: NDArray[np.float64]
     bottleneck: Quantised | None
     gaussian: Quantised | None
-
-
-def read_state(path: Path) -> Mapping[str, Any]:
-    """The mapping that a .pth, .pth.tar, .pt or .safetensors file holds. torch's files are read with `weights_only`.
-
-    Raises ModelError, naming the file, for anything that is not one, and for files whose reading would run code.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as e:
-        reason = first_line(e)
-        raise ModelError(
-            f"{path} cannot be read as tensors alone ({reason}); nothing in it was run: save the model's state_dict() by itself"
-        ) from None
-    except OSError as e:
-        raise ModelError(f"cannot read {path}: {e.strerror or e}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, SafetensorError) as e:
-        raise ModelError(f"{path} cannot be read as a checkpoint: {first_line(e)}") from None
-    if not isinstance(content, Mapping):
-        raise ModelError(f"{path} holds a {type(content).__name__}, not a checkpoint")
-    return content
 
 
 def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,10 +119,12 @@ def understood(state: Mapping[str, Any]) -> Checkpoint:
 
 def _vector(state: Mapping[str, Any], key: str, ndim: int) -> Tensor | None:
     """An integer or float buffer; None if it is absent or empty, as before CompressAI's `update`."""
-    value = state.get(key)
-    if value is None or (isinstance(value, Tensor) and value.numel() == 0):
+    if state.get(key) is None:
         return None
-    if not isinstance(value, Tensor) or value.ndim != ndim:
+    value = plain_tensor(state[key], key)
+    if value.numel() == 0:
+        return None
+    if value.ndim != ndim:
         raise ModelError(f"{key} must be a tensor of {ndim} dimensions")
     return value
 

@@ -32,11 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from jahp_fast.compat.checkpoint import read_state, understood
+    from jahp_fast.compat.checkpoint import understood
     from jahp_fast.compat.convert import SYNTHETIC_PICTURES, convert
     from jahp_fast.compat.report import report
     from jahp_fast.compat.synthetic import dead_leaves
     from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.models.state_file import read_state
     from jahp_fast.train.data import find_photos, load_photo
 
     if not 1 <= args.quality <= 8:

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.entropy.check import check_entropy
+from jahp_fast.entropy.check import check_entropy, check_floats
 from jahp_fast.entropy.tensor_file import TensorFile, strict_json
 from jahp_fast.errors import ModelError
 from jahp_fast.system.atomic import write_atomically
@@ -35,6 +35,8 @@ CURVATURE = "search.curvature"
 """Float tensors that decoders do not read: what an encoder's search wants to know of g_s."""
 ARCHITECTURES = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018-context", "mbt2018")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FLOATS = ("float.", "train.")
+"""Groups of tensors that are read when they are needed, and whose values are checked then."""
 _DTYPES = {"uint8": "U8", "int8": "I8", "uint16": "U16", "int32": "I32", "float16": "F16", "float32": "F32"}
 
 
@@ -213,16 +215,23 @@ class ModelFile:
         return {name: value for name, value in self.__dict__.items() if name != "floats"} | {"_file": None}
 
     def _read(self, name: str) -> Array:
+        """A tensor as it is stored. Raises ModelError for one that does not match the manifest, or breaks a rule of float tensors."""
         if self._file is None:
             raise ModelError(f"{self.path}: this copy of it holds the entropy path alone, not {name}")
         array = self._file.read(name)
         if tensor_line(name, array) != self._lines[name]:
             raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
+        if name.startswith(_FLOATS):
+            try:
+                check_floats(name, array)
+            except ModelError as e:
+                raise ModelError(f"{self.path}: {e}") from None
         return array
 
     @cached_property
     def floats(self) -> dict[str, Array]:
-        """Transforms and gains, float32, without their prefix. Raises ModelError for one that does not match the manifest."""
+        """Transforms and gains, float32, without their prefix. Raises ModelError for one that does not match the manifest, or has a number
+        that is not finite."""
         return self.read_floats("")
 
     def read_floats(self, prefix: str) -> dict[str, Array]:
@@ -239,7 +248,8 @@ class ModelFile:
         return {name.removeprefix(group): self._read(name).astype(np.float32) for name in names}
 
     def verify(self) -> None:
-        """Checks every tensor, the float ones too, against the manifest; raises ModelError naming the first that differs."""
+        """Checks every tensor, the float ones too, against the manifest and for numbers that are not finite; raises ModelError naming the
+        first that is wrong."""
         for name in self.names:
             self._read(name)
 
@@ -256,12 +266,18 @@ def save_model(
     """Writes a model file atomically and returns its id.
 
     Floats are stored as they come (float16 or float32). metric: see ModelFile; force: see atomic_file.
+
+    Raises:
+        ModelError: a float has no such value there; nothing is written.
     """
     from safetensors.numpy import save
 
     tensors: dict[str, Array] = {"config": np.frombuffer(config.to_json(), np.uint8)}
     for prefix, group in (("entropy.", entropy), ("float.", floats), ("train.", train)):
         tensors |= {prefix + name: np.ascontiguousarray(array) for name, array in group.items()}
+    for name, array in tensors.items():
+        if name.startswith(_FLOATS):
+            check_floats(name, array)
     manifest = "".join(tensor_line(name, tensors[name]) + "\n" for name in sorted(tensors))
     write_atomically(path, save(tensors, {"jahp": str(FORMAT_VERSION), "manifest": manifest, "metric": metric}), force)
     return model_id(manifest)

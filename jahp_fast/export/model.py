@@ -309,7 +309,8 @@ def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tenso
     for name in sorted({key.rsplit(".", 1)[0] for key in model.train if key.endswith(".unit")}):
         unit = model.train[f"{name}.unit"]
         in_scale = model.train[f"{name}.in_scale"]
-        weight = model.entropy[f"{name}.weight"] * unit[:, None, None, None] / in_scale[None, :, None, None]
+        with np.errstate(all="ignore"):  # what is no number then is refused by whoever builds a model of it
+            weight = model.entropy[f"{name}.weight"] * unit[:, None, None, None] / in_scale[None, :, None, None]
         bias = model.train[f"{name}.bias"]
         last = "entropy_parameters.4" if model.config.context else "h_s.4"
         if name == last and model.config.means and model.config.form == "A":

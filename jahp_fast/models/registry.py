@@ -21,12 +21,16 @@ from jahp_fast.models.priors import (
     MeanScaleHyperprior,
     ScaleHyperprior,
 )
+from jahp_fast.models.state_file import plain_tensor
 
 ARCHITECTURES: dict[str, type[CompressionModel]] = {
     cls.architecture: cls
     for cls in (FactorizedPrior, ScaleHyperprior, MeanScaleHyperprior, ContextPrior, JointAutoregressiveHierarchicalPriors)
 }
 """Model name -> class."""
+MAX_LATENTS, MAX_ROWS = 4096, 141
+"""N and M of a model file; rows of gains: one for each quality that a stream can name."""
+_MASK = "context_prediction.mask"
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,10 @@ def normalise_state(state: Mapping[str, Any]) -> dict[str, Tensor]:
         name = canonical_key(key)
         if name is None:
             continue
-        if not isinstance(value, Tensor):
-            raise ModelError(f"{key} in the state dict is a {type(value).__name__}, not a tensor")
-        if value.is_meta or value.layout != torch.strided or value.is_quantized or value.is_complex():
-            kind = "meta" if value.is_meta else "quantised" if value.is_quantized else "complex" if value.is_complex() else "sparse"
-            raise ModelError(f"{key} in the state dict is a {kind} tensor: save plain real ones, like model.float().state_dict()")
+        tensor = plain_tensor(value, f"{key} in the state dict")
         if name in tensors:
             raise ModelError(f"the state dict holds {name} twice, under two releases' names")
-        tensors[name] = value.float() if value.is_floating_point() else value
+        tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
     return tensors
 
 
@@ -108,14 +108,16 @@ def from_state_dict(state: Mapping[str, Any]) -> CompressionModel:
     """
     tensors = normalise_state(state)
     name, N, M, rows = architecture_of(tensors)
-    model = build(name, N, M, rows)
+    if not (1 <= N <= MAX_LATENTS and 1 <= M <= MAX_LATENTS and 1 <= rows <= MAX_ROWS):
+        raise ModelError(
+            f"state dict of {name}: N = {N} or M = {M} is not within 1 to {MAX_LATENTS}, or {rows} rows of gains not to {MAX_ROWS}"
+        )
     if "gain" not in tensors and "inv_gain" not in tensors:
         tensors |= {"gain": torch.zeros(1, M), "inv_gain": torch.zeros(1, M)}
-    wanted = model.state_dict()
+    with torch.device("meta"):  # shapes alone: a few strange numbers must not take all memory
+        wanted = build(name, N, M, rows).state_dict()
     tensors = with_layers_by_row(tensors, rows)
-    if "context_prediction.mask" in wanted:
-        tensors.setdefault("context_prediction.mask", wanted["context_prediction.mask"])
-    faults = [f"missing {k}" for k in wanted if k not in tensors]
+    faults = [f"missing {k}" for k in wanted if k not in tensors and k != _MASK]
     faults += [f"unexpected {k}" for k in tensors if k not in wanted]
     faults += [
         f"{k} is {tuple(tensors[k].shape)} where {tuple(v.shape)} is needed"
@@ -126,9 +128,8 @@ def from_state_dict(state: Mapping[str, Any]) -> CompressionModel:
     if faults:
         more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
         raise ModelError(f"state dict of {name} (N = {N}, M = {M}): {'; '.join(faults[:8])}{more}")
-    if "context_prediction.mask" in wanted and not torch.equal(
-        tensors["context_prediction.mask"].float(), wanted["context_prediction.mask"]
-    ):
+    model = build(name, N, M, rows)
+    if _MASK in wanted and not torch.equal(tensors.setdefault(_MASK, model.state_dict()[_MASK]).float(), model.state_dict()[_MASK]):
         raise ModelError("context_prediction.mask is not mask A: other orders of decoding are not supported")
     model.load_state_dict(tensors)
     return model.eval()

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jahp_fast.constants import STRIDE
-from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files.image import Rows
 from jahp_fast.pipelines.contract import Floats, Ints, Opened, Pixels, Symbols, T
-from jahp_fast.pipelines.entropy_path import EntropyPath
+from jahp_fast.pipelines.entropy_path import EntropyPath, rounded
 from jahp_fast.system.devices import Clock
 from jahp_fast.system.extras import require_torch
 from jahp_fast.system.parallel import each, shared_out
@@ -164,18 +163,7 @@ class AnalysedArrays:
     frac_bits: int
 
     def round_latents(self) -> Symbols:
-        return np.zeros((0, 0, 0), np.int32) if self.z is None else _rounded(self.z, 0), _rounded(self.y, self.frac_bits)
+        return np.zeros((0, 0, 0), np.int32) if self.z is None else rounded(self.z, 0), rounded(self.y, self.frac_bits)
 
     def latents(self) -> tuple[Floats, Floats | None]:
         return self.y, self.z
-
-
-def _rounded(x: Floats, bits: int) -> Ints:
-    """round(x 2^bits), row by row: large images have large latents."""
-    out = np.empty(x.shape, np.int32)
-    for row, to in zip(x, out, strict=True):
-        rounded = np.rint(row * np.float32(1 << bits))
-        if not max(float(rounded.max()), -float(rounded.min())) <= 2**30:
-            raise UsageError("a latent is beyond 2^30 or not a number")
-        to[:] = rounded
-    return out

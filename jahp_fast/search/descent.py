@@ -23,6 +23,7 @@ from jahp_fast.constants import trade_off
 from jahp_fast.export.model import dequantise
 from jahp_fast.models import registry
 from jahp_fast.models.layers import gaussian_likelihood
+from jahp_fast.pipelines.entropy_path import rounded
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -78,6 +79,9 @@ def refined(
         image: (H, W, 3).
         latents: y (h, w, M) and z (hz, wz, N) or None, not rounded.
         rate: factor of the bits.
+
+    Raises:
+        UsageError: the descent left all numbers.
     """
     net = _net(model)
     height, width = image.shape[:2]
@@ -99,5 +103,5 @@ def refined(
         optimizer.zero_grad()
         cost.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    rounded = [t.detach()[0].round().permute(1, 2, 0).contiguous().numpy().astype(np.int32) for t in parts]
-    return (rounded[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), rounded[0]
+    symbols = [rounded(t.detach()[0].permute(1, 2, 0).contiguous().numpy(), 0) for t in parts]
+    return (symbols[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), symbols[0]

@@ -104,7 +104,23 @@ def improved(
         analysed: its latents at `quality`, not rounded.
         nearest: z and y, rounded.
         rate: factor of the bits in what is minimised; above 1 the file becomes smaller.
+
+    Numbers of absurd models may overflow here; a step whose cost is not a number is not taken.
     """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _improved(pipeline, image, analysed, nearest, quality, effort, rate, threads)
+
+
+def _improved(
+    pipeline: Pipeline,
+    image: Opened,
+    analysed: Analysed,
+    nearest: Symbols,
+    quality: float,
+    effort: int,
+    rate: float,
+    threads: int,
+) -> Symbols:
     searcher = _searcher(pipeline.file, pipeline.backend_name == "reference")
     if effort == 0:
         return nearest[0], searcher.trimmed(analysed.latents()[0], nearest, rate, threads)

@@ -24,7 +24,7 @@ from jahp_fast.train.captured import CapturedStep
 from jahp_fast.train.checkpoint import Training
 from jahp_fast.train.data import Crops, PhotoFiles, Photos, find_photos, held_out_crops
 from jahp_fast.train.loss import Loss, RateDistortion, evaluate, ladder
-from jahp_fast.train.optimizer import make_optimizer, make_quantile_optimizer, reorder, trained_names
+from jahp_fast.train.optimizer import make_optimizer, make_quantile_optimizer, trained_names
 from jahp_fast.train.process import sole_user, stopping, use_bf16
 from jahp_fast.train.ranks import Ranks, joined
 from jahp_fast.train.settings import DEFAULT_LR, Settings
@@ -172,7 +172,7 @@ class Trainer:
         self.optimizer = make_optimizer(kind, self.model, self.lr, half=self.model.bf16)
         self.quantile_optimizer = make_quantile_optimizer(self.model)
         if saved.optimizer is not None and kind == saved.optimizer_kind:
-            self.optimizer.load_state_dict(reorder(saved.optimizer, saved.optimizer_names or [], trained_names(self.model)))
+            self.optimizer.load_state_dict(saved.optimizer)
         elif saved.optimizer is not None:
             self.screen.say(f"the checkpoint was trained with {saved.optimizer_kind}: {kind} starts afresh and is warmed up")
             saved.warm_steps = 0

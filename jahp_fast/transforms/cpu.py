@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """g_a, h_a and g_s of an exported model on a CPU, without torch: what surrounds the nets of `_native` or of transforms.reference.
 
-Images go in and come out by rows, so that memory is bounded by an image's width. All is float32.
+Images go in and come out by rows, so that memory is bounded by an image's width. All is float32. Tensors of a model are finite
+numbers, but products of absurd ones may overflow; what comes of that is arbitrary, and goes through without a warning.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ class Tensors:
     def gdn(self, name: str, channels: int) -> tuple[Floats, Floats]:
         """(gamma, beta) as they act."""
         low, pedestal = (np.float32(value) for value in ((GDN_BETA_MIN + GDN_PEDESTAL) ** 0.5, GDN_PEDESTAL))
-        beta = np.maximum(self.take(f"{name}.beta", channels), low) ** 2 - pedestal
-        gamma = np.maximum(self.take(f"{name}.gamma", channels, channels), np.float32(GDN_PEDESTAL**0.5)) ** 2 - pedestal
+        with np.errstate(over="ignore"):
+            beta = np.maximum(self.take(f"{name}.beta", channels), low) ** 2 - pedestal
+            gamma = np.maximum(self.take(f"{name}.gamma", channels, channels), np.float32(GDN_PEDESTAL**0.5)) ** 2 - pedestal
         return gamma, beta
 
 
@@ -84,7 +86,8 @@ def row_at(table: Sequence[Floats] | Floats, qualities: Sequence[float], quality
         return table[0]
     high = min(max(int(np.searchsorted(qualities, quality)), 1), len(qualities) - 1)
     share = np.float32((quality - qualities[high - 1]) / (qualities[high] - qualities[high - 1]))
-    row: Floats = table[high - 1] + share * (table[high] - table[high - 1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        row: Floats = table[high - 1] + share * (table[high] - table[high - 1])
     return row
 
 
@@ -231,7 +234,7 @@ class CpuTransforms:
 
     def scaled(self, features: Floats, quality: float) -> Floats:
         """What g_a gave (h, w, M), times the gain of a quality: the same y as of `analysis` at that quality."""
-        return features * self.gain("gain", quality)
+        return _product(features, self.gain("gain", quality))
 
     def analysis(self, blocks: Iterable[Pixels], height: int, width: int, quality: float | None, threads: int = 1) -> Floats:
         """An image's rows from top to bottom, in blocks (k, width, 3) uint8 -> y (h, w, M) float32, scaled by the gain, not rounded.
@@ -249,9 +252,9 @@ class CpuTransforms:
             below = STRIDE * h - height if seen == height else 0
             padded = np.pad(block, ((0, below), (0, STRIDE * w - width), (0, 0)), "edge") if below or STRIDE * w > width else block
             rows = stream.push(padded.astype(np.float32) / np.float32(255), threads)
-            np.multiply(rows, gain, out=y[done : done + len(rows)])
+            _product(rows, gain, y[done : done + len(rows)])
             done += len(rows)
-        np.multiply(stream.finish(threads), gain, out=y[done:])
+        _product(stream.finish(threads), gain, y[done:])
         return y
 
     def hyper_analysis(self, y: Floats, threads: int = 1) -> Floats:
@@ -271,13 +274,19 @@ class CpuTransforms:
         stream, gain = self._g_s_at(quality).stream(h, w, trace), self.gain("inv_gain", quality) * np.float32(2.0**-frac_bits)
         left = height
         for block in blocks:
-            rows = to_pixels(stream.push(block.astype(np.float32) * gain, threads)[:left, :width])
+            rows = to_pixels(stream.push(_product(block.astype(np.float32), gain), threads)[:left, :width])
             left -= len(rows)
             if len(rows):
                 yield rows
         rows = to_pixels(stream.finish(threads)[:left, :width])
         if len(rows):
             yield rows
+
+
+def _product(x: Floats, factors: Floats | np.float32, out: Floats | None = None) -> Floats:
+    """x * factors, into `out` if there is one."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.multiply(x, factors, out=out)
 
 
 def run_by_rows(net: Net, x: Floats, threads: int = 1) -> Floats:
