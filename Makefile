@@ -6,6 +6,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
+CXX_FILES = $(shell find csrc kernels tests -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh')
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
 .PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check docs clean \
@@ -19,11 +20,20 @@ test: $(VENV)/.test
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy --platform win32
 	$(BIN)/python -m mypy tests/consumer.py
 	$(BIN)/python -m mypy.stubtest --allowlist tests/stubtest_allow.txt \
 	  $$($(BIN)/python -c "import importlib.util as u; print(*(m for m in ('jahp_fast._native', 'jahp_fast._cuda') if u.find_spec(m)))")
+
+# Python by ruff, C++ and CUDA by clang-format.
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+	$(BIN)/clang-format -i $(CXX_FILES)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-group-by=group
@@ -213,6 +223,6 @@ $(VENV)-docs/.made: requirements-docs.txt
 	$(VENV)-docs/bin/pip install -q -r requirements-docs.txt
 	touch $@
 
-$(VENV)/.lint: $(VENV)/.test
-	$(BIN)/pip install -q ruff==0.17.6 mypy==2.4.1
+$(VENV)/.lint: $(VENV)/.test requirements-lint.txt
+	$(BIN)/pip install -q -r requirements-lint.txt
 	touch $@

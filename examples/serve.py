@@ -44,7 +44,7 @@ from starlette.requests import ClientDisconnect
 import jahp_fast
 from jahp_fast.errors import JahpError, LossWarning
 from jahp_fast.files import pictures
-from jahp_fast.integrations.local import codec_for, settings
+from jahp_fast.local import codec_for, settings
 from jahp_fast.system.parallel import available_cores
 
 HERE = Path(__file__).parent

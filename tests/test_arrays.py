@@ -15,9 +15,9 @@ from support import with_crc
 import jahp_fast
 from jahp_fast.errors import FormatError, UnknownModel, UnsupportedImage, UsageError
 from jahp_fast.integrations.chunks import decode_chunk, encode_chunk
-from jahp_fast.integrations.local import settings
 from jahp_fast.integrations.numcodecs import Jahp
 from jahp_fast.integrations.zarr import JahpCodec
+from jahp_fast.local import settings
 
 PLAIN = settings()
 

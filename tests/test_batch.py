@@ -20,7 +20,7 @@ from jahp_fast.batch.work import Job, Task, process
 from jahp_fast.batch.written import Record, is_done
 from jahp_fast.cli import main
 from jahp_fast.errors import UsageError
-from jahp_fast.integrations.local import settings
+from jahp_fast.local import settings
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from jahp_fast.batch.work import Job, Outcome, Task, process
 from jahp_fast.batch.written import RECORD, Record, is_whole
 from jahp_fast.cli import main
 from jahp_fast.errors import UsageError
-from jahp_fast.integrations.local import settings
+from jahp_fast.local import settings
 from jahp_fast.system.atomic import write_atomically
 
 ENCODE, DECODE = Task("encode", settings(), ".jahp"), Task("decode", settings(), ".png")

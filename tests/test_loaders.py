@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 
 import jahp_fast
 from jahp_fast.errors import FormatError, UnknownModel, UsageError
-from jahp_fast.integrations.local import codec_for, settings
 from jahp_fast.integrations.torch_data import JahpDataset
 from jahp_fast.integrations.webdataset import decoder
+from jahp_fast.local import codec_for, settings
 
 PLAIN = settings()
 

@@ -22,7 +22,7 @@ from jahp_fast.batch.written import RECORD, Record, is_done, why_not
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.files.outputs import save_option
 from jahp_fast.files.pictures import format_of, save_options
-from jahp_fast.integrations.local import settings
+from jahp_fast.local import settings
 from jahp_fast.system.file_lock import try_lock
 
 JOURNAL = "jahp-batch.jsonl"

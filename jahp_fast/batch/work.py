@@ -12,7 +12,7 @@ from typing import Any, Literal
 from jahp_fast import _native
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.files import pictures
-from jahp_fast.integrations.local import Settings, codec_for
+from jahp_fast.local import Settings, codec_for
 from jahp_fast.system.atomic import write_atomically
 
 
@@ -21,7 +21,7 @@ class Task:
     """What is done to every file. Can be pickled.
 
     Attributes:
-        codec: of integrations.local.
+        codec: of jahp_fast.local.
         suffix: of the files that are written, with its dot.
         auto_orient: pixels are turned as the orientation says before they are encoded.
         save_options: Pillow's, name and value, of the files that decoding writes.

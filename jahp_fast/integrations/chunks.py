@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from jahp_fast.errors import FormatError, UnsupportedImage
 from jahp_fast.files import container
-from jahp_fast.integrations.local import Settings, codec_for
+from jahp_fast.local import Settings, codec_for
 
 MAGIC = b"JAHC"
 VERSION = 1

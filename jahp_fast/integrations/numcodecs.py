@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from jahp_fast.errors import FormatError
 from jahp_fast.integrations.chunks import chunk_shape, decode_chunk, encode_chunk
-from jahp_fast.integrations.local import settings
+from jahp_fast.local import settings
 
 
 class Jahp(Codec):  # type: ignore[misc]

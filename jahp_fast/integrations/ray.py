@@ -18,7 +18,7 @@ from typing import Any
 from jahp_fast.batch.pool import GRACE_S, TICK_S
 from jahp_fast.batch.work import Job, Outcome, Task, process
 from jahp_fast.errors import FormatError, JahpError, first_line
-from jahp_fast.integrations.local import Settings, codec_for, settings
+from jahp_fast.local import Settings, codec_for, settings
 
 PER_CPU = 2
 """Jobs that are handed out for each CPU of the cluster: one at work, one waiting beside it."""

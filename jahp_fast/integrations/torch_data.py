@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from jahp_fast.errors import FormatError, UsageError
-from jahp_fast.integrations.local import codec_for, settings
+from jahp_fast.local import codec_for, settings
 
 PathLike = str | os.PathLike[str]
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jahp_fast.errors import UsageError
-from jahp_fast.integrations.local import Settings, codec_for, settings
+from jahp_fast.local import Settings, codec_for, settings
 
 KINDS = ("numpy", "torch", "pil")
 

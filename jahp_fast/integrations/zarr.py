@@ -23,7 +23,7 @@ from zarr.registry import register_codec
 
 from jahp_fast.errors import UsageError
 from jahp_fast.integrations.chunks import check_shape, decode_chunk, encode_chunk
-from jahp_fast.integrations.local import settings
+from jahp_fast.local import settings
 
 NAME = "jahp"
 
