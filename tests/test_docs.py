@@ -9,7 +9,7 @@ import pytest
 from doc_blocks import COMMAND, EXECUTED, ROOT, blocks, indented_commands, pages, prepare, run_page
 
 PAGES = pages()
-RUN_ELSEWHERE = ("README.md", "docs/integrations.md")  # test_readme.py and test_integrations_doc.py, which look at what is left behind
+RUN_ELSEWHERE = ("README.md", "docs/guide/integrations.md")  # test_readme.py and test_integrations_doc.py, which look at what is left behind
 MOST_NOT_RUN = 30
 MADE = ("install.md", "latency.md", "embed.md", "expect.md", "benchmarks.md", "security.md")
 """Pages that docs/site/hooks.py makes; the build looks at links to them."""
@@ -83,7 +83,7 @@ def test_drawings_show_the_wavefront_and_the_card(monkeypatch):
     assert svg.count('<rect class="now"') == len(steps[drawings.STEP])
     assert svg.count('<rect class="done"') == sum(map(len, steps[: drawings.STEP]))
     assert svg.count('class="tap"') == 12
-    points = drawings.kodak((ROOT / "docs" / "models.md").read_text())
+    points = drawings.kodak((ROOT / "docs" / "reference" / "models.md").read_text())
     assert {name: len(curve) for name, curve in points.items()} == dict.fromkeys(drawings.CURVES, 8)
     assert all(10 < psnr < 60 for curve in points.values() for _, psnr in curve)
     with pytest.raises(ValueError, match="no table"):

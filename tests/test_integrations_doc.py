@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The blocks of docs/integrations.md run, in order, in one folder; the tests that it names exist."""
+"""The blocks of docs/guide/integrations.md run, in order, in one folder; the tests that it names exist."""
 
 import re
 
 from doc_blocks import ROOT, prepare, run_page
 
-PAGE = (ROOT / "docs" / "integrations.md").read_text()
+PAGE = (ROOT / "docs" / "guide" / "integrations.md").read_text()
 
 
 def test_blocks_run(tmp_path, photo_crop, monkeypatch):
     prepare(tmp_path, photo_crop, monkeypatch)
-    ran = [block.language for block in run_page("docs/integrations.md")]
+    ran = [block.language for block in run_page("docs/guide/integrations.md")]
     assert ran.count("python") == 5
     assert ran.count("sh") == 1
 
