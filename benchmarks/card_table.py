@@ -53,7 +53,7 @@ def card_table(table: Sequence[Mean], ours: str, others: Sequence[str]) -> list[
 
 
 def card_figures(rows: Sequence[Row], ours: str) -> dict[str, tuple[float, int, str]]:
-    """For figures.write: the means of our qualities, and the BD-rate against each other codec by each metric that has one."""
+    """For figures.write: the means of our qualities, and BD-rates against each other codec by each metric that has one."""
     found: dict[str, tuple[float, int, str]] = {}
     for m in (m for m in means(rows) if m.codec == ours):
         named = {"bpp": (m.bpp, 3, "bpp"), "psnr": (m.psnr, 2, "dB"), "ms_ssim": (m.ms_ssim, 4, "")}
@@ -83,7 +83,8 @@ def main() -> None:
     if args.figures is not None:
         day = datetime.datetime.fromtimestamp((args.report / "results.csv").stat().st_mtime, datetime.UTC).date()
         command = f"jahp eval FOLDER --out REPORT; python benchmarks/card_table.py --report REPORT --model {args.model}"
-        figures.write(args.figures, args.run, card_figures(rows, args.model), command=command, machine=args.machine, date=day)
+        values = card_figures(rows, args.model)
+        figures.write(args.figures, args.run, values, command=command, machine=args.machine, date=day)
 
 
 if __name__ == "__main__":

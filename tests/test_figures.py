@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/figures.toml: every entry has all its fields, pages and README say what it says, and commands write what is read."""
+"""docs/figures.toml: entries have all their fields, pages and README say what they say, commands write what is read."""
 
 import datetime
 import re
@@ -61,7 +61,8 @@ def test_readme_says_what_the_file_says():
 
 def test_values_keep_their_digits_and_carry_their_units(tmp_path):
     found = figures.read(given(tmp_path))
-    assert [str(found[f"kodak.{name}"]) for name in ("jpeg_psnr", "bytes", "ratio")] == ["-51.80 %", "17,842 bytes", "470"]
+    said = [str(found[f"kodak.{name}"]) for name in ("jpeg_psnr", "bytes", "ratio")]
+    assert said == ["-51.80 %", "17,842 bytes", "470"]
     assert found["other.a"] == figures.Figure(1, "s", "pytest benchmarks", "zen4", datetime.date(2026, 11, 24))
     assert figures.filled("Files are {figure:kodak.jpeg_psnr} larger.", found, "p") == "Files are -51.80 % larger."
     with pytest.raises(figures.FiguresError, match=r"page\.md: .* no kodak\.gone"):

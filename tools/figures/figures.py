@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/figures.toml, the one home of every current figure: how pages and README read it, and how commands that measure write it.
+"""docs/figures.toml, the one home of every current figure: how pages and README read it, and how commands write it.
 
 A table is one run of one command, and gives what all its figures share:
 
@@ -11,7 +11,7 @@ A table is one run of one command, and gives what all its figures share:
     jpeg420_psnr = { value = -51.8, unit = "%" }
 
 A page of docs/ says {figure:kodak.jpeg420_psnr} and the site has "-51.8 %" there. A cell of a table in README.md is
-`-51.8 % <!-- figure:kodak.jpeg420_psnr -->`, with the unit or without it; `stale` names the cells that say something else.
+`-51.8 % <!-- figure:kodak.jpeg420_psnr -->`, with the unit or without it; `stale` names the cells that differ.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class FiguresError(ValueError):
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure. value: with the digits that are in the file; unit: "" for a plain number; machine: a name of docs/lab/machines.md."""
+    """One figure.
+
+    value: with the digits that are in the file; unit: "" for a plain number; machine: a name of docs/lab/machines.md.
+    """
 
     value: Decimal
     unit: str
