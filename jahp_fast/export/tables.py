@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Probability tables: from float distributions to the integer rows that a model file stores. Used at export only.
 
-A row is a run of values [low, low + size) with cumulative starts, and an escape behind them (docs/format.md, "Tables"). Values whose
-probability would fill less than `TAIL` of the smallest frequency are left to the escape, which costs 16 bits more.
+A row is a run of values [low, low + size) with cumulative starts, and an escape behind them
+(docs/reference/format.md, "Tables"). Values whose probability would fill less than `TAIL` of the smallest frequency
+are left to the escape, which costs 16 bits more.
 """
 
 from __future__ import annotations
