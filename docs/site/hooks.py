@@ -19,8 +19,9 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(Path(__file__).parent))
-import drawings  # noqa: E402  (a neighbour, not a package)
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tools" / "figures")]
+import drawings  # noqa: E402  (neighbours, not packages)
+import figures  # noqa: E402
 
 ROOT_PAGES = {
     "SECURITY.md": "security.md",
@@ -89,4 +90,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if page.file.generated_by:
         return markdown
     pictures = drawings.draw(ROOT)
-    return PICTURE.sub(lambda m: pictures[m[1]], relinked(markdown, posixpath.join("docs", posixpath.dirname(source)), source))
+    text = relinked(with_figures(markdown, source), posixpath.join("docs", posixpath.dirname(source)), source)
+    return PICTURE.sub(lambda m: pictures[m[1]], text)
+
+
+def with_figures(markdown: str, source: str) -> str:
+    """The page with each {figure:RUN.NAME} as docs/figures.toml has it. Raises PluginError where that has no such figure."""
+    try:
+        return figures.filled(markdown, figures.read(ROOT / "docs" / "figures.toml"), source)
+    except figures.FiguresError as error:
+        raise PluginError(str(error)) from error
