@@ -18,8 +18,8 @@ HEAD = """# Command line
 
 <!-- Written by `python docs/site/cli_page.py` out of the parsers; change their texts, not this page. -->
 
-`jahp COMMAND --help` says the same. `python -m jahp_fast` is `jahp`. The exit status is 0, or 1 with
-one line on standard error that begins with `jahp:`.
+`jahp COMMAND --help` says the same. `python -m jahp_fast` is `jahp`. The exit status is 0, or 1
+with one line on standard error that begins with `jahp:`.
 
 | variable | means |
 |---|---|
@@ -55,8 +55,8 @@ def rows(parser: argparse.ArgumentParser) -> Iterator[str]:
     actions = [a for a in parser._actions if not isinstance(a, argparse._HelpAction)]
     for action in sorted(actions, key=lambda a: bool(a.option_strings)):
         text = re.sub(r"\s+", " ", (action.help or "").replace("%%", "%")).replace("|", "\\|")
-        needed = " (required)" if action.required and action.option_strings else ""
-        yield f"| {named(action)} | {text}{needed} |".replace("|  |", "| |")
+        needed = "(required)" if action.required and action.option_strings else ""
+        yield f"| {named(action)} | {' '.join(filter(None, (text, needed)))} |".replace("|  |", "| |")
 
 
 def page() -> str:
