@@ -2,7 +2,8 @@
 """Hooks of mkdocs: pages out of the files in the root, links between all of them, and the pictures that a command can draw.
 
 README.md stays the one home of what it says: its sections become pages. Of a link to a file that is no page the words remain. A line
-`!drawing[NAME]` becomes that picture of drawings.py, inside the page, where its style reaches it.
+`!drawing[NAME]` becomes that picture of drawings.py, inside the page, where its style reaches it, and {figure:RUN.NAME} that figure of
+docs/figures.toml.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import posixpath
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -35,8 +35,6 @@ ROOT_PAGES = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks.md",
 }
-OPTIONAL = ("study.md", "trust.md")
-"""Pages that the navigation shows where they are there."""
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 PICTURE = re.compile(r"^!drawing\[(\S+)\]$", re.MULTILINE)
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
@@ -76,17 +74,6 @@ def relinked(text: str, folder: str, here: str) -> str:
 
     parts = FENCE.split(text)
     return "".join(part if part.startswith("```") else LINK.sub(one, part) for part in parts)
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    def there(entry: Any) -> Any:
-        if isinstance(entry, dict):
-            ((title, pages),) = entry.items()
-            return entry if isinstance(pages, str) else {title: [e for e in map(there, pages) if e is not None]}
-        return None if entry in OPTIONAL and not (ROOT / "docs" / entry).is_file() else entry
-
-    config.nav = [there(entry) for entry in config.nav or []]
-    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
