@@ -2,7 +2,8 @@
 """Hooks of mkdocs: pages out of the files in the root, links between all of them, and the pictures that a command can draw.
 
 Of a link to a file that is no page the words remain. A line `!drawing[NAME]` becomes that picture of drawings.py, inside the
-page, where its style reaches it. A pattern in the navigation stands for all pages that match it.
+page, where its style reaches it, and {figure:RUN.NAME} that figure of docs/figures.toml. A pattern in the navigation stands for
+all pages that match it.
 """
 
 from __future__ import annotations
