@@ -4,6 +4,7 @@
 import re
 import subprocess
 import unicodedata
+from itertools import pairwise
 
 import pytest
 from doc_blocks import COMMAND, EXECUTED, ROOT, blocks, indented_commands, pages, prepare, run_page
@@ -116,6 +117,9 @@ def test_drawings_show_the_wavefront_and_the_card(monkeypatch):
     points = drawings.kodak((ROOT / "docs" / "reference" / "models.md").read_text())
     assert {name: len(curve) for name, curve in points.items()} == dict.fromkeys(drawings.CURVES, 8)
     assert all(10 < psnr < 60 for curve in points.values() for _, psnr in curve)
+    heights = sorted(float(y) for y in re.findall(r'class="start \w+" x="[0-9.]+" y="([0-9.]+)"', drawings.curves(points)))
+    assert len(heights) == len(drawings.CURVES)
+    assert min(below - above for above, below in pairwise(heights)) >= drawings.LABEL
     with pytest.raises(ValueError, match="no table"):
         drawings.kodak("nothing")
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 SLOPE = 3  # of the 5x5 mask: (r, c) is coded in step c + 3 r
 ROWS, COLUMNS = 6, 12
+LABEL = 17
+"""Least distance of labels beside curves."""
 STEP = 12  # the one that the drawing shows
 CURVES = {"mbt2018": (0, "ours"), "JPEG 4:2:0": (1, "jpeg"), "WebP": (2, "webp"), "JPEG 2000": (3, "jp2")}
 """Name -> how many columns behind PSNR, MS-SSIM of the table's first codec, and its class in style.css."""
@@ -81,15 +83,24 @@ def curves(points: dict[str, list[tuple[float, float]]]) -> str:
         if i % 2 == 0:
             body.append(f'<text x="{x:.1f}" y="{height - bottom + 20}">{i / 4:g}</text>')
     body.append(f'<text x="{(left + width - right) / 2}" y="{height - 8}">bits per pixel</text>')
-    body.append(f'<text class="end" x="{left - 8}" y="{top + 24}">dB</text>')
+    body.append(f'<text class="end" x="{left - 8}" y="{(at(0, most)[1] + at(0, most - 2)[1]) / 2 + 5:.1f}">dB</text>')
     for name, curve in points.items():
         kind = CURVES[name][1]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*p) for p in curve))
         body.append(f'<polyline class="{kind}" points="{path}"/>')
         body += [f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in (at(*p) for p in curve)]
-        x, y = at(*curve[-1])
-        body.append(f'<text class="start {kind}" x="{x + 9:.1f}" y="{y + 5:.1f}">{name}</text>')
+    ends = {name: at(*curve[-1]) for name, curve in points.items()}
+    for (name, (x, _)), y in zip(sorted(ends.items(), key=lambda end: end[1][1]), apart(sorted(y for _, y in ends.values())), strict=True):
+        body.append(f'<text class="start {CURVES[name][1]}" x="{x + 9:.1f}" y="{y + 5:.1f}">{name}</text>')
     return _svg(width, height, "PSNR over bits per pixel, mean of the 24 Kodak photos", "".join(body))
+
+
+def apart(heights: list[float]) -> list[float]:
+    """Heights of labels, from top to bottom: where they are, or further down, so that no two overlap."""
+    out: list[float] = []
+    for y in heights:
+        out.append(max(y, out[-1] + LABEL) if out else y)
+    return out
 
 
 def _svg(width: float, height: float, title: str, body: str) -> str:
