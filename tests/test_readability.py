@@ -33,7 +33,8 @@ SPOKEN = re.compile(rf"\b(?:{'|'.join(IDIOMS)})\b", re.IGNORECASE)
 def strict_pages() -> list[str]:
     folders = ("guide", "reference", "internals")
     found = [path for folder in folders for path in sorted((ROOT / "docs" / folder).rglob("*.md"))]
-    return ["README.md", "CONTRIBUTING.md", *(str(path.relative_to(ROOT)) for path in found)]
+    first = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md", "docs/index.md")
+    return [*first, *(str(path.relative_to(ROOT)) for path in found)]
 
 
 def without_code(text: str) -> str:
@@ -43,7 +44,7 @@ def without_code(text: str) -> str:
 
 def prose(text: str) -> str:
     """Paragraphs and lists: no code, tables, headings or HTML."""
-    return re.sub(r"^(?: {4,}|\t|\||#|<|:::|!\[|!drawing).*$", "", without_code(text), flags=re.MULTILINE)
+    return re.sub(r"^(?: {4,}|\t| *<|\||#|:::|!\[|!drawing).*$", "", without_code(text), flags=re.MULTILINE)
 
 
 def words(text: str) -> int:
@@ -85,9 +86,9 @@ def test_lines_of_the_laboratory_fit(path: Path):
 
 
 def test_a_user_reads_few_words():
-    """The guide, README and what is looked up, but for the specification and what is made out of code."""
-    made = ("docs/reference/format.md", "docs/reference/cli.md", "docs/reference/api/")
-    pages = [page for page in strict_pages() if page.startswith(("README", "docs/guide", "docs/reference")) and not page.startswith(made)]
+    """README, the guide and what is looked up, but for the specification; the API's pages are made out of docstrings."""
+    user = [page for page in strict_pages() if page.startswith(("README", "docs/guide", "docs/reference"))]
+    pages = [page for page in user if page != "docs/reference/format.md"]
     counted = {page: words(without_code((ROOT / page).read_text())) for page in pages}
     assert sum(counted.values()) <= USER_WORDS, counted
 

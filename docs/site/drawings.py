@@ -73,17 +73,17 @@ def curves(points: dict[str, list[tuple[float, float]]]) -> str:
         return (left + (width - left - right) * bpp / widest, top + (height - top - bottom) * (most - psnr) / (most - least))
 
     body = []
-    for level in range(least, most + 1, 2):
+    levels_shown = range(least, most + 1, 2)
+    for level in levels_shown:
         y = at(0, level)[1]
         body.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        body.append(f'<text class="end" x="{left - 8}" y="{y + 5:.1f}">{level}</text>')
+        body.append(f'<text class="end" x="{left - 8}" y="{y + 5:.1f}">{level}{" dB" if level == levels_shown[-1] else ""}</text>')
     for i in range(int(widest * 4) + 1):
         x = at(i / 4, least)[0]
         body.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{height - bottom}"/>')
         if i % 2 == 0:
             body.append(f'<text x="{x:.1f}" y="{height - bottom + 20}">{i / 4:g}</text>')
     body.append(f'<text x="{(left + width - right) / 2}" y="{height - 8}">bits per pixel</text>')
-    body.append(f'<text class="end" x="{left - 8}" y="{(at(0, most)[1] + at(0, most - 2)[1]) / 2 + 5:.1f}">dB</text>')
     for name, curve in points.items():
         kind = CURVES[name][1]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*p) for p in curve))
