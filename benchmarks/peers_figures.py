@@ -34,7 +34,7 @@ def entry(name: str, value: float) -> tuple[float, int, str]:
 
 
 def write(path: Path, measured: Mapping[str, Mapping[str, float]], rounds: int, machine: str) -> None:
-    """Puts each measurement (its name in --only -> its part of the JSON) in place of the run "peers-NAME" of the file."""
+    """Puts each measurement (its name in --only -> its part of the JSON) in place of the file's run "peers-NAME"."""
     for name, result in measured.items():
         values = {key: entry(key, value) for key, value in result.items()}
         command = f"python benchmarks/peers.py --only {name} --rounds {rounds}"

@@ -96,7 +96,7 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path):
     tool = ROOT / ".venv-docs" / "bin" / "mkdocs"
     if not tool.exists():
         pytest.skip("no .venv-docs: `make docs` makes it")
-    subprocess.run([tool, "build", "--strict", "--quiet", "--site-dir", tmp_path], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([tool, "build", "--strict", "--site-dir", tmp_path], cwd=ROOT, check=True, timeout=120)
     for page in tmp_path.rglob("*.html"):
         loaded = re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="([^"]+)"', page.read_text())
         assert not [target for target in loaded if "://" in target or target.startswith("//")], page
