@@ -9,10 +9,8 @@ import pytest
 from doc_blocks import COMMAND, EXECUTED, ROOT, blocks, indented_commands, pages, prepare, run_page
 
 PAGES = pages()
-RUN_ELSEWHERE = ("README.md", "docs/integrations.md")  # test_readme.py and test_integrations_doc.py, which look at what is left behind
+RUN_ELSEWHERE = ("README.md",)  # test_readme.py, which looks at what is left behind
 MOST_NOT_RUN = 30
-MADE = ("install.md", "latency.md", "embed.md", "expect.md", "benchmarks.md", "security.md")
-"""Pages that docs/site/hooks.py makes; the build looks at links to them."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -56,8 +54,6 @@ def test_links_lead_somewhere(page):
             assert re.fullmatch(r"https://[\w.-]+\.[a-z]+(/[\w./#~%+-]*)?", target), f"{page}: {target}"
             continue
         name, _, anchor = target.partition("#")
-        if page.startswith("docs/") and name in MADE:
-            continue
         found = path.parent / name if name else path
         assert found.exists(), f"{page}: {target}"
         if anchor:
@@ -66,10 +62,43 @@ def test_links_lead_somewhere(page):
             assert anchor in {*map(slug, headings), *named}, f"{page}: {target}"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith(("docs/guide/", "docs/reference/", "SECURITY"))])
+def test_files_that_are_named_exist(page):
+    for name in re.findall(r"\b((?:tests|benchmarks|examples|docs)/[\w/.-]+\.(?:py|md|json|toml))\b", (ROOT / page).read_text()):
+        assert (ROOT / name).is_file(), f"{page}: {name}"
+
+
+def test_the_command_line_page_is_what_the_parsers_say(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
+    import cli_page
+
+    assert cli_page.PAGE.read_text() == cli_page.page(), "stale: run `python docs/site/cli_page.py`"
+
+
+def test_the_command_line_page_has_each_argument(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
+    import argparse
+
+    import cli_page
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-q", "--quality", type=float, help="100 %% or a|b")
+    parser.add_argument("--form", choices=("A", "B"), required=True)
+    parser.add_argument("--fast", action="store_true", help="at once")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="pictures")
+    assert list(cli_page.rows(parser)) == [
+        "| `FILE ...` | pictures |",
+        "| `-q QUALITY`, `--quality QUALITY` | 100 % or a\\|b |",
+        "| `--form A or B` | (required) |",
+        "| `--fast` | at once |",
+    ]
+
+
 def test_pictures_are_there_and_small():
-    named = {name for page in PAGES for name in re.findall(r'src="([^"]+)"', (ROOT / page).read_text())}
+    named = {(page, name) for page in PAGES for name in re.findall(r'src="([^"]+)"', (ROOT / page).read_text())}
     assert named
-    assert all((ROOT / "docs" / name).is_file() for name in named)
+    for page, name in named:
+        assert (ROOT / page).parent.joinpath(name).is_file(), f"{page}: {name}"
     assert sum(path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()) < 400_000
 
 
@@ -84,7 +113,7 @@ def test_drawings_show_the_wavefront_and_the_card(monkeypatch):
     assert svg.count('<rect class="now"') == len(steps[drawings.STEP])
     assert svg.count('<rect class="done"') == sum(map(len, steps[: drawings.STEP]))
     assert svg.count('class="tap"') == 12
-    points = drawings.kodak((ROOT / "docs" / "models.md").read_text())
+    points = drawings.kodak((ROOT / "docs" / "reference" / "models.md").read_text())
     assert {name: len(curve) for name, curve in points.items()} == dict.fromkeys(drawings.CURVES, 8)
     assert all(10 < psnr < 60 for curve in points.values() for _, psnr in curve)
     with pytest.raises(ValueError, match="no table"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that need nothing but Python, as SVG: the order of the wavefront, and the rate-distortion curves of docs/models.md.
+"""Pictures that need nothing but Python, as SVG: the order of the wavefront, and the rate-distortion curves of docs/reference/models.md.
 
 They take their colours from the page (style.css), so that they fit its light and its dark side.
 """
@@ -20,7 +20,7 @@ CURVES = {"mbt2018": (0, "ours"), "JPEG 4:2:0": (1, "jpeg"), "WebP": (2, "webp")
 
 def draw(root: Path) -> dict[str, str]:
     """File name -> SVG."""
-    return {"wavefront.svg": wavefront(), "kodak.svg": curves(kodak((root / "docs" / "models.md").read_text()))}
+    return {"wavefront.svg": wavefront(), "kodak.svg": curves(kodak((root / "docs" / "reference" / "models.md").read_text()))}
 
 
 def wavefront() -> str:
@@ -48,7 +48,7 @@ def kodak(models: str) -> dict[str, list[tuple[float, float]]]:
     """(bpp, PSNR in dB) of each codec at the rates of our qualities, out of the table below "**Kodak**". Raises ValueError without one."""
     found = re.search(r"\*\*Kodak\*\*.*?\n\n\|(.*?)\n\n", models, re.DOTALL)
     if not found:
-        raise ValueError("docs/models.md has no table below **Kodak**")
+        raise ValueError("docs/reference/models.md has no table below **Kodak**")
     out: dict[str, list[tuple[float, float]]] = {name: [] for name in CURVES}
     for line in found[1].splitlines()[2:]:
         cells = [cell.strip() for cell in line.strip("| ").split("|")]
