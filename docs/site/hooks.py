@@ -2,8 +2,8 @@
 """Hooks of mkdocs: pages out of the files in the root, links between all of them, and the pictures that a command can draw.
 
 Of a link to a file that is no page the words remain. A line `!drawing[NAME]` becomes that picture of drawings.py, inside the
-page, where its style reaches it, and {figure:RUN.NAME} that figure of docs/figures.toml. A pattern in the navigation stands
-for all pages that match it, an index first.
+page, where its style reaches it, and {figure:RUN.NAME} that figure of docs/figures.toml. A pattern in the navigation stands for
+all pages that match it.
 """
 
 from __future__ import annotations
@@ -68,8 +68,7 @@ def listed(nav: list[Any], docs: Path) -> list[Any]:
             inner = pages if isinstance(pages, str) else listed(pages, docs)
             out += [{title: inner}] if inner else []
         elif "*" in entry:
-            found = sorted(docs.glob(entry), key=lambda path: (path.name != "index.md", path))
-            out += [str(path.relative_to(docs)) for path in found]
+            out += sorted(str(path.relative_to(docs)) for path in docs.glob(entry))
         else:
             out.append(entry)
     return out
