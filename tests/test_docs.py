@@ -95,6 +95,27 @@ def test_the_command_line_page_has_each_argument(monkeypatch):
     ]
 
 
+CITED = re.compile(r"\bdocs/[\w./-]*\.(?:md|toml|svg|csv)\b")
+TEXTS = (".py", ".pyi", ".cpp", ".hpp", ".cu", ".cuh", ".md", ".toml", ".txt", ".cmake", "Makefile")
+SOURCES = ("csrc", "jahp_fast", "kernels", "tests", "benchmarks", "tools", "examples", "docs", "Makefile", "pyproject.toml")
+
+
+def cited(text):
+    """Pages that a source's words lead to."""
+    return set(CITED.findall(text))
+
+
+def test_citations_in_sources_lead_to_pages():
+    listed = subprocess.run(["git", "ls-files", *SOURCES], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("no checkout of git: sources are not told apart from what was built")
+    sources = [ROOT / name for name in listed.stdout.splitlines() if name.endswith(TEXTS) and (ROOT / name).is_file()]
+    found = {(str(path.relative_to(ROOT)), page) for path in sources for page in cited(path.read_text(encoding="utf-8"))}
+    assert found
+    assert {(source, page) for source, page in found if not (ROOT / page).exists()} == set()
+    assert cited('see docs' '/gone.md ("Tables") and docs/figures.toml.') == {"docs" "/gone.md", "docs/figures.toml"}
+
+
 def test_pictures_are_there_and_small():
     named = {(page, name) for page in PAGES for name in re.findall(r'src="([^"]+)"', (ROOT / page).read_text())}
     assert named
@@ -129,7 +150,7 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path):
     tool = ROOT / ".venv-docs" / "bin" / "mkdocs"
     if not tool.exists():
         pytest.skip("no .venv-docs: `make docs` makes it")
-    subprocess.run([tool, "build", "--strict", "--quiet", "--site-dir", tmp_path], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([tool, "build", "--strict", "--site-dir", tmp_path], cwd=ROOT, check=True, timeout=120)
     for page in tmp_path.rglob("*.html"):
         loaded = re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="([^"]+)"', page.read_text())
         assert not [target for target in loaded if "://" in target or target.startswith("//")], page

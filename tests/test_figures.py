@@ -11,7 +11,10 @@ from support import ROOT
 sys.path[:0] = [str(ROOT / "tools" / "figures"), str(ROOT / "benchmarks")]
 import card_table  # noqa: E402
 import figures  # noqa: E402
+import peers  # noqa: E402
+import peers_figures  # noqa: E402
 
+from jahp_fast.errors import UsageError  # noqa: E402
 from jahp_fast.evaluate.results import Row  # noqa: E402
 
 FILE = ROOT / "docs" / "figures.toml"
@@ -137,3 +140,33 @@ def test_the_card_writes_its_figures():
     assert found["q3_psnr"] == (33, 2, "dB")
     assert found["theirs_psnr"][0] == pytest.approx(-50)
     assert "ours_psnr" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("latent_decode_s_192_192_ours", 0.01392, "13.9 ms"),
+        ("latent_decode_s_192_320_compressai", 10.05, "10.1 s"),
+        ("shipped_encode_s", 0.0004561, "0.456 ms"),
+        ("shipped_bytes", 17842.0, "17,842 bytes"),
+        ("coder_ns_per_symbol_192_192", 3.9, "3.90 ns per symbol"),
+        ("latent_decode_ratio_192_192", 470.26, "470"),
+        ("fp32_peak_macs_per_s", 1.11e11, "111,000,000,000 per second"),
+        ("skipped", 0.0, "0.00"),
+    ],
+)
+def test_the_peers_write_their_figures(tmp_path, name, value, said):
+    path = given(tmp_path)
+    peers_figures.write(path, {"latent": {name: value}}, 5, "zen4")
+    found = figures.read(path)[f"peers-latent.{name}"]
+    assert str(found) == said
+    assert found.command == "python benchmarks/peers.py --only latent --rounds 5"
+
+
+def test_figures_of_the_peers_want_a_machine_and_a_file(tmp_path):
+    with pytest.raises(UsageError, match="go together"):
+        peers.run(["--machine", "zen4"])
+    with pytest.raises(UsageError, match="no such file"):
+        peers.run(["--figures", str(tmp_path / "gone.toml"), "--machine", "zen4"])
+    with pytest.raises(UsageError, match="cannot be written"):
+        peers_figures.write(given(tmp_path), {"latent": {}}, 5, "zen4")
