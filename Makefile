@@ -140,7 +140,7 @@ wheel sdist: $(VENV)/.base
 # The documentation as a site, in build/docs; its tool has an environment of its own. Warnings are errors. NO_MKDOCS_2_WARNING quiets the
 # theme's words on mkdocs 2, which is another program.
 docs: $(VENV)-docs/.made
-	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
 	@echo "build/docs/index.html"
 
 clean:

@@ -4,7 +4,7 @@
 
     pytest -m "slow or not slow" benchmarks/bench_train.py
 
-jemalloc and passive waiting matter as much as anything here: see docs/training.md for the environment that `jahp train` sets.
+jemalloc and passive waiting matter as much as anything here: see docs/guide/train.md for the environment that `jahp train` sets.
 """
 
 from __future__ import annotations

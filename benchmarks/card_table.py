@@ -2,21 +2,30 @@
 """The table of a model card: our qualities, and what other codecs give at the same rate.
 
     python benchmarks/card_table.py --report REPORT [--model mbt2018] [--others jpeg420 webp jpeg2000]
+        [--figures docs/figures.toml --run kodak --machine zen4]
 
 REPORT is a folder of `jahp eval`. Rates are means of bits a pixel over the images; PSNR and MS-SSIM of the others are interpolated along
-the logarithm of the rate between their measured settings. A quality beyond a codec's rates gets a dash.
+the logarithm of the rate between their measured settings. A quality beyond a codec's rates gets a dash. With --figures the means of our
+qualities, and the BD-rates against every other codec of the report, become that run's figures in the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jahp_fast.evaluate.results import Mean, means, read_results
+from jahp_fast.evaluate.report import METRICS, compare
+from jahp_fast.evaluate.results import Mean, Row, means, read_results
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools" / "figures"))
+import figures  # noqa: E402  (a neighbour, not a package)
 
 
 def at_rate(curve: Sequence[Mean], ours: Mean) -> str:
@@ -43,14 +52,39 @@ def card_table(table: Sequence[Mean], ours: str, others: Sequence[str]) -> list[
     return lines
 
 
+def card_figures(rows: Sequence[Row], ours: str) -> dict[str, tuple[float, int, str]]:
+    """For figures.write: the means of our qualities, and BD-rates against each other codec by each metric that has one."""
+    found: dict[str, tuple[float, int, str]] = {}
+    for m in (m for m in means(rows) if m.codec == ours):
+        named = {"bpp": (m.bpp, 3, "bpp"), "psnr": (m.psnr, 2, "dB"), "ms_ssim": (m.ms_ssim, 4, "")}
+        setting = m.setting.removeprefix("q=").replace(".", "_")
+        found |= {f"q{setting}_{name}": value for name, value in named.items() if math.isfinite(value[0])}
+    for other in dict.fromkeys(row.codec for row in rows if row.codec != ours):
+        for metric in METRICS:
+            rate = compare(rows, other, ours, metric).rate
+            if not isinstance(rate, str):
+                found[f"{other}_{metric}"] = (rate.percent, 1, "%")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--report", type=Path, required=True)
     parser.add_argument("--model", default="mbt2018")
     parser.add_argument("--others", nargs="+", default=["jpeg420", "webp", "jpeg2000"])
+    parser.add_argument("--figures", type=Path, metavar="FILE", help="write the run into this file of figures")
+    parser.add_argument("--run", default="kodak", help="the run's name there")
+    parser.add_argument("--machine", help="the name in docs/lab/machines.md of the machine that made the report")
     args = parser.parse_args()
+    if (args.figures is None) != (args.machine is None):
+        parser.error("--figures and --machine go together: a figure says which machine gave it")
     rows = list(read_results(args.report / "results.csv").values())
     print(*card_table(means(rows), args.model, args.others), sep="\n")
+    if args.figures is not None:
+        day = datetime.datetime.fromtimestamp((args.report / "results.csv").stat().st_mtime, datetime.UTC).date()
+        command = f"jahp eval FOLDER --out REPORT; python benchmarks/card_table.py --report REPORT --model {args.model}"
+        values = card_figures(rows, args.model)
+        figures.write(args.figures, args.run, values, command=command, machine=args.machine, date=day)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import peers_figures
 from peers_common import HERE, LOADS, Load, Times, Worker, say, timed
 from peers_env import DEFAULT_ENV, make_env
 from peers_full import measure_full, measure_transforms
@@ -211,6 +212,8 @@ def parser() -> argparse.ArgumentParser:
     everything = ",".join(MEASUREMENTS)
     p.add_argument("--only", default=everything, metavar="LIST", help=f"out of {everything} (default: all)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the figures as one flat JSON object")
+    p.add_argument("--figures", type=Path, metavar="FILE", help="write the figures into this file, as docs/figures.toml")
+    p.add_argument("--machine", metavar="NAME", help="with --figures: this machine, as docs/lab/machines.md calls it")
     p.add_argument("--threads", type=positive, default=2, metavar="N", help="threads each side may use (default 2)")
     p.add_argument("--rounds", type=positive, default=3, metavar="K", help="alternations (default 3), 10 to 40 s each")
     p.add_argument("--photo", type=Path, default=PHOTO, help="an RGB photo, sides multiples of 64 (default examples/photo.png)")
@@ -229,14 +232,21 @@ def run(argv: Sequence[str]) -> None:
     check_photo(args.photo)
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise UsageError(f"--json {args.json}: no such folder")
-    result: dict[str, float] = {}
+    if (args.figures is None) != (args.machine is None):
+        raise UsageError("--figures and --machine go together: a figure says which machine gave it")
+    if args.figures is not None and not args.figures.is_file():
+        raise UsageError(f"--figures {args.figures}: no such file")
+    measured: dict[str, dict[str, float]] = {}
     with Worker(make_env(args.env), args.threads) as worker:
         peer = worker.ask("hello")
         print(f"CompressAI {peer['compressai']} (torch {peer['torch']}), {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
         for name in chosen:
-            result |= MEASUREMENTS[name](args, worker)
+            measured[name] = MEASUREMENTS[name](args, worker)
     if args.json is not None:
-        write_atomically(args.json, (json.dumps(result, indent=2) + "\n").encode())
+        flat = {key: value for result in measured.values() for key, value in result.items()}
+        write_atomically(args.json, (json.dumps(flat, indent=2) + "\n").encode())
+    if args.figures is not None:
+        peers_figures.write(args.figures, measured, args.rounds, args.machine)
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 
 Builds `_native` of each revision (any name that git knows) in a folder of its own below --folder, starts a process with each and
 lets them decode the same stream of a random 192/192 and 192/320 model in turn, so that what else the machine does meets all
-alike. Prints medians in milliseconds: the ladder of docs/kernels.md. Every decode is compared with what was encoded.
+alike. Prints medians in milliseconds: docs/lab/002-decoder-ladder.md. Every decode is compared with what was encoded.
 """
 
 from __future__ import annotations

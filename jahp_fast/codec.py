@@ -60,9 +60,9 @@ class Codec:
         models: model files, looked through before the folders of JAHP_FAST_MODELS and the package's own.
         max_pixels: larger images are refused, both ways.
         graphs: on a GPU, decode single images by CUDA graphs: one for each shape that comes twice, at most eight.
-        bf16: on a CPU with AVX512-BF16 and the backend "native", g_a and g_s multiply bfloat16 numbers and sum in float32: faster, with a
-            loss that docs/kernels.md states. Files are as decodable as any, latents stay exact, and one CPU gives the same pixels for any
-            threads, strips and batches.
+        bf16: on a CPU with AVX512-BF16 and the backend "native", g_a and g_s multiply bfloat16 numbers and sum in
+            float32: faster, with a loss that docs/lab/006-bfloat16-transforms.md states. Files are as decodable as
+            any, latents stay exact, and one CPU gives the same pixels for any threads, strips and batches.
 
     Raises:
         UnknownModel: no such model.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wavefront in one launch: context model, parameters, table rows and range decoding of all steps (docs/format.md, "Order of the
-symbols"). One program decodes one image, so a batch of images is one launch and no program ever waits for another.
+"""The wavefront in one launch: context model, parameters, table rows and range decoding of all steps.
+
+The order is that of docs/reference/format.md, "Order of the symbols". One program decodes one image, so a batch of images is one
+launch and no program ever waits for another.
 
 Within a program, layers and range decoder alternate. What they hand over (activations, rows, values) lies in memory of the device's
 own, and a barrier stands between writing it and reading it. Weights stream from the second-level cache at every step.

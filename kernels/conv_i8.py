@@ -2,7 +2,7 @@
 """Layers of int8 weights over planes of activations, as implicit products: convolution, masked and transposed convolution, 1x1.
 
 Activations are int8, or int16 with |a| <= 4095; these are split into a >> 6 and a & 63, which fit int8, and both halves are
-multiplied. All sums are int32 and exact, in any order, by the bound on sums that a model file keeps (docs/format.md).
+multiplied. All sums are int32 and exact, in any order, by the bound on sums that a model file keeps (docs/reference/format.md).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The range decoder inside a kernel: docs/format.md, "Range coder". One program decodes one image; its lanes are a vector.
+"""The range decoder inside a kernel: docs/reference/format.md, "Range coder". One program decodes one image; its lanes are a vector.
 
 A round is L consecutive channels of a position. Which lanes need a word is known after their states have moved, so a prefix sum gives
 each of them its place among the words, and likewise among the escapes. Nothing is trusted: every read is masked by the payload's

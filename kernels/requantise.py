@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From sums of products to activations: docs/format.md, "Integer arithmetic". The helper is part of every kernel with a layer."""
+"""From sums of products to activations: docs/reference/format.md, "Integer arithmetic". The helper is part of every kernel with a layer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network sees of decoded values: docs/format.md, "The networks", `seen` of the context model and the input of `h_s`."""
+"""What a network sees of decoded values: docs/reference/format.md, "The networks", `seen` of the context model and the input of `h_s`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From scales and means to table rows: docs/format.md, "From parameters to a table row" and "Skipped symbols"."""
+"""From scales and means to table rows: docs/reference/format.md, "From parameters to a table row" and "Skipped symbols"."""
 
 from __future__ import annotations
 

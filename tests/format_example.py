@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worked example of docs/format.md, built from the model that the page prints. Run it to print the blocks that the page shows.
+"""The worked example of docs/reference/format.md, built from the model that the page prints. Run it to print the
+blocks that the page shows.
 
     python tests/format_example.py
 """
@@ -21,7 +22,7 @@ from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelConfig, ModelFile, save_model
 from jahp_fast.files import container
 
-PAGE = Path(__file__).parent.parent / "docs" / "format.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "format.md"
 WIDTH, HEIGHT, LANES, QUALITY = 40, 20, 2, 4.0
 Z = [2]
 Y = [[[0, 1], [-1, 0], [2, -3]], [[1, 0], [40, 2], [0, -1]]]  # row, column, channel; 40 is an escape

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The short examples of docs/format.md, computed. Run it to write them into the page anew, each between its two marks.
+"""The short examples of docs/reference/format.md, computed. Run it to write them into the page anew, each between its two marks.
 
     python tests/format_short_examples.py
 """

@@ -4,15 +4,14 @@
 import re
 import subprocess
 import unicodedata
+from itertools import pairwise
 
 import pytest
 from doc_blocks import COMMAND, EXECUTED, ROOT, blocks, indented_commands, pages, prepare, run_page
 
 PAGES = pages()
-RUN_ELSEWHERE = ("README.md", "docs/integrations.md")  # test_readme.py and test_integrations_doc.py, which look at what is left behind
+RUN_ELSEWHERE = ("README.md",)  # test_readme.py, which looks at what is left behind
 MOST_NOT_RUN = 30
-MADE = ("install.md", "latency.md", "embed.md", "expect.md", "benchmarks.md", "security.md")
-"""Pages that docs/site/hooks.py makes; the build looks at links to them."""
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -35,7 +34,8 @@ def test_no_command_hides(page):
 
 
 def test_few_blocks_do_not_run_and_all_say_why():
-    reasons = [block for page in PAGES for block in blocks(page) if block.reason]
+    experiments = [page for page in PAGES if page.startswith("docs/lab/")]  # none runs here: each is a measurement
+    reasons = [block for page in PAGES if page not in experiments for block in blocks(page) if block.reason]
     assert all(len(block.reason) > 10 and block.language in EXECUTED for block in reasons)
     assert len(reasons) <= MOST_NOT_RUN
 
@@ -55,8 +55,6 @@ def test_links_lead_somewhere(page):
             assert re.fullmatch(r"https://[\w.-]+\.[a-z]+(/[\w./#~%+-]*)?", target), f"{page}: {target}"
             continue
         name, _, anchor = target.partition("#")
-        if page.startswith("docs/") and name in MADE:
-            continue
         found = path.parent / name if name else path
         assert found.exists(), f"{page}: {target}"
         if anchor:
@@ -65,10 +63,64 @@ def test_links_lead_somewhere(page):
             assert anchor in {*map(slug, headings), *named}, f"{page}: {target}"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith(("docs/guide/", "docs/reference/", "SECURITY"))])
+def test_files_that_are_named_exist(page):
+    for name in re.findall(r"\b((?:tests|benchmarks|examples|docs)/[\w/.-]+\.(?:py|md|json|toml))\b", (ROOT / page).read_text()):
+        assert (ROOT / name).is_file(), f"{page}: {name}"
+
+
+def test_the_command_line_page_is_what_the_parsers_say(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
+    import cli_page
+
+    assert cli_page.PAGE.read_text() == cli_page.page(), "stale: run `python docs/site/cli_page.py`"
+
+
+def test_the_command_line_page_has_each_argument(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
+    import argparse
+
+    import cli_page
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-q", "--quality", type=float, help="100 %% or a|b")
+    parser.add_argument("--form", choices=("A", "B"), required=True)
+    parser.add_argument("--fast", action="store_true", help="at once")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="pictures")
+    assert list(cli_page.rows(parser)) == [
+        "| `FILE ...` | pictures |",
+        "| `-q QUALITY`, `--quality QUALITY` | 100 % or a\\|b |",
+        "| `--form A or B` | (required) |",
+        "| `--fast` | at once |",
+    ]
+
+
+CITED = re.compile(r"\bdocs/[\w./-]*\.(?:md|toml|svg|csv)\b")
+TEXTS = (".py", ".pyi", ".cpp", ".hpp", ".cu", ".cuh", ".md", ".toml", ".txt", ".cmake", "Makefile")
+SOURCES = ("csrc", "jahp_fast", "kernels", "tests", "benchmarks", "tools", "examples", "docs", "Makefile", "pyproject.toml")
+
+
+def cited(text):
+    """Pages that a source's words lead to."""
+    return set(CITED.findall(text))
+
+
+def test_citations_in_sources_lead_to_pages():
+    listed = subprocess.run(["git", "ls-files", *SOURCES], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("no checkout of git: sources are not told apart from what was built")
+    sources = [ROOT / name for name in listed.stdout.splitlines() if name.endswith(TEXTS) and (ROOT / name).is_file()]
+    found = {(str(path.relative_to(ROOT)), page) for path in sources for page in cited(path.read_text(encoding="utf-8"))}
+    assert found
+    assert {(source, page) for source, page in found if not (ROOT / page).exists()} == set()
+    assert cited('see docs' '/gone.md ("Tables") and docs/figures.toml.') == {"docs" "/gone.md", "docs/figures.toml"}
+
+
 def test_pictures_are_there_and_small():
-    named = {name for page in PAGES for name in re.findall(r'src="([^"]+)"', (ROOT / page).read_text())}
+    named = {(page, name) for page in PAGES for name in re.findall(r'src="([^"]+)"', (ROOT / page).read_text())}
     assert named
-    assert all((ROOT / "docs" / name).is_file() for name in named)
+    for page, name in named:
+        assert (ROOT / page).parent.joinpath(name).is_file(), f"{page}: {name}"
     assert sum(path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()) < 400_000
 
 
@@ -83,9 +135,12 @@ def test_drawings_show_the_wavefront_and_the_card(monkeypatch):
     assert svg.count('<rect class="now"') == len(steps[drawings.STEP])
     assert svg.count('<rect class="done"') == sum(map(len, steps[: drawings.STEP]))
     assert svg.count('class="tap"') == 12
-    points = drawings.kodak((ROOT / "docs" / "models.md").read_text())
+    points = drawings.kodak((ROOT / "docs" / "reference" / "models.md").read_text())
     assert {name: len(curve) for name, curve in points.items()} == dict.fromkeys(drawings.CURVES, 8)
     assert all(10 < psnr < 60 for curve in points.values() for _, psnr in curve)
+    heights = sorted(float(y) for y in re.findall(r'class="start \w+" x="[0-9.]+" y="([0-9.]+)"', drawings.curves(points)))
+    assert len(heights) == len(drawings.CURVES)
+    assert min(below - above for above, below in pairwise(heights)) >= drawings.LABEL
     with pytest.raises(ValueError, match="no table"):
         drawings.kodak("nothing")
 
@@ -95,7 +150,7 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path):
     tool = ROOT / ".venv-docs" / "bin" / "mkdocs"
     if not tool.exists():
         pytest.skip("no .venv-docs: `make docs` makes it")
-    subprocess.run([tool, "build", "--strict", "--quiet", "--site-dir", tmp_path], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([tool, "build", "--strict", "--site-dir", tmp_path], cwd=ROOT, check=True, timeout=120)
     for page in tmp_path.rglob("*.html"):
         loaded = re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="([^"]+)"', page.read_text())
         assert not [target for target in loaded if "://" in target or target.startswith("//")], page

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/format.md says what the code does: its header table, its constants and every number of its worked example."""
+"""docs/reference/format.md says what the code does: its header table, its constants and every number of its worked example."""
 
 import dataclasses
 import inspect
@@ -91,9 +91,10 @@ def test_constants_of_the_page():
 
 def test_titles_that_the_code_cites_exist():
     titles = {re.sub(r"^[0-9.]+ ", "", title) for title in TITLES}
-    root = example.PAGE.parent.parent
+    root = example.PAGE.parents[2]
     sources = [*root.glob("csrc/**/*.?pp"), *root.glob("jahp_fast/**/*.py"), *root.glob("kernels/**/*.py"), *root.glob("tests/**/*.py")]
-    cited = {" ".join(title.split()) for path in sources for title in re.findall(r'docs/format\.md,\s+"([^"]+)"', path.read_text())}
+    cites = re.compile(r'docs/reference/format\.md,\s+"([^"]+)"')
+    cited = {" ".join(title.split()) for path in sources for title in cites.findall(path.read_text())}
     assert len(cited) >= 5
     assert cited <= titles
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The short examples of docs/format.md are what code computes, and decoders read them."""
+"""The short examples of docs/reference/format.md are what code computes, and decoders read them."""
 
 import re
 import zlib

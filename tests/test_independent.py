@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoder that was written from docs/format.md alone (tests/independent) reads what the package writes, step by step."""
+"""The decoder that was written from docs/reference/format.md alone (tests/independent) reads what the package writes, step by step."""
 
 import ast
 import hashlib

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models at the corners of what docs/format.md allows: each is refused by all, when it is opened, or decoded by all to the same integers.
+"""Models at the corners of what docs/reference/format.md allows: each is refused by all, when it is opened, or
+decoded by all to the same integers.
 
 "All" are the check of model files, the C++ core behind it, the reference and the decoder that was written from the page alone.
 """

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of docs/format.md for the text in a model file: JSON, names, dtypes, manifest. What breaks one is refused by the package, with a
-word that names the trouble, and by the decoder that was written from the page alone.
+"""Rules of docs/reference/format.md for the text in a model file: JSON, names, dtypes, manifest. What breaks one is
+refused by the package, with a word that names the trouble, and by the decoder that was written from the page alone.
 
 Each file is a good one with one thing changed, and a manifest that is true to it, so that nothing else refuses it.
 """
@@ -270,7 +270,7 @@ def test_lines_of_float_tensors(good, tmp_path, what):
 
 
 def test_a_float_tensor_of_another_hash_is_refused_when_it_is_read(good, tmp_path):
-    """A latent decoder need not read it (docs/format.md); `verify` and whatever wants pixels do."""
+    """A latent decoder need not read it (docs/reference/format.md); `verify` and whatever wants pixels do."""
     parts = Parts(good)
     text = parts.text()
     parts.bytes[FLOAT] = bytes(24)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixels are within a level of what the formulas of docs/format.md give in float64 (tests/independent): its section "Tolerance"."""
+"""Pixels are within a level of what the formulas of docs/reference/format.md give in float64 (tests/independent):
+its section "Tolerance"."""
 
 from dataclasses import replace
 

@@ -55,7 +55,7 @@ def test_form_b_is_refused(tiny_models, photo_crop):
 
 @pytest.mark.parametrize("effort", [1, 2, 3])
 def test_a_model_for_ms_ssim_is_refused(photo_crop, effort):
-    """Steps that pay in squared error undo what it was trained for (docs/models.md)."""
+    """Steps that pay in squared error undo what it was trained for (docs/reference/models.md)."""
     codec = Codec("mbt2018-ms-ssim")
     with pytest.raises(UsageError, match="mbt2018-ms-ssim was trained for ms-ssim"):
         codec.encode(photo_crop, effort=effort)

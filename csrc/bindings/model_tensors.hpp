@@ -9,7 +9,7 @@
 
 namespace jahp::bind {
 
-// tensors: name -> array, as in a model file without the prefix "entropy." (docs/format.md, "Model file").
+// tensors: name -> array, as in a model file without the prefix "entropy." (docs/reference/format.md, "Model file").
 class TensorDict {
   public:
     explicit TensorDict(const py::dict& tensors) : tensors_(tensors) {}

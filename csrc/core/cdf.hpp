@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Probability tables of the range coder, as they stand in a model file (docs/format.md, "Tables").
+// Probability tables of the range coder, as they stand in a model file (docs/reference/format.md, "Tables").
 //
 // A row describes one distribution over integers: `size` >= 1 consecutive values from `low` upwards, and after them an
 // escape. It has size + 1 cumulative starts; starts[0] = 0, they rise strictly, and the escape ends at 2^prob_bits. So

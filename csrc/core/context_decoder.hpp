@@ -33,7 +33,7 @@ struct StageTimes {     // wall seconds of the calling thread
     double coder = 0;    // range coding, and making its symbols known
 };
 
-// The sum over all symbols of mix(index, value), modulo 2^32; docs/format.md, "Checksum of the symbols".
+// The sum over all symbols of mix(index, value), modulo 2^32; docs/reference/format.md, "Checksum of the symbols".
 std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const std::int32_t> y);
 
 // Throws Error(format) for a damaged payload, Error(usage) for an impossible layout. threads >= 1.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The entropy path of one model: from decoded z and the decoded part of ŷ to the probability table row of each symbol.
-// Everything in integers, as docs/format.md has it. Immutable after construction and shared between threads and images.
+// Everything in integers, as docs/reference/format.md has it. Immutable after construction and shared between
+// threads and images.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Integer layers (docs/format.md, "Integer arithmetic"): int8 weights, activations of 8 or 13 bits, 32-bit sums, and
+// Integer layers (docs/reference/format.md, "Integer arithmetic"): int8 weights, activations of 8 or 13 bits,
+// 32-bit sums, and
 //
 //     out = clamp(((sum * (sum < 0 ? mul_neg : mul_pos) + 2^(shift-1)) >> shift) + zero, -limit, limit),  sum = bias + products
 //

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The range coder, in its rANS form, with interleaved lanes (docs/format.md, "Range coder").
+// The range coder, in its rANS form, with interleaved lanes (docs/reference/format.md, "Range coder").
 //
 // READ ME FIRST
 //  * A lane is one 32-bit state x in [2^16, 2^32). Words of 16 bits enter and leave it. P = prob_bits.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The obvious range coder: what docs/format.md says, a line a sentence, 64-bit arithmetic, linear search, no tricks.
-// It is the oracle of range_coder.hpp: same payloads, same symbols, same refusals.
+// The obvious range coder: what docs/reference/format.md says, a line a sentence, 64-bit arithmetic, linear search,
+// no tricks. It is the oracle of range_coder.hpp: same payloads, same symbols, same refusals.
 #pragma once
 
 #include <cstdint>

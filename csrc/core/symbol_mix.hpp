@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The term that one symbol adds to the checksum (docs/format.md, "Checksum of the symbols"). Its one home: the CPU and
-// the CUDA kernel both include it, so it is plain C++17 and depends on nothing.
+// The term that one symbol adds to the checksum (docs/reference/format.md, "Checksum of the symbols"). Its one home:
+// the CPU and the CUDA kernel both include it, so it is plain C++17 and depends on nothing.
 #pragma once
 
 #include <cstdint>

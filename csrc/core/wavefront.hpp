@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order in which the positions of y are coded (docs/format.md, "Order of the symbols").
+// The order in which the positions of y are coded (docs/reference/format.md, "Order of the symbols").
 //
 // With a k x k causal context, step t holds every position (row, column) with t = column + slope * row, slope = k/2 + 1
 // (rounded down): all that a position sees, the furthest being (row - 1, column + k/2), lies in earlier steps. Rows ascend

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a decoded position gives to the context layer (docs/format.md, "The networks").
+// What a decoded position gives to the context layer (docs/reference/format.md, "The networks").
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From sums to activations or parameters (docs/format.md, "Integer arithmetic").
+// From sums to activations or parameters (docs/reference/format.md, "Integer arithmetic").
 #pragma once
 
 #include <cstddef>

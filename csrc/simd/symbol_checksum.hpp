@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sum of mix(index, value) over an image's symbols (docs/format.md, "Checksum of the symbols").
+// The sum of mix(index, value) over an image's symbols (docs/reference/format.md, "Checksum of the symbols").
 #pragma once
 
 #include <cstddef>

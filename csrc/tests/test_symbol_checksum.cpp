@@ -10,7 +10,7 @@
 namespace jahp::test {
 namespace {
 
-// The formula of docs/format.md in 64 bits, reduced by hand: not the function that the kernels share.
+// The formula of docs/reference/format.md in 64 bits, reduced by hand: not the function that the kernels share.
 std::uint32_t textbook(const std::vector<std::int32_t>& values, std::uint32_t first) {
     constexpr std::uint64_t k32 = 0xFFFFFFFF;
     std::uint64_t sum = 0, index = first;

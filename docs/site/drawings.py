@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that need nothing but Python, as SVG: the order of the wavefront, and the rate-distortion curves of docs/models.md.
+"""Pictures that need nothing but Python, as SVG: the order of the wavefront, and the rate-distortion curves of docs/reference/models.md.
 
 They take their colours from the page (style.css), so that they fit its light and its dark side.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 
 SLOPE = 3  # of the 5x5 mask: (r, c) is coded in step c + 3 r
 ROWS, COLUMNS = 6, 12
+LABEL = 17
+"""Least distance of labels beside curves."""
 STEP = 12  # the one that the drawing shows
 CURVES = {"mbt2018": (0, "ours"), "JPEG 4:2:0": (1, "jpeg"), "WebP": (2, "webp"), "JPEG 2000": (3, "jp2")}
 """Name -> how many columns behind PSNR, MS-SSIM of the table's first codec, and its class in style.css."""
@@ -20,7 +22,7 @@ CURVES = {"mbt2018": (0, "ours"), "JPEG 4:2:0": (1, "jpeg"), "WebP": (2, "webp")
 
 def draw(root: Path) -> dict[str, str]:
     """File name -> SVG."""
-    return {"wavefront.svg": wavefront(), "kodak.svg": curves(kodak((root / "docs" / "models.md").read_text()))}
+    return {"wavefront.svg": wavefront(), "kodak.svg": curves(kodak((root / "docs" / "reference" / "models.md").read_text()))}
 
 
 def wavefront() -> str:
@@ -48,7 +50,7 @@ def kodak(models: str) -> dict[str, list[tuple[float, float]]]:
     """(bpp, PSNR in dB) of each codec at the rates of our qualities, out of the table below "**Kodak**". Raises ValueError without one."""
     found = re.search(r"\*\*Kodak\*\*.*?\n\n\|(.*?)\n\n", models, re.DOTALL)
     if not found:
-        raise ValueError("docs/models.md has no table below **Kodak**")
+        raise ValueError("docs/reference/models.md has no table below **Kodak**")
     out: dict[str, list[tuple[float, float]]] = {name: [] for name in CURVES}
     for line in found[1].splitlines()[2:]:
         cells = [cell.strip() for cell in line.strip("| ").split("|")]
@@ -71,25 +73,34 @@ def curves(points: dict[str, list[tuple[float, float]]]) -> str:
         return (left + (width - left - right) * bpp / widest, top + (height - top - bottom) * (most - psnr) / (most - least))
 
     body = []
-    for level in range(least, most + 1, 2):
+    levels_shown = range(least, most + 1, 2)
+    for level in levels_shown:
         y = at(0, level)[1]
         body.append(f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        body.append(f'<text class="end" x="{left - 8}" y="{y + 5:.1f}">{level}</text>')
+        body.append(f'<text class="end" x="{left - 8}" y="{y + 5:.1f}">{level}{" dB" if level == levels_shown[-1] else ""}</text>')
     for i in range(int(widest * 4) + 1):
         x = at(i / 4, least)[0]
         body.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{height - bottom}"/>')
         if i % 2 == 0:
             body.append(f'<text x="{x:.1f}" y="{height - bottom + 20}">{i / 4:g}</text>')
     body.append(f'<text x="{(left + width - right) / 2}" y="{height - 8}">bits per pixel</text>')
-    body.append(f'<text class="end" x="{left - 8}" y="{top + 24}">dB</text>')
     for name, curve in points.items():
         kind = CURVES[name][1]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*p) for p in curve))
         body.append(f'<polyline class="{kind}" points="{path}"/>')
         body += [f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in (at(*p) for p in curve)]
-        x, y = at(*curve[-1])
-        body.append(f'<text class="start {kind}" x="{x + 9:.1f}" y="{y + 5:.1f}">{name}</text>')
+    ends = {name: at(*curve[-1]) for name, curve in points.items()}
+    for (name, (x, _)), y in zip(sorted(ends.items(), key=lambda end: end[1][1]), apart(sorted(y for _, y in ends.values())), strict=True):
+        body.append(f'<text class="start {CURVES[name][1]}" x="{x + 9:.1f}" y="{y + 5:.1f}">{name}</text>')
     return _svg(width, height, "PSNR over bits per pixel, mean of the 24 Kodak photos", "".join(body))
+
+
+def apart(heights: list[float]) -> list[float]:
+    """Heights of labels, from top to bottom: where they are, or further down, so that no two overlap."""
+    out: list[float] = []
+    for y in heights:
+        out.append(max(y, out[-1] + LABEL) if out else y)
+    return out
 
 
 def _svg(width: float, height: float, title: str, body: str) -> str:

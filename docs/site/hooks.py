@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hooks of mkdocs: pages out of the files in the root, links between all of them, and the pictures that a command can draw.
 
-README.md stays the one home of what it says: its sections become pages. Of a link to a file that is no page the words remain. A line
-`!drawing[NAME]` becomes that picture of drawings.py, inside the page, where its style reaches it.
+Of a link to a file that is no page the words remain. A line `!drawing[NAME]` becomes that picture of drawings.py, inside the
+page, where its style reaches it, and {figure:RUN.NAME} that figure of docs/figures.toml. A pattern in the navigation stands for
+all pages that match it.
 """
 
 from __future__ import annotations
@@ -19,38 +20,19 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(Path(__file__).parent))
-import drawings  # noqa: E402  (a neighbour, not a package)
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tools" / "figures")]
+import drawings  # noqa: E402  (neighbours, not packages)
+import figures  # noqa: E402
 
-SECTIONS = {  # page: the beginning of a section's heading in README.md, and the page's own
-    "install.md": ("Use 1", "Install and use"),
-    "latency.md": ("Use 2", "Measure the latency of decoding"),
-    "embed.md": ("Use 3", "Embed it in a pipeline"),
-    "expect.md": ("What to expect", "What to expect"),
-}
 ROOT_PAGES = {
     "SECURITY.md": "security.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks.md",
 }
-OPTIONAL = ("study.md", "trust.md")
-"""Pages that the navigation shows where they are there."""
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
 PICTURE = re.compile(r"^!drawing\[(\S+)\]$", re.MULTILINE)
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
-
-
-def sections(readme: str) -> dict[str, str]:
-    """Page -> the text of its section of README.md. Raises PluginError where one is missing."""
-    parts = {heading: body for heading, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL)}
-    out = {}
-    for page, (start, title) in SECTIONS.items():
-        found = [body for heading, body in parts.items() if heading.startswith(start)]
-        if len(found) != 1:
-            raise PluginError(f"README.md has {len(found)} sections that begin with {start!r}")
-        out[page] = f"# {title}\n{found[0]}"
-    return out
 
 
 def relinked(text: str, folder: str, here: str) -> str:
@@ -62,7 +44,7 @@ def relinked(text: str, folder: str, here: str) -> str:
             return match[0]
         path = posixpath.normpath(posixpath.join(folder, target))
         if path == "README.md":
-            page = "start.md"
+            page = "guide/start.md"
         elif path in ROOT_PAGES:
             page = ROOT_PAGES[path]
         elif path.startswith("docs/"):
@@ -77,23 +59,30 @@ def relinked(text: str, folder: str, here: str) -> str:
     return "".join(part if part.startswith("```") else LINK.sub(one, part) for part in parts)
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    def there(entry: Any) -> Any:
+def listed(nav: list[Any], docs: Path) -> list[Any]:
+    """A navigation in which every pattern, such as `lab/*.md`, is the pages that match it; sections without any are left out."""
+    out: list[Any] = []
+    for entry in nav:
         if isinstance(entry, dict):
             ((title, pages),) = entry.items()
-            return entry if isinstance(pages, str) else {title: [e for e in map(there, pages) if e is not None]}
-        return None if entry in OPTIONAL and not (ROOT / "docs" / entry).is_file() else entry
+            inner = pages if isinstance(pages, str) else listed(pages, docs)
+            out += [{title: inner}] if inner else []
+        elif "*" in entry:
+            out += sorted(str(path.relative_to(docs)) for path in docs.glob(entry))
+        else:
+            out.append(entry)
+    return out
 
-    config.nav = [there(entry) for entry in config.nav or []]
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    config.nav = listed(config.nav or [], ROOT / "docs")
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    pages = {page: relinked(text, ".", page) for page, text in sections((ROOT / "README.md").read_text()).items()}
     for source, page in ROOT_PAGES.items():
-        pages[page] = relinked((ROOT / source).read_text(), posixpath.dirname(source), page)
-    for name, text in pages.items():
-        files.append(File.generated(config, name, content=text))
+        text = relinked((ROOT / source).read_text(), posixpath.dirname(source), page)
+        files.append(File.generated(config, page, content=text))
     return files
 
 
@@ -102,4 +91,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if page.file.generated_by:
         return markdown
     pictures = drawings.draw(ROOT)
-    return PICTURE.sub(lambda m: pictures[m[1]], relinked(markdown, posixpath.join("docs", posixpath.dirname(source)), source))
+    text = relinked(with_figures(markdown, source), posixpath.join("docs", posixpath.dirname(source)), source)
+    return PICTURE.sub(lambda m: pictures[m[1]], text)
+
+
+def with_figures(markdown: str, source: str) -> str:
+    """The page with each {figure:RUN.NAME} as docs/figures.toml has it. Raises PluginError where that has no such figure."""
+    try:
+        return figures.filled(markdown, figures.read(ROOT / "docs" / "figures.toml"), source)
+    except figures.FiguresError as error:
+        raise PluginError(str(error)) from error

@@ -83,6 +83,6 @@ class SymbolCoder:
 
 
 def coding_order(layout: StreamLayout, slope: int) -> NDArray[np.int64]:
-    """Numbers of the positions of y, by row and column, in the order of docs/format.md."""
+    """Numbers of the positions of y, by row and column, in the order of docs/reference/format.md."""
     row, column = np.divmod(np.arange(layout.height * layout.width), layout.width)
     return np.lexsort((row, column + slope * row)) if slope else np.arange(len(row))

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a CompressAI checkpoint to integers that code what it codes.
 
-CompressAI codes `round(z - median)` and `round(y - mean)` and reconstructs by adding what it took away (form B of docs/format.md). Here
+CompressAI codes `round(z - median)` and `round(y - mean)` and reconstructs by adding what it took away (form B of
+docs/reference/format.md).
+
+Here
 
 - a median of z leaves h_a's last bias, and comes back in fixed point where z enters h_s (`z_offset`), so its tables serve as they are;
 - the median of a factorised y leaves g_a's last bias. g_s has to see `q + median`, and a bias cannot stand for it at the borders, where

@@ -25,7 +25,7 @@ from jahp_fast.export.model import SCALE_BITS
 from jahp_fast.models.layers import gaussian_likelihood
 
 ESCAPE_BITS = 16
-"""Of a value outside its table, besides the escape symbol (docs/format.md, "Range coder"); larger ones take more."""
+"""Of a value outside its table, besides the escape symbol (docs/reference/format.md, "Range coder"); larger ones take more."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold of a model file's integer tensors before any of them is used (docs/format.md, "Model file").
+"""What must hold of a model file's integer tensors before any of them is used (docs/reference/format.md, "Model file").
 
 A model file asks here when it is opened, so that every backend refuses the same files with the same words; the C++ core checks again
 for itself.

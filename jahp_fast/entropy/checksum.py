@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 def symbol_checksums(z: Tensor, y: Tensor) -> Tensor:
-    """(B,) int64: docs/format.md, "Checksum of the symbols", of z (B, ...) and y (B, ...) int32, on their device, without waiting."""
+    """(B,) int64: docs/reference/format.md, "Checksum of the symbols", of z (B, ...) and y (B, ...) int32, on their
+    device, without waiting."""
     values = torch.cat([z.flatten(1), y.flatten(1)], 1)
     h = torch.arange(values.shape[1], dtype=torch.int32, device=values.device) * _signed(0x9E3779B1) + values * _signed(0x85EBCA77)
     for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):

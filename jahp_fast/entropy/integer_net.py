@@ -25,7 +25,7 @@ PARAMETER_LIMIT = 1 << 23
 
 @dataclass(frozen=True)
 class IntegerLayer:
-    """One layer: weight (outputs, inputs, k, k) int8, and per output bias, mul_pos, mul_neg, shift, zero (docs/format.md)."""
+    """One layer: weight (outputs, inputs, k, k) int8, and per output bias, mul_pos, mul_neg, shift, zero (docs/reference/format.md)."""
 
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]

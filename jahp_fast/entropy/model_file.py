@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exported models: one safetensors file with the integer entropy path, the float transforms and a manifest (docs/format.md).
+"""Exported models: one safetensors file with the integer entropy path, the float transforms and a manifest (docs/reference/format.md).
 
 Tensor names: `config` (canonical JSON as uint8), `entropy.*` (integers, all that decoding latents needs), `float.*` (transforms and
 gains), `train.*` (what only training needs to go on from the file). The model id is a hash of the manifest, the manifest a list of the
@@ -179,7 +179,7 @@ class ModelFile:
 
     Raises:
         ModelError: the file is no model file, a tensor is missing, has the wrong type, does not match its hash or breaks a rule of
-            docs/format.md, "Model file".
+            docs/reference/format.md, "Model file".
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

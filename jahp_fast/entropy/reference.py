@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The entropy path in NumPy and plain Python: the format as docs/format.md tells it, with nothing made fast that need not be.
+"""The entropy path in NumPy and plain Python: the format as docs/reference/format.md tells it, with nothing made fast that need not be.
 
 It decodes everything that the native backend decodes, to the same integers, and encodes to the same bytes.
 """
@@ -326,7 +326,7 @@ def symbols_of(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32]
 
 
 def symbol_checksum(z: NDArray[np.int32], y: NDArray[np.int32]) -> int:
-    """The sum of mix(index, value) over z and then y, modulo 2^32 (docs/format.md, "Checksum of the symbols")."""
+    """The sum of mix(index, value) over z and then y, modulo 2^32 (docs/reference/format.md, "Checksum of the symbols")."""
     values = np.concatenate([z.ravel(), y.ravel()]).astype(np.uint32)
     h = np.arange(len(values), dtype=np.uint32) * np.uint32(0x9E3779B1) + values * np.uint32(0x85EBCA77)
     h = (h ^ h >> np.uint32(15)) * np.uint32(0x2C1B3C6D)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading safetensors files that nobody vouches for (docs/format.md, "Model file").
+"""Reading safetensors files that nobody vouches for (docs/reference/format.md, "Model file").
 
 The file stays open, so what is read later is of the file that was checked, even if its name is gone or another's by then. Bytes are read,
 not mapped: a file that is cut short under a mapping ends the process.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Probability tables: from float distributions to the integer rows that a model file stores. Used at export only.
 
-A row is a run of values [low, low + size) with cumulative starts, and an escape behind them (docs/format.md, "Tables"). Values whose
-probability would fill less than `TAIL` of the smallest frequency are left to the escape, which costs 16 bits more.
+A row is a run of values [low, low + size) with cumulative starts, and an escape behind them
+(docs/reference/format.md, "Tables"). Values whose probability would fill less than `TAIL` of the smallest frequency
+are left to the escape, which costs 16 bits more.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # the field's bounds on a Gaussian's scale (CompressAI, scale table)
-TAIL = 0.005  # under a Gaussian 0.08 would do; what really happens far from the mean happens oftener (docs/training.md)
-WIDE = 0.15  # of gaussian_row: what trained models' latents are distributed like (docs/training.md)
+TAIL = 0.005  # under a Gaussian 0.08 would do; latents lie far from the mean more often (docs/lab/009-table-precision.md)
+WIDE = 0.15  # of gaussian_row: what trained models' latents are distributed like (docs/lab/013-heavy-tails.md)
 _ALWAYS = 2  # values this near to the mode are always in the table: predictions that are too sure are then cheap to correct
 
 

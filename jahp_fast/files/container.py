@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The .jahp container: header, payload, metadata chunks, checksums (docs/format.md, "Container").
+"""The .jahp container: header, payload, metadata chunks, checksums (docs/reference/format.md, "Container").
 
     offset  size  field
          0     4  magic "JAHP"

@@ -120,7 +120,7 @@ class Compressible:
                 the last if there are fewer.
 
         Returns:
-            strings and shape; a string is PREFIX and the payload of docs/format.md, and holds q.
+            strings and shape; a string is PREFIX and the payload of docs/reference/format.md, and holds q.
 
         Raises:
             UsageError: update() was not called since the weights changed, a q or shape that is not one, a latent beyond 32767.

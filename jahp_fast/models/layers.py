@@ -83,7 +83,7 @@ class GDN(nn.Module):
     """y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), over channels; the inverse multiplies by the root instead.
 
     x: (B, channels, H, W) of any float type; the result is float32 (float64 for float64), also under autocast, which rounds
-    nothing but the factors of the sum: neither rate nor distortion notices that (docs/training.md). `beta` (channels,) and
+    nothing but the factors of the sum: neither rate nor distortion notices that. `beta` (channels,) and
     `gamma` (channels, channels) are stored as sqrt(value + 2^-36), which keeps values non-negative and their gradients small
     near zero. Values are held at 1e-6 (beta) and 0 (gamma) or above.
     """

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Range decoding by one warp (docs/format.md, "Range coder"). Lane i of the warp holds the states of lanes i and i + 32 of the
+// Range decoding by one warp (docs/reference/format.md, "Range coder"). Lane i of the warp holds the states of lanes i and i + 32 of the
 // stream; a round takes one symbol of every lane of the stream, and words and escapes go to them in channel order.
 //
 // The chain of a round, from the states to the next states, is what an image waits for. So this warp finds entries and keeps the states,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes control_points.json: digests of every golden stream at the control points of docs/format.md, by the reference decoder.
+"""Writes control_points.json: digests of every golden stream at the control points of docs/reference/format.md, by the reference decoder.
 
     python tests/golden/control_points.py
 

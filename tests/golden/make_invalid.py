@@ -3,9 +3,9 @@
 
     python tests/golden/make_invalid.py
 
-invalid.json holds, of each, the golden model that it names, the rule of docs/format.md that it breaks, and the words with which the
-backends `native` and `reference` refuse it. What stands there already is never written again. Nothing but the one rule is broken where
-that can be: with the check off, such a file decodes.
+invalid.json holds, of each, the golden model that it names, the rule of docs/reference/format.md that it breaks, and
+the words with which the backends `native` and `reference` refuse it. What stands there already is never written again.
+Nothing but the one rule is broken where that can be: with the check off, such a file decodes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden models for which one misreading of docs/format.md shows that others hide. Each function writes a model file of that name."""
+"""Golden models for which one misreading of docs/reference/format.md shows that others hide. Each function writes a
+model file of that name."""
 
 from __future__ import annotations
 

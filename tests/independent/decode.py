@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Range coder, order of the symbols and the decoding of latents of docs/format.md. Written from that page alone."""
+"""Range coder, order of the symbols and the decoding of latents of docs/reference/format.md. Written from that page alone."""
 
 from __future__ import annotations
 

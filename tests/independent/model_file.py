@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model file of docs/format.md: its config and integer tensors, checked. Written from that page alone."""
+"""The model file of docs/reference/format.md: its config and integer tensors, checked. Written from that page alone."""
 
 from __future__ import annotations
 

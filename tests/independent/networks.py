@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integer arithmetic and networks of docs/format.md. Written from that page alone.
+"""Integer arithmetic and networks of docs/reference/format.md. Written from that page alone.
 
 Arrays are int64. Matrix products run in float64 on integers: a product is below 2^20 and every partial sum below 2^31, so they are exact.
 """

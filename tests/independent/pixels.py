@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From ŷ to pixels by docs/format.md, in float64: what the tolerance of that page counts from. Written from that page alone."""
+"""From ŷ to pixels by docs/reference/format.md, in float64: what the tolerance of that page counts from. Written from that page alone."""
 
 from __future__ import annotations
 

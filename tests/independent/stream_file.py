@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The container of docs/format.md: bytes of a .jahp file to its fields. Written from that page alone."""
+"""The container of docs/reference/format.md: bytes of a .jahp file to its fields. Written from that page alone."""
 
 from __future__ import annotations
 
