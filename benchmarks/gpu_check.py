@@ -11,6 +11,7 @@ the files, when a test failed or a row's answer was wrong.
 Each row is checked before it is timed: latents must be those of the CPU, pixels within 1 of the CPU's (half a level
 in the mean for random weights).
 """
+
 from __future__ import annotations
 
 import argparse

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What gpu_check.py times: loads, and the rows of one load and backend, each checked against the CPU before it is timed."""
+
 from __future__ import annotations
 
 import statistics

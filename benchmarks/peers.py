@@ -15,6 +15,7 @@ sizes in bytes, `*_ratio_*` CompressAI's time over ours, `context_int8_ceiling_*
 registers alone in the same run, same threads) that the context layer and entropy_parameters reach, counting all products, also
 those with groups of zeros that are left out.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -63,8 +64,11 @@ def our_ways(load: Load, folder: Path, photo: np.ndarray, latents: np.ndarray, p
     stream = codec.encode(photo)
     check_payload(len(stream), payload_bytes)
     check_latents(codec.decode_latents(stream).y, latents)
-    ways = [latents_way("ours", codec, stream), latents_way("ours_1_thread", codec_for("mbt2018", form_a, 1), stream),
-            stages_way("ours_stages", form_a, stream, threads)]
+    ways = [
+        latents_way("ours", codec, stream),
+        latents_way("ours_1_thread", codec_for("mbt2018", form_a, 1), stream),
+        stages_way("ours_stages", form_a, stream, threads),
+    ]
     if load.m != 192:
         return ways, len(stream)
     if "avx2" in _native.isa_names():
@@ -80,8 +84,11 @@ def our_ways(load: Load, folder: Path, photo: np.ndarray, latents: np.ndarray, p
     check_latents(mean.decode_latents(stream_mean).y, latents)
     for warmed, coded in ((mean, stream_mean), (codec, stream)):
         warmed.decode(coded)  # g_s is read when first needed, and the files are gone by then
-    ways += [latents_way("mean_scale_latents", mean, stream_mean), whole_way("mean_scale_whole", mean, stream_mean),
-             whole_way("ours_whole", codec, stream)]
+    ways += [
+        latents_way("mean_scale_latents", mean, stream_mean),
+        whole_way("mean_scale_whole", mean, stream_mean),
+        whole_way("ours_whole", codec, stream),
+    ]
     return ways, len(stream)
 
 
@@ -115,8 +122,10 @@ def measure_latent(worker: Worker, load: Load, photo_path: Path, threads: int, r
                     way.cpu.append(cpu)
         peaks.append(_native.peak_macs("", 8, threads, 0.2))
     best = min(times.median for times in compressai.values())
-    print(f"\nLatent decode, mbt2018 {load.n}/{load.m}, {photo_path.name} {theirs['width']}x{theirs['height']}, "
-          f"{theirs['symbols']} symbols, {theirs['nonzero']:.0%} not 0")
+    print(
+        f"\nLatent decode, mbt2018 {load.n}/{load.m}, {photo_path.name} {theirs['width']}x{theirs['height']}, "
+        f"{theirs['symbols']} symbols, {theirs['nonzero']:.0%} not 0"
+    )
     print(f"  {'':<24} {'median s':>9} {'min to max':>20} {'CPU s':>9} {'n':>4} {'ratio':>8}")
     for peer_threads, times in compressai.items():
         print(times.line(f"CompressAI, {peer_threads} thread{'s' * (peer_threads > 1)}"))
@@ -149,8 +158,10 @@ def figures(load: Load, ways: dict[str, Way], best: float, symbols: int, peak: f
         return statistics.median(sum(s[name] for name in names) for s in ways["ours_stages"].stages[1:])
 
     result = {
-        f"latent_decode_ratio_{load.name}": best / median["ours"], f"latent_decode_s_{load.name}_ours": median["ours"],
-        f"latent_decode_s_{load.name}_compressai": best, f"threads_gain_{load.name}": median["ours_1_thread"] / median["ours"],
+        f"latent_decode_ratio_{load.name}": best / median["ours"],
+        f"latent_decode_s_{load.name}_ours": median["ours"],
+        f"latent_decode_s_{load.name}_compressai": best,
+        f"threads_gain_{load.name}": median["ours_1_thread"] / median["ours"],
         f"coder_ns_per_symbol_{load.name}": stage("coder") / symbols * 1e9,
         f"context_int8_ceiling_{load.name}": context_macs(load.m, symbols // load.m) / stage("ahead", "context") / peak,
         f"context_int8_ceiling_with_coder_{load.name}": context_macs(load.m, symbols // load.m) / stage("ahead", "context", "coder") / peak,
@@ -202,7 +213,9 @@ def measure_latents(args: argparse.Namespace, worker: Worker) -> dict[str, float
 
 
 MEASUREMENTS: dict[str, Callable[[argparse.Namespace, Worker], dict[str, float]]] = {
-    "latent": measure_latents, "transforms": measure_transforms, "full": measure_full,
+    "latent": measure_latents,
+    "transforms": measure_transforms,
+    "full": measure_full,
 }
 
 

@@ -12,6 +12,7 @@ all in the escape range. `calibrate` rescales a seeded random network, layer by 
 
 Runs in the peers' environment on CompressAI's model and in the tests on ours: both have the attributes used here. torch only.
 """
+
 from __future__ import annotations
 
 import math
@@ -214,8 +215,7 @@ def _ridge(features: Tensor, target: Tensor, noise: float) -> tuple[Tensor, Tens
     return weight.float(), (level - weight @ centre).float()
 
 
-def _rate(model: Any, y: Tensor, z: Tensor, *, hyper: Tensor, prior: tuple[Tensor, Tensor], decay: float,
-          pixels: int) -> Calibration:
+def _rate(model: Any, y: Tensor, z: Tensor, *, hyper: Tensor, prior: tuple[Tensor, Tensor], decay: float, pixels: int) -> Calibration:
     """Bits of the photo in form A under the model as it now stands."""
     y_hat = torch.round(y)
     parameters = model.entropy_parameters(torch.cat((hyper, model.context_prediction(y_hat)), dim=1))
@@ -224,8 +224,14 @@ def _rate(model: Any, y: Tensor, z: Tensor, *, hyper: Tensor, prior: tuple[Tenso
     s, t = (part.view(1, -1, 1, 1).double() for part in prior)
     z_bits = -torch.log2(torch.sigmoid((z + 0.5) / s + t) - torch.sigmoid((z - 0.5) / s + t)).sum()
     nonzero = (torch.round(y.double() - means) != 0).double().mean()
-    return Calibration(decay=decay, y_bits=float(y_bits), z_bits=float(z_bits), y_peak=float(y.abs().max()),
-                       nonzero=float(nonzero), bpp=float(y_bits + z_bits) / pixels)
+    return Calibration(
+        decay=decay,
+        y_bits=float(y_bits),
+        z_bits=float(z_bits),
+        y_peak=float(y.abs().max()),
+        nonzero=float(nonzero),
+        bpp=float(y_bits + z_bits) / pixels,
+    )
 
 
 def _gaussian_bits(offset: Tensor, scale: Tensor) -> Tensor:

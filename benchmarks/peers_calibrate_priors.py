@@ -4,6 +4,7 @@
 `y` spans ±25 with channels that decay, as there. A factorised prior gets the logistic density of each channel, with medians that are
 not 0; scales and means of the others are the ridge regression of `y` on the last hidden layer of h_s. Runs in the peers' environment.
 """
+
 from __future__ import annotations
 
 import math

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the measurements of peers.py share: worker processes of the peers' environment, and samples of time."""
+
 from __future__ import annotations
 
 import json
@@ -64,8 +65,9 @@ class Worker:
     def __init__(self, python: Path, threads: int, script: str = "peers_worker.py", extra: Mapping[str, str] | None = None) -> None:
         command = [str(python), "-W", "ignore", str(HERE / script)]
         self._name = script
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                         env={**worker_environment(threads), **(extra or {})})
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**worker_environment(threads), **(extra or {})}
+        )
 
     def __enter__(self) -> Worker:
         return self

@@ -8,6 +8,7 @@
 {"op": "pillow", "photo": PNG, "format": "AVIF", "bytes": 20000, "calls": 3} -> quality, bytes, encode_s and decode_s of the highest
     quality whose file is not larger, by Pillow's defaults
 """
+
 from __future__ import annotations
 
 import io
@@ -80,8 +81,17 @@ def to_onnx(net: nn.Sequential, shape: tuple[int, ...]) -> bytes:
         else:
             transposed = isinstance(layer, nn.ConvTranspose2d)
             more = {"output_padding": [1, 1]} if transposed else {}
-            nodes.append(helper.make_node("ConvTranspose" if transposed else "Conv", [name, f"w{i}", f"b{i}"], [out],
-                                          kernel_shape=[5, 5], strides=[2, 2], pads=[2, 2, 2, 2], **more))
+            nodes.append(
+                helper.make_node(
+                    "ConvTranspose" if transposed else "Conv",
+                    [name, f"w{i}", f"b{i}"],
+                    [out],
+                    kernel_shape=[5, 5],
+                    strides=[2, 2],
+                    pads=[2, 2, 2, 2],
+                    **more,
+                )
+            )
         name = out
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", shape), (name, (1, "c", "h", "w")))]
     model = helper.make_model(helper.make_graph(nodes, "net", ends[:1], ends[1:], tensors), opset_imports=[helper.make_opsetid("", 17)])
@@ -125,7 +135,9 @@ def by_openvino(net: nn.Sequential, x: Tensor, threads: int) -> Run:
 
 
 ENGINES: dict[str, Callable[[nn.Sequential, Tensor, int], Run]] = {
-    "torch": by_torch, "onnxruntime": by_onnxruntime, "openvino": by_openvino,
+    "torch": by_torch,
+    "onnxruntime": by_onnxruntime,
+    "openvino": by_openvino,
 }
 
 

@@ -3,6 +3,7 @@
 
 `make_env(folder)` creates it, or leaves it alone when it was already made from this very recipe.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -20,10 +21,26 @@ STAMP = ".peers-recipe"
 
 # numpy 1.26 has wheels for Python up to 3.12, compressai 1.2.8 for 3.11 alone (other versions compile it from source).
 WITH_DEPENDENCIES = (
-    "numpy==1.26.4", "scipy==1.17.1", "pandas==3.0.6", "matplotlib==3.11.2", "einops==0.8.2", "tqdm==4.70.1", "tomli==2.5.0",
-    "requests==2.34.2", "safetensors==0.8.0", "pillow==13.0.0",
-    "onnx==1.23.2", "onnxruntime==1.32.0", "openvino==2026.4.1", "pillow-jxl-plugin==1.3.8",
-    "xxhash==4.1.0", "aiohttp==3.14.5", "jinja2==3.1.6", "psutil==7.2.2", "pyparsing==3.3.3", "fsspec==2026.9.0",
+    "numpy==1.26.4",
+    "scipy==1.17.1",
+    "pandas==3.0.6",
+    "matplotlib==3.11.2",
+    "einops==0.8.2",
+    "tqdm==4.70.1",
+    "tomli==2.5.0",
+    "requests==2.34.2",
+    "safetensors==0.8.0",
+    "pillow==13.0.0",
+    "onnx==1.23.2",
+    "onnxruntime==1.32.0",
+    "openvino==2026.4.1",
+    "pillow-jxl-plugin==1.3.8",
+    "xxhash==4.1.0",
+    "aiohttp==3.14.5",
+    "jinja2==3.1.6",
+    "psutil==7.2.2",
+    "pyparsing==3.3.3",
+    "fsspec==2026.9.0",
 )
 # Their declared dependencies would bring another torch and torchvision; what they import is in the list above.
 WITHOUT_DEPENDENCIES = ("compressai==1.2.8", "pytorch-msssim==1.0.0", "torch-geometric==2.8.1")
@@ -80,8 +97,9 @@ def make_env(folder: Path = DEFAULT_ENV) -> Path:
     torch = torch_requirement()
     _step(f"installing {torch} and {len(WITH_DEPENDENCIES)} packages", [*pip, torch, *WITH_DEPENDENCIES])
     _step(f"installing {WITHOUT_DEPENDENCIES[0]}", [*pip, "--no-deps", *WITHOUT_DEPENDENCIES])
-    check = subprocess.run([str(python), "-c", "import compressai.models"], env=worker_environment(threads=1),
-                           capture_output=True, text=True, check=False)
+    check = subprocess.run(
+        [str(python), "-c", "import compressai.models"], env=worker_environment(threads=1), capture_output=True, text=True, check=False
+    )
     if check.returncode != 0:
         raise PeersError(f"peers' environment: compressai does not import:\n{check.stderr.strip()[-2000:]}")
     partial = folder / (STAMP + ".part")

@@ -9,6 +9,7 @@ FMA reaches on registers alone.
 `full`: pixels to file and file to pixels, beside CompressAI's `compress` and `decompress` at 192/192; and, for perspective, the shipped
 model beside JPEG, WebP, AVIF and JPEG XL by Pillow's defaults, at the highest quality whose file is not larger than ours.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -105,7 +106,10 @@ def our_nets(folder: Path, photo: NDArray[np.uint8]) -> tuple[dict[str, Any], di
 
 
 def time_engines(
-    nets: dict[str, Any], inputs: dict[str, NDArray[np.float32]], sides: dict[str, tuple[Worker, str]], folder: Path,
+    nets: dict[str, Any],
+    inputs: dict[str, NDArray[np.float32]],
+    sides: dict[str, tuple[Worker, str]],
+    folder: Path,
     args: argparse.Namespace,
 ) -> tuple[dict[str, float], list[str]]:
     """By turns, `--rounds` times; the figures, and lines of the table. Raises PeersError for results that differ."""

@@ -10,6 +10,7 @@ peers_calibrate_priors.py); with it N = 32, M = 48, each trained so long by Comp
 calibrated on photos of --train-photos, else on synthetic pictures. Photos to code are cropped to multiples of 64.
 With --keep checkpoints are left in a folder, and taken from there instead of making them anew.
 """
+
 from __future__ import annotations
 
 import argparse

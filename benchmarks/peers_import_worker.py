@@ -6,6 +6,7 @@ CompressAI's own `compress` and `decompress`, and of those that `accelerate` gav
 one only there. Weights are random and calibrated, or trained by CompressAI's own forward pass and losses. jahp_fast has to be
 on PYTHONPATH.
 """
+
 from __future__ import annotations
 
 import argparse

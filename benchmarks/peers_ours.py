@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our side of peers.py: the ways to decode that it times, on the worker's weights and photo."""
+
 from __future__ import annotations
 
 import os
@@ -84,6 +85,7 @@ def codec_for(architecture: str, model: Path, threads: int, isa: str = "") -> Co
 
 def latents_way(name: str, codec: Codec, stream: bytes) -> Way:
     """From a stream's bytes to ŷ."""
+
     def call() -> dict[str, float]:
         codec.decode_latents(stream)
         return {}
@@ -108,6 +110,7 @@ def stages_way(name: str, model: Path, stream: bytes, threads: int) -> Way:
 
 def whole_way(name: str, codec: Codec, stream: bytes) -> Way:
     """From a stream's bytes to pixels."""
+
     def call() -> dict[str, float]:
         codec.decode(stream)
         return {}

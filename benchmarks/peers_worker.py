@@ -13,6 +13,7 @@
 Every answer has "ok"; a refusal has "error" with what was wrong. Standard output carries answers alone: whatever the libraries
 print goes to standard error.
 """
+
 from __future__ import annotations
 
 import json
@@ -106,10 +107,18 @@ class Worker:
         self.y_hat = encoded
         y_string, z_string = self.strings[0][0], self.strings[1][0]
         return {
-            "payload_bytes": len(y_string) + len(z_string), "y_bytes": len(y_string), "z_bytes": len(z_string),
-            "width": x.shape[3], "height": x.shape[2], "symbols": encoded.numel(), "y_peak": reached.y_peak,
-            "estimated_bpp": reached.bpp, "nonzero": reached.nonzero, "decay": reached.decay,
-            "calibrate_s": calibrate_s, "compress_s": compress_s,
+            "payload_bytes": len(y_string) + len(z_string),
+            "y_bytes": len(y_string),
+            "z_bytes": len(z_string),
+            "width": x.shape[3],
+            "height": x.shape[2],
+            "symbols": encoded.numel(),
+            "y_peak": reached.y_peak,
+            "estimated_bpp": reached.bpp,
+            "nonzero": reached.nonzero,
+            "decay": reached.decay,
+            "calibrate_s": calibrate_s,
+            "compress_s": compress_s,
         }
 
     def decode_latents(self, threads: int, device: str = "cpu") -> dict[str, Any]:
@@ -131,14 +140,21 @@ class Worker:
             y_hat = torch.zeros((1, model.M, height + 2 * PADDING, width + 2 * PADDING), device=z_hat.device)
             # The parent's loop itself, so that the observer's copy is not timed.
             JointAutoregressiveHierarchicalPriors._decompress_ar(
-                model, self.strings[0][0], y_hat, params, height, width, 2 * PADDING + 1, PADDING)
+                model, self.strings[0][0], y_hat, params, height, width, 2 * PADDING + 1, PADDING
+            )
             y_hat = F.pad(y_hat, (-PADDING,) * 4).cpu()  # waits for the device
             end, cpu_end = time.perf_counter(), time.process_time()
         equal = torch.equal(y_hat, self.y_hat)
         if not equal and device == "cpu":
             raise RequestError(f"CompressAI decoded with {threads} threads another ŷ than it had encoded with 1")
-        return {"wall_s": end - start, "cpu_s": cpu_end - cpu,
-                "z_s": z_done - start, "h_s_s": h_s_done - z_done, "context_s": end - h_s_done, "equal": equal}
+        return {
+            "wall_s": end - start,
+            "cpu_s": cpu_end - cpu,
+            "z_s": z_done - start,
+            "h_s_s": h_s_done - z_done,
+            "context_s": end - h_s_done,
+            "equal": equal,
+        }
 
     def whole(self, what: str, threads: int) -> dict[str, Any]:
         """Pixels to strings, or strings to pixels, by CompressAI's own methods."""
@@ -159,7 +175,9 @@ def serve(requests: TextIO, answers: TextIO) -> None:
     """Answer requests until "quit" or the end of input."""
     worker = Worker()
     operations: dict[str, Callable[..., dict[str, Any]]] = {
-        "hello": worker.hello, "prepare": worker.prepare, "decode_latents": worker.decode_latents,
+        "hello": worker.hello,
+        "prepare": worker.prepare,
+        "decode_latents": worker.decode_latents,
         "whole": worker.whole,
     }
     for line in requests:

@@ -9,7 +9,6 @@ class _Device(TypedDict):
     minor: int
     total_memory: int
 
-
 def driver_version() -> int:
     """The newest CUDA that the driver runs, 1000 times the major version plus 10 times the minor; 0 without a driver."""
 

@@ -42,9 +42,7 @@ class EntropyModel:
     def decode(
         self, payload: Buffer, height: int, width: int, lanes: int, skip: int, min_bytes: int, threads: int
     ) -> tuple[_Int32, _Int32, dict[str, float]]: ...
-    def start_decode(
-        self, payload: Buffer, height: int, width: int, lanes: int, skip: int, min_bytes: int, threads: int
-    ) -> LatentDecode:
+    def start_decode(self, payload: Buffer, height: int, width: int, lanes: int, skip: int, min_bytes: int, threads: int) -> LatentDecode:
         """decode, in a thread of its own (and `threads` - 1 helpers), whose rows can be used while later ones are decoded."""
 
     def encode(

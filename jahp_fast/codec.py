@@ -106,7 +106,7 @@ class Codec:
 
     @property
     def device(self) -> str:
-        """"cpu" or "cuda:N"."""
+        """ "cpu" or "cuda:N"."""
         return self._device
 
     @property

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The short examples of docs/reference/format.md, computed. Run it to write them into the page anew, each between its two marks.
 
-    python tests/format_short_examples.py
+python tests/format_short_examples.py
 """
 
 from __future__ import annotations

@@ -175,5 +175,3 @@ def test_the_command_says_it_too(tmp_path, photo_crop, capsys, option):
     assert said.startswith("jahp: ")
     assert said.count("\n") == 1
     assert not (tmp_path / "out.jahp").exists()
-
-

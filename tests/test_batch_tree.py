@@ -269,9 +269,7 @@ def test_linked_folders_are_left_out_with_a_word(photos, batch, capsys):
     status, worked, journal = batch("encode", photos, "out")
     assert (status, worked, journal) == (0, ["a.png", "b.png", "file.png", "sub/c.png"], [])
     said = capsys.readouterr().err
-    assert [
-        said.count(f"photos/{name} is a link to a folder, and left out") for name in ("link", "circle", "file.png")
-    ] == [1, 1, 0]
+    assert [said.count(f"photos/{name} is a link to a folder, and left out") for name in ("link", "circle", "file.png")] == [1, 1, 0]
 
 
 def test_formats_without_pixels_are_none_of_its_business(photos, batch, capsys):
@@ -317,10 +315,7 @@ def test_sweeping_takes_what_writers_leave_and_nothing_else(tmp_path, monkeypatc
         write_atomically(tmp_path / "some name.png", b"half")
     monkeypatch.setattr(os, "unlink", unlink)
     (tmp_path / ".jahp-0123456789abcdef.tmp").mkdir()
-    spared = [
-        tmp_path / name
-        for name in (".jahp-0123456789abcde.tmp", ".a.jahp-0123456789abcdef.tmp", ".jahp-0123456789ABCDEF.tmp")
-    ]
+    spared = [tmp_path / name for name in (".jahp-0123456789abcde.tmp", ".a.jahp-0123456789abcdef.tmp", ".jahp-0123456789ABCDEF.tmp")]
     for path in spared:
         path.write_bytes(b"")
     assert sweep(tmp_path) == 1

@@ -139,7 +139,7 @@ def test_bad_input_is_refused_in_one_line(work, tiny, capsys, photo_crop):
         "threads must be": ("encode", "photo.png", "old.jahp", "--threads", "0"),
         "backend 'fast' is unknown": ("encode", "photo.png", "old.jahp", "--backend", "fast"),
         "device 'gpu' is not supported": ("encode", "photo.png", "old.jahp", "--device", "gpu"),
-            "backend 'cuda' needs device='cuda'": ("decode", "good.jahp", "out.png", "--backend", "cuda"),
+        "backend 'cuda' needs device='cuda'": ("decode", "good.jahp", "out.png", "--backend", "cuda"),
         "no model is called 'some'": ("encode", "photo.png", "old.jahp", "--model", "some"),
         "cannot read the model file": ("encode", "photo.png", "old.jahp", "--model", "none.safetensors"),
         "not a safetensors file": ("encode", "photo.png", "old.jahp", "--model", "model.safetensors"),

@@ -105,9 +105,7 @@ def test_data_cannot_close_the_script_element(crop: np.ndarray):
     assert page_content(text)["levels"][0]["variants"]["jpeg"]["detail"] == "</script><b>"
 
 
-def test_the_command_on_a_crop(
-    crop: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_the_command_on_a_crop(crop: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(demo, "load_rgb", lambda path: crop)
     monkeypatch.setattr(demo, "RUNS", 1)
     parser = argparse.ArgumentParser()

@@ -79,16 +79,12 @@ def test_a_plot_without_a_finite_figure_is_left_out_aloud(
 
 
 def page_data(out: Path) -> Any:
-    block = re.search(
-        r'<script type="application/json" id="data">(.*?)</script>', (out / "index.html").read_text(), re.S
-    )
+    block = re.search(r'<script type="application/json" id="data">(.*?)</script>', (out / "index.html").read_text(), re.S)
     assert block is not None
     return json.loads(block[1])
 
 
-def test_the_page_shows_infinity_and_what_there_is_none_of(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_shows_infinity_and_what_there_is_none_of(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "psnr", lambda reference, decoded: math.inf)
     assert evaluate(folder, tmp_path / "out", "--qualities", "3", "--codecs", "jpeg420") == 0
     (level,) = page_data(tmp_path / "out")["levels"]
@@ -99,9 +95,7 @@ def test_the_page_shows_infinity_and_what_there_is_none_of(
     assert 'data.levels.length > 1 ? "1" : "0"' in template, "a page of one level shows that one"
 
 
-def test_what_cannot_be_measured_is_a_row_and_the_run_goes_on(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_measured_is_a_row_and_the_run_goes_on(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "gone.png").symlink_to("nowhere.png")
@@ -160,14 +154,10 @@ def test_no_picture_that_can_be_measured(folder: Path, tmp_path: Path, capsys: p
     assert evaluate(folder, tmp_path / "out", "--qualities", "3", "--codecs", "none") == 1
     err = capsys.readouterr().err
     assert err.endswith(f"jahp: none of the 1 images could be measured; {tmp_path / 'out' / 'report.md'} says why\n")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.md", "results.csv", "summary.csv"], (
-        "no page, no plot"
-    )
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.md", "results.csv", "summary.csv"], "no page, no plot"
 
 
-def test_a_codec_that_fails_on_one_picture_at_one_quality(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_codec_that_fails_on_one_picture_at_one_quality(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo(24, 24, 1).save(folder / "b.png")
     encode = PillowCodec.encode
 
@@ -203,10 +193,7 @@ def test_pillows_limits_are_rows(folder: Path, tmp_path: Path) -> None:
     assert wide["variants"].keys() == {"ours"}
     assert wide["original"].startswith("data:image/png;")
     text = (tmp_path / "out" / "report.md").read_text()
-    assert (
-        "| wide.png | webp | q=1 q=5 q=10 q=20 q=30 q=40 q=50 q=60 q=70 q=80 q=90 q=95 | webp does not encode it"
-        in text
-    )
+    assert "| wide.png | webp | q=1 q=5 q=10 q=20 q=30 q=40 q=50 q=60 q=70 q=80 q=90 q=95 | webp does not encode it" in text
 
 
 def test_a_picture_that_disappears(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,9 +222,7 @@ def test_a_picture_that_disappears(folder: Path, tmp_path: Path, monkeypatch: py
     assert [level["subject"] for level in page_data(tmp_path / "out")["levels"]] == ["a", "b"]
 
 
-def test_the_report_is_never_among_the_pictures(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_report_is_never_among_the_pictures(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "link").symlink_to(folder)
     for out in (
         folder,
@@ -249,8 +234,7 @@ def test_the_report_is_never_among_the_pictures(
     ):
         assert evaluate(folder, out, *JPEG) == 1
         assert capsys.readouterr().err == (
-            f"jahp: --out {Path(out)} is the folder of the images: "
-            "name another one, whose files are not taken for images\n"
+            f"jahp: --out {Path(out)} is the folder of the images: name another one, whose files are not taken for images\n"
         )
     assert evaluate(tmp_path / "link", folder, *JPEG) == 1
     assert [p.name for p in folder.iterdir()] == ["a.png"]
@@ -280,9 +264,7 @@ def test_odd_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert evaluate(images, tmp_path / "out", "--qualities", "3", "--codecs", "jpeg420") == 0
     told = capsys.readouterr().err
-    assert len([line for line in told.splitlines() if line.startswith("image ")]) == len(ODD), (
-        "the second run keeps all of them"
-    )
+    assert len([line for line in told.splitlines() if line.startswith("image ")]) == len(ODD), "the second run keeps all of them"
     assert told.isprintable() or set(told) - {"\n"} == {c for c in told if c.isprintable()}
     assert {r["image"] for r in records(tmp_path / "out")} == {os.fsdecode(name) for name in ODD}
     lines = (tmp_path / "out" / "report.md").read_text().partition("## Image by image")[2].splitlines()
@@ -320,16 +302,11 @@ def test_two_things_of_one_name_are_refused(folder: Path, tmp_path: Path, tiny_m
         (tmp_path / f"{name}.safetensors").write_bytes(tiny_models["tiny"].read_bytes())
         given = ("--model", str(tmp_path / f"{name}.safetensors"), "--models", name, "--codecs", "jpeg420")
         assert evaluate(folder, tmp_path / "out", *given) == 1
-        assert (
-            capsys.readouterr().err
-            == f"jahp: --models: {name} is the name of something else in the report: rename the model file\n"
-        )
+        assert capsys.readouterr().err == f"jahp: --models: {name} is the name of something else in the report: rename the model file\n"
     assert not (tmp_path / "out").exists()
 
 
-def test_metrics_and_codecs_that_are_not_installed(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_metrics_and_codecs_that_are_not_installed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_version(name: str) -> str:
         raise plugins.metadata.PackageNotFoundError(name)
 
@@ -341,9 +318,7 @@ def test_metrics_and_codecs_that_are_not_installed(
     assert "| heic | **not measured**" in text
 
 
-def test_folders_that_cannot_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folders_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(tmp_path / ("x" * 300), tmp_path / "out", *JPEG) == 1
     assert capsys.readouterr().err.endswith("no such folder\n")
 

@@ -46,11 +46,7 @@ def test_nan_is_left_out_of_means_and_infinity_is_not() -> None:
 def test_a_curve_has_the_rate_of_the_images_of_its_metric() -> None:
     """Image b, which takes a hundred times the bits, has no MS-SSIM: the BD-rate by MS-SSIM is that of image a."""
     quality = {s: 1 - 10 ** (-(10 + s) / 10) for s in range(5)}
-    rows = [
-        row(codec, s, "a", bpp=factor * 2**s, ms_ssim=quality[s])
-        for codec, factor in (("x", 1), ("y", 2))
-        for s in range(5)
-    ]
+    rows = [row(codec, s, "a", bpp=factor * 2**s, ms_ssim=quality[s]) for codec, factor in (("x", 1), ("y", 2)) for s in range(5)]
     rows += [row(codec, s, "b", bpp=factor * 2**s) for codec, factor in (("x", 300), ("y", 100)) for s in range(5)]
     (points,), images = report.curves(rows, ["y"], "ms_ssim")
     assert images == 1
@@ -106,9 +102,7 @@ def test_damaged_results_and_published_points(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"results\.csv: line \d+ is damaged"):
             results.read_results(tmp_path / "results.csv")
     (tmp_path / "results.csv").write_text(",".join(results.ROW_COLUMNS) + "\nx,q=1,a.png,5,1,30,nan,nan,0,0,k\n")
-    assert results.read_results(tmp_path / "results.csv")["k"].bytes == 5, (
-        "a report from before there were errors in it"
-    )
+    assert results.read_results(tmp_path / "results.csv")["k"].bytes == 5, "a report from before there were errors in it"
     for text in (
         "codec\n1\r2,",
         "dataset,source,codec,metric,bpp,value\n" + "x" * 200_000,

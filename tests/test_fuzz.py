@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever bytes come in through Python: a result or a JahpError, never another exception.
 
-    pytest tests/test_fuzz.py                                  # some thousand examples, always the same
-    pytest tests/test_fuzz.py --hypothesis-profile=long        # 2,000 of each kind, others each time
+pytest tests/test_fuzz.py                                  # some thousand examples, always the same
+pytest tests/test_fuzz.py --hypothesis-profile=long        # 2,000 of each kind, others each time
 """
 
 import io

@@ -22,9 +22,7 @@ def formula_pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_psnr_is_the_written_out_formula():
     reference, decoded = formula_pair(5, 7)
-    total = sum(
-        (int(reference[i, j, c]) - int(decoded[i, j, c])) ** 2 for i in range(5) for j in range(7) for c in range(3)
-    )
+    total = sum((int(reference[i, j, c]) - int(decoded[i, j, c])) ** 2 for i in range(5) for j in range(7) for c in range(3))
     assert metrics.psnr(reference, decoded) == pytest.approx(10 * math.log10(255**2 / (total / 105)), abs=1e-12)
 
 

@@ -94,9 +94,7 @@ def test_a_named_pipe_is_written_into(work, tiny, linked):
 
 
 def test_a_full_device_is_one_line(work, tiny, capsys):
-    assert "cannot write /dev/full: No space left" in refused(
-        capsys, "encode", "photo.png", "/dev/full", "--model", tiny
-    )
+    assert "cannot write /dev/full: No space left" in refused(capsys, "encode", "photo.png", "/dev/full", "--model", tiny)
 
 
 def test_a_socket_is_refused(work, tiny, capsys):
@@ -261,33 +259,25 @@ def test_an_input_is_never_replaced(work, tiny, capsys, kind):
             (os.link if kind == "hard link" else os.symlink)(name, other)
         if kind == "folder":  # the file in it would have the name of the input
             Path(name).write_bytes(Path(photo).read_bytes())
-        assert "are the same file: choose another output" in refused(
-            capsys, command, name, other, "--model", tiny, "--force"
-        )
+        assert "are the same file: choose another output" in refused(capsys, command, name, other, "--model", tiny, "--force")
 
 
 def test_standard_input_and_output_that_are_files(work, tiny):
     jahp = [sys.executable, "-m", "jahp_fast", "encode"]
     before = contents()
     with open("photo.png", "rb") as given:
-        done = subprocess.run(
-            [*jahp, "-", "photo.png", "--model", tiny], stdin=given, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([*jahp, "-", "photo.png", "--model", tiny], stdin=given, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         1, "jahp: standard input and photo.png are the same file: choose another output\n")  # fmt: skip
     with open("photo.png", "ab") as taken:
-        done = subprocess.run(
-            [*jahp, "photo.png", "-", "--model", tiny], stdout=taken, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run([*jahp, "photo.png", "-", "--model", tiny], stdout=taken, stderr=subprocess.PIPE, text=True, check=False)
     assert "photo.png and standard output are the same file" in done.stderr
     assert contents() == before
 
 
 def test_the_model_is_an_input_too(work, tiny, capsys):
     Path("m.safetensors").write_bytes(Path(tiny).read_bytes())
-    assert "m.safetensors are the same file" in refused(
-        capsys, "encode", "photo.png", "m.safetensors", "--model", "m.safetensors"
-    )
+    assert "m.safetensors are the same file" in refused(capsys, "encode", "photo.png", "m.safetensors", "--model", "m.safetensors")
 
 
 @pytest.mark.parametrize("command", ["export", "import-compressai"])
@@ -384,7 +374,5 @@ def test_a_report_on_names_that_are_no_utf8(work):
     ]
     for measured in (b"1 of 24 measured", b""):
         done = subprocess.run(command, capture_output=True, check=False)
-        assert (done.returncode, measured in done.stderr, b"measured" in done.stderr) == (0, True, bool(measured)), (
-            done.stderr
-        )
+        assert (done.returncode, measured in done.stderr, b"measured" in done.stderr) == (0, True, bool(measured)), done.stderr
     assert b"\xff.png" in (folder / "out" / "results.csv").read_bytes()

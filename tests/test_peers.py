@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """benchmarks/peers.py without CompressAI: its checks and arguments, and the calibrated load on a small model of ours."""
+
 from __future__ import annotations
 
 import subprocess
@@ -33,7 +34,8 @@ def test_only_takes_each_name_once_and_refuses_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "fair"), [(1050, 1000, True), (950, 1000, True), (1051, 1000, False), (949, 1000, False), (0, 0, False)])
+    ("ours", "theirs", "fair"), [(1050, 1000, True), (950, 1000, True), (1051, 1000, False), (949, 1000, False), (0, 0, False)]
+)
 def test_payloads_must_be_within_five_per_cent(ours: int, theirs: int, fair: bool) -> None:
     if fair:
         peers_ours.check_payload(ours, theirs)

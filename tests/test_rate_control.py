@@ -125,7 +125,10 @@ def test_small_images_are_trimmed():
         # Where hardly anything changes from place to place, a channel's latents all cross from one integer to the next at one step:
         # at effort 0 that once costs 0.026 dB here, which effort 1 makes good in other channels, but for thousandths.
         pytest.param(
-            np.s_[:256, :384], 0, -0.02, id="smooth-crop",
+            np.s_[:256, :384],
+            0,
+            -0.02,
+            id="smooth-crop",
             marks=pytest.mark.xfail(raises=AssertionError, strict=True, reason="falls by 0.0255 dB at quality 2.45 with these weights"),
         ),
         pytest.param(np.s_[:256, :384], 1, -0.005, id="smooth-crop-effort-1"),

@@ -37,6 +37,7 @@ def png(pixels, **options):
 
 def sample_of_16_bits():
     """A PNG of 16 x 8 pixels with 16 bits per channel, which Pillow does not write."""
+
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

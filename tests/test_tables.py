@@ -30,11 +30,7 @@ def test_frequencies(p, bits):
 @given(st.lists(st.floats(1e-6, 1), min_size=2, max_size=4), st.integers(3, 5))
 def test_frequencies_against_all_there_are(p, bits):
     total = 1 << bits
-    best = min(
-        cost(p, [*head, total - sum(head)])
-        for head in itertools.product(range(1, total), repeat=len(p) - 1)
-        if sum(head) < total
-    )
+    best = min(cost(p, [*head, total - sum(head)]) for head in itertools.product(range(1, total), repeat=len(p) - 1) if sum(head) < total)
     assert cost(p, quantise_frequencies(np.array(p), bits).tolist()) <= best * 1.02 + 1e-9
 
 

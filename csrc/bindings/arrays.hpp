@@ -21,9 +21,12 @@ namespace py = pybind11;
 template <typename T>
 std::span<const T> view(const py::object& object, const char* name, int dims = 1) {
     using Array = py::array_t<T, py::array::c_style>;
-    if (!Array::check_(object)) throw Error(Fault::usage, std::string(name) + " must be a C-contiguous array of " + py::str(py::dtype::of<T>()).cast<std::string>());
+    if (!Array::check_(object))
+        throw Error(Fault::usage, std::string(name) + " must be a C-contiguous array of " +
+                                      py::str(py::dtype::of<T>()).cast<std::string>());
     const auto array = py::reinterpret_borrow<Array>(object);
-    if (array.ndim() != dims) throw Error(Fault::usage, std::string(name) + " must have " + std::to_string(dims) + " dimensions");
+    if (array.ndim() != dims)
+        throw Error(Fault::usage, std::string(name) + " must have " + std::to_string(dims) + " dimensions");
     return {array.data(), static_cast<std::size_t>(array.size())};
 }
 
@@ -41,6 +44,8 @@ py::array_t<T> to_array(std::vector<T>&& values, const std::vector<py::ssize_t>&
     return py::array_t<T>(shape, owned->data(), owner);
 }
 
-inline py::bytes to_bytes(const std::vector<std::uint8_t>& v) { return {reinterpret_cast<const char*>(v.data()), v.size()}; }
+inline py::bytes to_bytes(const std::vector<std::uint8_t>& v) {
+    return {reinterpret_cast<const char*>(v.data()), v.size()};
+}
 
 }  // namespace jahp::bind

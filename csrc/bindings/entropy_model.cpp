@@ -14,9 +14,10 @@ std::unique_ptr<EntropyModel> make_model(const py::dict& config, const py::dict&
     return std::make_unique<EntropyModel>(entropy_tensors(config, tensors), parse_isa(isa.c_str()));
 }
 
-// Lets the interpreter act on Ctrl-C while the core works, without the interpreter lock most of the time: a photo never takes it.
+// Lets the interpreter act on Ctrl-C while the core works, without the interpreter lock most of the time: a photo never
+// takes it.
 class Signals {
-  public:
+public:
     void operator()() {
         const Clock::time_point now = Clock::now();
         if (now < next_) return;
@@ -25,13 +26,15 @@ class Signals {
         next_ = Clock::now() + kEvery;
     }
 
-  private:
+private:
     using Clock = std::chrono::steady_clock;
     static constexpr std::chrono::milliseconds kEvery{50};
     Clock::time_point next_ = Clock::now() + kEvery;
 };
 
-StreamLayout layout_of(int height, int width, int lanes, int skip, std::size_t min_bytes) { return {height, width, lanes, skip, min_bytes}; }
+StreamLayout layout_of(int height, int width, int lanes, int skip, std::size_t min_bytes) {
+    return {height, width, lanes, skip, min_bytes};
+}
 
 py::dict to_dict(const StageTimes& times) {
     py::dict d;
@@ -43,7 +46,8 @@ py::dict to_dict(const StageTimes& times) {
 }
 
 py::tuple to_tuple(const EntropyModel& model, Latents&& l) {
-    const py::ssize_t h = l.height, w = l.width, m = model.latents(), hz = l.hyper_height, wz = l.hyper_width, n = model.hyper_latents();
+    const py::ssize_t h = l.height, w = l.width, m = model.latents(), hz = l.hyper_height, wz = l.hyper_width,
+                      n = model.hyper_latents();
     return py::make_tuple(to_array(std::move(l.z), {hz, wz, n}), to_array(std::move(l.y), {h, w, m}));
 }
 
@@ -56,7 +60,8 @@ py::array_t<std::int32_t> final_rows(LatentDecode& decode, int first) {
         const std::span<const std::int32_t> values = decode.rows(first, Signals());
         rows.assign(values.begin(), values.end());
     }
-    const py::ssize_t w = decode.layout().width, m = decode.model().latents(), n = static_cast<py::ssize_t>(rows.size()) / (w * m);
+    const py::ssize_t w = decode.layout().width, m = decode.model().latents(),
+                      n = static_cast<py::ssize_t>(rows.size()) / (w * m);
     return to_array(std::move(rows), {n, w, m});
 }
 
@@ -90,7 +95,8 @@ void register_entropy_model(py::module_& m) {
         .def(py::init(&make_model), py::arg("config"), py::arg("tensors"), py::arg("isa") = "")
         .def(
             "decode",
-            [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip, std::size_t min_bytes, int threads) {
+            [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip,
+               std::size_t min_bytes, int threads) {
                 const py::buffer_info info = payload.request();
                 const auto bytes = bytes_view(info, "payload");
                 const StreamLayout layout = layout_of(height, width, lanes, skip, min_bytes);
@@ -98,23 +104,28 @@ void register_entropy_model(py::module_& m) {
                 Latents latents;
                 {
                     const py::gil_scoped_release release;
-                    decode_latents(model, bytes, layout, threads, latents, &times, [signals = Signals()](int) mutable { signals(); });
+                    decode_latents(model, bytes, layout, threads, latents, &times,
+                                   [signals = Signals()](int) mutable { signals(); });
                 }
                 const py::tuple arrays = to_tuple(model, std::move(latents));
                 return py::make_tuple(arrays[0], arrays[1], to_dict(times));
             },
-            py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"))
+            py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"),
+            py::arg("min_bytes"), py::arg("threads"))
         .def(
             "start_decode",
-            [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip, std::size_t min_bytes, int threads) {
+            [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip,
+               std::size_t min_bytes, int threads) {
                 const py::buffer_info info = payload.request();
-                return std::make_unique<LatentDecode>(model, bytes_view(info, "payload"), layout_of(height, width, lanes, skip, min_bytes), threads);
+                return std::make_unique<LatentDecode>(model, bytes_view(info, "payload"),
+                                                      layout_of(height, width, lanes, skip, min_bytes), threads);
             },
-            py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"),
-            py::keep_alive<0, 1>())
+            py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"),
+            py::arg("min_bytes"), py::arg("threads"), py::keep_alive<0, 1>())
         .def(
             "encode",
-            [](const EntropyModel& model, const py::object& z, const py::object& y, int lanes, int skip, std::size_t min_bytes, int threads) {
+            [](const EntropyModel& model, const py::object& z, const py::object& y, int lanes, int skip,
+               std::size_t min_bytes, int threads) {
                 LatentViews views(model, z, y);
                 Latents& latents = views.latents;
                 StreamLayout layout = layout_of(latents.height, latents.width, lanes, skip, min_bytes);

@@ -12,10 +12,14 @@ namespace jahp::bind {
 
 inline const char* error_class(Fault fault) {
     switch (fault) {
-        case Fault::format: return "FormatError";
-        case Fault::model: return "ModelError";
-        case Fault::usage: return "UsageError";
-        case Fault::device: break;
+        case Fault::format:
+            return "FormatError";
+        case Fault::model:
+            return "ModelError";
+        case Fault::usage:
+            return "UsageError";
+        case Fault::device:
+            break;
     }
     return "JahpError";
 }

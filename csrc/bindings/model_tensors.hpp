@@ -11,7 +11,7 @@ namespace jahp::bind {
 
 // tensors: name -> array, as in a model file without the prefix "entropy." (docs/reference/format.md, "Model file").
 class TensorDict {
-  public:
+public:
     explicit TensorDict(const py::dict& tensors) : tensors_(tensors) {}
 
     template <typename T>
@@ -24,16 +24,24 @@ class TensorDict {
         const auto weight = get<std::int8_t>(name + ".weight", 4);
         const py::array array = tensors_[py::str(name + ".weight")];
         if (array.shape(2) != array.shape(3)) throw Error(Fault::model, name + ".weight is not square");
-        return {name, static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)), static_cast<int>(array.shape(2)), weight,
-                get<std::int32_t>(name + ".bias"), get<std::int32_t>(name + ".mul_pos"), get<std::int32_t>(name + ".mul_neg"),
-                get<std::int32_t>(name + ".shift"), get<std::int32_t>(name + ".zero")};
+        return {name,
+                static_cast<int>(array.shape(0)),
+                static_cast<int>(array.shape(1)),
+                static_cast<int>(array.shape(2)),
+                weight,
+                get<std::int32_t>(name + ".bias"),
+                get<std::int32_t>(name + ".mul_pos"),
+                get<std::int32_t>(name + ".mul_neg"),
+                get<std::int32_t>(name + ".shift"),
+                get<std::int32_t>(name + ".zero")};
     }
 
-  private:
+private:
     const py::dict& tensors_;
 };
 
-// Views: valid while the arrays of `tensors` live. Throws Error(model) for what is missing, Error(usage) for an array of another type.
+// Views: valid while the arrays of `tensors` live. Throws Error(model) for what is missing, Error(usage) for an array
+// of another type.
 inline EntropyTensors entropy_tensors(const py::dict& config, const py::dict& tensors) {
     const TensorDict dict(tensors);
     EntropyTensors t;

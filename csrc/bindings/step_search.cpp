@@ -9,8 +9,8 @@ void register_step_search(py::module_& m);
 void register_step_search(py::module_& m) {
     m.def(
         "best_steps",
-        [](const py::object& slope, const py::object& curvature, const py::object& answer, const py::object& down, const py::object& up,
-           const py::object& interaction, float margin) {
+        [](const py::object& slope, const py::object& curvature, const py::object& answer, const py::object& down,
+           const py::object& up, const py::object& interaction, float margin) {
             StepProblem p{};
             p.slope = view<float>(slope, "slope", 3);
             p.curvature = view<float>(curvature, "curvature");
@@ -30,7 +30,8 @@ void register_step_search(py::module_& m) {
             }
             return to_array(std::move(steps), {p.height, p.width, p.channels});
         },
-        py::arg("slope"), py::arg("curvature"), py::arg("answer"), py::arg("down"), py::arg("up"), py::arg("interaction"), py::arg("margin"));
+        py::arg("slope"), py::arg("curvature"), py::arg("answer"), py::arg("down"), py::arg("up"),
+        py::arg("interaction"), py::arg("margin"));
 }
 
 }  // namespace jahp::bind

@@ -12,7 +12,8 @@ std::span<const float> optional_view(const py::object& object, const std::string
 }
 
 ConvTensors conv_tensors(const py::tuple& layer, const std::string& name) {
-    if (layer.size() != 6) throw Error(Fault::usage, name + " must be (kind, weight, bias, activation, gamma or steady, beta or varying)");
+    if (layer.size() != 6)
+        throw Error(Fault::usage, name + " must be (kind, weight, bias, activation, gamma or steady, beta or varying)");
     const auto kind = layer[0].cast<std::string>(), activation = layer[3].cast<std::string>();
     ConvTensors t;
     t.name = name;
@@ -35,7 +36,8 @@ ConvTensors conv_tensors(const py::tuple& layer, const std::string& name) {
     if (activation == "gdn" || activation == "igdn") {
         t.gamma = optional_view(layer[4], name + ": gamma", 2);
         t.beta = optional_view(layer[5], name + ": beta", 1);
-        if (t.gamma.empty() || t.beta.empty()) throw Error(Fault::usage, name + ": " + activation + " needs gamma and beta");
+        if (t.gamma.empty() || t.beta.empty())
+            throw Error(Fault::usage, name + ": " + activation + " needs gamma and beta");
         t.inverse = activation == "igdn";
     } else if (activation == "local") {
         t.steady = optional_view(layer[4], name + ": steady", 1);
@@ -46,14 +48,16 @@ ConvTensors conv_tensors(const py::tuple& layer, const std::string& name) {
     } else if (activation == "leaky_relu") {
         t.slope = 0.01f;
     } else if (activation != "none") {
-        throw Error(Fault::usage, name + ": activation " + activation + " is none of none, relu, leaky_relu, gdn, igdn, local");
+        throw Error(Fault::usage,
+                    name + ": activation " + activation + " is none of none, relu, leaky_relu, gdn, igdn, local");
     }
     return t;
 }
 
 std::vector<ConvTensors> all_tensors(const py::sequence& layers) {
     std::vector<ConvTensors> tensors;
-    for (const py::handle layer : layers) tensors.push_back(conv_tensors(layer.cast<py::tuple>(), "layer " + std::to_string(tensors.size())));
+    for (const py::handle layer : layers)
+        tensors.push_back(conv_tensors(layer.cast<py::tuple>(), "layer " + std::to_string(tensors.size())));
     return tensors;
 }
 
@@ -73,7 +77,8 @@ struct Stream {
         : net(std::move(n)), trace(std::move(t)), stream(*net, height, width, trace.get()) {}
 
     py::array_t<float> as_rows(std::vector<float>&& values) const {
-        const py::ssize_t w = stream.output_width(), c = net->outputs(), n = static_cast<py::ssize_t>(values.size()) / (w * c);
+        const py::ssize_t w = stream.output_width(), c = net->outputs(),
+                          n = static_cast<py::ssize_t>(values.size()) / (w * c);
         return to_array(std::move(values), {n, w, c});
     }
 
@@ -81,7 +86,8 @@ struct Stream {
         const auto values = view<float>(rows, "rows", 3);
         const py::array array = rows;
         if (array.shape(1) != stream.width() || array.shape(2) != net->inputs())
-            throw Error(Fault::usage, "rows must be (count, " + std::to_string(stream.width()) + ", " + std::to_string(net->inputs()) + ")");
+            throw Error(Fault::usage, "rows must be (count, " + std::to_string(stream.width()) + ", " +
+                                          std::to_string(net->inputs()) + ")");
         std::vector<float> out;
         {
             const py::gil_scoped_release release;
@@ -96,14 +102,15 @@ struct Stream {
 void register_transform_net(py::module_& m);
 void register_transform_net(py::module_& m) {
     m.def("has_bf16", &cpu_has_bf16);
-    m.def(
-        "check_bf16", [](const std::string& isa) { check_bf16(parse_isa(isa.c_str())); }, py::arg("isa") = "");
-    py::class_<GainTrace, std::shared_ptr<GainTrace>>(m, "GainTrace").def(py::init<>()).def("squares", [](const GainTrace& trace) {
-        py::list levels;
-        for (const GainTrace::Level& level : trace.levels())
-            levels.append(to_array(std::vector<float>(level.all_squares()), {level.height(), level.width()}));
-        return levels;
-    });
+    m.def("check_bf16", [](const std::string& isa) { check_bf16(parse_isa(isa.c_str())); }, py::arg("isa") = "");
+    py::class_<GainTrace, std::shared_ptr<GainTrace>>(m, "GainTrace")
+        .def(py::init<>())
+        .def("squares", [](const GainTrace& trace) {
+            py::list levels;
+            for (const GainTrace::Level& level : trace.levels())
+                levels.append(to_array(std::vector<float>(level.all_squares()), {level.height(), level.width()}));
+            return levels;
+        });
     py::class_<TransformNet, std::shared_ptr<TransformNet>>(m, "TransformNet")
         .def(py::init(&make_net), py::arg("layers"), py::arg("isa") = "", py::arg("bf16") = false)
         .def(
@@ -119,7 +126,8 @@ void register_transform_net(py::module_& m) {
             [](std::shared_ptr<TransformNet> net, const py::object& x, int threads) {
                 view<float>(x, "x", 3);
                 const py::array array = x;
-                Stream stream(std::move(net), static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)), nullptr);
+                Stream stream(std::move(net), static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)),
+                              nullptr);
                 return stream.push(x, threads);
             },
             py::arg("x"), py::arg("threads") = 1)

@@ -48,7 +48,8 @@ void CdfTables::make_lines() {
     constexpr auto line = static_cast<std::size_t>(kLineEntries);
     std::vector<std::size_t> first;
     for (const Row& row : rows_) {
-        const std::size_t entries = (static_cast<std::size_t>(row.size) + 2 + line - 1) / line * line, at = lines_.size();
+        const std::size_t entries = (static_cast<std::size_t>(row.size) + 2 + line - 1) / line * line,
+                          at = lines_.size();
         if (!single_line(row.size)) {
             std::uint32_t k = 0;  // entry that holds the bucket's first slot; it stands at place k + 1
             for (std::uint32_t b = 0; b < kLineBuckets; ++b) {
@@ -62,7 +63,8 @@ void CdfTables::make_lines() {
         lines_.resize((single_line(row.size) ? at : at + kLineBuckets) + entries, 0xFFFF);
     }
     lines_.push_back(0xFFFF);  // read along with the last entry
-    for (std::size_t r = 0; r < rows_.size(); ++r) lined_rows_.push_back({lines_.data() + first[r], rows_[r].low, rows_[r].size});
+    for (std::size_t r = 0; r < rows_.size(); ++r)
+        lined_rows_.push_back({lines_.data() + first[r], rows_[r].low, rows_[r].size});
 }
 
 }  // namespace jahp

@@ -18,7 +18,7 @@
 namespace jahp {
 
 class CdfTables {
-  public:
+public:
     struct Row {
         const std::uint16_t* starts;   // size + 1 entries
         std::int32_t low;
@@ -45,7 +45,7 @@ class CdfTables {
         return k == row.size ? std::uint32_t{1} << prob_bits_ : row.starts[k + 1];
     }
 
-  private:
+private:
     int prob_bits_;
     std::vector<std::uint16_t> starts_;
     std::vector<Row> rows_;

@@ -17,7 +17,7 @@ constexpr int kBatch = 128;  // positions that are treated together where none w
 constexpr int kMaxLatentSide = 1 << 20;
 
 class Stopwatch {
-  public:
+public:
     explicit Stopwatch(double* seconds) : seconds_(seconds), start_(Clock::now()) {}
     ~Stopwatch() {
         if (seconds_ != nullptr) *seconds_ += std::chrono::duration<double>(Clock::now() - start_).count();
@@ -25,22 +25,24 @@ class Stopwatch {
     Stopwatch(const Stopwatch&) = delete;
     Stopwatch& operator=(const Stopwatch&) = delete;
 
-  private:
+private:
     using Clock = std::chrono::steady_clock;
     double* seconds_;
     Clock::time_point start_;
 };
 
-double* field(StageTimes* times, double StageTimes::*member) { return times == nullptr ? nullptr : &(times->*member); }
+double* field(StageTimes* times, double StageTimes::* member) { return times == nullptr ? nullptr : &(times->*member); }
 
 // The steps of an image in batches: one, where a step waits for the values of the one before, else as many as kBatch
 // positions need. While the caller of walk() treats a batch, the team works ahead on the next.
 class Steps {
-  public:
+public:
     Steps(const EntropyModel& model, const StreamLayout& layout, bool known, int threads, StageTimes* times)
-        : times_(times), single_(model.context() && !known), net_(model, layout.height, layout.width, layout.skip, threads, most(model, layout, single_)) {}
+        : times_(times), single_(model.context() && !known),
+          net_(model, layout.height, layout.width, layout.skip, threads, most(model, layout, single_)) {}
 
-    // treat(positions, symbols), for each batch in order. Before it returns, values that later steps need must be revealed.
+    // treat(positions, symbols), for each batch in order. Before it returns, values that later steps need must be
+    // revealed.
     template <typename Treat>
     void walk(const Latents& latents, const Treat& treat) {
         {
@@ -77,9 +79,10 @@ class Steps {
 
     ContextNet& net() { return net_; }
 
-  private:
+private:
     static int most(const EntropyModel& model, const StreamLayout& layout, bool single) {
-        const int slope = model.slope(), step = slope == 0 ? layout.width : std::min(layout.height, (layout.width + slope - 1) / slope);
+        const int slope = model.slope(),
+                  step = slope == 0 ? layout.width : std::min(layout.height, (layout.width + slope - 1) / slope);
         return single ? step : step + kBatch;
     }
 
@@ -103,7 +106,8 @@ std::int32_t skipped(const EntropyModel& model, const Symbol& symbol) {
 }
 
 std::size_t offset(const EntropyModel& model, const StreamLayout& layout, Position at) {
-    return (static_cast<std::size_t>(at.row) * static_cast<std::size_t>(layout.width) + static_cast<std::size_t>(at.column)) *
+    return (static_cast<std::size_t>(at.row) * static_cast<std::size_t>(layout.width) +
+            static_cast<std::size_t>(at.column)) *
            static_cast<std::size_t>(model.latents());
 }
 
@@ -114,7 +118,8 @@ void reveal_all(const EntropyModel& model, const StreamLayout& layout, const Lat
 
 void check_layout(const StreamLayout& layout, int threads) {
     if (layout.height < 1 || layout.width < 1 || layout.height > kMaxLatentSide || layout.width > kMaxLatentSide)
-        throw Error(Fault::usage, "latents of " + std::to_string(layout.width) + "x" + std::to_string(layout.height) + " are impossible");
+        throw Error(Fault::usage, "latents of " + std::to_string(layout.width) + "x" + std::to_string(layout.height) +
+                                      " are impossible");
     if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
     if (layout.skip < 0 || layout.skip > 255) throw Error(Fault::usage, "skip must be 0 to 255");
 }
@@ -122,14 +127,18 @@ void check_layout(const StreamLayout& layout, int threads) {
 void check_shape(const EntropyModel& model, const Latents& latents, const StreamLayout& layout) {
     const int m = model.latents(), n = model.hyper_latents();
     const int hz = n > 0 ? (layout.height + 3) / 4 : 0, wz = n > 0 ? (layout.width + 3) / 4 : 0;
-    const auto count = [](int h, int w, int c) { return static_cast<std::size_t>(h) * static_cast<std::size_t>(w) * static_cast<std::size_t>(c); };
-    if (latents.height != layout.height || latents.width != layout.width || latents.hyper_height != hz || latents.hyper_width != wz ||
-        latents.y.size() != count(layout.height, layout.width, m) || latents.z.size() != count(hz, wz, n))
+    const auto count = [](int h, int w, int c) {
+        return static_cast<std::size_t>(h) * static_cast<std::size_t>(w) * static_cast<std::size_t>(c);
+    };
+    if (latents.height != layout.height || latents.width != layout.width || latents.hyper_height != hz ||
+        latents.hyper_width != wz || latents.y.size() != count(layout.height, layout.width, m) ||
+        latents.z.size() != count(hz, wz, n))
         throw Error(Fault::usage, "latents do not have the shape that the image size demands");
 }
 
 void check_value(std::int64_t value, std::int64_t limit, Fault fault) {
-    if (value > limit || value < -limit) throw Error(fault, "latent " + std::to_string(value) + " is beyond " + std::to_string(limit));
+    if (value > limit || value < -limit)
+        throw Error(fault, "latent " + std::to_string(value) + " is beyond " + std::to_string(limit));
 }
 
 }  // namespace
@@ -139,15 +148,15 @@ std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const s
     return checksum(z.data(), z.size(), 0) + checksum(y.data(), y.size(), static_cast<std::uint32_t>(z.size()));
 }
 
-Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads,
-                       StageTimes* times) {
+Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
+                       int threads, StageTimes* times) {
     Latents out;
     decode_latents(model, payload, layout, threads, out, times, {});
     return out;
 }
 
-void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads, Latents& out,
-                    StageTimes* times, const RowsFinal& rows_final) {
+void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
+                    int threads, Latents& out, StageTimes* times, const RowsFinal& rows_final) {
     check_layout(layout, threads);
     check_lanes(layout.lanes);
     const int m = model.latents(), n = model.hyper_latents();
@@ -158,8 +167,10 @@ void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> pay
         out.hyper_height = (layout.height + 3) / 4;
         out.hyper_width = (layout.width + 3) / 4;
     }
-    const std::size_t y_count = static_cast<std::size_t>(layout.height) * static_cast<std::size_t>(layout.width) * static_cast<std::size_t>(m);
-    const std::size_t z_count = static_cast<std::size_t>(out.hyper_height) * static_cast<std::size_t>(out.hyper_width) * static_cast<std::size_t>(n);
+    const std::size_t y_count = static_cast<std::size_t>(layout.height) * static_cast<std::size_t>(layout.width) *
+                                static_cast<std::size_t>(m);
+    const std::size_t z_count = static_cast<std::size_t>(out.hyper_height) * static_cast<std::size_t>(out.hyper_width) *
+                                static_cast<std::size_t>(n);
     RangeDecoder coder(model.tables(), layout.lanes, payload, y_count + z_count, model.isa());
     out.z.resize(z_count);
     {
@@ -179,7 +190,8 @@ void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> pay
         for (const Position at : positions) {
             std::int32_t* y = out.y.data() + offset(model, layout, at);
             coder.run(symbol, m, mean_bits, form_a, y);
-            for (int c = 0; c < m && (!form_a || layout.skip > 0); ++c) {  // what the coder gave is ŷ but for form B and skipped symbols
+            for (int c = 0; c < m && (!form_a || layout.skip > 0);
+                 ++c) {  // what the coder gave is ŷ but for form B and skipped symbols
                 std::int64_t value = y[c];
                 if (symbol[c].row < 0)
                     value = skipped(model, symbol[c]);

@@ -28,25 +28,27 @@ struct StreamLayout {
 
 struct StageTimes {     // wall seconds of the calling thread
     double h_s = 0;      // the hyperprior's features
-    double ahead = 0;    // offering the older taps and the hyperprior's half, and what was left of them when the coder was done
+    double ahead = 0;  // offering the older taps and the hyperprior's half, and what was left of them when the coder
+                       // was done
     double context = 0;  // the layers that wait for the step before
-    double coder = 0;    // range coding, and making its symbols known
+    double coder = 0;  // range coding, and making its symbols known
 };
 
 // The sum over all symbols of mix(index, value), modulo 2^32; docs/reference/format.md, "Checksum of the symbols".
 std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const std::int32_t> y);
 
 // Throws Error(format) for a damaged payload, Error(usage) for an impossible layout. threads >= 1.
-Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads,
-                       StageTimes* times = nullptr);
+Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
+                       int threads, StageTimes* times = nullptr);
 
-// Told after every step while latents are decoded, by the thread that decodes: all arrays have their size and their place, and rows
-// [0, rows) of y will not change any more. `rows` never falls from call to call. What it throws ends the decode.
+// Told after every step while latents are decoded, by the thread that decodes: all arrays have their size and their
+// place, and rows [0, rows) of y will not change any more. `rows` never falls from call to call. What it throws ends
+// the decode.
 using RowsFinal = std::function<void(int rows)>;
 
 // The same into `out`, whose arrays are replaced.
-void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads, Latents& out,
-                    StageTimes* times, const RowsFinal& rows_final);
+void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
+                    int threads, Latents& out, StageTimes* times, const RowsFinal& rows_final);
 
 // Called after every step by the thread that encodes. What it throws ends the encode.
 using Poll = std::function<void()>;
@@ -58,8 +60,9 @@ using Poll = std::function<void()>;
 std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, StreamLayout& layout, int threads,
                                          StageTimes* times = nullptr, const Poll& poll = {});
 
-// How every symbol of y is coded when z and y are what they are: height x width x M, channels last. For encoders that weigh other
-// values against those. Form A alone: throws Error(usage) for form B and for arrays that do not fit each other.
+// How every symbol of y is coded when z and y are what they are: height x width x M, channels last. For encoders that
+// weigh other values against those. Form A alone: throws Error(usage) for form B and for arrays that do not fit each
+// other.
 std::vector<Symbol> symbols_of(const EntropyModel& model, const Latents& latents, int threads, const Poll& poll = {});
 
 }  // namespace jahp

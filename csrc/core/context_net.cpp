@@ -8,8 +8,8 @@ namespace jahp {
 namespace {
 
 constexpr int kItemBlocks = 4;  // blocks of outputs that are one item of work
-constexpr int kTile = 12;       // positions that share a list of groups, as many as the widest kernel treats together
-constexpr int kChunk = 48;      // positions whose sums of one item stay in the first-level cache
+constexpr int kTile = 12;  // positions that share a list of groups, as many as the widest kernel treats together
+constexpr int kChunk = 48;  // positions whose sums of one item stay in the first-level cache
 constexpr int kItemOutputs = kItemBlocks * kDotOutputs;
 
 int items(const IntegerLayer& layer) { return (layer.blocks() + kItemBlocks - 1) / kItemBlocks; }
@@ -29,15 +29,21 @@ ContextNet::ContextNet(const EntropyModel& model, int height, int width, int ski
     for (std::vector<Position>& p : positions_) p.reserve(static_cast<std::size_t>(most));
     if (!model.conditional()) {
         for (std::vector<Symbol>& s : symbols_)
-            for (std::size_t i = 0; i < s.size(); ++i) s[i] = {model.hyper_latents() + static_cast<std::int32_t>(i % static_cast<std::size_t>(model.latents())), 0};
+            for (std::size_t i = 0; i < s.size(); ++i)
+                s[i] = {
+                    model.hyper_latents() + static_cast<std::int32_t>(i % static_cast<std::size_t>(model.latents())),
+                    0};
         return;
     }
     if (!model.context()) {
         ahead_items_ = items(model.h_s_last());
-        ahead_ = [this](int item, int thread) { plain_symbols(item * kItemBlocks, scratch_[static_cast<std::size_t>(thread)]); };
+        ahead_ = [this](int item, int thread) {
+            plain_symbols(item * kItemBlocks, scratch_[static_cast<std::size_t>(thread)]);
+        };
         return;
     }
-    const IntegerLayer &context = model.context_layer(), &first = model.parameters(0), &second_layer = model.parameters(1);
+    const IntegerLayer &context = model.context_layer(), &first = model.parameters(0),
+                       &second_layer = model.parameters(1);
     const int element = model.kernel().bytes ? 1 : 2;
     context_border_ = order_.slope() - 1;
     context_ = Plane(height, width, model.latents(), context_border_, model.kernel());
@@ -48,12 +54,14 @@ ContextNet::ContextNet(const EntropyModel& model, int height, int width, int ski
     for (const int part : {kOldTaps, kNewTaps}) {
         dense_groups_[part] = context.groups(part, context_.row_pitch(), context_.pitch());
         longest += dense_groups_[part].size();
-        for (const Tap& tap : context.taps(part)) tap_words_[part].push_back((tap.row * context_columns_ + tap.column) * words_);
+        for (const Tap& tap : context.taps(part))
+            tap_words_[part].push_back((tap.row * context_columns_ + tap.column) * words_);
     }
     const int tiles = (most + kTile - 1) / kTile + order_.steps();
     tiles_.reserve(static_cast<std::size_t>(std::min(tiles, most)));
     lists_.resize(static_cast<std::size_t>(std::min(tiles, most)) * longest);
-    for (int i = 0; i < 3; ++i) parameter_groups_[i] = model.parameters(i).groups(i == 0 && model.hyper_latents() > 0 ? 1 : 0, 0, 0);
+    for (int i = 0; i < 3; ++i)
+        parameter_groups_[i] = model.parameters(i).groups(i == 0 && model.hyper_latents() > 0 ? 1 : 0, 0, 0);
     if (model.hyper_latents() > 0) hyper_groups_ = first.groups(EntropyModel::kHyperHalf, 0, 0);
     context_sums_.resize(times(most, context.pitch()));
     first_sums_.resize(times(most, first.pitch()));
@@ -70,10 +78,18 @@ ContextNet::ContextNet(const EntropyModel& model, int height, int width, int ski
         else
             hyper_ahead((item - old_items) * kItemBlocks, s);
     };
-    context_job_ = [this](int item, int thread) { context_rest(item * kItemBlocks, scratch_[static_cast<std::size_t>(thread)]); };
-    first_job_ = [this](int item, int thread) { first_rest(item * kItemBlocks, scratch_[static_cast<std::size_t>(thread)]); };
-    second_job_ = [this](int item, int thread) { second(item * kItemBlocks, scratch_[static_cast<std::size_t>(thread)]); };
-    third_job_ = [this](int item, int thread) { third(item * kItemBlocks, scratch_[static_cast<std::size_t>(thread)]); };
+    context_job_ = [this](int item, int thread) {
+        context_rest(item * kItemBlocks, scratch_[static_cast<std::size_t>(thread)]);
+    };
+    first_job_ = [this](int item, int thread) {
+        first_rest(item * kItemBlocks, scratch_[static_cast<std::size_t>(thread)]);
+    };
+    second_job_ = [this](int item, int thread) {
+        second(item * kItemBlocks, scratch_[static_cast<std::size_t>(thread)]);
+    };
+    third_job_ = [this](int item, int thread) {
+        third(item * kItemBlocks, scratch_[static_cast<std::size_t>(thread)]);
+    };
 }
 
 void ContextNet::start(std::span<const std::int32_t> z, int hz, int wz) {
@@ -132,7 +148,8 @@ std::span<const Symbol> ContextNet::symbols() {
 
 void ContextNet::reveal(Position at, const std::int32_t* y) {
     if (!model_.context()) return;
-    std::uint64_t* nonzero = nonzero_.data() + times(at.row + context_border_, context_columns_ * words_) + times(at.column + context_border_, words_);
+    std::uint64_t* nonzero = nonzero_.data() + times(at.row + context_border_, context_columns_ * words_) +
+                             times(at.column + context_border_, words_);
     const std::int32_t sum = model_.context_input(y, context_.raw(at.row, at.column), nonzero);
     if (model_.kernel().biased) context_.sum(at.row, at.column) = -128 * sum;
 }
@@ -160,14 +177,24 @@ void ContextNet::list_groups(Tile& tile, int part) {
 
 void ContextNet::context_products(const Tile& tile, int part, int block, int blocks, Scratch& s) {
     const IntegerLayer& layer = model_.context_layer();
-    DotArguments arguments{context_.raw(tile.first.row, tile.first.column), step_stride(context_), tile.count,
-                           lists_.data() + tile.groups[part], tile.size[part], nullptr, 0, 0, nullptr,
-                           context_sums_.data() + times(tile.offset, layer.pitch()) + block * kDotOutputs, layer.pitch(), part == kNewTaps};
+    DotArguments arguments{context_.raw(tile.first.row, tile.first.column),
+                           step_stride(context_),
+                           tile.count,
+                           lists_.data() + tile.groups[part],
+                           tile.size[part],
+                           nullptr,
+                           0,
+                           0,
+                           nullptr,
+                           context_sums_.data() + times(tile.offset, layer.pitch()) + block * kDotOutputs,
+                           layer.pitch(),
+                           part == kNewTaps};
     if (layer.kernel().biased) {
         for (int p = 0; p < tile.count; ++p) {
             std::int32_t start = 0;
             for (const Tap& tap : layer.taps(part))
-                start += context_.sum(tile.first.row + p + tap.row, tile.first.column - p * order_.slope() + tap.column);
+                start += context_.sum(tile.first.row + p + tap.row,
+                                      tile.first.column - p * order_.slope() + tap.column);
             s.start[static_cast<std::size_t>(p)] = start;
         }
         arguments.start = s.start.data();
@@ -184,12 +211,22 @@ void ContextNet::hyper_ahead(int block, Scratch& s) {
     const IntegerLayer& layer = model_.parameters(0);
     const int blocks = std::min(kItemBlocks, layer.blocks() - block);
     for (const Tile& tile : tiles_) {
-        DotArguments arguments{hyper_.raw(tile.first.row, tile.first.column), step_stride(hyper_), tile.count, hyper_groups_.data(),
-                               static_cast<int>(hyper_groups_.size()), nullptr, 0, 0, nullptr,
-                               first_sums_.data() + times(tile.offset, layer.pitch()) + block * kDotOutputs, layer.pitch(), false};
+        DotArguments arguments{hyper_.raw(tile.first.row, tile.first.column),
+                               step_stride(hyper_),
+                               tile.count,
+                               hyper_groups_.data(),
+                               static_cast<int>(hyper_groups_.size()),
+                               nullptr,
+                               0,
+                               0,
+                               nullptr,
+                               first_sums_.data() + times(tile.offset, layer.pitch()) + block * kDotOutputs,
+                               layer.pitch(),
+                               false};
         if (layer.kernel().biased) {
             for (int p = 0; p < tile.count; ++p)
-                s.start[static_cast<std::size_t>(p)] = hyper_.sum(tile.first.row + p, tile.first.column - p * order_.slope());
+                s.start[static_cast<std::size_t>(p)] = hyper_.sum(tile.first.row + p,
+                                                                  tile.first.column - p * order_.slope());
             arguments.start = s.start.data();
         }
         layer.products(EntropyModel::kHyperHalf, arguments, block, blocks);
@@ -202,16 +239,19 @@ void ContextNet::context_rest(int block, Scratch& s) {
     for (const Tile& tile : tiles_) {
         context_products(tile, kNewTaps, block, blocks, s);
         const std::size_t at = times(tile.offset, layer.pitch()) + times(block, kDotOutputs);
-        layer.activate(context_sums_.data() + at, layer.pitch(), tile.count, block, blocks, features_.data() + at * static_cast<std::size_t>(element), layer.pitch());
+        layer.activate(context_sums_.data() + at, layer.pitch(), tile.count, block, blocks,
+                       features_.data() + at * static_cast<std::size_t>(element), layer.pitch());
     }
 }
 
 // Products of a 1x1 layer for positions p0 .. p0 + n - 1, n <= kChunk, of a buffer of activations.
-void ContextNet::dense(const IntegerLayer& layer, const AlignedVector<std::uint8_t>& in, int in_pitch, int p0, int n, int block, int blocks,
-                       std::int32_t* sums, std::ptrdiff_t stride, bool add, int part, Scratch& s) {
+void ContextNet::dense(const IntegerLayer& layer, const AlignedVector<std::uint8_t>& in, int in_pitch, int p0, int n,
+                       int block, int blocks, std::int32_t* sums, std::ptrdiff_t stride, bool add, int part,
+                       Scratch& s) {
     const std::uint8_t* from = in.data() + times(p0, in_pitch) * (layer.kernel().bytes ? 1 : 2);
     const std::vector<DotGroup>& groups = parameter_groups_[&layer - &model_.parameters(0)];
-    DotArguments arguments{from, in_pitch, n, groups.data(), static_cast<int>(groups.size()), nullptr, 0, 0, nullptr, sums, stride, add};
+    DotArguments arguments{from, in_pitch, n,  groups.data(), static_cast<int>(groups.size()), nullptr, 0, 0, nullptr,
+                           sums, stride,   add};
     if (layer.kernel().biased) {
         layer.kernel().row_sums(reinterpret_cast<const std::int8_t*>(from), in_pitch, n, in_pitch, s.start.data());
         arguments.start = s.start.data();
@@ -226,8 +266,10 @@ void ContextNet::first_rest(int block, Scratch& s) {
     for (int p = 0; p < prepared_; p += kChunk) {
         const int n = std::min(kChunk, prepared_ - p);
         const std::size_t at = times(p, layer.pitch()) + times(block, kDotOutputs);
-        dense(layer, features_, model_.context_layer().pitch(), p, n, block, blocks, first_sums_.data() + at, layer.pitch(), add, add ? 1 : 0, s);
-        layer.activate(first_sums_.data() + at, layer.pitch(), n, block, blocks, hidden_.data() + at * static_cast<std::size_t>(element), layer.pitch());
+        dense(layer, features_, model_.context_layer().pitch(), p, n, block, blocks, first_sums_.data() + at,
+              layer.pitch(), add, add ? 1 : 0, s);
+        layer.activate(first_sums_.data() + at, layer.pitch(), n, block, blocks,
+                       hidden_.data() + at * static_cast<std::size_t>(element), layer.pitch());
     }
 }
 
@@ -236,9 +278,11 @@ void ContextNet::second(int block, Scratch& s) {
     const int blocks = std::min(kItemBlocks, layer.blocks() - block), element = layer.kernel().bytes ? 1 : 2;
     for (int p = 0; p < prepared_; p += kChunk) {
         const int n = std::min(kChunk, prepared_ - p);
-        dense(layer, hidden_, model_.parameters(0).pitch(), p, n, block, blocks, s.sums.data(), kItemOutputs, false, 0, s);
+        dense(layer, hidden_, model_.parameters(0).pitch(), p, n, block, blocks, s.sums.data(), kItemOutputs, false, 0,
+              s);
         const std::size_t at = times(p, layer.pitch()) + times(block, kDotOutputs);
-        layer.activate(s.sums.data(), kItemOutputs, n, block, blocks, wide_.data() + at * static_cast<std::size_t>(element), layer.pitch());
+        layer.activate(s.sums.data(), kItemOutputs, n, block, blocks,
+                       wide_.data() + at * static_cast<std::size_t>(element), layer.pitch());
     }
 }
 
@@ -247,7 +291,8 @@ void ContextNet::third(int block, Scratch& s) {
     const int blocks = std::min(kItemBlocks, layer.blocks() - block);
     for (int p = 0; p < prepared_; p += kChunk) {
         const int n = std::min(kChunk, prepared_ - p);
-        dense(layer, wide_, model_.parameters(1).pitch(), p, n, block, blocks, s.sums.data(), kItemOutputs, false, 0, s);
+        dense(layer, wide_, model_.parameters(1).pitch(), p, n, block, blocks, s.sums.data(), kItemOutputs, false, 0,
+              s);
         parameters_to_symbols(layer, p, n, block, blocks, symbols_[current_], s);
     }
 }
@@ -261,8 +306,8 @@ void ContextNet::parameters_to_symbols(const IntegerLayer& layer, int p0, int n,
         for (int b = 0; b < blocks; b += pair) {
             const int channel = (block + b) / pair * kDotOutputs;
             const std::int32_t* scales = s.sums.data() + p * kItemOutputs + b * kDotOutputs;
-            model_.symbols(scales, model_.means() ? scales + kDotOutputs : nullptr, std::min(kDotOutputs, m - channel), skip_,
-                           out.data() + times(p0 + p, m) + channel);
+            model_.symbols(scales, model_.means() ? scales + kDotOutputs : nullptr, std::min(kDotOutputs, m - channel),
+                           skip_, out.data() + times(p0 + p, m) + channel);
         }
 }
 
@@ -272,8 +317,18 @@ void ContextNet::plain_symbols(int block, Scratch& s) {
     const int blocks = std::min(kItemBlocks, layer.blocks() - block);
     for (const Tile& tile : tiles_) {
         const Position at = tile.first;
-        DotArguments arguments{hyper_.raw(at.row, at.column), hyper_.pitch(), tile.count, plain_groups_.data(), static_cast<int>(plain_groups_.size()),
-                               nullptr, 0, 0, nullptr, s.sums.data(), kItemOutputs, false};
+        DotArguments arguments{hyper_.raw(at.row, at.column),
+                               hyper_.pitch(),
+                               tile.count,
+                               plain_groups_.data(),
+                               static_cast<int>(plain_groups_.size()),
+                               nullptr,
+                               0,
+                               0,
+                               nullptr,
+                               s.sums.data(),
+                               kItemOutputs,
+                               false};
         if (layer.kernel().biased) {
             for (int p = 0; p < tile.count; ++p) {
                 std::int32_t start = 0;

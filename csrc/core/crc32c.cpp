@@ -29,8 +29,9 @@ std::uint32_t crc32c(std::span<const std::uint8_t> bytes, std::uint32_t crc) {
     std::size_t i = 0;
     for (; i + 8 <= bytes.size(); i += 8) {
         const std::uint8_t* p = bytes.data() + i;
-        crc = kTables[7][(crc ^ p[0]) & 0xff] ^ kTables[6][(crc >> 8 ^ p[1]) & 0xff] ^ kTables[5][(crc >> 16 ^ p[2]) & 0xff] ^
-              kTables[4][(crc >> 24 ^ p[3]) & 0xff] ^ kTables[3][p[4]] ^ kTables[2][p[5]] ^ kTables[1][p[6]] ^ kTables[0][p[7]];
+        crc = kTables[7][(crc ^ p[0]) & 0xff] ^ kTables[6][(crc >> 8 ^ p[1]) & 0xff] ^
+              kTables[5][(crc >> 16 ^ p[2]) & 0xff] ^ kTables[4][(crc >> 24 ^ p[3]) & 0xff] ^ kTables[3][p[4]] ^
+              kTables[2][p[5]] ^ kTables[1][p[6]] ^ kTables[0][p[7]];
     }
     for (; i < bytes.size(); ++i) crc = crc >> 8 ^ kTables[0][(crc ^ bytes[i]) & 0xff];
     return ~crc;

@@ -46,7 +46,7 @@ struct EntropyTensors {
 };
 
 class EntropyModel {
-  public:
+public:
     static constexpr std::int32_t kParameterLimit = 1 << 23;
 
     // Throws Error(model) where the tensors contradict each other, a sum could overflow or a row is out of the tables.
@@ -65,8 +65,9 @@ class EntropyModel {
 
     bool means() const { return means_; }
 
-    // The layers, in the order of use. h_s: two transposed layers of four phases, then the last; with a context the first of
-    // entropy_parameters reads the features of h_s (part kHyperHalf, if there are any) and those of the context (the last part).
+    // The layers, in the order of use. h_s: two transposed layers of four phases, then the last; with a context the
+    // first of entropy_parameters reads the features of h_s (part kHyperHalf, if there are any) and those of the
+    // context (the last part).
     enum { kHyperHalf = 0 };
     std::span<const IntegerLayer> h_s(int i) const { return h_s_[static_cast<std::size_t>(i)]; }
     const IntegerLayer& h_s_last() const { return *h_s_last_; }
@@ -75,26 +76,29 @@ class EntropyModel {
     const DotKernel& kernel() const { return kernel_; }  // of all layers
     Isa isa() const { return isa_; }
 
-    // What z alone decides, for height x width positions of y: the features that enter entropy_parameters (with context)
-    // or the input of the last layer of h_s (without). z: hz x wz x N. Only for models with a hyperprior.
-    Plane hyper_features(std::span<const std::int32_t> z, int hz, int wz, int height, int width, ThreadTeam& team) const;
+    // What z alone decides, for height x width positions of y: the features that enter entropy_parameters (with
+    // context) or the input of the last layer of h_s (without). z: hz x wz x N. Only for models with a hyperprior.
+    Plane hyper_features(std::span<const std::int32_t> z, int hz, int wz, int height, int width,
+                         ThreadTeam& team) const;
 
-    // clamp((ŷ * mul + add) >> shift) of one position, as activations of the kernel's type; the rest as simd/context_input.hpp has it.
+    // clamp((ŷ * mul + add) >> shift) of one position, as activations of the kernel's type; the rest as
+    // simd/context_input.hpp has it.
     std::int32_t context_input(const std::int32_t* y, void* out, std::uint64_t* nonzero) const {
-        const ContextTable table{context_mul_.data(), context_add_.data(), context_shift_.data(), activation_limit_, latents_};
+        const ContextTable table{context_mul_.data(), context_add_.data(), context_shift_.data(), activation_limit_,
+                                 latents_};
         return kernel_.bytes ? context_input_.to_i8(y, table, static_cast<std::int8_t*>(out), nonzero)
                              : context_input_.to_i16(y, table, static_cast<std::int16_t*>(out), nonzero);
     }
 
-    // `n` symbols of a conditional model from their parameters; means is null in a model without. Symbols with a scale index
-    // below `skip` are not coded.
+    // `n` symbols of a conditional model from their parameters; means is null in a model without. Symbols with a scale
+    // index below `skip` are not coded.
     void symbols(const std::int32_t* scales, const std::int32_t* means, int n, int skip, Symbol* out) const {
         ScaleTable table = scale_table_;
         table.skip = skip;
         symbol_rows_(scales, means, table, n, out);
     }
 
-  private:
+private:
     void make_scale_table(const EntropyTensors& tensors);
 
     int latents_, hyper_latents_;

@@ -15,11 +15,11 @@ enum class Fault {
 };
 
 class Error : public std::runtime_error {
-  public:
+public:
     Error(Fault fault, const std::string& what) : std::runtime_error(what), fault_(fault) {}
     Fault fault() const noexcept { return fault_; }
 
-  private:
+private:
     Fault fault_;
 };
 

@@ -17,11 +17,13 @@ std::string size_of(int height, int width, int channels) {
 }  // namespace
 
 GainTrace::Level::Level(int height, int width, int channels)
-    : height_(height), width_(width), channels_(channels), padded_((channels + kMatmulBlock - 1) / kMatmulBlock * kMatmulBlock),
+    : height_(height), width_(width), channels_(channels),
+      padded_((channels + kMatmulBlock - 1) / kMatmulBlock * kMatmulBlock),
       squares_(static_cast<std::size_t>(height) * static_cast<std::size_t>(width)) {}
 
 void GainTrace::Level::make_room(int end) {
-    while (rows() < std::min(end, height_)) roots_.emplace_back(static_cast<std::size_t>(width_) * static_cast<std::size_t>(padded_));
+    while (rows() < std::min(end, height_))
+        roots_.emplace_back(static_cast<std::size_t>(width_) * static_cast<std::size_t>(padded_));
 }
 
 void GainTrace::Level::forget(int end) {
@@ -29,20 +31,26 @@ void GainTrace::Level::forget(int end) {
 }
 
 float* GainTrace::Level::roots(int row, int column) {
-    return roots_[static_cast<std::size_t>(row - first_)].data() + static_cast<std::size_t>(column) * static_cast<std::size_t>(padded_);
+    return roots_[static_cast<std::size_t>(row - first_)].data() +
+           static_cast<std::size_t>(column) * static_cast<std::size_t>(padded_);
 }
 
 float* GainTrace::Level::squares(int row, int column) {
-    return squares_.data() + static_cast<std::size_t>(row) * static_cast<std::size_t>(width_) + static_cast<std::size_t>(column);
+    return squares_.data() + static_cast<std::size_t>(row) * static_cast<std::size_t>(width_) +
+           static_cast<std::size_t>(column);
 }
 
-GainTrace::Level& GainTrace::add(int height, int width, int channels) { return levels_.emplace_back(height, width, channels); }
+GainTrace::Level& GainTrace::add(int height, int width, int channels) {
+    return levels_.emplace_back(height, width, channels);
+}
 
 GainTrace::Level& GainTrace::claim(int height, int width, int channels) {
-    if (claimed_ == levels_.size()) throw Error(Fault::usage, "a local gain needs a trace of an inverse GDN, and no other is left");
+    if (claimed_ == levels_.size())
+        throw Error(Fault::usage, "a local gain needs a trace of an inverse GDN, and no other is left");
     Level& level = levels_[levels_.size() - 1 - claimed_];
     if (level.height() != height || level.width() != width || level.channels() != channels)
-        throw Error(Fault::usage, "a local gain of " + size_of(height, width, channels) + " meets the trace of " + size_of(level.height(), level.width(), level.channels()));
+        throw Error(Fault::usage, "a local gain of " + size_of(height, width, channels) + " meets the trace of " +
+                                      size_of(level.height(), level.width(), level.channels()));
     ++claimed_;
     return level;
 }

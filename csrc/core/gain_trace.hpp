@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the inverse GDNs of g_s multiplied by, on its way from a stream through g_s, which writes it, to one through the adjoint of g_s, which
-// reads it, layers in the opposite order, and forgets it row by row: memory grows with the width and with the distance of the two alone.
+// What the inverse GDNs of g_s multiplied by, on its way from a stream through g_s, which writes it, to one through the
+// adjoint of g_s, which reads it, layers in the opposite order, and forgets it row by row: memory grows with the width
+// and with the distance of the two alone.
 #pragma once
 
 #include <deque>
@@ -11,26 +12,28 @@
 namespace jahp {
 
 class GainTrace {
-  public:
-    // Of one inverse GDN. Rows are written, and read, from the first to the last; threads may write those that there is room for.
+public:
+    // Of one inverse GDN. Rows are written, and read, from the first to the last; threads may write those that there is
+    // room for.
     class Level {
-      public:
+    public:
         Level(int height, int width, int channels);
 
         int height() const { return height_; }
         int width() const { return width_; }
         int channels() const { return channels_; }
         int rows() const { return first_ + static_cast<int>(roots_.size()); }  // that there is, or has been, room for
-        void make_room(int end);                                               // for rows below `end`
-        void forget(int end);                                                  // rows below `end`
+        void make_room(int end);  // for rows below `end`
+        void forget(int end);  // rows below `end`
 
-        // Roots of norms from a column on, as many floats apart from one column to the next as a kernel's padded channels.
+        // Roots of norms from a column on, as many floats apart from one column to the next as a kernel's padded
+        // channels.
         float* roots(int row, int column);
         // Means over the channels of the squares of what the adjoint multiplied by; all rows stay.
         float* squares(int row, int column);
         const std::vector<float>& all_squares() const { return squares_; }
 
-      private:
+    private:
         int height_, width_, channels_, padded_, first_ = 0;
         std::deque<AlignedVector<float>> roots_;  // of row first_ and those below it
         std::vector<float> squares_;
@@ -38,12 +41,13 @@ class GainTrace {
 
     // For a stream that writes.
     Level& add(int height, int width, int channels);
-    // For one that reads: the last level that nobody has claimed. Error(usage) if there is none, or if it has other sizes.
+    // For one that reads: the last level that nobody has claimed. Error(usage) if there is none, or if it has other
+    // sizes.
     Level& claim(int height, int width, int channels);
 
     const std::deque<Level>& levels() const { return levels_; }
 
-  private:
+private:
     std::deque<Level> levels_;  // stay where they are
     std::size_t claimed_ = 0;
 };

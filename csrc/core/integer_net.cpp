@@ -13,7 +13,9 @@ constexpr int kBlocksAtOnce = 4;  // of outputs: what a kernel's tile may hold
 constexpr int kPositions = 48;    // sums of so many positions stay in the first-level cache
 constexpr int kStripRows = 4;     // rows that see a layer's weights pass once
 
-[[noreturn]] void bad(const LayerTensors& t, const std::string& what) { throw Error(Fault::model, t.name + ": " + what); }
+[[noreturn]] void bad(const LayerTensors& t, const std::string& what) {
+    throw Error(Fault::model, t.name + ": " + what);
+}
 
 int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -22,18 +24,21 @@ void check_tensors(const LayerTensors& t) {
     const auto n = static_cast<std::size_t>(t.outputs);
     if (t.weight.size() != n * static_cast<std::size_t>(t.inputs) * static_cast<std::size_t>(t.kernel * t.kernel))
         bad(t, "weight has the wrong number of elements");
-    if (t.bias.size() != n || t.mul_pos.size() != n || t.mul_neg.size() != n || t.shift.size() != n || t.zero.size() != n)
+    if (t.bias.size() != n || t.mul_pos.size() != n || t.mul_neg.size() != n || t.shift.size() != n ||
+        t.zero.size() != n)
         bad(t, "bias, mul_pos, mul_neg, shift and zero must have one element an output");
     for (std::size_t o = 0; o < n; ++o) {
         if (t.shift[o] < 1 || t.shift[o] > 62) bad(t, "shift is not in 1..62");
         if (t.mul_pos[o] < 0 || t.mul_neg[o] < 0) bad(t, "multiplier is negative");
         if (t.zero[o] < -4095 || t.zero[o] > 4095) bad(t, "zero is not in -4095..4095");
     }
-    if (std::any_of(t.weight.begin(), t.weight.end(), [](std::int8_t w) { return w == -128; })) bad(t, "weight of -128");
+    if (std::any_of(t.weight.begin(), t.weight.end(), [](std::int8_t w) { return w == -128; }))
+        bad(t, "weight of -128");
 }
 
 std::size_t weight_index(const LayerTensors& t, int output, int input, int cell) {
-    return static_cast<std::size_t>(output * t.inputs + input) * static_cast<std::size_t>(t.kernel * t.kernel) + static_cast<std::size_t>(cell);
+    return static_cast<std::size_t>(output * t.inputs + input) * static_cast<std::size_t>(t.kernel * t.kernel) +
+           static_cast<std::size_t>(cell);
 }
 
 // The largest |sum| that inputs up to in_limit can give output o, over the taps in use.
@@ -48,18 +53,21 @@ std::int64_t reach(const LayerTensors& t, const std::vector<LayerPart>& parts, i
 
 std::vector<Tap> kernel_taps(const LayerTensors& t, int cells) {
     std::vector<Tap> taps;
-    for (int cell = 0; cell < cells; ++cell) taps.push_back({cell / t.kernel - t.kernel / 2, cell % t.kernel - t.kernel / 2, cell});
+    for (int cell = 0; cell < cells; ++cell)
+        taps.push_back({cell / t.kernel - t.kernel / 2, cell % t.kernel - t.kernel / 2, cell});
     return taps;
 }
 
 }  // namespace
 
-IntegerLayer::IntegerLayer(const LayerTensors& t, std::vector<LayerPart> parts, std::int32_t in_limit, std::int32_t out_limit, Isa isa,
-                           BlockOrder order)
-    : inputs_(t.inputs), outputs_(t.outputs), out_limit_(out_limit), order_(order), kernel_(dot_kernel_for(isa, in_limit)) {
+IntegerLayer::IntegerLayer(const LayerTensors& t, std::vector<LayerPart> parts, std::int32_t in_limit,
+                           std::int32_t out_limit, Isa isa, BlockOrder order)
+    : inputs_(t.inputs), outputs_(t.outputs), out_limit_(out_limit), order_(order),
+      kernel_(dot_kernel_for(isa, in_limit)) {
     check_tensors(t);
     if (order == BlockOrder::halves && outputs_ % 2 != 0) bad(t, "has an odd number of outputs");
-    blocks_ = order == BlockOrder::plain ? round_up(outputs_, kDotOutputs) / kDotOutputs : 2 * (round_up(outputs_ / 2, kDotOutputs) / kDotOutputs);
+    blocks_ = order == BlockOrder::plain ? round_up(outputs_, kDotOutputs) / kDotOutputs
+                                         : 2 * (round_up(outputs_ / 2, kDotOutputs) / kDotOutputs);
     bool narrow = true;
     for (int o = 0; o < outputs_; ++o) {
         const auto i = static_cast<std::size_t>(o);
@@ -94,7 +102,8 @@ int IntegerLayer::slot(int output) const {
 
 void IntegerLayer::pack(const LayerTensors& t, Packed& part) const {
     const int wide = kDotGroupBytes / (kernel_.bytes ? 1 : 2);
-    const auto group_bytes = static_cast<std::size_t>(kDotOutputs * wide), groups = part.taps.size() * static_cast<std::size_t>(part.groups_per_tap);
+    const auto group_bytes = static_cast<std::size_t>(kDotOutputs * wide),
+               groups = part.taps.size() * static_cast<std::size_t>(part.groups_per_tap);
     part.block_stride = static_cast<std::ptrdiff_t>(groups * group_bytes);
     const int bias = kernel_.biased ? 128 : 0;
     part.weight.assign(static_cast<std::size_t>(blocks_) * groups * group_bytes, static_cast<std::uint8_t>(bias));
@@ -102,10 +111,12 @@ void IntegerLayer::pack(const LayerTensors& t, Packed& part) const {
         const int at = slot(o);
         for (std::size_t tap = 0; tap < part.taps.size(); ++tap)
             for (int i = 0; i < part.inputs; ++i) {
-                const std::size_t group = tap * static_cast<std::size_t>(part.groups_per_tap) + static_cast<std::size_t>(i / wide);
+                const std::size_t group = tap * static_cast<std::size_t>(part.groups_per_tap) +
+                                          static_cast<std::size_t>(i / wide);
                 const std::size_t to = (static_cast<std::size_t>(at / kDotOutputs) * groups + group) * group_bytes +
                                        static_cast<std::size_t>(at % kDotOutputs * wide + i % wide);
-                part.weight[to] = static_cast<std::uint8_t>(t.weight[weight_index(t, o, part.first_input + i, part.taps[tap].cell)] + bias);
+                part.weight[to] = static_cast<std::uint8_t>(
+                    t.weight[weight_index(t, o, part.first_input + i, part.taps[tap].cell)] + bias);
             }
     }
 }
@@ -130,8 +141,8 @@ void IntegerLayer::products(int part, DotArguments arguments, int first, int blo
 }
 
 template <typename Out>
-void IntegerLayer::requantise(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, int first, int blocks, Out* out,
-                              std::ptrdiff_t out_stride) const {
+void IntegerLayer::requantise(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, int first,
+                              int blocks, Out* out, std::ptrdiff_t out_stride) const {
     const RequantTable table{bias_.data(), mul_pos_.data(), mul_neg_.data(), shift_.data(), zero_.data(), out_limit_};
     const int from = first * kDotOutputs;
     if constexpr (sizeof(Out) == 1)
@@ -142,22 +153,25 @@ void IntegerLayer::requantise(const std::int32_t* sums, std::ptrdiff_t sums_stri
         requantise_.to_i32(sums, sums_stride, positions, table, from, blocks, out, out_stride);
 }
 
-template void IntegerLayer::requantise(const std::int32_t*, std::ptrdiff_t, int, int, int, std::int32_t*, std::ptrdiff_t) const;
+template void IntegerLayer::requantise(const std::int32_t*, std::ptrdiff_t, int, int, int, std::int32_t*,
+                                       std::ptrdiff_t) const;
 
-void IntegerLayer::activate(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, int first, int blocks, void* out,
-                            std::ptrdiff_t out_stride) const {
+void IntegerLayer::activate(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, int first, int blocks,
+                            void* out, std::ptrdiff_t out_stride) const {
     if (kernel_.bytes)
         requantise(sums, sums_stride, positions, first, blocks, static_cast<std::int8_t*>(out), out_stride);
     else
         requantise(sums, sums_stride, positions, first, blocks, static_cast<std::int16_t*>(out), out_stride);
 }
 
-IntegerLayer dense_layer(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa, BlockOrder order) {
+IntegerLayer dense_layer(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa,
+                         BlockOrder order) {
     if (t.kernel != 1) bad(t, "is not 1x1");
     return conv_layer(t, in_limit, out_limit, isa, order);
 }
 
-IntegerLayer conv_layer(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa, BlockOrder order) {
+IntegerLayer conv_layer(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa,
+                        BlockOrder order) {
     if (t.kernel % 2 == 0) bad(t, "has an even kernel");
     return {t, {{kernel_taps(t, t.kernel * t.kernel), 0, t.inputs}}, in_limit, out_limit, isa, order};
 }
@@ -166,11 +180,17 @@ IntegerLayer masked_layer(const LayerTensors& t, std::int32_t in_limit, std::int
     if (t.kernel % 2 == 0 || t.kernel < 3) bad(t, "has an even kernel or one below 3");
     std::vector<Tap> taps[2];
     const int slope = t.kernel / 2 + 1;
-    for (const Tap& tap : kernel_taps(t, t.kernel * t.kernel / 2)) taps[-tap.column - slope * tap.row == 1 ? kNewTaps : kOldTaps].push_back(tap);
-    return {t, {{std::move(taps[kOldTaps]), 0, t.inputs}, {std::move(taps[kNewTaps]), 0, t.inputs}}, in_limit, out_limit, isa};
+    for (const Tap& tap : kernel_taps(t, t.kernel * t.kernel / 2))
+        taps[-tap.column - slope * tap.row == 1 ? kNewTaps : kOldTaps].push_back(tap);
+    return {t,
+            {{std::move(taps[kOldTaps]), 0, t.inputs}, {std::move(taps[kNewTaps]), 0, t.inputs}},
+            in_limit,
+            out_limit,
+            isa};
 }
 
-std::vector<IntegerLayer> transposed_layers(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit, Isa isa) {
+std::vector<IntegerLayer> transposed_layers(const LayerTensors& t, std::int32_t in_limit, std::int32_t out_limit,
+                                            Isa isa) {
     if (t.kernel != 5) bad(t, "is not 5x5");
     // Output row y takes input row i through kernel row k = y + 2 - 2i: even y = 2r takes i = r+1, r, r-1 through
     // k = 0, 2, 4, odd y = 2r+1 takes i = r+1, r through k = 1, 3. Columns alike.
@@ -188,7 +208,7 @@ namespace {
 
 // One layer over the positions of `in` that map to (step * r + a, step * c + b) in `out`, in strips of rows.
 class Sweep {
-  public:
+public:
     Sweep(const IntegerLayer& layer, const Plane& in, Plane& out, int step, int a, int b)
         : layer_(layer), in_(in), out_(out), step_(step), a_(a), b_(b), rows_((out.height() - a + step - 1) / step),
           columns_((out.width() - b + step - 1) / step), groups_(layer.groups(0, in.row_pitch(), in.pitch())) {}
@@ -208,19 +228,30 @@ class Sweep {
             for (int r = first; r < last; ++r)
                 for (int c = 0; c < columns_; c += kPositions) {
                     const int n = std::min(kPositions, columns_ - c);
-                    DotArguments arguments{in_.raw(r, c), in_.pitch(), n, groups_.data(), static_cast<int>(groups_.size()), nullptr, 0, 0, nullptr,
-                                           s.sums.data(), kBlocksAtOnce * kDotOutputs, false};
+                    DotArguments arguments{in_.raw(r, c),
+                                           in_.pitch(),
+                                           n,
+                                           groups_.data(),
+                                           static_cast<int>(groups_.size()),
+                                           nullptr,
+                                           0,
+                                           0,
+                                           nullptr,
+                                           s.sums.data(),
+                                           kBlocksAtOnce * kDotOutputs,
+                                           false};
                     if (layer_.kernel().biased) arguments.start = s.start.data() + (r - first) * columns_ + c;
                     layer_.products(0, arguments, block, blocks);
                     const std::ptrdiff_t inside = block * kDotOutputs * (layer_.kernel().bytes ? 1 : 2);
                     layer_.activate(s.sums.data(), kBlocksAtOnce * kDotOutputs, n, block, blocks,
-                                    static_cast<std::uint8_t*>(out_.raw(step_ * r + a_, step_ * c + b_)) + inside, std::ptrdiff_t{step_} * out_.pitch());
+                                    static_cast<std::uint8_t*>(out_.raw(step_ * r + a_, step_ * c + b_)) + inside,
+                                    std::ptrdiff_t{step_} * out_.pitch());
                 }
         }
         for (int r = first; r < last; ++r) out_.summarise(step_ * r + a_, b_, step_, columns_, layer_.kernel());
     }
 
-  private:
+private:
     void starts(int first, int last, Scratch& s) const {
         s.start.assign(static_cast<std::size_t>((last - first) * columns_), 0);
         for (int r = first; r < last; ++r)
@@ -259,7 +290,8 @@ void convolve(const IntegerLayer& layer, const Plane& in, Plane& out, ThreadTeam
 
 void convolve_transposed(std::span<const IntegerLayer> phases, const Plane& in, Plane& out, ThreadTeam& team) {
     std::vector<Sweep> sweeps;
-    for (int phase = 0; phase < 4; ++phase) sweeps.emplace_back(phases[static_cast<std::size_t>(phase)], in, out, 2, phase / 2, phase % 2);
+    for (int phase = 0; phase < 4; ++phase)
+        sweeps.emplace_back(phases[static_cast<std::size_t>(phase)], in, out, 2, phase / 2, phase % 2);
     sweep_all(sweeps, team);
 }
 

@@ -14,7 +14,8 @@ constexpr std::chrono::milliseconds kPollEvery{50};
 
 }  // namespace
 
-LatentDecode::LatentDecode(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads)
+LatentDecode::LatentDecode(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
+                           int threads)
     : model_(model), payload_(payload.begin(), payload.end()), layout_(layout), threads_(threads) {
     try {
         thread_ = std::thread(&LatentDecode::decode, this);
@@ -76,7 +77,8 @@ std::span<const std::int32_t> LatentDecode::rows(int first, const Poll& poll) {
     wait(lock, poll, [&] { return final_ > first || over_; });
     if (failure_) std::rethrow_exception(failure_);
     const std::size_t pitch = static_cast<std::size_t>(layout_.width) * static_cast<std::size_t>(model_.latents());
-    return {latents_.y.data() + static_cast<std::size_t>(first) * pitch, static_cast<std::size_t>(final_ - first) * pitch};
+    return {latents_.y.data() + static_cast<std::size_t>(first) * pitch,
+            static_cast<std::size_t>(final_ - first) * pitch};
 }
 
 Latents LatentDecode::finish(StageTimes* times, const Poll& poll) {

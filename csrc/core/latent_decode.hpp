@@ -15,17 +15,20 @@
 namespace jahp {
 
 class LatentDecode {
-  public:
-    // Starts to decode. The payload is copied, the model must outlive this. Where the system has no thread to give, decodes at once.
-    LatentDecode(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout, int threads);
+public:
+    // Starts to decode. The payload is copied, the model must outlive this. Where the system has no thread to give,
+    // decodes at once.
+    LatentDecode(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
+                 int threads);
     // Gives up what is not decoded.
     ~LatentDecode();
     LatentDecode(const LatentDecode&) = delete;
     LatentDecode& operator=(const LatentDecode&) = delete;
 
-    // Waits until more than `first` rows of y are final and returns them, (rows, width, M) from row `first` on; valid until finish().
-    // Empty if `first` is the height or more. Throws what the decode has thrown. What is handed out before finish() returns may
-    // be of a damaged payload: only its end tells. `poll` is called every now and then while it waits; what that throws ends the wait.
+    // Waits until more than `first` rows of y are final and returns them, (rows, width, M) from row `first` on; valid
+    // until finish(). Empty if `first` is the height or more. Throws what the decode has thrown. What is handed out
+    // before finish() returns may be of a damaged payload: only its end tells. `poll` is called every now and then
+    // while it waits; what that throws ends the wait.
     std::span<const std::int32_t> rows(int first, const Poll& poll = {});
 
     // Waits for the end. Throws what the decode has thrown; Error(usage) for a second time, as rows() does after it.
@@ -34,7 +37,7 @@ class LatentDecode {
     const EntropyModel& model() const { return model_; }
     const StreamLayout& layout() const { return layout_; }
 
-  private:
+private:
     struct GivenUp {};
     void decode();
     void check_unfinished() const;

@@ -9,16 +9,20 @@
 namespace jahp {
 namespace {
 
-constexpr int kMostRows = 16;  // between a position and the furthest that it reads: half a kernel of 15, and one to be safe
+constexpr int
+    kMostRows = 16;  // between a position and the furthest that it reads: half a kernel of 15, and one to be safe
 
 }  // namespace
 
 Plane::Plane(int height, int width, int channels, int border, const DotKernel& kernel)
-    : height_(height), width_(width), channels_(channels), pitch_((channels + kDotOutputs - 1) / kDotOutputs * kDotOutputs), border_(border),
+    : height_(height), width_(width), channels_(channels),
+      pitch_((channels + kDotOutputs - 1) / kDotOutputs * kDotOutputs), border_(border),
       element_(kernel.bytes ? 1 : 2) {
-    const auto rows = static_cast<std::int64_t>(height) + 2 * border, columns = static_cast<std::int64_t>(width) + 2 * border;
+    const auto rows = static_cast<std::int64_t>(height) + 2 * border,
+               columns = static_cast<std::int64_t>(width) + 2 * border;
     if (columns * pitch_ > INT32_MAX / kMostRows)
-        throw Error(Fault::usage, "rows of " + std::to_string(width) + " latents with " + std::to_string(channels) + " channels are too long");
+        throw Error(Fault::usage, "rows of " + std::to_string(width) + " latents with " + std::to_string(channels) +
+                                      " channels are too long");
     const auto positions = static_cast<std::size_t>(rows * columns);
     data_.resize(positions * static_cast<std::size_t>(pitch_) * element_);
     if (kernel.biased) sums_.resize(positions);

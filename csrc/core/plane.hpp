@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A height x width x channels image of activations, channels last, with a border of zeros as wide as the taps that read it.
+// A height x width x channels image of activations, channels last, with a border of zeros as wide as the taps that read
+// it.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@
 namespace jahp {
 
 class Plane {
-  public:
+public:
     Plane() = default;
     // Throws Error(usage) if a row is so long that offsets between rows do not fit 32 bits.
     Plane(int height, int width, int channels, int border, const DotKernel& kernel);
@@ -19,18 +20,29 @@ class Plane {
     int height() const { return height_; }
     int width() const { return width_; }
     int channels() const { return channels_; }
-    int pitch() const { return pitch_; }                     // activations from a position to the next: channels rounded up to 16, zeros between
+    int pitch() const {
+        return pitch_;
+    }  // activations from a position to the next: channels rounded up to 16, zeros between
     int row_pitch() const { return pitch_ * (width_ + 2 * border_); }  // and from a row to the next
 
     // `row` and `column` may lie in the border. T is the type of the kernel's activations.
     template <typename T>
-    T* at(int row, int column) { return reinterpret_cast<T*>(data_.data()) + index(row, column) * static_cast<std::size_t>(pitch_); }
+    T* at(int row, int column) {
+        return reinterpret_cast<T*>(data_.data()) + index(row, column) * static_cast<std::size_t>(pitch_);
+    }
     template <typename T>
-    const T* at(int row, int column) const { return reinterpret_cast<const T*>(data_.data()) + index(row, column) * static_cast<std::size_t>(pitch_); }
-    const void* raw(int row, int column) const { return data_.data() + index(row, column) * static_cast<std::size_t>(pitch_) * element_; }
-    void* raw(int row, int column) { return data_.data() + index(row, column) * static_cast<std::size_t>(pitch_) * element_; }
+    const T* at(int row, int column) const {
+        return reinterpret_cast<const T*>(data_.data()) + index(row, column) * static_cast<std::size_t>(pitch_);
+    }
+    const void* raw(int row, int column) const {
+        return data_.data() + index(row, column) * static_cast<std::size_t>(pitch_) * element_;
+    }
+    void* raw(int row, int column) {
+        return data_.data() + index(row, column) * static_cast<std::size_t>(pitch_) * element_;
+    }
 
-    // -128 * (sum of the activations) of each position, for kernels with biased weights: summarise() after writing them.
+    // -128 * (sum of the activations) of each position, for kernels with biased weights: summarise() after writing
+    // them.
     bool has_sums() const { return !sums_.empty(); }
     std::int32_t& sum(int row, int column) { return sums_[index(row, column)]; }
     const std::int32_t& sum(int row, int column) const { return sums_[index(row, column)]; }
@@ -38,9 +50,10 @@ class Plane {
     // Of a row's positions first, first + step ... , `count` of them.
     void summarise(int row, int first, int step, int count, const DotKernel& kernel);
 
-  private:
+private:
     std::size_t index(int row, int column) const {
-        return static_cast<std::size_t>(row + border_) * static_cast<std::size_t>(width_ + 2 * border_) + static_cast<std::size_t>(column + border_);
+        return static_cast<std::size_t>(row + border_) * static_cast<std::size_t>(width_ + 2 * border_) +
+               static_cast<std::size_t>(column + border_);
     }
 
     int height_ = 0, width_ = 0, channels_ = 0, pitch_ = 0, border_ = 0;

@@ -17,9 +17,13 @@ void append(std::vector<std::uint8_t>& out, std::uint32_t value, int bytes) {
     for (int i = 0; i < bytes; ++i) out.push_back(static_cast<std::uint8_t>(value >> (8 * i)));
 }
 
-[[noreturn]] void value_out_of_range(std::int32_t value) { throw Error(Fault::format, "symbol " + std::to_string(value) + " is beyond 32767"); }
+[[noreturn]] void value_out_of_range(std::int32_t value) {
+    throw Error(Fault::format, "symbol " + std::to_string(value) + " is beyond 32767");
+}
 
-bool in_support(const CdfTables::Row& row, std::int64_t v) { return v >= row.low && v < std::int64_t{row.low} + row.size; }
+bool in_support(const CdfTables::Row& row, std::int64_t v) {
+    return v >= row.low && v < std::int64_t{row.low} + row.size;
+}
 
 }  // namespace
 
@@ -84,26 +88,30 @@ std::vector<std::uint8_t> RangeEncoder::finish(int lanes, std::size_t min_bytes)
     return out;
 }
 
-RangeDecoder::RangeDecoder(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload, std::uint64_t max_symbols,
-                           Isa isa)
-    : tables_(tables), lined_(tables.lined()), run_(range_decode_for(isa)), prob_bits_(tables.prob_bits()), lanes_(lanes), bytes_(payload.size()) {
+RangeDecoder::RangeDecoder(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload,
+                           std::uint64_t max_symbols, Isa isa)
+    : tables_(tables), lined_(tables.lined()), run_(range_decode_for(isa)), prob_bits_(tables.prob_bits()),
+      lanes_(lanes), bytes_(payload.size()) {
     check_lanes(lanes);
     const std::size_t states = 4 * static_cast<std::size_t>(lanes);
     if (payload.size() < 4 + states)
         throw Error(Fault::format, "payload of " + std::to_string(payload.size()) + " bytes cannot hold " +
                                        std::to_string(lanes) + " lanes");
     const std::uint32_t escapes = read_u32(payload.data());
-    if (escapes > max_symbols) throw Error(Fault::format, "payload claims " + std::to_string(escapes) + " escapes, more than symbols");
+    if (escapes > max_symbols)
+        throw Error(Fault::format, "payload claims " + std::to_string(escapes) + " escapes, more than symbols");
     if (escapes > (payload.size() - 4 - states) / 2)
         throw Error(Fault::format, "payload is too short for its " + std::to_string(escapes) + " escapes");
     escape_ = payload.data() + 4;
     escape_end_ = escape_ + 2 * static_cast<std::size_t>(escapes);
     for (int lane = 0; lane < lanes; ++lane) {
         state_.lane[lane] = read_u32(escape_end_ + 4 * lane);
-        if (state_.lane[lane] < kLaneStart) throw Error(Fault::format, "state of lane " + std::to_string(lane) + " is below 2^16");
+        if (state_.lane[lane] < kLaneStart)
+            throw Error(Fault::format, "state of lane " + std::to_string(lane) + " is below 2^16");
     }
     state_.next = escape_end_ + states;
-    state_.end = state_.next + ((payload.data() + payload.size() - state_.next) & ~std::ptrdiff_t{1});  // leaves out an odd last byte
+    state_.end = state_.next +
+                 ((payload.data() + payload.size() - state_.next) & ~std::ptrdiff_t{1});  // leaves out an odd last byte
 }
 
 std::uint32_t RangeDecoder::next_word() {
@@ -150,7 +158,8 @@ std::int32_t RangeDecoder::get_escape(const CdfTables::Row& row, std::int32_t sh
 
 void RangeDecoder::finish(std::size_t min_bytes) const {
     for (int lane = 0; lane < lanes_; ++lane)
-        if (state_.lane[lane] != kLaneStart) throw Error(Fault::format, "lane " + std::to_string(lane) + " does not end at 2^16");
+        if (state_.lane[lane] != kLaneStart)
+            throw Error(Fault::format, "lane " + std::to_string(lane) + " does not end at 2^16");
     if (escape_ != escape_end_) throw Error(Fault::format, "payload has more escapes than its symbols need");
     const std::size_t left = static_cast<std::size_t>(state_.end - state_.next) + (bytes_ & 1);
     if (left == 0) return;

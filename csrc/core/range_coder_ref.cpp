@@ -14,7 +14,7 @@ std::uint64_t frequency(const CdfTables& tables, const CdfTables::Row& row, std:
 
 // Reads whole little-endian numbers from the front of a payload.
 class Reader {
-  public:
+public:
     explicit Reader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
     std::size_t left() const { return bytes_.size() - at_; }
     std::uint64_t take(std::size_t bytes, const char* what) {
@@ -25,7 +25,7 @@ class Reader {
         return value;
     }
 
-  private:
+private:
     std::span<const std::uint8_t> bytes_;
     std::size_t at_ = 0;
 };
@@ -66,8 +66,8 @@ std::vector<std::uint8_t> range_encode_ref(const CdfTables& tables, int lanes, s
     return out;
 }
 
-void range_decode_ref(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload, std::span<CodedSymbol> symbols,
-                      std::size_t min_bytes) {
+void range_decode_ref(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload,
+                      std::span<CodedSymbol> symbols, std::size_t min_bytes) {
     check_lanes(lanes);
     const int p = tables.prob_bits();
     Reader reader(payload);

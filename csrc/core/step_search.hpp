@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which symbols of an image to change by one: those whose step pays, the best first, each on what the steps before it have left.
+// Which symbols of an image to change by one: those whose step pays, the best first, each on what the steps before it
+// have left.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +16,15 @@ struct StepProblem {
     std::span<const float> curvature;    // (channels)
     std::span<const float> answer;       // (height, width)
     std::span<const float> down, up;     // (height, width, channels): the bits that a step adds
-    std::span<const float> interaction;  // (channels, 3, 3, channels): what a step up of the first channel, where answer is 1, adds to the slope
-                                         // of the last, a row above (0) to a row below (2), a column before to a column behind
-    float margin;                        // a step has to cost less than -margin
+    std::span<const float>
+        interaction;  // (channels, 3, 3, channels): what a step up of the first channel, where answer is 1, adds to the
+                      // slope of the last, a row above (0) to a row below (2), a column before to a column behind
+    float margin;  // a step has to cost less than -margin
 };
 
-// Steps (height, width, channels). Candidates are the symbols of which a step, the cheaper one, pays at first; in the order of their costs,
-// then of their places, each is taken if it still does. Sums and products round one by one, as in jahp_fast.search.step_search, its plain version.
-// Error(usage) for spans of other sizes.
+// Steps (height, width, channels). Candidates are the symbols of which a step, the cheaper one, pays at first; in the
+// order of their costs, then of their places, each is taken if it still does. Sums and products round one by one, as in
+// jahp_fast.search.step_search, its plain version. Error(usage) for spans of other sizes.
 std::vector<std::int32_t> best_steps(const StepProblem& problem);
 
 }  // namespace jahp

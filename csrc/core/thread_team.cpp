@@ -29,7 +29,8 @@ void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
 }  // namespace
 
 ThreadTeam::ThreadTeam(int threads)
-    : queues_(std::make_unique<Queue[]>(static_cast<std::size_t>(threads))), failures_(static_cast<std::size_t>(threads)) {
+    : queues_(std::make_unique<Queue[]>(static_cast<std::size_t>(threads))),
+      failures_(static_cast<std::size_t>(threads)) {
     helpers_.reserve(static_cast<std::size_t>(threads) - 1);
     try {
         for (int t = 1; t < threads; ++t) helpers_.emplace_back(&ThreadTeam::help, this, t);
@@ -53,9 +54,11 @@ void ThreadTeam::drain(Queue& queue, int thread) {
     for (;;) {
         const auto item = static_cast<std::uint32_t>(claims);
         if (item >= claims >> 32) return;
-        // Success means that `item` was unclaimed at this moment, so its job lives until left_ is counted down below: there is
-        // no harm in `claims` being of an older job that looked the same.
-        if (!queue.claims.compare_exchange_weak(claims, claims + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+        // Success means that `item` was unclaimed at this moment, so its job lives until left_ is counted down below:
+        // there is no harm in `claims` being of an older job that looked the same.
+        if (!queue.claims.compare_exchange_weak(claims, claims + 1, std::memory_order_acq_rel,
+                                                std::memory_order_acquire))
+            continue;
         try {
             (*job_)(static_cast<int>(item), thread);
         } catch (...) {  // carried over to the caller, whatever it is
@@ -97,7 +100,8 @@ void ThreadTeam::begin(int items, const Job& job) {
 void ThreadTeam::finish() {
     work(0);
     for (std::uint32_t left; (left = left_.load(std::memory_order_acquire)) != 0;) wait_while(left_, left);
-    const auto failed = std::find_if(failures_.begin(), failures_.end(), [](const std::exception_ptr& f) { return f != nullptr; });
+    const auto failed = std::find_if(failures_.begin(), failures_.end(),
+                                     [](const std::exception_ptr& f) { return f != nullptr; });
     if (failed == failures_.end()) return;
     const std::exception_ptr first = *failed;
     std::fill(failures_.begin(), failures_.end(), nullptr);

@@ -14,20 +14,26 @@ constexpr int kMostChannels = 4096;
 int padded(int channels) { return (channels + kMatmulBlock - 1) / kMatmulBlock * kMatmulBlock; }
 
 std::size_t product(int a, int b, int c = 1, int d = 1) {
-    return static_cast<std::size_t>(a) * static_cast<std::size_t>(b) * static_cast<std::size_t>(c) * static_cast<std::size_t>(d);
+    return static_cast<std::size_t>(a) * static_cast<std::size_t>(b) * static_cast<std::size_t>(c) *
+           static_cast<std::size_t>(d);
 }
 
 void check(const ConvTensors& t) {
     const auto refuse = [&](const std::string& what) { throw Error(Fault::model, t.name + ": " + what); };
     if (t.inputs < 1 || t.outputs < 1 || t.inputs > kMostChannels || t.outputs > kMostChannels)
-        refuse(std::to_string(t.inputs) + " to " + std::to_string(t.outputs) + " channels; 1 to " + std::to_string(kMostChannels) + " are possible");
-    if (t.transposed ? t.kernel != 5 || t.stride != 2 : (t.kernel != 1 && t.kernel != 3 && t.kernel != 5) || (t.stride != 1 && t.stride != 2))
-        refuse("a kernel of " + std::to_string(t.kernel) + " with stride " + std::to_string(t.stride) + " is not supported");
+        refuse(std::to_string(t.inputs) + " to " + std::to_string(t.outputs) + " channels; 1 to " +
+               std::to_string(kMostChannels) + " are possible");
+    if (t.transposed ? t.kernel != 5 || t.stride != 2
+                     : (t.kernel != 1 && t.kernel != 3 && t.kernel != 5) || (t.stride != 1 && t.stride != 2))
+        refuse("a kernel of " + std::to_string(t.kernel) + " with stride " + std::to_string(t.stride) +
+               " is not supported");
     if (t.weight.size() != product(t.inputs, t.outputs, t.kernel, t.kernel) || t.bias.size() != product(t.outputs, 1))
         refuse("weight and bias differ in their channels");
-    if (t.gamma.empty() != t.beta.empty() || (!t.gamma.empty() && (t.gamma.size() != product(t.outputs, t.outputs) || t.beta.size() != product(t.outputs, 1))))
+    if (t.gamma.empty() != t.beta.empty() || (!t.gamma.empty() && (t.gamma.size() != product(t.outputs, t.outputs) ||
+                                                                   t.beta.size() != product(t.outputs, 1))))
         refuse("gamma and beta of GDN do not have the layer's " + std::to_string(t.outputs) + " channels");
-    if (t.steady.size() != t.varying.size() || (!t.steady.empty() && (t.steady.size() != product(t.outputs, 1) || !t.gamma.empty())))
+    if (t.steady.size() != t.varying.size() ||
+        (!t.steady.empty() && (t.steady.size() != product(t.outputs, 1) || !t.gamma.empty())))
         refuse("a local gain does not have the layer's " + std::to_string(t.outputs) + " channels, or comes with GDN");
 }
 
@@ -51,11 +57,14 @@ Product::Product(int depth, int outputs, const float* weight, Isa isa, Precision
                 std::copy(from, from + n, weight_.data() + at);
                 continue;
             }
-            for (int o = 0; o < n; ++o) pairs_[at + static_cast<std::size_t>(o)] = bf16_pair(from[o], 2 * k + 1 < depth ? from[outputs + o] : 0);
+            for (int o = 0; o < n; ++o)
+                pairs_[at + static_cast<std::size_t>(o)] = bf16_pair(from[o],
+                                                                     2 * k + 1 < depth ? from[outputs + o] : 0);
         }
 }
 
-void Product::run(const float* a, std::ptrdiff_t a_stride, int positions, const float* start, float* c, std::ptrdiff_t c_stride, bool add, LayerScratch& scratch) const {
+void Product::run(const float* a, std::ptrdiff_t a_stride, int positions, const float* start, float* c,
+                  std::ptrdiff_t c_stride, bool add, LayerScratch& scratch) const {
     if (pairs_.empty()) {
         f32_.run({&a, a_stride, positions, 1, depth_, weight_.data(), blocks_, start, c, c_stride, add});
         return;
@@ -66,8 +75,11 @@ void Product::run(const float* a, std::ptrdiff_t a_stride, int positions, const 
 }
 
 Gdn::Gdn(const ConvTensors& t, Isa isa, Precision precision)
-    : active_(!t.gamma.empty()), inverse_(t.inverse), traced_(!t.steady.empty() ? Traced::reads : active_ && inverse_ ? Traced::writes : Traced::no),
-      channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)), kernel_(gdn_for(isa)) {
+    : active_(!t.gamma.empty()), inverse_(t.inverse), traced_(!t.steady.empty()     ? Traced::reads
+                                                              : active_ && inverse_ ? Traced::writes
+                                                                                    : Traced::no),
+      channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)),
+      kernel_(gdn_for(isa)) {
     steady_.assign(static_cast<std::size_t>(padded_), 0);
     varying_.assign(static_cast<std::size_t>(padded_), 0);
     std::copy(t.steady.begin(), t.steady.end(), steady_.begin());
@@ -77,7 +89,9 @@ Gdn::Gdn(const ConvTensors& t, Isa isa, Precision precision)
     std::copy(t.beta.begin(), t.beta.end(), beta_.begin());
     std::vector<float> gamma(product(channels_, channels_));
     for (int o = 0; o < channels_; ++o)
-        for (int k = 0; k < channels_; ++k) gamma[product(k, channels_) + static_cast<std::size_t>(o)] = t.gamma[product(o, channels_) + static_cast<std::size_t>(k)];
+        for (int k = 0; k < channels_; ++k)
+            gamma[product(k, channels_) + static_cast<std::size_t>(o)] = t.gamma[product(o, channels_) +
+                                                                                 static_cast<std::size_t>(k)];
     gamma_.emplace(channels_, channels_, gamma.data(), isa, precision);
 }
 
@@ -96,7 +110,8 @@ void Gdn::run(float* x, int positions, LayerScratch& scratch, GainTrace::Level* 
         if (stride_ != padded_) {
             values = LayerScratch::grown(scratch.narrow, most);
             std::fill(values, values + n * padded_, 0.0f);
-            for (int p = 0; p < n; ++p) std::copy(from + p * stride_, from + p * stride_ + channels_, values + p * padded_);
+            for (int p = 0; p < n; ++p)
+                std::copy(from + p * stride_, from + p * stride_ + channels_, values + p * padded_);
         }
         const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(n) * padded_;
         if (local) {
@@ -112,7 +127,8 @@ void Gdn::run(float* x, int positions, LayerScratch& scratch, GainTrace::Level* 
                 (inverse_ ? kernel_.multiply : kernel_.divide)(values, count, norm);
         }
         if (roots != nullptr) roots += count;
-        for (int p = 0; p < n && values != from; ++p) std::copy(values + p * padded_, values + p * padded_ + channels_, from + p * stride_);
+        for (int p = 0; p < n && values != from; ++p)
+            std::copy(values + p * padded_, values + p * padded_ + channels_, from + p * stride_);
     }
 }
 
@@ -131,7 +147,9 @@ std::vector<std::unique_ptr<TransformLayer>> make_layers(const ConvTensors& t, I
         for (int i = 0; i < t.inputs; ++i)
             for (int o = 0; o < t.outputs; ++o)
                 for (int k = 0; k < 25; ++k)
-                    weight[product(k * t.outputs + o, t.inputs) + static_cast<std::size_t>(i)] = t.weight[product(i * t.outputs + o, 25) + static_cast<std::size_t>(k)];
+                    weight[product(k * t.outputs + o, t.inputs) +
+                           static_cast<std::size_t>(i)] = t.weight[product(i * t.outputs + o, 25) +
+                                                                   static_cast<std::size_t>(k)];
         ConvTensors products_of;
         products_of.name = t.name;
         products_of.outputs = products;

@@ -22,8 +22,8 @@ namespace jahp {
 // Of the products in Winograd's form and in GDN. bf16: factors are rounded to bfloat16, sums and all else stay float32.
 enum class Precision { f32, bf16 };
 
-// As a model file holds it. A convolution's weight is (out, in, kernel, kernel), zero padding kernel / 2; a transposed one's
-// (in, out, 5, 5), stride 2, padding 2, output padding 1. Spans must live while the layer is built.
+// As a model file holds it. A convolution's weight is (out, in, kernel, kernel), zero padding kernel / 2; a transposed
+// one's (in, out, 5, 5), stride 2, padding 2, output padding 1. Spans must live while the layer is built.
 struct ConvTensors {
     std::string name;
     bool transposed = false;
@@ -32,7 +32,8 @@ struct ConvTensors {
     float slope = 1;                        // y > 0 ? y : slope * y: 1 is none, 0 ReLU
     std::span<const float> gamma, beta;     // (out, out) and (out): GDN, if not empty
     bool inverse = false;                   // of GDN
-    std::span<const float> steady, varying; // (out) each, if not empty: y times steady + varying * the root that a trace has there
+    std::span<const float> steady,
+        varying; // (out) each, if not empty: y times steady + varying * the root that a trace has there
 };
 
 // Memory of one thread, grown on demand.
@@ -48,13 +49,15 @@ struct LayerScratch {
 
 // Products of matrices with constant weights, in either precision.
 class Product {
-  public:
+public:
     // weight: (depth, outputs), read here only; outputs are padded with zeros to a multiple of 16.
     Product(int depth, int outputs, const float* weight, Isa isa, Precision precision);
-    // c (+)= a times the weights, as MatmulF32 has it; rows of a have a_stride values, a multiple of 16, 0 beyond depth.
-    void run(const float* a, std::ptrdiff_t a_stride, int positions, const float* start, float* c, std::ptrdiff_t c_stride, bool add, LayerScratch& scratch) const;
+    // c (+)= a times the weights, as MatmulF32 has it; rows of a have a_stride values, a multiple of 16, 0 beyond
+    // depth.
+    void run(const float* a, std::ptrdiff_t a_stride, int positions, const float* start, float* c,
+             std::ptrdiff_t c_stride, bool add, LayerScratch& scratch) const;
 
-  private:
+private:
     int depth_, blocks_;
     MatmulF32Kernel f32_;
     MatmulBf16Kernel bf16_;
@@ -67,13 +70,14 @@ enum class Traced { no, writes, reads };
 
 // GDN behind a layer, or a local gain, in place.
 class Gdn {
-  public:
+public:
     Gdn(const ConvTensors& t, Isa isa, Precision precision = Precision::f32);
     Traced traced() const { return traced_; }
-    // x: `positions` columns of a RowBuffer with t.outputs channels, from (row, column) of the map on. level: null where traced() does not need it.
+    // x: `positions` columns of a RowBuffer with t.outputs channels, from (row, column) of the map on. level: null
+    // where traced() does not need it.
     void run(float* x, int positions, LayerScratch& scratch, GainTrace::Level* level, int row, int column) const;
 
-  private:
+private:
     bool active_, inverse_;
     Traced traced_;
     int channels_, padded_, stride_;
@@ -82,10 +86,10 @@ class Gdn {
     AlignedVector<float> beta_, steady_, varying_;
 };
 
-// What makes rows of `out` from rows of `in`, a unit of unit_rows() rows at a time. Each output's sums run in an order that depends on
-// the layer alone.
+// What makes rows of `out` from rows of `in`, a unit of unit_rows() rows at a time. Each output's sums run in an order
+// that depends on the layer alone.
 class TransformLayer {
-  public:
+public:
     virtual ~TransformLayer() = default;
     TransformLayer(const TransformLayer&) = delete;
     TransformLayer& operator=(const TransformLayer&) = delete;
@@ -100,23 +104,26 @@ class TransformLayer {
     // How many units together keep a few threads busy and use a weight often enough for each time it is read.
     virtual int good_units(int input_width) const = 0;
     virtual Traced traced() const { return Traced::no; }
-    // Writes rows of `units` units from `first` on, those inside of the map; scratch has an entry a thread of the team. level: as for Gdn::run.
-    virtual void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team, std::vector<LayerScratch>& scratch,
-                     GainTrace::Level* level) const = 0;
+    // Writes rows of `units` units from `first` on, those inside of the map; scratch has an entry a thread of the team.
+    // level: as for Gdn::run.
+    virtual void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team,
+                     std::vector<LayerScratch>& scratch, GainTrace::Level* level) const = 0;
 
-  protected:
+protected:
     TransformLayer(int inputs, int outputs) : inputs_(inputs), outputs_(outputs) {}
 
-  private:
+private:
     int inputs_, outputs_;
 };
 
-// The layer or layers that a convolution is computed by. Error(model) for tensors that contradict each other or a kind that there is not.
+// The layer or layers that a convolution is computed by. Error(model) for tensors that contradict each other or a kind
+// that there is not.
 std::vector<std::unique_ptr<TransformLayer>> make_layers(const ConvTensors& t, Isa isa, Precision precision);
 
 // The members of transform_layer.cpp's choice.
 std::unique_ptr<TransformLayer> make_direct_conv(const ConvTensors& t, Isa isa);
-std::unique_ptr<TransformLayer> make_winograd_conv(const ConvTensors& t, Isa isa, Precision precision);  // 5x5, stride 2 or transposed; 8 channels or more
-std::unique_ptr<TransformLayer> make_overlap_add(const ConvTensors& t, Isa isa);    // of 25 * outputs products a position
+std::unique_ptr<TransformLayer> make_winograd_conv(
+    const ConvTensors& t, Isa isa, Precision precision);  // 5x5, stride 2 or transposed; 8 channels or more
+std::unique_ptr<TransformLayer> make_overlap_add(const ConvTensors& t, Isa isa);  // of 25 * outputs products a position
 
 }  // namespace jahp

@@ -15,10 +15,14 @@ constexpr int kMostSide = 1 << 20;
 
 void check_bf16(Isa isa) {
     if (!cpu_has_bf16()) throw Error(Fault::usage, "transforms in bfloat16 need AVX512-BF16, which this CPU lacks");
-    if (isa != Isa::avx512vnni) throw Error(Fault::usage, std::string("transforms in bfloat16 need AVX512-BF16, and the instruction set is held at ") + isa_name(isa));
+    if (isa != Isa::avx512vnni)
+        throw Error(Fault::usage,
+                    std::string("transforms in bfloat16 need AVX512-BF16, and the instruction set is held at ") +
+                        isa_name(isa));
 }
 
-TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa, Precision precision) : isa_(isa), precision_(precision) {
+TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa, Precision precision)
+    : isa_(isa), precision_(precision) {
     if (precision == Precision::bf16) check_bf16(isa);
     if (layers.empty()) throw Error(Fault::model, "a transform needs a layer");
     append(layers);
@@ -27,7 +31,9 @@ TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa, Precisi
 void TransformNet::append(std::span<const ConvTensors> layers) {
     for (const ConvTensors& t : layers) {
         if (!layers_.empty() && layers_.back()->outputs() != t.inputs)
-            throw Error(Fault::model, t.name + ": " + std::to_string(t.inputs) + " input channels; the layer before it has " + std::to_string(layers_.back()->outputs()));
+            throw Error(Fault::model, t.name + ": " + std::to_string(t.inputs) +
+                                          " input channels; the layer before it has " +
+                                          std::to_string(layers_.back()->outputs()));
         for (auto& layer : make_layers(t, isa_, precision_)) layers_.push_back(std::move(layer));
     }
 }
@@ -45,7 +51,8 @@ int TransformNet::output_size(int size) const {
 
 TransformStream::TransformStream(const TransformNet& net, int height, int width, GainTrace* trace) : net_(net) {
     if (height < 1 || width < 1 || height > kMostSide || width > kMostSide)
-        throw Error(Fault::usage, "a map of " + std::to_string(width) + "x" + std::to_string(height) + " is impossible");
+        throw Error(Fault::usage,
+                    "a map of " + std::to_string(width) + "x" + std::to_string(height) + " is impossible");
     int incoming = 0;
     for (const auto& layer : net.layers()) {
         const int batch = layer->good_units(width), span = layer->end_row(batch - 1) - layer->first_row(0);
@@ -86,7 +93,8 @@ bool TransformStream::advance(ThreadTeam& team, std::vector<LayerScratch>& scrat
         const int end = std::min(out.height(), (next_[i] + units) * layer.unit_rows());
         GainTrace::Level* const level = levels_[i];
         if (layer.traced() == Traced::reads && level->rows() < end)
-            throw Error(Fault::usage, "row " + std::to_string(end - 1) + " of a trace is needed, which has " + std::to_string(level->rows()) + " rows so far");
+            throw Error(Fault::usage, "row " + std::to_string(end - 1) + " of a trace is needed, which has " +
+                                          std::to_string(level->rows()) + " rows so far");
         if (layer.traced() == Traced::writes && level != nullptr) level->make_room(end);
         layer.run(rows_[i], out, next_[i], units, team, scratch, level);
         if (layer.traced() == Traced::reads) level->forget(end);
@@ -111,7 +119,8 @@ void TransformStream::take(std::vector<float>& out) {
             out.insert(out.end(), from, from + static_cast<std::ptrdiff_t>(rows.width()) * rows.channels());
             continue;
         }
-        for (int c = 0; c < rows.width(); ++c, from += rows.stride()) out.insert(out.end(), from, from + rows.channels());
+        for (int c = 0; c < rows.width(); ++c, from += rows.stride())
+            out.insert(out.end(), from, from + rows.channels());
     }
 }
 
@@ -126,13 +135,15 @@ void TransformStream::push(std::span<const float> rows, int threads, std::vector
     ThreadTeam team(threads);
     scratch_.resize(std::max(scratch_.size(), static_cast<std::size_t>(team.size())));
     out.reserve(out.size() + static_cast<std::size_t>(rows_.back().width()) * static_cast<std::size_t>(net_.outputs()) *
-                                 static_cast<std::size_t>(count == static_cast<std::size_t>(in.height()) ? rows_.back().height() : 0));
+                                 static_cast<std::size_t>(
+                                     count == static_cast<std::size_t>(in.height()) ? rows_.back().height() : 0));
     const float* from = rows.data();
     for (auto left = static_cast<int>(count); left > 0;) {
         const int n = std::min(left, room());
         for (int r = 0; r < n; ++r) {
             float* to = in.row(in.rows());
-            for (int c = 0; c < in.width(); ++c, from += in.channels(), to += in.stride()) std::copy(from, from + in.channels(), to);
+            for (int c = 0; c < in.width(); ++c, from += in.channels(), to += in.stride())
+                std::copy(from, from + in.channels(), to);
             in.add_rows(1);
         }
         left -= n;
@@ -143,7 +154,8 @@ void TransformStream::push(std::span<const float> rows, int threads, std::vector
 void TransformStream::finish() const {
     const RowBuffer& in = rows_.front();
     if (in.rows() < in.height())
-        throw Error(Fault::usage, std::to_string(in.height() - in.rows()) + " of the " + std::to_string(in.height()) + " rows of the map are missing");
+        throw Error(Fault::usage, std::to_string(in.height() - in.rows()) + " of the " + std::to_string(in.height()) +
+                                      " rows of the map are missing");
 }
 
 }  // namespace jahp

@@ -2,8 +2,8 @@
 // The order in which the positions of y are coded (docs/reference/format.md, "Order of the symbols").
 //
 // With a k x k causal context, step t holds every position (row, column) with t = column + slope * row, slope = k/2 + 1
-// (rounded down): all that a position sees, the furthest being (row - 1, column + k/2), lies in earlier steps. Rows ascend
-// within a step. Without context a step is a row.
+// (rounded down): all that a position sees, the furthest being (row - 1, column + k/2), lies in earlier steps. Rows
+// ascend within a step. Without context a step is a row.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ struct Position {
 };
 
 class Wavefront {
-  public:
+public:
     // slope 0: no context.
     Wavefront(int height, int width, int slope) : height_(height), width_(width), slope_(slope) {}
 
@@ -46,7 +46,7 @@ class Wavefront {
         for (int r = first(t); r <= last(t); ++r) out.push_back({r, t - slope_ * r});
     }
 
-  private:
+private:
     int first(int t) const { return std::max(0, (t - width_ + slope_) / slope_); }  // the least row with column < width
     int last(int t) const { return std::min(height_ - 1, t / slope_); }
 

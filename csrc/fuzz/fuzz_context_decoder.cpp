@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Input: u8 log2 of the lanes | u8 model | u8 height | u8 width | u8 skip | u8 padding and threads | payload.
-// One thread with the scalar kernel and one or two with the best one must give the same latents or both refuse; what they accept must
-// be the one encoding of it.
+// One thread with the scalar kernel and one or two with the best one must give the same latents or both refuse; what
+// they accept must be the one encoding of it.
 #include <optional>
 #include <span>
 
@@ -25,8 +25,7 @@ struct Pair {
 const Pair& models(std::uint8_t choice) {
     static const Pair all[] = {Pair(ModelShape{.form = Form::a}),
                                Pair(ModelShape{.form = Form::b, .activation_bits = 16, .prob_bits = 16}),
-                               Pair(ModelShape{.hyper = false}),
-                               Pair(ModelShape{.context = false, .form = Form::b}),
+                               Pair(ModelShape{.hyper = false}), Pair(ModelShape{.context = false, .form = Form::b}),
                                Pair(ModelShape{.hyper = false, .context = false})};
     return all[choice % std::size(all)];
 }
@@ -35,7 +34,8 @@ StreamLayout layout_of(std::span<const std::uint8_t> header, std::size_t payload
     return {1 + header[2] % 6, 1 + header[3] % 7, 1 << header[0] % 7, header[4] % 3, header[5] % 2 == 0 ? 0 : payload};
 }
 
-std::optional<Latents> attempt(const EntropyModel& model, const Bytes& payload, const StreamLayout& layout, int threads) {
+std::optional<Latents> attempt(const EntropyModel& model, const Bytes& payload, const StreamLayout& layout,
+                               int threads) {
     try {
         return decode_latents(model, payload, layout, threads);
     } catch (const Error& e) {
@@ -65,11 +65,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Pair& pair = models(input[1]);
     StreamLayout layout = layout_of(input, payload.size());
     const auto one = attempt(*pair.scalar, payload, layout, 1);
-    const auto two = attempt(*pair.best, payload, layout, input[5] % 16 < 2 ? 2 : 1);  // threads are made anew, which takes longer than the rest
+    const auto two = attempt(*pair.best, payload, layout,
+                             input[5] % 16 < 2 ? 2 : 1);  // threads are made anew, which takes longer than the rest
     fuzz_require(one.has_value() == two.has_value(), "threads and kernels disagree whether the payload is sound");
     if (!one) return 0;
     fuzz_require(one->y == two->y && one->z == two->z, "threads and kernels disagree on the latents");
     Latents again = *one;
-    fuzz_require(encode_latents(*pair.best, again, layout, 1) == payload, "an accepted payload is not what the encoder writes");
+    fuzz_require(encode_latents(*pair.best, again, layout, 1) == payload,
+                 "an accepted payload is not what the encoder writes");
     return 0;
 }

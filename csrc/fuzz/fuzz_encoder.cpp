@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Input: u8 model | u8 log2 of the lanes, 7: chosen | u8 height | u8 width | u8 skip | u8 flags | values.
-// Values are latents, 16 bits each, or (flag 1) the pixels of an image whose latents a random g_a gives. What the encoder takes must
-// decode to what it says the decoder will see, in form A without skipping to what it was given; what it refuses is a usage error.
+// Values are latents, 16 bits each, or (flag 1) the pixels of an image whose latents a random g_a gives. What the
+// encoder takes must decode to what it says the decoder will see, in form A without skipping to what it was given; what
+// it refuses is a usage error.
 #include <cmath>
 #include <memory>
 #include <span>
@@ -30,14 +31,16 @@ struct Kit {
 };
 
 const Kit& kits(std::uint8_t choice) {
-    static const Kit all[] = {Kit(ModelShape{.form = Form::a}), Kit(ModelShape{.form = Form::b, .activation_bits = 16, .prob_bits = 16}),
-                              Kit(ModelShape{.hyper = false}), Kit(ModelShape{.context = false}), Kit(ModelShape{.hyper = false, .context = false})};
+    static const Kit all[] = {Kit(ModelShape{.form = Form::a}),
+                              Kit(ModelShape{.form = Form::b, .activation_bits = 16, .prob_bits = 16}),
+                              Kit(ModelShape{.hyper = false}), Kit(ModelShape{.context = false}),
+                              Kit(ModelShape{.hyper = false, .context = false})};
     return all[choice % std::size(all)];
 }
 
 // The values of an input, again from the start when they end.
 class Values {
-  public:
+public:
     explicit Values(std::span<const std::uint8_t> from) : from_(from) {}
     int byte() { return from_.empty() ? 0 : from_[at_++ % from_.size()]; }
     std::int32_t signed_word() {
@@ -45,7 +48,7 @@ class Values {
         return static_cast<std::int16_t>(byte() << 8 | low);
     }
 
-  private:
+private:
     std::span<const std::uint8_t> from_;
     std::size_t at_ = 0;
 };
@@ -67,7 +70,8 @@ Latents latents_of(const Kit& kit, std::span<const std::uint8_t> header, Values 
     }
     std::vector<float> image(static_cast<std::size_t>(16 * out.height * out.width * 3));
     for (float& v : image) v = static_cast<float>(values.byte() << 2 * scale) / 255;
-    for (const float y : test::run(*kit.g_a, image, 4 * out.height, 4 * out.width, 1, 0)) out.y.push_back(static_cast<std::int32_t>(std::lrint(y * static_cast<float>(1 << bits))));
+    for (const float y : test::run(*kit.g_a, image, 4 * out.height, 4 * out.width, 1, 0))
+        out.y.push_back(static_cast<std::int32_t>(std::lrint(y * static_cast<float>(1 << bits))));
     return out;
 }
 
@@ -87,7 +91,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Kit& kit = kits(input[0]);
     const Latents wanted = latents_of(kit, input, Values(input.subspan(kHeader)));
     const int log_lanes = input[1] % 8, skip = input[4] % 3;
-    StreamLayout layout{wanted.height, wanted.width, log_lanes == 7 ? 0 : 1 << log_lanes, skip, (input[5] & 2) != 0 ? std::size_t{200} : 0}, again = layout;
+    StreamLayout layout{wanted.height, wanted.width, log_lanes == 7 ? 0 : 1 << log_lanes, skip,
+                        (input[5] & 2) != 0 ? std::size_t{200} : 0},
+        again = layout;
     Latents seen = wanted, seen_again = wanted;
     Bytes payload, payload_again;
     bool refused = false, refused_again = false;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Input: the tensors of an entropy model, as put() below lays them out | payload.
-// A model that the constructor takes must decode without a sum that overflows (which the sanitizer of undefined behaviour sees), and give
-// the same with the scalar kernels and the best ones; one that it refuses is refused as a model.
+// A model that the constructor takes must decode without a sum that overflows (which the sanitizer of undefined
+// behaviour sees), and give the same with the scalar kernels and the best ones; one that it refuses is refused as a
+// model.
 #include <algorithm>
 #include <array>
 #include <deque>
@@ -18,10 +19,12 @@ using namespace jahp;
 using Bytes = std::vector<std::uint8_t>;
 
 class Writer {
-  public:
+public:
     template <typename T>
     void number(T value) {
-        for (std::size_t i = 0; i < sizeof(T); ++i) out_.push_back(static_cast<std::uint8_t>(static_cast<std::uint64_t>(static_cast<std::int64_t>(value)) >> (8 * i)));
+        for (std::size_t i = 0; i < sizeof(T); ++i)
+            out_.push_back(
+                static_cast<std::uint8_t>(static_cast<std::uint64_t>(static_cast<std::int64_t>(value)) >> (8 * i)));
     }
     template <typename T>
     void vector(std::span<const T> values) {
@@ -30,13 +33,13 @@ class Writer {
     }
     Bytes take() { return std::move(out_); }
 
-  private:
+private:
     Bytes out_;
 };
 
 // Beyond the end everything is 0.
 class Reader {
-  public:
+public:
     explicit Reader(std::span<const std::uint8_t> from) : from_(from) {}
     template <typename T>
     T number() {
@@ -54,7 +57,7 @@ class Reader {
     }
     Bytes rest() const { return {from_.begin() + static_cast<std::ptrdiff_t>(at_), from_.end()}; }
 
-  private:
+private:
     std::span<const std::uint8_t> from_;
     std::size_t at_ = 0;
 };
@@ -74,11 +77,13 @@ Bytes put(const EntropyTensors& t) {
     Writer w;
     w.number(static_cast<std::uint16_t>(t.latents));
     w.number(static_cast<std::uint16_t>(t.hyper_latents));
-    const int flags = (t.conditional ? 1 : 0) | (t.means ? 2 : 0) | (t.context ? 4 : 0) | (t.form == Form::b ? 8 : 0) | (t.prob_bits == 16 ? 16 : 0);
+    const int flags = (t.conditional ? 1 : 0) | (t.means ? 2 : 0) | (t.context ? 4 : 0) | (t.form == Form::b ? 8 : 0) |
+                      (t.prob_bits == 16 ? 16 : 0);
     w.number(static_cast<std::uint8_t>(flags));
     for (const int bits : {t.activation_bits, t.mean_bits, t.z_bits}) w.number(static_cast<std::uint8_t>(bits));
     for (const auto* layers : {&t.h_s, &t.context_prediction, &t.entropy_parameters}) put(w, *layers);
-    for (const auto& values : {t.context_mul, t.context_add, t.context_shift, t.z_offset, t.table_low, t.table_size}) w.vector(values);
+    for (const auto& values : {t.context_mul, t.context_add, t.context_shift, t.z_offset, t.table_low, t.table_size})
+        w.vector(values);
     w.vector(t.table_starts);
     for (const auto& values : {t.scale_thresholds, t.scale_row, t.scale_drop}) w.vector(values);
     return w.take();
@@ -86,7 +91,7 @@ Bytes put(const EntropyTensors& t) {
 
 // Owns what its tensors are views of.
 class Model {
-  public:
+public:
     explicit Model(std::span<const std::uint8_t> input) : r_(input) {
         t_.latents = r_.number<std::uint16_t>();
         t_.hyper_latents = r_.number<std::uint16_t>();
@@ -98,7 +103,9 @@ class Model {
         t_.prob_bits = (flags & 16) != 0 ? 16 : 15;
         for (int* bits : {&t_.activation_bits, &t_.mean_bits, &t_.z_bits}) *bits = r_.number<std::uint8_t>();
         for (auto* layers : {&t_.h_s, &t_.context_prediction, &t_.entropy_parameters}) take(*layers);
-        for (auto* values : {&t_.context_mul, &t_.context_add, &t_.context_shift, &t_.z_offset, &t_.table_low, &t_.table_size}) *values = integers();
+        for (auto* values :
+             {&t_.context_mul, &t_.context_add, &t_.context_shift, &t_.z_offset, &t_.table_low, &t_.table_size})
+            *values = integers();
         starts_ = r_.vector<std::uint16_t>();
         t_.table_starts = starts_;
         for (auto* values : {&t_.scale_thresholds, &t_.scale_row, &t_.scale_drop}) *values = integers();
@@ -114,12 +121,13 @@ class Model {
     }
     Bytes payload() const { return r_.rest(); }
 
-  private:
+private:
     std::span<const std::int32_t> integers() { return integers_.emplace_back(r_.vector<std::int32_t>()); }
 
     void take(std::vector<LayerTensors>& layers) {
         for (int i = r_.number<std::uint8_t>() % 5; i > 0; --i) {
-            const int outputs = r_.number<std::uint8_t>(), inputs = r_.number<std::uint8_t>(), kernel = r_.number<std::uint8_t>();
+            const int outputs = r_.number<std::uint8_t>(), inputs = r_.number<std::uint8_t>(),
+                      kernel = r_.number<std::uint8_t>();
             const std::span<const std::int8_t> weight = bytes_.emplace_back(r_.vector<std::int8_t>());
             std::array<std::span<const std::int32_t>, 5> v;
             for (auto& values : v) values = integers();

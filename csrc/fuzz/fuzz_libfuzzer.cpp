@@ -14,9 +14,11 @@ void fuzz_require(bool holds, const char* what) {
 
 #ifdef JAHP_FUZZ_REPAIRS
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size, unsigned int seed);
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
+                                               unsigned int seed);
 
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size, unsigned int seed) {
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
+                                               unsigned int seed) {
     const std::size_t mutated = LLVMFuzzerMutate(data, size, max_size);
     const std::vector<std::uint8_t> repaired = fuzz_repaired({data, data + mutated}, seed);
     if (repaired.size() > max_size) return mutated;

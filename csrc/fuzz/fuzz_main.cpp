@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The driver of the fuzz targets where there is no libFuzzer:
-//     fuzz_<target> [inputs = 20000] [first = 0]   inputs number first, first + 1, ...: seeds, mutated. `fuzz_<target> 1 NUMBER` runs one again.
-//     fuzz_<target> --replay PATH...               files, and all files of folders
+//     fuzz_<target> [inputs = 20000] [first = 0]   inputs number first, first + 1, ...: seeds, mutated. `fuzz_<target>
+//     1 NUMBER` runs one again. fuzz_<target> --replay PATH...               files, and all files of folders
 //     fuzz_<target> --seeds FOLDER                 writes the seeds there: what libFuzzer starts from
 // An input that aborts is named.
 #include <algorithm>
@@ -38,19 +38,28 @@ Bytes mutated(std::uint32_t number) {
             case 1:
                 if (!data.empty()) *here = static_cast<std::uint8_t>(random());
                 break;
-            case 2: data.resize(at); break;
-            case 3: data.insert(here, 1 + below(8), static_cast<std::uint8_t>(random())); break;
-            case 4: data.erase(here, here + static_cast<std::ptrdiff_t>(below(data.size() - at + 1))); break;
+            case 2:
+                data.resize(at);
+                break;
+            case 3:
+                data.insert(here, 1 + below(8), static_cast<std::uint8_t>(random()));
+                break;
+            case 4:
+                data.erase(here, here + static_cast<std::ptrdiff_t>(below(data.size() - at + 1)));
+                break;
             case 5: {  // numbers that overflow what is computed from them
-                constexpr std::uint32_t edges[] = {0, 1, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff};
+                constexpr std::uint32_t edges[] = {0,       1,          0x7fff,     0x8000,    0xffff,
+                                                   0x10000, 0x7fffffff, 0x80000000, 0xffffffff};
                 const std::uint32_t value = edges[below(std::size(edges))];
-                for (std::size_t i = 0; i < 4 && at + i < data.size(); ++i) data[at + i] = static_cast<std::uint8_t>(value >> (8 * i));
+                for (std::size_t i = 0; i < 4 && at + i < data.size(); ++i)
+                    data[at + i] = static_cast<std::uint8_t>(value >> (8 * i));
                 break;
             }
             default: {  // the tail of another seed
                 const Bytes other = fuzz_seed(random() % kSeeds);
                 data.resize(at);
-                if (at < other.size()) data.insert(data.end(), other.begin() + static_cast<std::ptrdiff_t>(at), other.end());
+                if (at < other.size())
+                    data.insert(data.end(), other.begin() + static_cast<std::ptrdiff_t>(at), other.end());
             }
         }
     }
@@ -86,7 +95,8 @@ int write_seeds(const fs::path& folder) {
     fs::create_directories(folder);
     for (std::uint32_t n = 0; n < kSeeds; ++n) {
         const Bytes seed = fuzz_seed(n);
-        std::ofstream(folder / ("seed-" + std::to_string(n)), std::ios::binary).write(reinterpret_cast<const char*>(seed.data()), static_cast<std::streamsize>(seed.size()));
+        std::ofstream(folder / ("seed-" + std::to_string(n)), std::ios::binary)
+            .write(reinterpret_cast<const char*>(seed.data()), static_cast<std::streamsize>(seed.size()));
     }
     return 0;
 }
@@ -103,8 +113,11 @@ int main(int argc, char** argv) {
     const std::string option = argc > 2 ? argv[1] : "";
     if (option == "--replay") return replay(argc - 2, argv + 2);
     if (option == "--seeds") return write_seeds(argv[2]);
-    const auto argument = [&](int i, unsigned long otherwise) { return argc > i ? std::strtoul(argv[i], nullptr, 10) : otherwise; };
-    const auto inputs = static_cast<std::uint32_t>(argument(1, 20000)), first = static_cast<std::uint32_t>(argument(2, 0));
+    const auto argument = [&](int i, unsigned long otherwise) {
+        return argc > i ? std::strtoul(argv[i], nullptr, 10) : otherwise;
+    };
+    const auto inputs = static_cast<std::uint32_t>(argument(1, 20000)),
+               first = static_cast<std::uint32_t>(argument(2, 0));
     for (std::uint32_t i = 0; i < inputs; ++i) {
         current = std::to_string(first + i);
         const Bytes data = mutated(first + i);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Input: u8 log2 of the lanes | u8 tables | u8 symbols | u8 seed of their rows | u8 padding | payload.
-// RangeDecoder and its oracle must give the same symbols or both refuse; what they accept must be the one encoding of it.
+// RangeDecoder and its oracle must give the same symbols or both refuse; what they accept must be the one encoding of
+// it.
 #include <algorithm>
 #include <span>
 
@@ -19,7 +20,8 @@ constexpr std::size_t kHeader = 5;
 constexpr int kTables = 4, kRows = 8;
 
 struct Tables {
-    explicit Tables(std::uint32_t seed) : random(seed), t(random, bits(seed), kRows), cdf(bits(seed), t.low, t.size, t.starts) {}
+    explicit Tables(std::uint32_t seed)
+        : random(seed), t(random, bits(seed), kRows), cdf(bits(seed), t.low, t.size, t.starts) {}
     static int bits(std::uint32_t seed) { return 15 + static_cast<int>(seed % 2); }
     Random random;
     jahp::test::RandomTables t;
@@ -50,7 +52,8 @@ std::vector<CodedSymbol> rows_of(std::span<const std::uint8_t> header) {
         return out;
     }();
     const std::vector<CodedSymbol>& from = all[header[3]];
-    std::vector<CodedSymbol> symbols(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(header[2] % (kMostSymbols + 1)));
+    std::vector<CodedSymbol> symbols(from.begin(),
+                                     from.begin() + static_cast<std::ptrdiff_t>(header[2] % (kMostSymbols + 1)));
     for (CodedSymbol& s : symbols) s.lane &= (1 << header[0] % 7) - 1;
     return symbols;
 }
@@ -70,12 +73,14 @@ bool accepted(const F& decode) {
 
 std::vector<std::uint8_t> fuzz_seed(std::uint32_t n) {
     Random random(n + 1000);
-    Bytes header{static_cast<std::uint8_t>(n % 7), static_cast<std::uint8_t>(n / 7), static_cast<std::uint8_t>(n * 3 / 2), static_cast<std::uint8_t>(n), 0};
+    Bytes header{static_cast<std::uint8_t>(n % 7), static_cast<std::uint8_t>(n / 7),
+                 static_cast<std::uint8_t>(n * 3 / 2), static_cast<std::uint8_t>(n), 0};
     const jahp::CdfTables& cdf = tables(header[1]);
     std::vector<CodedSymbol> symbols = rows_of(header);
     for (CodedSymbol& s : symbols) {
         const jahp::CdfTables::Row& row = cdf.row(s.row);
-        const std::int64_t value = random(0, 9) == 0 ? random(-32767, 32767) : row.low + random(0, row.size - 1) + s.shift;
+        const std::int64_t value = random(0, 9) == 0 ? random(-32767, 32767)
+                                                     : row.low + random(0, row.size - 1) + s.shift;
         s.value = static_cast<std::int32_t>(std::clamp<std::int64_t>(value, -32767, 32767));
     }
     const Bytes payload = jahp::range_encode_ref(cdf, 1 << header[0] % 7, symbols, 0);

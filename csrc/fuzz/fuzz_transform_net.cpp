@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Input: u8 net | u8 height | u8 width | u8 rows of a strip | u8 flags | float32 values, little-endian.
-// Whatever the values are, infinities and NaN among them, rows pushed in strips must come out as those pushed at once, to the bit, and
-// for finite ones of ordinary size near what the scalar kernels give.
+// Whatever the values are, infinities and NaN among them, rows pushed in strips must come out as those pushed at once,
+// to the bit, and for finite ones of ordinary size near what the scalar kernels give.
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -34,7 +34,8 @@ const Nets& nets(std::uint8_t choice) {
 }  // namespace
 
 std::vector<std::uint8_t> fuzz_seed(std::uint32_t n) {
-    Bytes out{static_cast<std::uint8_t>(n), static_cast<std::uint8_t>(n / 3), static_cast<std::uint8_t>(n / 2), static_cast<std::uint8_t>(n / 5), 0};
+    Bytes out{static_cast<std::uint8_t>(n), static_cast<std::uint8_t>(n / 3), static_cast<std::uint8_t>(n / 2),
+              static_cast<std::uint8_t>(n / 5), 0};
     test::Random random(n);
     for (const float v : test::random_floats(random, 30, 1)) {
         std::uint32_t bits;
@@ -53,14 +54,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     bool ordinary = true;
     for (std::size_t i = 0; i < x.size(); ++i) {  // again from the start when the words end
         const std::uint8_t* const at = data + kHeader + i % words * 4;
-        const std::uint32_t bits = at[0] | std::uint32_t{at[1]} << 8 | std::uint32_t{at[2]} << 16 | std::uint32_t{at[3]} << 24;
+        const std::uint32_t bits = at[0] | std::uint32_t{at[1]} << 8 | std::uint32_t{at[2]} << 16 |
+                                   std::uint32_t{at[3]} << 24;
         std::memcpy(&x[i], &bits, 4);
         ordinary = ordinary && std::abs(x[i]) <= 4;
     }
-    const std::vector<float> whole = test::run(pair.best, x, height, width, 1, 0), strips = test::run(pair.best, x, height, width, 1, strip);
-    fuzz_require(whole.size() == strips.size() && std::memcmp(whole.data(), strips.data(), 4 * whole.size()) == 0, "strips change a bit");
+    const std::vector<float> whole = test::run(pair.best, x, height, width, 1, 0),
+                             strips = test::run(pair.best, x, height, width, 1, strip);
+    fuzz_require(whole.size() == strips.size() && std::memcmp(whole.data(), strips.data(), 4 * whole.size()) == 0,
+                 "strips change a bit");
     if (!ordinary) return 0;
     const std::vector<float> scalar = test::run(pair.scalar, x, height, width, 1, 0);
-    for (std::size_t i = 0; i < whole.size(); ++i) fuzz_require(std::abs(whole[i] - scalar[i]) < 1e-3f, "kernels differ by more than rounding");
+    for (std::size_t i = 0; i < whole.size(); ++i)
+        fuzz_require(std::abs(whole[i] - scalar[i]) < 1e-3f, "kernels differ by more than rounding");
     return 0;
 }

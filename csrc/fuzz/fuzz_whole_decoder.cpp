@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Input: u8 model | u8 log2 of the lanes | u8 height | u8 width | u8 skip | u8 flags | u32 checksum of the symbols | u32 CRC-32C of all
-// but these four bytes | payload. The container proper is read in Python; this one holds what of it the core needs, in less.
-// From bytes to floats as a decoder goes: CRC, latents, checksum of the symbols, g_s by rows as they become final. Scalar kernels on one
-// thread and the best ones on one or two must agree; what is accepted must be the one encoding of it, and its rows must not have
-// changed after they were final. Inputs are repaired after a mutation (fuzz_repaired), so that most are accepted.
+// Input: u8 model | u8 log2 of the lanes | u8 height | u8 width | u8 skip | u8 flags | u32 checksum of the symbols |
+// u32 CRC-32C of all but these four bytes | payload. The container proper is read in Python; this one holds what of it
+// the core needs, in less. From bytes to floats as a decoder goes: CRC, latents, checksum of the symbols, g_s by rows
+// as they become final. Scalar kernels on one thread and the best ones on one or two must agree; what is accepted must
+// be the one encoding of it, and its rows must not have changed after they were final. Inputs are repaired after a
+// mutation (fuzz_repaired), so that most are accepted.
 #include <cstring>
 #include <optional>
 #include <random>
@@ -23,8 +24,8 @@ using jahp::test::ModelShape;
 using Bytes = std::vector<std::uint8_t>;
 
 constexpr std::size_t kChecksum = 6, kCrc = 10, kHeader = 14, kPadded = 120;
-// None of `one_thread`: two threads, and rows out of a thread of its own, which are made anew each time; one input in 64 then has that.
-// None of `latents_only`: pixels are made, and latents encoded again.
+// None of `one_thread`: two threads, and rows out of a thread of its own, which are made anew each time; one input in
+// 64 then has that. None of `latents_only`: pixels are made, and latents encoded again.
 enum Flag : std::uint8_t { padded = 1, one_thread = 0x7e, latents_only = 0x0c };
 
 struct Kit {
@@ -39,7 +40,8 @@ struct Kit {
 const Kit& kit_of(std::uint8_t choice) {
     static const Kit all[] = {
         Kit(ModelShape{.latents = 3, .hyper_latents = 2}),
-        Kit(ModelShape{.form = Form::b, .activation_bits = 16, .kernel = 3, .prob_bits = 16, .latents = 4, .hyper_latents = 1}),
+        Kit(ModelShape{
+            .form = Form::b, .activation_bits = 16, .kernel = 3, .prob_bits = 16, .latents = 4, .hyper_latents = 1}),
         Kit(ModelShape{.hyper = false, .activation_bits = 16, .kernel = 7, .latents = 2}),
         Kit(ModelShape{.form = Form::b, .latents = 2, .hyper_latents = 3}),
         Kit(ModelShape{.context = false, .form = Form::b, .latents = 3, .hyper_latents = 2}),
@@ -49,21 +51,26 @@ const Kit& kit_of(std::uint8_t choice) {
 }
 
 StreamLayout layout_of(std::span<const std::uint8_t> header) {
-    return {1 + header[2] % 4, 1 + header[3] % 5, 1 << header[1] % 7, header[4] % 4, (header[5] & Flag::padded) != 0 ? kPadded : 0};
+    return {1 + header[2] % 4, 1 + header[3] % 5, 1 << header[1] % 7, header[4] % 4,
+            (header[5] & Flag::padded) != 0 ? kPadded : 0};
 }
 
 std::uint32_t number(std::span<const std::uint8_t> input, std::size_t at) {
-    return input[at] | std::uint32_t{input[at + 1]} << 8 | std::uint32_t{input[at + 2]} << 16 | std::uint32_t{input[at + 3]} << 24;
+    return input[at] | std::uint32_t{input[at + 1]} << 8 | std::uint32_t{input[at + 2]} << 16 |
+           std::uint32_t{input[at + 3]} << 24;
 }
 
 void put(Bytes& input, std::size_t at, std::uint32_t value) {
     for (int i = 0; i < 4; ++i, value >>= 8) input[at++] = static_cast<std::uint8_t>(value);
 }
 
-std::uint32_t crc_of(std::span<const std::uint8_t> input) { return crc32c(input.subspan(kHeader), crc32c(input.first(kCrc))); }
+std::uint32_t crc_of(std::span<const std::uint8_t> input) {
+    return crc32c(input.subspan(kHeader), crc32c(input.first(kCrc)));
+}
 
 std::uint32_t scalar_checksum(const Latents& of) {
-    return symbol_checksum_scalar(of.z.data(), of.z.size(), 0) + symbol_checksum_scalar(of.y.data(), of.y.size(), static_cast<std::uint32_t>(of.z.size()));
+    return symbol_checksum_scalar(of.z.data(), of.z.size(), 0) +
+           symbol_checksum_scalar(of.y.data(), of.y.size(), static_cast<std::uint32_t>(of.z.size()));
 }
 
 template <typename F>
@@ -79,8 +86,9 @@ bool accepted(const F& decode) {
 
 // Takes rows of y as they come, and makes pixels of them if they are wanted.
 class Pixels {
-  public:
-    Pixels(const Kit& kit, const StreamLayout& layout, bool wanted) : row_(static_cast<std::size_t>(layout.width * kit.scalar->latents())) {
+public:
+    Pixels(const Kit& kit, const StreamLayout& layout, bool wanted)
+        : row_(static_cast<std::size_t>(layout.width * kit.scalar->latents())) {
         if (wanted) stream_.emplace(kit.g_s, layout.height, layout.width);
     }
 
@@ -98,7 +106,7 @@ class Pixels {
     std::vector<std::int32_t> seen;
     std::vector<float> out;
 
-  private:
+private:
     std::size_t row_;
     std::vector<float> floats_;
     std::optional<TransformStream> stream_;
@@ -129,7 +137,8 @@ void disturb(std::vector<std::int32_t>& values, std::int32_t unit, std::minstd_r
     constexpr std::int32_t edges[] = {0, 1, -1, 2, 12, -13, 40, -100, 127, -128, 4095, -4096, 32767, -32767};
     for (auto n = random() % 5; n > 0; --n) {
         const auto edge = edges[random() % std::size(edges)];
-        values[random() % values.size()] = edge * unit + static_cast<std::int32_t>(random() % static_cast<unsigned>(unit));
+        values[random() % values.size()] = edge * unit +
+                                           static_cast<std::int32_t>(random() % static_cast<unsigned>(unit));
     }
 }
 
@@ -204,9 +213,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz_require(checksum == scalar_checksum(one), "kernels disagree on the checksum");
     if (whole) {
         at_once.take_until(layout.height, two);
-        fuzz_require(by_rows.out.size() == at_once.out.size() && std::memcmp(by_rows.out.data(), at_once.out.data(), 4 * by_rows.out.size()) == 0,
+        fuzz_require(by_rows.out.size() == at_once.out.size() &&
+                         std::memcmp(by_rows.out.data(), at_once.out.data(), 4 * by_rows.out.size()) == 0,
                      "the rows' order changes a bit of g_s");
-        fuzz_require(encode_latents(*kit.best, two, layout, 1) == payload, "an accepted payload is not what the encoder writes");
+        fuzz_require(encode_latents(*kit.best, two, layout, 1) == payload,
+                     "an accepted payload is not what the encoder writes");
     }
     return outcomes.count(checksum == number(input, kChecksum) ? 3 : 2);
 }

@@ -21,10 +21,12 @@ uint32_t nonzero_by_four(const uint8_t* p, int n) {
 }  // namespace
 
 int32_t context_input_i8_avx2(const int32_t* y, const ContextTable& table, int8_t* out, uint64_t* nonzero) {
-    return context_input_loop<int32_t>(y, table, out, nonzero, [](const uint8_t* p, int n) { return nonzero_by_four(p, n); });
+    return context_input_loop<int32_t>(y, table, out, nonzero,
+                                       [](const uint8_t* p, int n) { return nonzero_by_four(p, n); });
 }
 int32_t context_input_i16_avx2(const int32_t* y, const ContextTable& table, int16_t* out, uint64_t* nonzero) {
-    return context_input_loop<int32_t>(y, table, out, nonzero, [](const uint8_t* p, int n) { return nonzero_by_four(p, n); });
+    return context_input_loop<int32_t>(y, table, out, nonzero,
+                                       [](const uint8_t* p, int n) { return nonzero_by_four(p, n); });
 }
 
 }  // namespace jahp

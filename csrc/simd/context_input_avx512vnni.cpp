@@ -16,10 +16,12 @@ uint32_t nonzero_sixteen(const uint8_t* p, int n) {
 }  // namespace
 
 int32_t context_input_i8_avx512vnni(const int32_t* y, const ContextTable& table, int8_t* out, uint64_t* nonzero) {
-    return context_input_loop<int32_t>(y, table, out, nonzero, [](const uint8_t* p, int n) { return nonzero_sixteen(p, n); });
+    return context_input_loop<int32_t>(y, table, out, nonzero,
+                                       [](const uint8_t* p, int n) { return nonzero_sixteen(p, n); });
 }
 int32_t context_input_i16_avx512vnni(const int32_t* y, const ContextTable& table, int16_t* out, uint64_t* nonzero) {
-    return context_input_loop<int32_t>(y, table, out, nonzero, [](const uint8_t* p, int n) { return nonzero_sixteen(p, n); });
+    return context_input_loop<int32_t>(y, table, out, nonzero,
+                                       [](const uint8_t* p, int n) { return nonzero_sixteen(p, n); });
 }
 
 }  // namespace jahp

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loops that the compiler vectorises for the instructions of each file that includes this; for context_input_*.cpp alone.
+// Loops that the compiler vectorises for the instructions of each file that includes this; for context_input_*.cpp
+// alone.
 #pragma once
 
 #include <stdint.h>
@@ -23,8 +24,9 @@ namespace {
 
 // Wide: the type that y * mul + add fits. groups(p, n) is nonzero_groups or a faster one.
 template <typename Wide, typename Out, typename Groups>
-inline int32_t context_input_loop(const int32_t* __restrict y, const ContextTable& t, Out* __restrict out, uint64_t* nonzero, const Groups& groups) {
-    const int32_t *const __restrict mul = t.mul, *const __restrict add = t.add, *const __restrict shift = t.shift;
+inline int32_t context_input_loop(const int32_t* __restrict y, const ContextTable& t, Out* __restrict out,
+                                  uint64_t* nonzero, const Groups& groups) {
+    const int32_t* const __restrict mul = t.mul, * const __restrict add = t.add, * const __restrict shift = t.shift;
     const Wide limit = t.limit;
     const int channels = t.channels;
     int32_t sum = 0;

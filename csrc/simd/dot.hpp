@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of small integer matrices, the arithmetic of the whole entropy path: convolutions, their phases and 1x1 layers.
+// Products of small integer matrices, the arithmetic of the whole entropy path: convolutions, their phases and 1x1
+// layers.
 //
-// A call multiplies the inputs of some positions, a constant stride apart, by blocks of 16 outputs. Inputs are read in groups,
-// 4 bytes wide whatever the activations: 4 of 8 bits (dot_i8) or 2 of 16 bits (dot_i16). A list names the groups by where
-// they lie and which weights they meet, so that one kernel serves every set of taps and skips groups that are known to be zero.
+// A call multiplies the inputs of some positions, a constant stride apart, by blocks of 16 outputs. Inputs are read in
+// groups, 4 bytes wide whatever the activations: 4 of 8 bits (dot_i8) or 2 of 16 bits (dot_i16). A list names the
+// groups by where they lie and which weights they meet, so that one kernel serves every set of taps and skips groups
+// that are known to be zero.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +25,8 @@ struct DotGroup {
 
 // sums[p * sums_stride + 16 b + o] (+)= start[p] + sum over listed groups g, elements e of
 //     in[p * in_stride + groups[g].input + e] * weight(b, groups[g].weight, o, e),   p < positions, b < blocks, o < 16.
-// The caller has made sure that no sum of |products| reaches 2^31 (IntegerLayer does at construction), so the order of summation
-// does not matter; with biased weights partial sums are right modulo 2^32. No alignment is required.
+// The caller has made sure that no sum of |products| reaches 2^31 (IntegerLayer does at construction), so the order of
+// summation does not matter; with biased weights partial sums are right modulo 2^32. No alignment is required.
 struct DotArguments {
     const void* in;             // int8 or int16
     std::ptrdiff_t in_stride;   // in activations
@@ -52,8 +54,8 @@ struct DotKernel {
     RowSums row_sums;   // null unless biased
 };
 
-// The fastest kernel at or below `isa` for |activations| <= limit (127 or 4095). Without an instruction that sums products of
-// bytes, activations of 8 bits are kept as int16 too.
+// The fastest kernel at or below `isa` for |activations| <= limit (127 or 4095). Without an instruction that sums
+// products of bytes, activations of 8 bits are kept as int16 too.
 DotKernel dot_kernel_for(Isa isa, std::int32_t limit);
 
 // The oracles. dot_i8_scalar takes biased weights, as the x86 kernels do; dot_i16_scalar signed ones.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -mavx2: includes intrinsics, C headers and plain structs only, so that no AVX2 copy of an inline function can
-// leak out.
+// Compiled with -mavx2: includes intrinsics, C headers and plain structs only, so that no AVX2 copy of an inline
+// function can leak out.
 #include <immintrin.h>
 #include <string.h>
 
@@ -24,13 +24,13 @@ void tile(const DotArguments& a, int p0, int b0) {
     __m256i acc[P][2];
     const ptrdiff_t stride = a.in_stride;
     int32_t* sums = a.sums + p0 * a.sums_stride + b0 * kDotOutputs;
-    JAHP_UNROLL
-    for (int p = 0; p < P; ++p) {
+    JAHP_UNROLL for (int p = 0; p < P; ++p) {
         const __m256i start = a.start == nullptr ? _mm256_setzero_si256() : _mm256_set1_epi32(a.start[p0 + p]);
-        JAHP_UNROLL
-        for (int h = 0; h < 2; ++h) {
+        JAHP_UNROLL for (int h = 0; h < 2; ++h) {
             acc[p][h] = start;
-            if (a.add) acc[p][h] = _mm256_add_epi32(start, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums + p * a.sums_stride + h * 8)));
+            if (a.add)
+                acc[p][h] = _mm256_add_epi32(
+                    start, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums + p * a.sums_stride + h * 8)));
         }
     }
     const int16_t* in = static_cast<const int16_t*>(a.in) + p0 * stride;
@@ -39,17 +39,15 @@ void tile(const DotArguments& a, int p0, int b0) {
         const uint8_t* w = weight + static_cast<ptrdiff_t>(g->weight) * 32;
         const int16_t* x = in + g->input;
         const __m256i low = widen(w), high = widen(w + 16);
-        JAHP_UNROLL
-        for (int p = 0; p < P; ++p) {
+        JAHP_UNROLL for (int p = 0; p < P; ++p) {
             const __m256i v = broadcast2(x + p * stride);
             acc[p][0] = _mm256_add_epi32(acc[p][0], _mm256_madd_epi16(low, v));
             acc[p][1] = _mm256_add_epi32(acc[p][1], _mm256_madd_epi16(high, v));
         }
     }
-    JAHP_UNROLL
-    for (int p = 0; p < P; ++p)
-        JAHP_UNROLL
-        for (int h = 0; h < 2; ++h) _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + p * a.sums_stride + h * 8), acc[p][h]);
+    JAHP_UNROLL for (int p = 0; p < P; ++p) JAHP_UNROLL
+        for (int h = 0; h < 2; ++h)
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + p * a.sums_stride + h * 8), acc[p][h]);
 }
 
 using Tile = void (*)(const DotArguments&, int, int);

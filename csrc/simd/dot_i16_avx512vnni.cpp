@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -mavx512vnni and what it needs: includes intrinsics, C headers and plain structs only (see dot_i8_avx512vnni.cpp).
+// Compiled with -mavx512vnni and what it needs: includes intrinsics, C headers and plain structs only (see
+// dot_i8_avx512vnni.cpp).
 #include <immintrin.h>
 #include <string.h>
 
@@ -21,11 +22,10 @@ void tile(const DotArguments& a, int p0, int b0) {
     __m512i acc[P][B];
     const ptrdiff_t stride = a.in_stride, block = a.block_stride;
     int32_t* sums = a.sums + p0 * a.sums_stride + b0 * kDotOutputs;
-    JAHP_UNROLL
-    for (int p = 0; p < P; ++p) {
+    JAHP_UNROLL for (int p = 0; p < P; ++p) {
         const __m512i start = a.start == nullptr ? _mm512_setzero_si512() : _mm512_set1_epi32(a.start[p0 + p]);
-        JAHP_UNROLL
-        for (int b = 0; b < B; ++b) acc[p][b] = a.add ? _mm512_add_epi32(start, _mm512_loadu_si512(sums + p * a.sums_stride + b * 16)) : start;
+        JAHP_UNROLL for (int b = 0; b < B; ++b)
+            acc[p][b] = a.add ? _mm512_add_epi32(start, _mm512_loadu_si512(sums + p * a.sums_stride + b * 16)) : start;
     }
     const int16_t* in = static_cast<const int16_t*>(a.in) + p0 * stride;
     const uint8_t* weight = a.weight + b0 * block;
@@ -33,18 +33,15 @@ void tile(const DotArguments& a, int p0, int b0) {
         const uint8_t* w0 = weight + static_cast<ptrdiff_t>(g->weight) * 32;
         const int16_t* x = in + g->input;
         __m512i w[B];
-        JAHP_UNROLL
-        for (int b = 0; b < B; ++b) w[b] = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w0 + b * block)));
-        JAHP_UNROLL
-        for (int p = 0; p < P; ++p) {
+        JAHP_UNROLL for (int b = 0; b < B; ++b)
+            w[b] = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w0 + b * block)));
+        JAHP_UNROLL for (int p = 0; p < P; ++p) {
             const __m512i v = broadcast2(x + p * stride);
-            JAHP_UNROLL
-            for (int b = 0; b < B; ++b) acc[p][b] = _mm512_dpwssd_epi32(acc[p][b], w[b], v);
+            JAHP_UNROLL for (int b = 0; b < B; ++b)
+                acc[p][b] = _mm512_dpwssd_epi32(acc[p][b], w[b], v);
         }
     }
-    JAHP_UNROLL
-    for (int p = 0; p < P; ++p)
-        JAHP_UNROLL
+    JAHP_UNROLL for (int p = 0; p < P; ++p) JAHP_UNROLL
         for (int b = 0; b < B; ++b) _mm512_storeu_si512(sums + p * a.sums_stride + b * 16, acc[p][b]);
 }
 

@@ -6,17 +6,21 @@ namespace {
 
 constexpr int kTile = 8;  // positions that a group's weights are parted for at once
 
-// Not inlined: gcc 12 would vectorise the loop over positions around it too, and then reads activations of positions beyond the last.
-[[gnu::noinline]] void add_products(std::int32_t* sum, std::int16_t x0, std::int16_t x1, const std::int16_t* first, const std::int16_t* second) {
+// Not inlined: gcc 12 would vectorise the loop over positions around it too, and then reads activations of positions
+// beyond the last.
+[[gnu::noinline]] void add_products(std::int32_t* sum, std::int16_t x0, std::int16_t x1, const std::int16_t* first,
+                                    const std::int16_t* second) {
     for (int o = 0; o < kDotOutputs; ++o) sum[o] += x0 * first[o] + x1 * second[o];
 }
 
-// Weights of the two inputs of a group apart: so compilers find the products of 16-bit integers that any vector unit has.
+// Weights of the two inputs of a group apart: so compilers find the products of 16-bit integers that any vector unit
+// has.
 void tile(const DotArguments& a, int p0, int positions, int block) {
     std::int32_t sum[kTile][kDotOutputs];
     std::int32_t* out = a.sums + p0 * a.sums_stride + block * kDotOutputs;
     for (int p = 0; p < positions; ++p)
-        for (int o = 0; o < kDotOutputs; ++o) sum[p][o] = (a.start == nullptr ? 0 : a.start[p0 + p]) + (a.add ? out[p * a.sums_stride + o] : 0);
+        for (int o = 0; o < kDotOutputs; ++o)
+            sum[p][o] = (a.start == nullptr ? 0 : a.start[p0 + p]) + (a.add ? out[p * a.sums_stride + o] : 0);
     const std::int16_t* in = static_cast<const std::int16_t*>(a.in) + p0 * a.in_stride;
     const auto* weight = reinterpret_cast<const std::int8_t*>(a.weight) + block * a.block_stride;
     for (int g = 0; g < a.group_count; ++g) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -mavx512vnni and what it needs: includes intrinsics, C headers and plain structs only, so that no AVX-512
-// copy of an inline function can leak out.
+// Compiled with -mavx512vnni and what it needs: includes intrinsics, C headers and plain structs only, so that no
+// AVX-512 copy of an inline function can leak out.
 #include <immintrin.h>
 #include <string.h>
 
@@ -22,11 +22,10 @@ void tile(const DotArguments& a, int p0, int b0) {
     __m512i acc[P][B];
     const ptrdiff_t stride = a.in_stride, block = a.block_stride;
     int32_t* sums = a.sums + p0 * a.sums_stride + b0 * kDotOutputs;
-    JAHP_UNROLL
-    for (int p = 0; p < P; ++p) {
+    JAHP_UNROLL for (int p = 0; p < P; ++p) {
         const __m512i start = a.start == nullptr ? _mm512_setzero_si512() : _mm512_set1_epi32(a.start[p0 + p]);
-        JAHP_UNROLL
-        for (int b = 0; b < B; ++b) acc[p][b] = a.add ? _mm512_add_epi32(start, _mm512_loadu_si512(sums + p * a.sums_stride + b * 16)) : start;
+        JAHP_UNROLL for (int b = 0; b < B; ++b)
+            acc[p][b] = a.add ? _mm512_add_epi32(start, _mm512_loadu_si512(sums + p * a.sums_stride + b * 16)) : start;
     }
     const int8_t* in = static_cast<const int8_t*>(a.in) + p0 * stride;
     const uint8_t* weight = a.weight + b0 * block;
@@ -34,18 +33,15 @@ void tile(const DotArguments& a, int p0, int b0) {
         const uint8_t* w0 = weight + static_cast<ptrdiff_t>(g->weight) * 64;
         const int8_t* x = in + g->input;
         __m512i w[B];
-        JAHP_UNROLL
-        for (int b = 0; b < B; ++b) w[b] = _mm512_loadu_si512(w0 + b * block);
-        JAHP_UNROLL
-        for (int p = 0; p < P; ++p) {
+        JAHP_UNROLL for (int b = 0; b < B; ++b)
+            w[b] = _mm512_loadu_si512(w0 + b * block);
+        JAHP_UNROLL for (int p = 0; p < P; ++p) {
             const __m512i v = broadcast4(x + p * stride);
-            JAHP_UNROLL
-            for (int b = 0; b < B; ++b) acc[p][b] = _mm512_dpbusd_epi32(acc[p][b], w[b], v);
+            JAHP_UNROLL for (int b = 0; b < B; ++b)
+                acc[p][b] = _mm512_dpbusd_epi32(acc[p][b], w[b], v);
         }
     }
-    JAHP_UNROLL
-    for (int p = 0; p < P; ++p)
-        JAHP_UNROLL
+    JAHP_UNROLL for (int p = 0; p < P; ++p) JAHP_UNROLL
         for (int b = 0; b < B; ++b) _mm512_storeu_si512(sums + p * a.sums_stride + b * 16, acc[p][b]);
 }
 
@@ -70,7 +66,8 @@ constexpr Tile kTiles[13][5] = {
 }  // namespace
 
 void dot_i8_avx512vnni(const DotArguments& a) {
-    // Equal shares of at most 12: 16 positions run as 8 + 8, not as 12 + 4. Blocks outside: their weights stay in the cache.
+    // Equal shares of at most 12: 16 positions run as 8 + 8, not as 12 + 4. Blocks outside: their weights stay in the
+    // cache.
     if (a.positions < 1) return;
     const int shares = (a.positions + 11) / 12, widest = (a.positions + shares - 1) / shares > 6 ? 2 : 4;
     for (int b = 0; b < a.blocks; b += widest) {
@@ -90,7 +87,8 @@ void row_sums_avx512vnni(const int8_t* in, ptrdiff_t stride, int positions, int 
         __m512i sum = _mm512_setzero_si512();
         int i = 0;
         for (; i + 64 <= length; i += 64) sum = _mm512_dpbusd_epi32(sum, ones, _mm512_loadu_si512(row + i));
-        if (i < length) sum = _mm512_dpbusd_epi32(sum, ones, _mm512_maskz_loadu_epi8(~0ull >> (64 - (length - i)), row + i));
+        if (i < length)
+            sum = _mm512_dpbusd_epi32(sum, ones, _mm512_maskz_loadu_epi8(~0ull >> (64 - (length - i)), row + i));
         out[p] = -128 * _mm512_reduce_add_epi32(sum);
     }
 }

@@ -23,11 +23,10 @@ void tile(const DotArguments& a, int p0, int b0) {
     __m256i acc[P][2];
     const ptrdiff_t stride = a.in_stride;
     int32_t* sums = a.sums + p0 * a.sums_stride + b0 * kDotOutputs;
-    JAHP_UNROLL
-    for (int p = 0; p < P; ++p) {
+    JAHP_UNROLL for (int p = 0; p < P; ++p) {
         const __m256i start = a.start == nullptr ? _mm256_setzero_si256() : _mm256_set1_epi32(a.start[p0 + p]);
-        JAHP_UNROLL
-        for (int h = 0; h < 2; ++h) acc[p][h] = a.add ? _mm256_add_epi32(start, load(sums + p * a.sums_stride + h * 8)) : start;
+        JAHP_UNROLL for (int h = 0; h < 2; ++h)
+            acc[p][h] = a.add ? _mm256_add_epi32(start, load(sums + p * a.sums_stride + h * 8)) : start;
     }
     const int8_t* in = static_cast<const int8_t*>(a.in) + p0 * stride;
     const uint8_t* weight = a.weight + b0 * a.block_stride;
@@ -35,17 +34,15 @@ void tile(const DotArguments& a, int p0, int b0) {
         const uint8_t* w = weight + static_cast<ptrdiff_t>(g->weight) * 64;
         const int8_t* x = in + g->input;
         const __m256i low = load(w), high = load(w + 32);
-        JAHP_UNROLL
-        for (int p = 0; p < P; ++p) {
+        JAHP_UNROLL for (int p = 0; p < P; ++p) {
             const __m256i v = broadcast4(x + p * stride);
             acc[p][0] = _mm256_dpbusd_avx_epi32(acc[p][0], low, v);
             acc[p][1] = _mm256_dpbusd_avx_epi32(acc[p][1], high, v);
         }
     }
-    JAHP_UNROLL
-    for (int p = 0; p < P; ++p)
-        JAHP_UNROLL
-        for (int h = 0; h < 2; ++h) _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + p * a.sums_stride + h * 8), acc[p][h]);
+    JAHP_UNROLL for (int p = 0; p < P; ++p) JAHP_UNROLL
+        for (int h = 0; h < 2; ++h)
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + p * a.sums_stride + h * 8), acc[p][h]);
 }
 
 using Tile = void (*)(const DotArguments&, int, int);
@@ -68,7 +65,8 @@ void row_sums_avxvnni(const int8_t* in, ptrdiff_t stride, int positions, int len
     for (int p = 0; p < positions; ++p) {
         __m128i sum = _mm_setzero_si128();
         for (int i = 0; i < length; i += 16)
-            sum = _mm_dpbusd_avx_epi32(sum, ones, _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + p * stride + i)));
+            sum = _mm_dpbusd_avx_epi32(sum, ones,
+                                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + p * stride + i)));
         sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
         sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1));
         out[p] = -128 * _mm_cvtsi128_si32(sum);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops that the instruction sets share. For gdn_*.cpp alone: internal linkage, so that each file has its own copy, vectorised for
-// its own instructions (with -fno-math-errno: a root that sets errno is none).
+// The loops that the instruction sets share. For gdn_*.cpp alone: internal linkage, so that each file has its own copy,
+// vectorised for its own instructions (with -fno-math-errno: a root that sets errno is none).
 #pragma once
 
 #include "simd/gdn.hpp"
@@ -20,15 +20,17 @@ inline void multiply_loop(float* __restrict x, std::ptrdiff_t count, const float
     for (std::ptrdiff_t i = 0; i < count; ++i) x[i] *= __builtin_sqrtf(norm[i]);
 }
 
-inline void multiply_keep_loop(float* __restrict x, std::ptrdiff_t count, const float* __restrict norm, float* __restrict roots) {
+inline void multiply_keep_loop(float* __restrict x, std::ptrdiff_t count, const float* __restrict norm,
+                               float* __restrict roots) {
     for (std::ptrdiff_t i = 0; i < count; ++i) {
         roots[i] = __builtin_sqrtf(norm[i]);
         x[i] *= roots[i];
     }
 }
 
-inline void local_loop(float* __restrict x, std::ptrdiff_t positions, std::ptrdiff_t channels, const float* __restrict steady, const float* __restrict varying,
-                       const float* __restrict roots, float* __restrict squares) {
+inline void local_loop(float* __restrict x, std::ptrdiff_t positions, std::ptrdiff_t channels,
+                       const float* __restrict steady, const float* __restrict varying, const float* __restrict roots,
+                       float* __restrict squares) {
     constexpr int kLanes = 16;
     for (std::ptrdiff_t p = 0; p < positions; ++p, x += channels, roots += channels) {
         float sums[kLanes] = {};

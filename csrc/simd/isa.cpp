@@ -18,12 +18,14 @@ namespace {
 constexpr Isa kAll[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::avx512vnni};
 
 #if defined(__x86_64__)
-// Asked of the CPU and not of __builtin_cpu_supports: gcc 12's does not know AVX-VNNI, and that of zig's runtime knows nothing.
+// Asked of the CPU and not of __builtin_cpu_supports: gcc 12's does not know AVX-VNNI, and that of zig's runtime knows
+// nothing.
 struct Features {
     bool avx2 = false, avxvnni = false, avx512vnni = false, avx512bf16 = false;
     Features() {
         constexpr unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28;     // leaf 1, ecx
-        constexpr unsigned ebx_avx2 = 1u << 5, f_bw_vl = 1u << 16 | 1u << 30 | 1u << 31, vnni = 1u << 11;  // leaf 7: ebx, ebx, ecx
+        constexpr unsigned ebx_avx2 = 1u << 5, f_bw_vl = 1u << 16 | 1u << 30 | 1u << 31,
+                           vnni = 1u << 11;  // leaf 7: ebx, ebx, ecx
         constexpr unsigned ymm = 0x06, zmm = 0xe6;  // registers that the system saves
         unsigned a, b, c, d;
         if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (~c & (fma | osxsave | avx)) != 0) return;
@@ -52,26 +54,37 @@ bool has_dot_product() { return true; }  // of Apple's, all have it
 
 const char* isa_name(Isa isa) {
     switch (isa) {
-        case Isa::scalar: return "scalar";
-        case Isa::neon: return "neon";
-        case Isa::avx2: return "avx2";
-        case Isa::avxvnni: return "avxvnni";
-        case Isa::avx512vnni: return "avx512vnni";
+        case Isa::scalar:
+            return "scalar";
+        case Isa::neon:
+            return "neon";
+        case Isa::avx2:
+            return "avx2";
+        case Isa::avxvnni:
+            return "avxvnni";
+        case Isa::avx512vnni:
+            return "avx512vnni";
     }
     return "unknown";
 }
 
 bool cpu_has(Isa isa) {
     switch (isa) {
-        case Isa::scalar: return true;
+        case Isa::scalar:
+            return true;
 #if defined(__x86_64__)
-        case Isa::avx2: return features().avx2;
-        case Isa::avxvnni: return features().avxvnni;
-        case Isa::avx512vnni: return features().avx512vnni;
+        case Isa::avx2:
+            return features().avx2;
+        case Isa::avxvnni:
+            return features().avxvnni;
+        case Isa::avx512vnni:
+            return features().avx512vnni;
 #elif defined(__aarch64__)
-        case Isa::neon: return has_dot_product();
+        case Isa::neon:
+            return has_dot_product();
 #endif
-        default: return false;
+        default:
+            return false;
     }
 }
 
@@ -97,7 +110,8 @@ Isa parse_isa(const char* name) {
         if (!cpu_has(isa)) throw Error(Fault::usage, "JAHP_FAST_ISA=" + std::string(name) + ": this CPU lacks it");
         return isa;
     }
-    throw Error(Fault::usage, "JAHP_FAST_ISA=" + std::string(name) + " is none of scalar, avx2, avxvnni, avx512vnni, neon");
+    throw Error(Fault::usage,
+                "JAHP_FAST_ISA=" + std::string(name) + " is none of scalar, avx2, avxvnni, avx512vnni, neon");
 }
 
 }  // namespace jahp

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of bfloat16 pairs with float32 sums: the opt-in form of simd/matmul_f32.hpp, twice as fast and less exact.
 //
-// A word holds two bfloat16, the even index in its low half. A step adds a word's two products as AVX512-BF16's vdpbf16ps does:
+// A word holds two bfloat16, the even index in its low half. A step adds a word's two products as AVX512-BF16's
+// vdpbf16ps does:
 //     sum = fma(a.high, b.high, sum), then sum = fma(a.low, b.low, sum)
-// each rounded to nearest even, with subnormal numbers taken and given as zeros of their sign. The scalar version does the same by hand
-// and is the oracle, bit for bit but for which NaN a NaN is.
+// each rounded to nearest even, with subnormal numbers taken and given as zeros of their sign. The scalar version does
+// the same by hand and is the oracle, bit for bit but for which NaN a NaN is.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +15,9 @@
 
 namespace jahp {
 
-// c[p * c_stride + o] (+)= sum over k < pairs of the products of a[p * a_stride + k] and b(k, o), from `start[o]` (null: 0), or from what c
-// holds where `add`; k in order. Panels of b as MatmulF32Kernel::pack_index of the same kernel's panel says, a word where that has a float.
+// c[p * c_stride + o] (+)= sum over k < pairs of the products of a[p * a_stride + k] and b(k, o), from `start[o]`
+// (null: 0), or from what c holds where `add`; k in order. Panels of b as MatmulF32Kernel::pack_index of the same
+// kernel's panel says, a word where that has a float.
 struct MatmulBf16 {
     const std::uint32_t* a;
     std::ptrdiff_t a_stride;

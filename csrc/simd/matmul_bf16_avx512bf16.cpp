@@ -13,9 +13,7 @@ template <int kRows, int kBlocks>
 void tile(const MatmulBf16& m, int p, int first, const uint32_t* b) {
     __m512 sums[kRows][kBlocks];
     float* const c = m.c + p * m.c_stride + first * kMatmulBlock;
-    JAHP_UNROLL
-    for (int r = 0; r < kRows; ++r)
-        JAHP_UNROLL
+    JAHP_UNROLL for (int r = 0; r < kRows; ++r) JAHP_UNROLL
         for (int o = 0; o < kBlocks; ++o)
             sums[r][o] = m.add                ? _mm512_loadu_ps(c + r * m.c_stride + o * 16)
                          : m.start != nullptr ? _mm512_loadu_ps(m.start + (first + o) * 16)
@@ -24,18 +22,15 @@ void tile(const MatmulBf16& m, int p, int first, const uint32_t* b) {
     const uint32_t* a = m.a + p * stride;
     for (int k = 0; k < m.pairs; ++k, ++a, b += 16 * kBlocks) {
         __m512bh w[kBlocks];
-        JAHP_UNROLL
-        for (int o = 0; o < kBlocks; ++o) w[o] = (__m512bh)_mm512_load_si512(b + o * 16);
-        JAHP_UNROLL
-        for (int r = 0; r < kRows; ++r) {
+        JAHP_UNROLL for (int o = 0; o < kBlocks; ++o)
+            w[o] = (__m512bh)_mm512_load_si512(b + o * 16);
+        JAHP_UNROLL for (int r = 0; r < kRows; ++r) {
             const __m512bh x = (__m512bh)_mm512_set1_epi32((int)a[r * stride]);
-            JAHP_UNROLL
-            for (int o = 0; o < kBlocks; ++o) sums[r][o] = _mm512_dpbf16_ps(sums[r][o], x, w[o]);
+            JAHP_UNROLL for (int o = 0; o < kBlocks; ++o)
+                sums[r][o] = _mm512_dpbf16_ps(sums[r][o], x, w[o]);
         }
     }
-    JAHP_UNROLL
-    for (int r = 0; r < kRows; ++r)
-        JAHP_UNROLL
+    JAHP_UNROLL for (int r = 0; r < kRows; ++r) JAHP_UNROLL
         for (int o = 0; o < kBlocks; ++o) _mm512_storeu_ps(c + r * m.c_stride + o * 16, sums[r][o]);
 }
 
@@ -63,10 +58,18 @@ void matmul_bf16_avx512bf16(const MatmulBf16& m) {
     for (int first = 0; first < m.blocks;) {
         const int wide = matmul_panel(m.blocks - first, kBf16Panel);
         switch (wide) {
-            case 4: panel<6, 4>(m, first, b); break;
-            case 3: panel<8, 3>(m, first, b); break;
-            case 2: panel<12, 2>(m, first, b); break;
-            default: panel<14, 1>(m, first, b); break;
+            case 4:
+                panel<6, 4>(m, first, b);
+                break;
+            case 3:
+                panel<8, 3>(m, first, b);
+                break;
+            case 2:
+                panel<12, 2>(m, first, b);
+                break;
+            default:
+                panel<14, 1>(m, first, b);
+                break;
         }
         b += (ptrdiff_t)wide * 16 * m.pairs;
         first += wide;
@@ -74,7 +77,8 @@ void matmul_bf16_avx512bf16(const MatmulBf16& m) {
 }
 
 void narrow_bf16_avx512bf16(const float* x, ptrdiff_t count, uint32_t* out) {
-    for (ptrdiff_t i = 0; i < count; i += 16) _mm256_storeu_si256((__m256i*)(out + i / 2), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + i)));
+    for (ptrdiff_t i = 0; i < count; i += 16)
+        _mm256_storeu_si256((__m256i*)(out + i / 2), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + i)));
 }
 
 }  // namespace jahp

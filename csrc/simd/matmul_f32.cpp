@@ -10,8 +10,8 @@ std::size_t MatmulF32Kernel::pack_index(int blocks, int depth, int k, int o) con
         wide = matmul_panel(blocks - first, panel);
     }
     const auto width = static_cast<std::size_t>(wide) * kMatmulBlock;
-    return static_cast<std::size_t>(first) * kMatmulBlock * static_cast<std::size_t>(depth) + static_cast<std::size_t>(k) * width +
-           static_cast<std::size_t>(o - first * kMatmulBlock);
+    return static_cast<std::size_t>(first) * kMatmulBlock * static_cast<std::size_t>(depth) +
+           static_cast<std::size_t>(k) * width + static_cast<std::size_t>(o - first * kMatmulBlock);
 }
 
 MatmulF32Kernel matmul_f32_for([[maybe_unused]] Isa isa) {

@@ -11,9 +11,9 @@ namespace jahp {
 
 constexpr int kMatmulBlock = 16;  // outputs that are packed together
 
-// c[p * c_stride + o] (+)= sum over segments s, depths k of a[s][p * a_stride + k] * b(s, k, o), for p < positions, o < 16 * blocks,
-// from `start[o]` (null: 0), or from what c holds where `add`. The sum runs over s, then k, in order, whatever the
-// other arguments are: an output depends on its own inputs alone. c does not overlap the rest.
+// c[p * c_stride + o] (+)= sum over segments s, depths k of a[s][p * a_stride + k] * b(s, k, o), for p < positions, o <
+// 16 * blocks, from `start[o]` (null: 0), or from what c holds where `add`. The sum runs over s, then k, in order,
+// whatever the other arguments are: an output depends on its own inputs alone. c does not overlap the rest.
 struct MatmulF32 {
     const float* const* a;
     std::ptrdiff_t a_stride;
@@ -27,7 +27,8 @@ struct MatmulF32 {
     bool add;
 };
 
-// Blocks that lie beside one another in packed weights; never one alone after wider ones, which would leave a kernel short of sums.
+// Blocks that lie beside one another in packed weights; never one alone after wider ones, which would leave a kernel
+// short of sums.
 static inline int matmul_panel(int blocks_left, int widest) {
     return blocks_left <= widest ? blocks_left : blocks_left == widest + 1 && widest > 2 ? widest - 1 : widest;
 }
@@ -36,7 +37,8 @@ struct MatmulF32Kernel {
     int panel;  // the widest: 1 or 4 blocks
     void (*run)(const MatmulF32&);
 
-    // Where b holds the weight of step k (0 <= k < depth: the depths of all segments, one after the other) and output o.
+    // Where b holds the weight of step k (0 <= k < depth: the depths of all segments, one after the other) and output
+    // o.
     std::size_t pack_index(int blocks, int depth, int k, int o) const;
 };
 

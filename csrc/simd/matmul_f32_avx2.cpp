@@ -14,9 +14,7 @@ template <int kRows>
 void tile(const MatmulF32& m, int p, int block, const float* b) {
     __m256 sums[kRows][2];
     float* const c = m.c + p * m.c_stride + block * kMatmulBlock;
-    JAHP_UNROLL
-    for (int r = 0; r < kRows; ++r)
-        JAHP_UNROLL
+    JAHP_UNROLL for (int r = 0; r < kRows; ++r) JAHP_UNROLL
         for (int o = 0; o < 2; ++o)
             sums[r][o] = m.add                ? _mm256_loadu_ps(c + r * m.c_stride + o * 8)
                          : m.start != nullptr ? _mm256_loadu_ps(m.start + block * kMatmulBlock + o * 8)
@@ -26,17 +24,14 @@ void tile(const MatmulF32& m, int p, int block, const float* b) {
         const float* a = m.a[s] + p * stride;
         for (int k = 0; k < m.depth; ++k, ++a, b += kMatmulBlock) {
             const __m256 w0 = _mm256_load_ps(b), w1 = _mm256_load_ps(b + 8);
-            JAHP_UNROLL
-            for (int r = 0; r < kRows; ++r) {
+            JAHP_UNROLL for (int r = 0; r < kRows; ++r) {
                 const __m256 x = _mm256_broadcast_ss(a + r * stride);
                 sums[r][0] = _mm256_fmadd_ps(x, w0, sums[r][0]);
                 sums[r][1] = _mm256_fmadd_ps(x, w1, sums[r][1]);
             }
         }
     }
-    JAHP_UNROLL
-    for (int r = 0; r < kRows; ++r)
-        JAHP_UNROLL
+    JAHP_UNROLL for (int r = 0; r < kRows; ++r) JAHP_UNROLL
         for (int o = 0; o < 2; ++o) _mm256_storeu_ps(c + r * m.c_stride + o * 8, sums[r][o]);
 }
 

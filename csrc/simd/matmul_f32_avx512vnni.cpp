@@ -13,9 +13,7 @@ template <int kRows, int kBlocks>
 void tile(const MatmulF32& m, int p, int first, const float* b) {
     __m512 sums[kRows][kBlocks];
     float* const c = m.c + p * m.c_stride + first * kMatmulBlock;
-    JAHP_UNROLL
-    for (int r = 0; r < kRows; ++r)
-        JAHP_UNROLL
+    JAHP_UNROLL for (int r = 0; r < kRows; ++r) JAHP_UNROLL
         for (int o = 0; o < kBlocks; ++o)
             sums[r][o] = m.add                ? _mm512_loadu_ps(c + r * m.c_stride + o * 16)
                          : m.start != nullptr ? _mm512_loadu_ps(m.start + (first + o) * 16)
@@ -25,19 +23,16 @@ void tile(const MatmulF32& m, int p, int first, const float* b) {
         const float* a = m.a[s] + p * stride;
         for (int k = 0; k < m.depth; ++k, ++a, b += 16 * kBlocks) {
             __m512 w[kBlocks];
-            JAHP_UNROLL
-            for (int o = 0; o < kBlocks; ++o) w[o] = _mm512_load_ps(b + o * 16);
-            JAHP_UNROLL
-            for (int r = 0; r < kRows; ++r) {
+            JAHP_UNROLL for (int o = 0; o < kBlocks; ++o)
+                w[o] = _mm512_load_ps(b + o * 16);
+            JAHP_UNROLL for (int r = 0; r < kRows; ++r) {
                 const __m512 x = _mm512_set1_ps(a[r * stride]);
-                JAHP_UNROLL
-                for (int o = 0; o < kBlocks; ++o) sums[r][o] = _mm512_fmadd_ps(x, w[o], sums[r][o]);
+                JAHP_UNROLL for (int o = 0; o < kBlocks; ++o)
+                    sums[r][o] = _mm512_fmadd_ps(x, w[o], sums[r][o]);
             }
         }
     }
-    JAHP_UNROLL
-    for (int r = 0; r < kRows; ++r)
-        JAHP_UNROLL
+    JAHP_UNROLL for (int r = 0; r < kRows; ++r) JAHP_UNROLL
         for (int o = 0; o < kBlocks; ++o) _mm512_storeu_ps(c + r * m.c_stride + o * 16, sums[r][o]);
 }
 
@@ -65,10 +60,18 @@ void matmul_f32_avx512vnni(const MatmulF32& m) {
     for (int first = 0; first < m.blocks;) {
         const int wide = matmul_panel(m.blocks - first, 4);
         switch (wide) {
-            case 4: panel<6, 4>(m, first, b); break;
-            case 3: panel<8, 3>(m, first, b); break;
-            case 2: panel<12, 2>(m, first, b); break;
-            default: panel<14, 1>(m, first, b); break;
+            case 4:
+                panel<6, 4>(m, first, b);
+                break;
+            case 3:
+                panel<8, 3>(m, first, b);
+                break;
+            case 2:
+                panel<12, 2>(m, first, b);
+                break;
+            default:
+                panel<14, 1>(m, first, b);
+                break;
         }
         b += (ptrdiff_t)wide * 16 * m.segments * m.depth;
         first += wide;

@@ -14,9 +14,7 @@ template <int kRows>
 void tile(const MatmulF32& m, int p, int block, const float* b) {
     float32x4_t sums[kRows][4];
     float* const c = m.c + p * m.c_stride + block * kMatmulBlock;
-    JAHP_UNROLL
-    for (int r = 0; r < kRows; ++r)
-        JAHP_UNROLL
+    JAHP_UNROLL for (int r = 0; r < kRows; ++r) JAHP_UNROLL
         for (int o = 0; o < 4; ++o)
             sums[r][o] = m.add                ? vld1q_f32(c + r * m.c_stride + o * 4)
                          : m.start != nullptr ? vld1q_f32(m.start + block * kMatmulBlock + o * 4)
@@ -26,19 +24,16 @@ void tile(const MatmulF32& m, int p, int block, const float* b) {
         const float* a = m.a[s] + p * stride;
         for (int k = 0; k < m.depth; ++k, ++a, b += kMatmulBlock) {
             float32x4_t w[4];
-            JAHP_UNROLL
-            for (int o = 0; o < 4; ++o) w[o] = vld1q_f32(b + o * 4);
-            JAHP_UNROLL
-            for (int r = 0; r < kRows; ++r) {
+            JAHP_UNROLL for (int o = 0; o < 4; ++o)
+                w[o] = vld1q_f32(b + o * 4);
+            JAHP_UNROLL for (int r = 0; r < kRows; ++r) {
                 const float32x4_t x = vld1q_dup_f32(a + r * stride);
-                JAHP_UNROLL
-                for (int o = 0; o < 4; ++o) sums[r][o] = vfmaq_f32(sums[r][o], x, w[o]);
+                JAHP_UNROLL for (int o = 0; o < 4; ++o)
+                    sums[r][o] = vfmaq_f32(sums[r][o], x, w[o]);
             }
         }
     }
-    JAHP_UNROLL
-    for (int r = 0; r < kRows; ++r)
-        JAHP_UNROLL
+    JAHP_UNROLL for (int r = 0; r < kRows; ++r) JAHP_UNROLL
         for (int o = 0; o < 4; ++o) vst1q_f32(c + r * m.c_stride + o * 4, sums[r][o]);
 }
 

@@ -9,7 +9,8 @@ void matmul_f32_scalar(const MatmulF32& m) {
         for (int p = 0; p < m.positions; ++p) {
             float* c = m.c + p * m.c_stride + block * kMatmulBlock;
             float sums[kMatmulBlock];
-            for (int o = 0; o < kMatmulBlock; ++o) sums[o] = m.add ? c[o] : m.start != nullptr ? m.start[block * kMatmulBlock + o] : 0;
+            for (int o = 0; o < kMatmulBlock; ++o)
+                sums[o] = m.add ? c[o] : m.start != nullptr ? m.start[block * kMatmulBlock + o] : 0;
             const float* b = weights;
             for (int s = 0; s < m.segments; ++s) {
                 const float* a = m.a[s] + p * m.a_stride;

@@ -8,8 +8,8 @@
 
 namespace jahp {
 
-// Runs `rounds` rounds of the instruction that dot_kernel_for(isa, limit) is built on, on registers alone, and returns how many
-// multiply-adds that were.
+// Runs `rounds` rounds of the instruction that dot_kernel_for(isa, limit) is built on, on registers alone, and returns
+// how many multiply-adds that were.
 std::int64_t peak_products(Isa isa, std::int32_t limit, std::int64_t rounds);
 
 // The same of the float32 products that matmul_f32_for(isa) is built on.

@@ -12,30 +12,29 @@ constexpr int kSums = 12;
 
 void run(int64_t rounds) {
     __m256i sums[kSums], a = _mm256_set1_epi8(3);
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) sums[i] = _mm256_set1_epi32(i);
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        sums[i] = _mm256_set1_epi32(i);
     for (int64_t r = 0; r < rounds; ++r) {
-        JAHP_UNROLL
-        for (int i = 0; i < kSums; ++i) {
+        JAHP_UNROLL for (int i = 0; i < kSums; ++i) {
             asm volatile("" : "+x"(a));  // before each product, which would else be taken once a round
             sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(a, a));
         }
     }
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) asm volatile("" : : "x"(sums[i]));
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        asm volatile("" : : "x"(sums[i]));
 }
 
 void run_f32(int64_t rounds) {
     __m256 sums[kSums], a = _mm256_set1_ps(0.5f);
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) sums[i] = _mm256_set1_ps((float)i);
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        sums[i] = _mm256_set1_ps((float)i);
     for (int64_t r = 0; r < rounds; ++r) {
         asm volatile("" : "+x"(a));
-        JAHP_UNROLL
-        for (int i = 0; i < kSums; ++i) sums[i] = _mm256_fmadd_ps(a, a, sums[i]);
+        JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+            sums[i] = _mm256_fmadd_ps(a, a, sums[i]);
     }
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) asm volatile("" : : "x"(sums[i]));
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        asm volatile("" : : "x"(sums[i]));
 }
 
 }  // namespace

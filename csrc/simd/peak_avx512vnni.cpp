@@ -14,15 +14,15 @@ constexpr int kSums = 16;  // enough to hide the latency, of which nothing else 
 template <typename Step>
 void run(int64_t rounds, const Step& step) {
     __m512i sums[kSums], a = _mm512_set1_epi8(3);
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_epi32(i);
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        sums[i] = _mm512_set1_epi32(i);
     for (int64_t r = 0; r < rounds; ++r) {
         asm volatile("" : "+v"(a));
-        JAHP_UNROLL
-        for (int i = 0; i < kSums; ++i) sums[i] = step(sums[i], a);
+        JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+            sums[i] = step(sums[i], a);
     }
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) asm volatile("" : : "v"(sums[i]));
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        asm volatile("" : : "v"(sums[i]));
 }
 
 void run_i8(int64_t rounds) {
@@ -34,19 +34,20 @@ void run_i16(int64_t rounds) {
 
 void run_f32(int64_t rounds) {
     __m512 sums[kSums], a = _mm512_set1_ps(0.5f);
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_ps((float)i);
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        sums[i] = _mm512_set1_ps((float)i);
     for (int64_t r = 0; r < rounds; ++r) {
         asm volatile("" : "+v"(a));
-        JAHP_UNROLL
-        for (int i = 0; i < kSums; ++i) sums[i] = _mm512_fmadd_ps(a, a, sums[i]);
+        JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+            sums[i] = _mm512_fmadd_ps(a, a, sums[i]);
     }
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) asm volatile("" : : "v"(sums[i]));
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        asm volatile("" : : "v"(sums[i]));
 }
 
 }  // namespace
 
-const Peak kPeakI8Avx512vnni{kSums * 64, run_i8}, kPeakI16Avx512vnni{kSums * 32, run_i16}, kPeakF32Avx512vnni{kSums * 16, run_f32};
+const Peak kPeakI8Avx512vnni{kSums * 64, run_i8}, kPeakI16Avx512vnni{kSums * 32, run_i16},
+    kPeakF32Avx512vnni{kSums * 16, run_f32};
 
 }  // namespace jahp

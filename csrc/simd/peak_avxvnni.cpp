@@ -12,15 +12,15 @@ constexpr int kSums = 12;
 
 void run(int64_t rounds) {
     __m256i sums[kSums], a = _mm256_set1_epi8(3);
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) sums[i] = _mm256_set1_epi32(i);
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        sums[i] = _mm256_set1_epi32(i);
     for (int64_t r = 0; r < rounds; ++r) {
         asm volatile("" : "+x"(a));
-        JAHP_UNROLL
-        for (int i = 0; i < kSums; ++i) sums[i] = _mm256_dpbusd_avx_epi32(sums[i], a, a);
+        JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+            sums[i] = _mm256_dpbusd_avx_epi32(sums[i], a, a);
     }
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) asm volatile("" : : "x"(sums[i]));
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        asm volatile("" : : "x"(sums[i]));
 }
 
 }  // namespace

@@ -14,15 +14,15 @@ template <typename Step>
 void run(int64_t rounds, const Step& step) {
     int32x4_t sums[kSums];
     int8x16_t a = vdupq_n_s8(3);
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) sums[i] = vdupq_n_s32(i);
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        sums[i] = vdupq_n_s32(i);
     for (int64_t r = 0; r < rounds; ++r) {
         asm volatile("" : "+w"(a));  // it may have changed: the loop stays
-        JAHP_UNROLL
-        for (int i = 0; i < kSums; ++i) sums[i] = step(sums[i], a);
+        JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+            sums[i] = step(sums[i], a);
     }
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) asm volatile("" : : "w"(sums[i]));
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        asm volatile("" : : "w"(sums[i]));
 }
 
 void run_i8(int64_t rounds) {
@@ -37,15 +37,15 @@ void run_i16(int64_t rounds) {
 
 void run_f32(int64_t rounds) {
     float32x4_t sums[kSums], a = vdupq_n_f32(0.5f);
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) sums[i] = vdupq_n_f32((float)i);
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        sums[i] = vdupq_n_f32((float)i);
     for (int64_t r = 0; r < rounds; ++r) {
         asm volatile("" : "+w"(a));
-        JAHP_UNROLL
-        for (int i = 0; i < kSums; ++i) sums[i] = vfmaq_f32(sums[i], a, a);
+        JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+            sums[i] = vfmaq_f32(sums[i], a, a);
     }
-    JAHP_UNROLL
-    for (int i = 0; i < kSums; ++i) asm volatile("" : : "w"(sums[i]));
+    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
+        asm volatile("" : : "w"(sums[i]));
 }
 
 }  // namespace

@@ -14,11 +14,13 @@ __m256i reaches(const uint16_t* ends, __m256i slot) {  // end >= slot
 
 struct Avx2 {
     static uint32_t below(const uint16_t* line, uint32_t slot) {
-        const __m256i s = _mm256_set1_epi16(static_cast<short>(slot)), both = _mm256_packs_epi16(reaches(line, s), reaches(line + 16, s));
+        const __m256i s = _mm256_set1_epi16(static_cast<short>(slot)),
+                      both = _mm256_packs_epi16(reaches(line, s), reaches(line + 16, s));
         return 32u - static_cast<uint32_t>(_mm_popcnt_u32(static_cast<uint32_t>(_mm256_movemask_epi8(both))));
     }
     template <int kProbBits>
-    static bool group(const LinedRow* rows, const Symbol* symbols, uint32_t* lanes, const uint8_t*& next, int32_t* out) {
+    static bool group(const LinedRow* rows, const Symbol* symbols, uint32_t* lanes, const uint8_t*& next,
+                      int32_t* out) {
         return decode_group<Avx2, kProbBits>(rows, symbols, lanes, next, out);
     }
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loop that the instruction sets share; each brings its own count of the ends below a slot, and perhaps its own way to decode
-// symbols of 16 lanes together. For range_decode_*.cpp alone: everything here has internal linkage, so that each file has its own
-// copy, compiled for its own instructions.
+// The loop that the instruction sets share; each brings its own count of the ends below a slot, and perhaps its own way
+// to decode symbols of 16 lanes together. For range_decode_*.cpp alone: everything here has internal linkage, so that
+// each file has its own copy, compiled for its own instructions.
 #pragma once
 
 #include <stdint.h>
@@ -12,15 +12,19 @@
 namespace jahp {
 namespace {
 
-constexpr int kGroup = 16;  // symbols of different lanes that are decoded stage by stage: no stage waits for the one before
+constexpr int
+    kGroup = 16;  // symbols of different lanes that are decoded stage by stage: no stage waits for the one before
 
-// The entry of a slot in a row, or row.size for the escape. Kernel::below(line, slot): how many of the 32 entries are less than slot.
+// The entry of a slot in a row, or row.size for the escape. Kernel::below(line, slot): how many of the 32 entries are
+// less than slot.
 template <typename Kernel, int kProbBits>
 inline uint32_t entry_of(const LinedRow& row, uint32_t slot) {
     const uint16_t* entries = row.entries;
     if (single_line(row.size)) return Kernel::below(entries, slot);
     uint32_t line = (entries - kLineBuckets)[slot >> (kProbBits - kLineBucketBits)], less;
-    while ((less = Kernel::below(entries + line * kLineEntries, slot)) == static_cast<uint32_t>(line == 0 ? kLineEntries - 1 : kLineEntries)) ++line;
+    while ((less = Kernel::below(entries + line * kLineEntries, slot)) ==
+           static_cast<uint32_t>(line == 0 ? kLineEntries - 1 : kLineEntries))
+        ++line;
     return less + (line == 0 ? 0 : line * kLineEntries - 1);
 }
 
@@ -48,9 +52,11 @@ inline uint32_t refilled(uint32_t x, const uint8_t*& next) {
     return x << (need << 4) | (word & (0u - need));
 }
 
-// Symbols of kGroup lanes, with a word left for each. Changes nothing but `out` and returns false if one is an escape or not coded.
+// Symbols of kGroup lanes, with a word left for each. Changes nothing but `out` and returns false if one is an escape
+// or not coded.
 template <typename Kernel, int kProbBits>
-inline bool decode_group(const LinedRow* rows, const Symbol* symbols, uint32_t* __restrict lanes, const uint8_t*& next, int32_t* __restrict out) {
+inline bool decode_group(const LinedRow* rows, const Symbol* symbols, uint32_t* __restrict lanes, const uint8_t*& next,
+                         int32_t* __restrict out) {
     uint32_t around[kGroup], x[kGroup];
     bool special = false;
     for (int j = 0; j < kGroup; ++j) {
@@ -67,7 +73,8 @@ inline bool decode_group(const LinedRow* rows, const Symbol* symbols, uint32_t* 
     return true;
 }
 
-// Few variables and constants known to the compiler: with more, it keeps them in vector registers and fetches them at every symbol.
+// Few variables and constants known to the compiler: with more, it keeps them in vector registers and fetches them at
+// every symbol.
 template <typename Kernel, int kProbBits>
 inline int range_decode_entries(const LinedTables& tables, RangeState& state, const RangeRun& run, int from) {
     const Symbol* const symbols = run.symbols;
@@ -77,7 +84,8 @@ inline int range_decode_entries(const LinedTables& tables, RangeState& state, co
     const LinedRow* const rows = tables.rows;
     uint32_t* const __restrict lanes = state.lane;
     for (int i = from; i < count;) {
-        const bool whole = lane_mask >= kGroup - 1 && i % kGroup == 0 && count - i >= kGroup && state.end - next >= 2 * kGroup;
+        const bool whole = lane_mask >= kGroup - 1 && i % kGroup == 0 && count - i >= kGroup &&
+                           state.end - next >= 2 * kGroup;
         if (whole && Kernel::template group<kProbBits>(rows, symbols + i, lanes + (i & lane_mask), next, out + i)) {
             i += kGroup;
             continue;

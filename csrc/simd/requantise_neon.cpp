@@ -15,7 +15,8 @@ int64x2_t round(int32x2_t sum, int32x2_t mul, int64x2_t down) {
 
 int32x4_t four(int32x4_t sum, const RequantTable& t, int o) {
     sum = vaddq_s32(sum, vld1q_s32(t.bias + o));
-    const int32x4_t mul = vbslq_s32(vcltzq_s32(sum), vld1q_s32(t.mul_neg + o), vld1q_s32(t.mul_pos + o)), down = vnegq_s32(vld1q_s32(t.shift + o));
+    const int32x4_t mul = vbslq_s32(vcltzq_s32(sum), vld1q_s32(t.mul_neg + o), vld1q_s32(t.mul_pos + o)),
+                    down = vnegq_s32(vld1q_s32(t.shift + o));
     const int64x2_t low = round(vget_low_s32(sum), vget_low_s32(mul), vmovl_s32(vget_low_s32(down)));
     const int64x2_t high = round(vget_high_s32(sum), vget_high_s32(mul), vmovl_s32(vget_high_s32(down)));
     const int32x4_t both = vaddq_s32(vcombine_s32(vmovn_s64(low), vmovn_s64(high)), vld1q_s32(t.zero + o));
@@ -23,7 +24,8 @@ int32x4_t four(int32x4_t sum, const RequantTable& t, int o) {
 }
 
 template <typename Out>
-void requantise(const int32_t* sums, ptrdiff_t sums_stride, int positions, const RequantTable& t, int first, int blocks, Out* out, ptrdiff_t out_stride) {
+void requantise(const int32_t* sums, ptrdiff_t sums_stride, int positions, const RequantTable& t, int first, int blocks,
+                Out* out, ptrdiff_t out_stride) {
     for (int i = 0; i < 16 * blocks; i += 4)
         for (int p = 0; p < positions; ++p) {
             const int32x4_t v = four(vld1q_s32(sums + p * sums_stride + i), t, first + i);
@@ -35,16 +37,16 @@ void requantise(const int32_t* sums, ptrdiff_t sums_stride, int positions, const
 
 }  // namespace
 
-void requantise_i8_neon(const int32_t* sums, ptrdiff_t sums_stride, int positions, const RequantTable& t, int first, int blocks, int8_t* out,
-                        ptrdiff_t out_stride) {
+void requantise_i8_neon(const int32_t* sums, ptrdiff_t sums_stride, int positions, const RequantTable& t, int first,
+                        int blocks, int8_t* out, ptrdiff_t out_stride) {
     requantise(sums, sums_stride, positions, t, first, blocks, out, out_stride);
 }
-void requantise_i16_neon(const int32_t* sums, ptrdiff_t sums_stride, int positions, const RequantTable& t, int first, int blocks, int16_t* out,
-                         ptrdiff_t out_stride) {
+void requantise_i16_neon(const int32_t* sums, ptrdiff_t sums_stride, int positions, const RequantTable& t, int first,
+                         int blocks, int16_t* out, ptrdiff_t out_stride) {
     requantise(sums, sums_stride, positions, t, first, blocks, out, out_stride);
 }
-void requantise_i32_neon(const int32_t* sums, ptrdiff_t sums_stride, int positions, const RequantTable& t, int first, int blocks, int32_t* out,
-                         ptrdiff_t out_stride) {
+void requantise_i32_neon(const int32_t* sums, ptrdiff_t sums_stride, int positions, const RequantTable& t, int first,
+                         int blocks, int32_t* out, ptrdiff_t out_stride) {
     requantise(sums, sums_stride, positions, t, first, blocks, out, out_stride);
 }
 

@@ -7,8 +7,8 @@ namespace jahp {
 namespace {
 
 template <typename Out>
-void requantise(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, const RequantTable& t, int first, int blocks, Out* out,
-                std::ptrdiff_t out_stride) {
+void requantise(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, const RequantTable& t, int first,
+                int blocks, Out* out, std::ptrdiff_t out_stride) {
     for (int p = 0; p < positions; ++p)
         for (int i = 0; i < 16 * blocks; ++i) {
             const int o = first + i;
@@ -21,16 +21,16 @@ void requantise(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positi
 
 }  // namespace
 
-void requantise_i8_scalar(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, const RequantTable& t, int first, int blocks,
-                          std::int8_t* out, std::ptrdiff_t out_stride) {
+void requantise_i8_scalar(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, const RequantTable& t,
+                          int first, int blocks, std::int8_t* out, std::ptrdiff_t out_stride) {
     requantise(sums, sums_stride, positions, t, first, blocks, out, out_stride);
 }
-void requantise_i16_scalar(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, const RequantTable& t, int first, int blocks,
-                           std::int16_t* out, std::ptrdiff_t out_stride) {
+void requantise_i16_scalar(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, const RequantTable& t,
+                           int first, int blocks, std::int16_t* out, std::ptrdiff_t out_stride) {
     requantise(sums, sums_stride, positions, t, first, blocks, out, out_stride);
 }
-void requantise_i32_scalar(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, const RequantTable& t, int first, int blocks,
-                           std::int32_t* out, std::ptrdiff_t out_stride) {
+void requantise_i32_scalar(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, const RequantTable& t,
+                           int first, int blocks, std::int32_t* out, std::ptrdiff_t out_stride) {
     requantise(sums, sums_stride, positions, t, first, blocks, out, out_stride);
 }
 

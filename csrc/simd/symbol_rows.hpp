@@ -25,21 +25,25 @@ struct ScaleTable {
 inline std::uint32_t scale_key(std::int32_t v) {
     if (v <= 0) return 0;
     const int octave = 31 - __builtin_clz(static_cast<unsigned>(v));
-    const std::uint32_t eighth = octave >= 3 ? static_cast<std::uint32_t>(v) >> (octave - 3) : static_cast<std::uint32_t>(v) << (3 - octave);
+    const std::uint32_t eighth = octave >= 3 ? static_cast<std::uint32_t>(v) >> (octave - 3)
+                                             : static_cast<std::uint32_t>(v) << (3 - octave);
     return static_cast<std::uint32_t>(octave) * 8 + eighth - 7;
 }
 
-// out[i] for i < n: index = number of thresholds <= scales[i]; row = (row | drop)[index] + ((mean & mean_mask) >> drop), or -1
-// if index < skip; mean = means[i], 0 where means is null.
-using SymbolRows = void (*)(const std::int32_t* scales, const std::int32_t* means, const ScaleTable& table, int n, Symbol* out);
+// out[i] for i < n: index = number of thresholds <= scales[i]; row = (row | drop)[index] + ((mean & mean_mask) >>
+// drop), or -1 if index < skip; mean = means[i], 0 where means is null.
+using SymbolRows = void (*)(const std::int32_t* scales, const std::int32_t* means, const ScaleTable& table, int n,
+                            Symbol* out);
 
 // The fastest version for tables of so many scales.
 SymbolRows symbol_rows_for(Isa isa, int scales);
 
-void symbol_rows_scalar(const std::int32_t* scales, const std::int32_t* means, const ScaleTable& table, int n, Symbol* out);
+void symbol_rows_scalar(const std::int32_t* scales, const std::int32_t* means, const ScaleTable& table, int n,
+                        Symbol* out);
 #if defined(__x86_64__)
 // At most 64 scales.
-void symbol_rows_avx512vnni(const std::int32_t* scales, const std::int32_t* means, const ScaleTable& table, int n, Symbol* out);
+void symbol_rows_avx512vnni(const std::int32_t* scales, const std::int32_t* means, const ScaleTable& table, int n,
+                            Symbol* out);
 #endif
 
 }  // namespace jahp

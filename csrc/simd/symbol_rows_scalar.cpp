@@ -3,7 +3,8 @@
 
 namespace jahp {
 
-void symbol_rows_scalar(const std::int32_t* scales, const std::int32_t* means, const ScaleTable& t, int n, Symbol* out) {
+void symbol_rows_scalar(const std::int32_t* scales, const std::int32_t* means, const ScaleTable& t, int n,
+                        Symbol* out) {
     for (int i = 0; i < n; ++i) {
         const std::int32_t scale = scales[i], mean = means == nullptr ? 0 : means[i];
         int index = t.floor[scale_key(scale)];

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two ends of a convolution in Winograd's form (Winograd 1980; Lavin and Gray, "Fast algorithms for convolutional neural networks",
-// 2016), as Toom and Cook evaluate and interpolate polynomials.
+// The two ends of a convolution in Winograd's form (Winograd 1980; Lavin and Gray, "Fast algorithms for convolutional
+// neural networks", 2016), as Toom and Cook evaluate and interpolate polynomials.
 //
-// Along an axis a 5-tap filter of stride 2, or its transpose, falls apart into a filter of 3 taps and one of 2. Four outputs
+// Along an axis a 5-tap filter of stride 2, or its transpose, falls apart into a filter of 3 taps and one of 2. Four
+// outputs
 //     y[i] = sum over k of g[k] d[i + k]
-// of one are A^T ((G g) * (B^T d)), with products at 6 points (3 taps) or 5 (2 taps): 0, 1, -1, 2, -2 (3 taps only), infinity. For the
-// point a, N(a) the product of a - b over the other finite points b:
+// of one are A^T ((G g) * (B^T d)), with products at 6 points (3 taps) or 5 (2 taps): 0, 1, -1, 2, -2 (3 taps only),
+// infinity. For the point a, N(a) the product of a - b over the other finite points b:
 //     (G g)(a) = sum of g[k] a^k / N(a);  at infinity the last tap
-//     (B^T d)(a) = sum of d[k] times the coefficients of the product of (x - b) over the other finite points b; at infinity: all of them
-//     y[i] = sum of a^i m(a), and m(infinity) for i = 3
-// In two dimensions both axes are treated so: 16 outputs take 36, 30 or 25 products instead of 144, 96 or 64. A^T has the same column for a
-// point whichever filter it serves: products of filters whose outputs add up may be added before A^T.
+//     (B^T d)(a) = sum of d[k] times the coefficients of the product of (x - b) over the other finite points b; at
+//     infinity: all of them y[i] = sum of a^i m(a), and m(infinity) for i = 3
+// In two dimensions both axes are treated so: 16 outputs take 36, 30 or 25 products instead of 144, 96 or 64. A^T has
+// the same column for a point whichever filter it serves: products of filters whose outputs add up may be added before
+// A^T.
 #pragma once
 
 #include <cstddef>
@@ -34,8 +36,8 @@ struct WinogradInput {
     std::ptrdiff_t point_stride;
 };
 
-// y = bias[c] + A^T m A of m[i][j] = in[(i * points_h + j) * point_stride + c]; rows[i][j * column_step + c] = y > 0 ? y : slope * y,
-// for i < rows_valid <= 4, j < columns_valid <= 4, c < channels, a multiple of 16.
+// y = bias[c] + A^T m A of m[i][j] = in[(i * points_h + j) * point_stride + c]; rows[i][j * column_step + c] = y > 0 ?
+// y : slope * y, for i < rows_valid <= 4, j < columns_valid <= 4, c < channels, a multiple of 16.
 struct WinogradOutput {
     const float* in;
     std::ptrdiff_t point_stride;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops that the instruction sets share, over registers of JAHP_VECTOR_BYTES. For winograd_*.cpp alone: internal linkage, so that
-// each file has its own copy.
+// The loops that the instruction sets share, over registers of JAHP_VECTOR_BYTES. For winograd_*.cpp alone: internal
+// linkage, so that each file has its own copy.
 #pragma once
 
 #include "simd/unroll.hpp"
@@ -56,17 +56,15 @@ template <int kV, int kH>
 void input(const WinogradInput& w) {
     for (int c = 0; c < w.channels; c += kFloats) {
         Floats d[kV * kH];
-        JAHP_UNROLL
-        for (int j = 0; j < kH; ++j) {
-            JAHP_UNROLL
-            for (int i = 0; i < kV; ++i) d[i * kH + j] = *reinterpret_cast<const Floats*>(w.rows[i] + j * w.column_step + c);
+        JAHP_UNROLL for (int j = 0; j < kH; ++j) {
+            JAHP_UNROLL for (int i = 0; i < kV; ++i)
+                d[i * kH + j] = *reinterpret_cast<const Floats*>(w.rows[i] + j * w.column_step + c);
             into<kV, kH>(d + j);
         }
-        JAHP_UNROLL
-        for (int i = 0; i < kV; ++i) {
+        JAHP_UNROLL for (int i = 0; i < kV; ++i) {
             into<kH, 1>(d + i * kH);
-            JAHP_UNROLL
-            for (int j = 0; j < kH; ++j) *reinterpret_cast<Floats*>(w.out + (i * kH + j) * w.point_stride + c) = d[i * kH + j];
+            JAHP_UNROLL for (int j = 0; j < kH; ++j)
+                *reinterpret_cast<Floats*>(w.out + (i * kH + j) * w.point_stride + c) = d[i * kH + j];
         }
     }
 }
@@ -76,16 +74,15 @@ void output(const WinogradOutput& w) {
     const float slope = w.slope;
     for (int c = 0; c < w.channels; c += kFloats) {
         Floats columns[kWinogradTile * kH], y[kWinogradTile * kWinogradTile];
-        JAHP_UNROLL
-        for (int j = 0; j < kH; ++j) {
+        JAHP_UNROLL for (int j = 0; j < kH; ++j) {
             Floats m[kV];
-            JAHP_UNROLL
-            for (int i = 0; i < kV; ++i) m[i] = *reinterpret_cast<const Floats*>(w.in + (i * kH + j) * w.point_stride + c);
+            JAHP_UNROLL for (int i = 0; i < kV; ++i)
+                m[i] = *reinterpret_cast<const Floats*>(w.in + (i * kH + j) * w.point_stride + c);
             out_of<kV, 1>(m, columns + j, kH);
         }
         const Floats bias = *reinterpret_cast<const Floats*>(w.bias + c);
-        JAHP_UNROLL
-        for (int i = 0; i < kWinogradTile; ++i) out_of<kH, 1>(columns + i * kH, y + i * kWinogradTile, 1);
+        JAHP_UNROLL for (int i = 0; i < kWinogradTile; ++i)
+            out_of<kH, 1>(columns + i * kH, y + i * kWinogradTile, 1);
         for (int i = 0; i < w.rows_valid; ++i)
             for (int j = 0; j < w.columns_valid; ++j) {
                 const Floats value = y[i * kWinogradTile + j] + bias;

@@ -21,7 +21,8 @@
 namespace jahp::test {
 
 inline const char* message_of(const std::exception& e) {
-#ifdef JAHP_MSAN  // which does not see what libstdc++ writes: the exception, what points to its message, the message's end
+#ifdef JAHP_MSAN  // which does not see what libstdc++ writes: the exception, what points to its message, the message's
+                  // end
     __msan_unpoison(&e, sizeof e);
     const char* message = e.what();
     __msan_unpoison(&message, sizeof message);
@@ -66,7 +67,7 @@ void check_fault(Fault fault, const char* message, const F& run, const char* tex
 
 // Portable: the standard fixes mt19937's numbers, but not those of its distributions. low <= result <= high.
 class Random {
-  public:
+public:
     explicit Random(std::uint32_t seed) : engine_(seed) {}
     std::int64_t operator()(std::int64_t low, std::int64_t high) {
         const std::uint64_t bits = static_cast<std::uint64_t>(engine_()) << 32 | engine_();
@@ -79,18 +80,18 @@ class Random {
         return out;
     }
 
-  private:
+private:
     std::mt19937 engine_;
 };
 
 }  // namespace jahp::test
 
-#define TEST(name)                                                 \
-    static void name();                                            \
+#define TEST(name)                                                      \
+    static void name();                                                 \
     static const ::jahp::test::Registrar name##_registrar{#name, name}; \
     static void name()
-#define CHECK(condition) \
-    do { \
+#define CHECK(condition)                                                      \
+    do {                                                                      \
         if (!(condition)) ::jahp::test::fail(__FILE__, __LINE__, #condition); \
     } while (false)
 #define CHECK_EQ(a, b) ::jahp::test::check_equal((a), (b), #a " == " #b, __FILE__, __LINE__)

@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
         std::cout << (failures == before ? "passed " : "FAILED ") << c.name << '\n';
         ++run;
     }
-    std::printf("%d tests, %d failures\n", run, failures);  // streams format numbers in libstdc++, which the memory sanitizer does not see
+    std::printf("%d tests, %d failures\n", run,
+                failures);  // streams format numbers in libstdc++, which the memory sanitizer does not see
     return run == 0 || failures != 0;
 }

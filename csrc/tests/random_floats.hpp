@@ -9,7 +9,9 @@
 
 namespace jahp::test {
 
-inline float random_float(Random& random, float limit) { return static_cast<float>(random(-(1 << 20), 1 << 20)) * (limit / (1 << 20)); }
+inline float random_float(Random& random, float limit) {
+    return static_cast<float>(random(-(1 << 20), 1 << 20)) * (limit / (1 << 20));
+}
 
 inline std::vector<float> random_floats(Random& random, std::size_t count, float limit) {
     std::vector<float> out(count);

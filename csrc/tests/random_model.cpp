@@ -30,7 +30,8 @@ RandomTables::RandomTables(Random& random, int prob_bits, int rows) {
     }
 }
 
-RandomLayer::RandomLayer(Random& random, std::string n, int out, int in, int k, int taps, std::int32_t in_limit, std::int32_t out_limit)
+RandomLayer::RandomLayer(Random& random, std::string n, int out, int in, int k, int taps, std::int32_t in_limit,
+                         std::int32_t out_limit)
     : name(std::move(n)), outputs(out), inputs(in), kernel(k) {
     const auto o = static_cast<std::size_t>(out);
     weight = random.many<std::int8_t>(o * static_cast<std::size_t>(in * k * k), -127, 127);
@@ -45,7 +46,9 @@ RandomLayer::RandomLayer(Random& random, std::string n, int out, int in, int k, 
     }
 }
 
-LayerTensors RandomLayer::tensors() const { return {name, outputs, inputs, kernel, weight, bias, mul_pos, mul_neg, shift, zero}; }
+LayerTensors RandomLayer::tensors() const {
+    return {name, outputs, inputs, kernel, weight, bias, mul_pos, mul_neg, shift, zero};
+}
 
 RandomModel::RandomModel(const ModelShape& shape, std::uint32_t seed) : shape_(shape) {
     Random random(seed);
@@ -59,7 +62,8 @@ RandomModel::RandomModel(const ModelShape& shape, std::uint32_t seed) : shape_(s
     }
     if (shape.context) {
         context_.emplace_back(random, "context_prediction", 2 * m, m, k, k * k / 2, limit, limit);
-        parameters_.emplace_back(random, "entropy_parameters.0", m + 5, shape.hyper ? 4 * m : 2 * m, 1, 1, limit, limit);
+        parameters_.emplace_back(random, "entropy_parameters.0", m + 5, shape.hyper ? 4 * m : 2 * m, 1, 1, limit,
+                                 limit);
         parameters_.emplace_back(random, "entropy_parameters.2", m + 3, m + 5, 1, 1, limit, limit);
         parameters_.emplace_back(random, "entropy_parameters.4", 2 * m, m + 3, 1, 1, limit, parameter_limit);
         const auto count = static_cast<std::size_t>(m);

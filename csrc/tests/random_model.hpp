@@ -43,12 +43,12 @@ struct ModelShape {
 
 // Joint, context-only, mean-scale or factorised by its shape; the same seed gives the same model.
 class RandomModel {
-  public:
+public:
     RandomModel(const ModelShape& shape, std::uint32_t seed);
     std::unique_ptr<EntropyModel> build(Isa isa) const { return std::make_unique<EntropyModel>(tensors(), isa); }
     EntropyTensors tensors() const;
 
-  private:
+private:
     ModelShape shape_;
     std::deque<RandomLayer> h_s_, context_, parameters_;
     std::vector<std::int32_t> mul_, add_, shift_, z_offset_, thresholds_, row_, drop_;

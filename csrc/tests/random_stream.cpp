@@ -14,7 +14,8 @@ constexpr std::int64_t kMostSum = (std::int64_t{1} << 31) - 1;
 constexpr std::int32_t kMostMul = 0x7fffffff;
 constexpr int kMostShift = 62;
 constexpr std::int32_t kMostZero = 4095;
-// Form B and skipping refuse values beyond 32767: means within the first limit and latents within the second stay clear of that.
+// Form B and skipping refuse values beyond 32767: means within the first limit and latents within the second stay clear
+// of that.
 constexpr std::int64_t kBoundedMean = 8192, kBoundedLatent = 24000;
 constexpr int kFullSize = 60;  // of each 125 streams: this one has the widths of the paper's largest model
 constexpr int kScaleSpread = 1000, kMeanSpread = 3;
@@ -91,17 +92,23 @@ void RandomStream::draw_shape(Draw& draw) {
     layout_.min_bytes = draw.one_in(8) ? draw.operator()<std::size_t>(1, 5000) : 0;
     int most = 40;
     switch (draw(0, 9)) {
-        case 0: case 1: case 2: case 3: case 4:
+        case 0:
+        case 1:
+        case 2:
+        case 3:
+        case 4:
             layout_.height = draw(1, 12);
             layout_.width = draw(1, 12);
             break;
-        case 5: case 6:
+        case 5:
+        case 6:
             layout_.height = draw(1, 3);
             layout_.width = draw(1, 150);
             if (draw.one_in(2)) std::swap(layout_.height, layout_.width);
             most = 12;
             break;
-        case 7: case 8:
+        case 7:
+        case 8:
             layout_.height = draw(10, 40);
             layout_.width = draw(10, 40);
             most = 12;
@@ -138,7 +145,8 @@ RandomStream::Layer RandomStream::draw_layer(Draw& draw, const LayerPlan& plan) 
         return plan.groups == 4 ? cell / plan.kernel % 2 * 2 + cell % plan.kernel % 2 : 0;
     };
     const int summed = plan.inputs * (plan.groups == 1 ? area : plan.groups == 2 ? area / 2 : (area + 3) / 4);
-    // Weights have a deviation of 73, and inputs spread over ±limit one of limit / sqrt(3); some are clamped, hence the 3.
+    // Weights have a deviation of 73, and inputs spread over ±limit one of limit / sqrt(3); some are clamped, hence
+    // the 3.
     const std::int64_t deviation = square_root(summed) * 73 * limit_ / 3;
     for (int o = 0; o < plan.outputs; ++o) {
         const bool mean = plan.parameters && o >= m_;
@@ -156,7 +164,9 @@ RandomStream::Layer RandomStream::draw_layer(Draw& draw, const LayerPlan& plan) 
         std::int64_t bias = draw.operator()<std::int64_t>(-deviation, deviation);
         const std::int32_t offset = plan.parameters ? 20 : limit_ / 6;
         std::int32_t mul = 0, shift = 0, zero = draw(-offset, offset);
-        const std::int64_t spread = mean ? std::int64_t{kMeanSpread} << mean_bits_ : plan.parameters ? kScaleSpread : limit_ * 3 / 4;
+        const std::int64_t spread = mean              ? std::int64_t{kMeanSpread} << mean_bits_
+                                    : plan.parameters ? kScaleSpread
+                                                      : limit_ * 3 / 4;
         multiplier(spread * (extremes_ == Extremes::saturated ? 50 : 1) * draw(40, 120), deviation * 100, mul, shift);
         const int coarser = draw(0, std::min(8, shift - 1));
         mul >>= coarser;
@@ -232,7 +242,9 @@ void RandomStream::draw_scales(Draw& draw) {
     for (int s = 1; s < scales; ++s) thresholds_.push_back(draw(-2 * kScaleSpread, 2 * kScaleSpread));
     if (extremes_ == Extremes::edge)
         for (auto& t : thresholds_)
-            if (draw.one_in(4)) t = pick(draw, {-EntropyModel::kParameterLimit, EntropyModel::kParameterLimit, -kMostMul - 1, kMostMul});
+            if (draw.one_in(4))
+                t = pick(draw,
+                         {-EntropyModel::kParameterLimit, EntropyModel::kParameterLimit, -kMostMul - 1, kMostMul});
     std::sort(thresholds_.begin(), thresholds_.end());
     for (int s = 0; s < scales; ++s) {
         const int fraction = std::min(mean_bits_, draw(0, scales > 6 ? 3 : 5));
@@ -298,7 +310,8 @@ EntropyTensors RandomStream::tensors() const {
     const auto views = [](const std::deque<Layer>& from) {
         std::vector<LayerTensors> out;
         for (const Layer& l : from)
-            out.push_back({l.name, l.outputs, l.inputs, l.kernel, l.weight, l.bias, l.mul_pos, l.mul_neg, l.shift, l.zero});
+            out.push_back(
+                {l.name, l.outputs, l.inputs, l.kernel, l.weight, l.bias, l.mul_pos, l.mul_neg, l.shift, l.zero});
         return out;
     };
     t.h_s = views(h_s_);
@@ -319,21 +332,23 @@ EntropyTensors RandomStream::tensors() const {
 
 std::string RandomStream::describe() const {
     constexpr const char* extremes[] = {"typical", "saturated", "edge"};
-    return std::string(kind().name) + ", " + extremes[static_cast<int>(extremes_)] + ", M " + std::to_string(m_) + ", N " +
-           std::to_string(n_) + ", " + std::to_string(layout_.width) + "x" + std::to_string(layout_.height) + " latents, " +
-           std::to_string(layout_.lanes) + " lanes, skip " + std::to_string(layout_.skip);
+    return std::string(kind().name) + ", " + extremes[static_cast<int>(extremes_)] + ", M " + std::to_string(m_) +
+           ", N " + std::to_string(n_) + ", " + std::to_string(layout_.width) + "x" + std::to_string(layout_.height) +
+           " latents, " + std::to_string(layout_.lanes) + " lanes, skip " + std::to_string(layout_.skip);
 }
 
 std::uint32_t RandomStream::digest(std::uint32_t crc) const {
     const auto rest = static_cast<std::int32_t>(layout_.min_bytes);
-    crc = crc_of({class_, m_, n_, kernel_, mean_bits_, z_bits_, prob_bits_, layout_.height, layout_.width, layout_.lanes, layout_.skip, rest}, crc);
+    crc = crc_of({class_, m_, n_, kernel_, mean_bits_, z_bits_, prob_bits_, layout_.height, layout_.width,
+                  layout_.lanes, layout_.skip, rest},
+                 crc);
     for (const std::deque<Layer>* layers : {&h_s_, &context_, &parameters_})
         for (const Layer& l : *layers) {
             crc = crc_of({l.weight.begin(), l.weight.end()}, crc);
             for (const auto* values : {&l.bias, &l.mul_pos, &l.mul_neg, &l.shift, &l.zero}) crc = crc_of(*values, crc);
         }
-    for (const auto* values : {&mul_, &add_, &shift_, &z_offset_, &thresholds_, &scale_row_, &scale_drop_, &table_low_, &table_size_,
-                               &latents_.z, &latents_.y})
+    for (const auto* values : {&mul_, &add_, &shift_, &z_offset_, &thresholds_, &scale_row_, &scale_drop_, &table_low_,
+                               &table_size_, &latents_.z, &latents_.y})
         crc = crc_of(*values, crc);
     return crc_of({table_starts_.begin(), table_starts_.end()}, crc);
 }
@@ -342,7 +357,8 @@ std::uint32_t crc_of(const std::vector<std::int32_t>& values, std::uint32_t crc)
     std::vector<std::uint8_t> bytes;
     bytes.reserve(4 * values.size());
     for (const std::int32_t v : values)
-        for (int i = 0; i < 4; ++i) bytes.push_back(static_cast<std::uint8_t>(static_cast<std::uint32_t>(v) >> (8 * i)));
+        for (int i = 0; i < 4; ++i)
+            bytes.push_back(static_cast<std::uint8_t>(static_cast<std::uint32_t>(v) >> (8 * i)));
     return crc32c(bytes, crc);
 }
 

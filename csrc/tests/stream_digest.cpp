@@ -2,9 +2,10 @@
 // stream_digest [--streams 1000] [--first 0] [--isa NAME|all] [--threads 1,2,3,8] [--golden FILE]
 //
 // Encodes numbered random streams with the scalar kernels on one thread, then decodes and encodes each again with every
-// instruction set and number of threads, and ends with status 1 at the first bit that differs. Prints one CRC-32C a class of
-// streams, of payloads and latents: a table that must be the same on every machine and with every compiler. The column «input»
-// tells a generator that went astray from a coder that did. A golden file records such results: lines of first, streams, result.
+// instruction set and number of threads, and ends with status 1 at the first bit that differs. Prints one CRC-32C a
+// class of streams, of payloads and latents: a table that must be the same on every machine and with every compiler.
+// The column «input» tells a generator that went astray from a coder that did. A golden file records such results:
+// lines of first, streams, result.
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -49,7 +50,8 @@ T number(std::string_view option, std::string_view text, T low, T high) {
     T value{};
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc{} || end != text.data() + text.size() || value < low || value > high)
-        usage(std::string(option) + " " + std::string(text) + " is not a number from " + std::to_string(low) + " to " + std::to_string(high));
+        usage(std::string(option) + " " + std::string(text) + " is not a number from " + std::to_string(low) + " to " +
+              std::to_string(high));
     return value;
 }
 
@@ -86,10 +88,12 @@ Coded encode(const EntropyModel& model, const RandomStream& stream, int threads)
 }
 
 std::string difference(const std::vector<std::int32_t>& got, const std::vector<std::int32_t>& want, const char* name) {
-    if (got.size() != want.size()) return std::string(name) + " has " + std::to_string(got.size()) + " values, not " + std::to_string(want.size());
+    if (got.size() != want.size())
+        return std::string(name) + " has " + std::to_string(got.size()) + " values, not " + std::to_string(want.size());
     for (std::size_t i = 0; i < got.size(); ++i)
         if (got[i] != want[i])
-            return std::string(name) + "[" + std::to_string(i) + "] is " + std::to_string(got[i]) + ", not " + std::to_string(want[i]);
+            return std::string(name) + "[" + std::to_string(i) + "] is " + std::to_string(got[i]) + ", not " +
+                   std::to_string(want[i]);
     return {};
 }
 
@@ -104,7 +108,8 @@ std::string compare(const EntropyModel& model, const RandomStream& stream, const
     if (!decoded.empty()) return "decoded " + decoded;
     const Coded again = encode(model, stream, threads);
     if (again.layout.lanes != want.layout.lanes)
-        return "encoded with " + std::to_string(again.layout.lanes) + " lanes, not " + std::to_string(want.layout.lanes);
+        return "encoded with " + std::to_string(again.layout.lanes) + " lanes, not " +
+               std::to_string(want.layout.lanes);
     if (again.payload != want.payload) return "encoded another payload";
     const std::string encoded = difference(again.latents, want.latents);
     return encoded.empty() ? encoded : "encoder's " + encoded;
@@ -148,12 +153,15 @@ bool as_recorded(const Options& options, const Digest& all) {
     if (!file) usage("cannot read " + options.golden);
     for (std::string line; std::getline(file, line);) {
         std::uint32_t first = 0, streams = 0, result = 0;
-        if (std::sscanf(line.c_str(), "%u %u %x", &first, &streams, &result) != 3 || first != options.first || streams != options.streams) continue;
+        if (std::sscanf(line.c_str(), "%u %u %x", &first, &streams, &result) != 3 || first != options.first ||
+            streams != options.streams)
+            continue;
         if (result == all.result) return true;
         std::fprintf(stderr, "%s records %08x for these streams\n", options.golden.c_str(), result);
         return false;
     }
-    usage(options.golden + " records nothing for " + std::to_string(options.streams) + " streams from " + std::to_string(options.first));
+    usage(options.golden + " records nothing for " + std::to_string(options.streams) + " streams from " +
+          std::to_string(options.first));
 }
 
 int run(const Options& options) {

@@ -32,7 +32,8 @@ std::vector<ModelShape> shapes() {
 bool same(const Latents& a, const Latents& b) { return a.y == b.y && a.z == b.z; }
 
 // What a decode gave, or nothing if it was refused as damaged. Any other fault is a failure of the test.
-std::optional<Latents> attempt(const EntropyModel& model, const Bytes& payload, const StreamLayout& layout, int threads) {
+std::optional<Latents> attempt(const EntropyModel& model, const Bytes& payload, const StreamLayout& layout,
+                               int threads) {
     try {
         return decode_latents(model, payload, layout, threads);
     } catch (const Error& e) {
@@ -84,7 +85,8 @@ TEST(damaged_payloads_end_in_an_error_or_in_what_was_written) {
         for (int i = 0; i < 300; ++i) {
             Bytes bad = good;
             for (std::int64_t changes = random(1, 3); changes > 0; --changes)
-                bad[static_cast<std::size_t>(random(0, static_cast<std::int64_t>(bad.size()) - 1))] = static_cast<std::uint8_t>(random(0, 255));
+                bad[static_cast<std::size_t>(
+                    random(0, static_cast<std::int64_t>(bad.size()) - 1))] = static_cast<std::uint8_t>(random(0, 255));
             const auto one = attempt(*model, bad, layout, 1), three = attempt(*model, bad, layout, 3);
             CHECK_EQ(one.has_value(), three.has_value());
             if (!one) continue;
@@ -134,7 +136,8 @@ TEST(stage_times_add_up) {
 TEST(checksum_of_the_symbols) {
     const std::vector<std::int32_t> z{3, -1}, y{7, 0, -32767};
     std::uint32_t sum = 0;
-    for (std::uint32_t i = 5; i-- > 0;) sum += symbol_mix(i, static_cast<std::uint32_t>(i < 2 ? z[i] : y[i - 2]));  // any order
+    for (std::uint32_t i = 5; i-- > 0;)
+        sum += symbol_mix(i, static_cast<std::uint32_t>(i < 2 ? z[i] : y[i - 2]));  // any order
     CHECK_EQ(symbol_checksum(z, y), sum);
     CHECK_EQ(symbol_checksum({}, {}), 0u);
     CHECK(symbol_checksum(y, z) != sum);

@@ -49,8 +49,10 @@ struct Decoded {
     std::vector<std::int32_t> z, y, rows, shifts;
 };
 
-// All images by one launch, decoded; or coded, if `wanted` holds their latents. CHECKs that no race or deadlock was found.
-std::vector<Decoded> emulate(const Bytes& blob, const std::vector<Image>& images, const Run& run, const std::vector<Latents>& wanted = {}) {
+// All images by one launch, decoded; or coded, if `wanted` holds their latents. CHECKs that no race or deadlock was
+// found.
+std::vector<Decoded> emulate(const Bytes& blob, const std::vector<Image>& images, const Run& run,
+                             const std::vector<Latents>& wanted = {}) {
     Launch launch{};
     std::memcpy(&launch.model, blob.data(), sizeof launch.model);
     const cuda::DeviceModel& model = launch.model;
@@ -58,7 +60,8 @@ std::vector<Decoded> emulate(const Bytes& blob, const std::vector<Image>& images
     launch.images = static_cast<std::int32_t>(images.size());
     std::size_t memory = 0;
     const auto counts = [&](const StreamLayout& l) {
-        const auto z = static_cast<std::size_t>(model.hyper_latents) * static_cast<std::size_t>((l.height + 3) / 4 * ((l.width + 3) / 4));
+        const auto z = static_cast<std::size_t>(model.hyper_latents) *
+                       static_cast<std::size_t>((l.height + 3) / 4 * ((l.width + 3) / 4));
         return std::pair{z, static_cast<std::size_t>(model.latents) * static_cast<std::size_t>(l.height * l.width)};
     };
     std::vector<std::size_t> workspace;
@@ -82,7 +85,9 @@ std::vector<Decoded> emulate(const Bytes& blob, const std::vector<Image>& images
     const std::int32_t least = cuda::kFixedShared + (run.cluster ? lists : 0);
     if (run.cluster) CHECK(!plan_shared(run.blocks, least - 1, true, launch));
     CHECK(plan_shared(run.blocks, least + run.shared, run.cluster, launch));
-    emulator::Grid grid({run.blocks * launch.images, run.threads, run.blocks, static_cast<std::size_t>(launch.shared_bytes)}, run.seed, memory);
+    emulator::Grid grid(
+        {run.blocks * launch.images, run.threads, run.blocks, static_cast<std::size_t>(launch.shared_bytes)}, run.seed,
+        memory);
     for (std::size_t i = 0; i < images.size(); ++i) {
         Job& job = launch.jobs[i];
         const auto [z, y] = counts(images[i].layout);
@@ -99,14 +104,15 @@ std::vector<Decoded> emulate(const Bytes& blob, const std::vector<Image>& images
         std::copy(wanted[i].y.begin(), wanted[i].y.end(), job.y_dev);
     }
     const auto kernel = [&](auto group) { cuda::decode_images(launch, group, emulator::shared_memory()); };
-    const std::string failure =
-        grid.run([&] { run.cluster ? kernel(cuda::EmulatedGroup<true>{}) : kernel(cuda::EmulatedGroup<false>{}); });
+    const std::string failure = grid.run(
+        [&] { run.cluster ? kernel(cuda::EmulatedGroup<true>{}) : kernel(cuda::EmulatedGroup<false>{}); });
     CHECK_EQ(failure, "");
     std::vector<Decoded> out;
     for (std::size_t i = 0; i < images.size(); ++i) {
         const Job& job = launch.jobs[i];
         const auto [z, y] = counts(images[i].layout);
-        out.push_back({job.status_dev[0], job.status_dev[1], {job.z_dev, job.z_dev + z}, {job.y_dev, job.y_dev + y}, {}, {}});
+        out.push_back(
+            {job.status_dev[0], job.status_dev[1], {job.z_dev, job.z_dev + z}, {job.y_dev, job.y_dev + y}, {}, {}});
         if (!wanted.empty()) {
             out.back().rows.assign(job.rows_dev, job.rows_dev + y);
             out.back().shifts.assign(job.shifts_dev, job.shifts_dev + y);
@@ -139,7 +145,9 @@ void check_equal_to(const Decoded& got, const Latents& wanted, std::uint32_t num
     CHECK_EQ(got.code, 0);
     CHECK(got.z == wanted.z);
     CHECK(got.y == wanted.y);
-    if (got.code != 0 || got.y != wanted.y) std::cout << "  stream " << number << ", z " << (got.z == wanted.z) << ", code " << got.code << " at " << got.detail << '\n';
+    if (got.code != 0 || got.y != wanted.y)
+        std::cout << "  stream " << number << ", z " << (got.z == wanted.z) << ", code " << got.code << " at "
+                  << got.detail << '\n';
 }
 
 ModelShape shape_of(int kind) {
@@ -195,17 +203,21 @@ TEST(many_schedules_and_all_group_sizes) {
         for (std::uint64_t seed = 1; seed <= kSchedules; ++seed) {
             const int blocks[] = {1, 2, 8, 16};
             const Run run{blocks[seed % 4], seed % 3 == 0 ? 96 : 64, seed, seed % 2 == 0 ? 2048 : 0, seed % 5 < 3};
-            check_equal_to(emulate(stream.blob, {stream.image}, run)[0], stream.latents, static_cast<std::uint32_t>(seed));
+            check_equal_to(emulate(stream.blob, {stream.image}, run)[0], stream.latents,
+                           static_cast<std::uint32_t>(seed));
         }
     }
 }
 
 TEST(sizes_and_lanes) {
-    for (const auto& [height, width] : {std::pair{1, 1}, std::pair{1, 9}, std::pair{9, 1}, std::pair{2, 2}, std::pair{32, 48}})
+    for (const auto& [height, width] :
+         {std::pair{1, 1}, std::pair{1, 9}, std::pair{9, 1}, std::pair{2, 2}, std::pair{32, 48}})
         for (const int lanes : {1, 16, 64}) {
             if (height == 32 && lanes != 16) continue;
-            const Stream stream = small_stream(lanes == 64 ? 4 : 0, height, width, lanes, static_cast<std::uint32_t>(height + lanes));
-            check_equal_to(emulate(stream.blob, {stream.image}, {2, 64, 3, 1 << 16})[0], stream.latents, static_cast<std::uint32_t>(lanes));
+            const Stream stream = small_stream(lanes == 64 ? 4 : 0, height, width, lanes,
+                                               static_cast<std::uint32_t>(height + lanes));
+            check_equal_to(emulate(stream.blob, {stream.image}, {2, 64, 3, 1 << 16})[0], stream.latents,
+                           static_cast<std::uint32_t>(lanes));
         }
 }
 
@@ -242,13 +254,25 @@ TEST(damage_ends_in_a_status) {
         for (int i = 0; i < 60; ++i) {
             Image bad = stream.image;
             Bytes& bytes = bad.payload;
-            const auto any = [&] { return static_cast<std::size_t>(random(0, static_cast<std::int64_t>(bytes.size()) - 1)); };
+            const auto any = [&] {
+                return static_cast<std::size_t>(random(0, static_cast<std::int64_t>(bytes.size()) - 1));
+            };
             const std::size_t escapes = bytes[0] + 256u * bytes[1];
             switch (i % 8) {
-                case 0: bytes.resize(any()); break;
-                case 1: bytes.resize(bytes.size() + static_cast<std::size_t>(random(1, 3))); break;
-                case 2: bytes[0] = static_cast<std::uint8_t>(random(0, 255)); break;
-                case 3: bad.layout.min_bytes = bytes.size() + 4; bytes.resize(bytes.size() + 4); if (i % 4 != 0) bytes.back() = 1; break;
+                case 0:
+                    bytes.resize(any());
+                    break;
+                case 1:
+                    bytes.resize(bytes.size() + static_cast<std::size_t>(random(1, 3)));
+                    break;
+                case 2:
+                    bytes[0] = static_cast<std::uint8_t>(random(0, 255));
+                    break;
+                case 3:
+                    bad.layout.min_bytes = bytes.size() + 4;
+                    bytes.resize(bytes.size() + 4);
+                    if (i % 4 != 0) bytes.back() = 1;
+                    break;
                 case 4:  // one escape too many, of a value that is none
                     bytes[0] = static_cast<std::uint8_t>(bytes[0] + 1);
                     bytes.insert(bytes.begin() + 4 + 2 * static_cast<std::ptrdiff_t>(escapes), 2, 0);
@@ -257,7 +281,8 @@ TEST(damage_ends_in_a_status) {
                     for (std::size_t e = 0; e < escapes; ++e) bytes[4 + 2 * e] = 0, bytes[5 + 2 * e] = 0x80;
                     break;
                 default:
-                    for (std::int64_t changes = random(1, 3); changes > 0; --changes) bytes[any()] = static_cast<std::uint8_t>(random(0, 255));
+                    for (std::int64_t changes = random(1, 3); changes > 0; --changes)
+                        bytes[any()] = static_cast<std::uint8_t>(random(0, 255));
             }
             std::optional<Latents> wanted;
             try {
@@ -286,10 +311,13 @@ TEST(sizes_on_the_device) {
         Image fixed = stream.image;
         fixed.payload.resize(fixed.payload.size() + 4096, 0xa5);
         const auto capacity = static_cast<std::int32_t>(fixed.payload.size());
-        const auto run = [&](std::optional<std::int32_t> told) { return emulate(stream.blob, {fixed}, {2, 64, 3, 4096, kind % 2 == 0, told})[0]; };
+        const auto run = [&](std::optional<std::int32_t> told) {
+            return emulate(stream.blob, {fixed}, {2, 64, 3, 4096, kind % 2 == 0, told})[0];
+        };
         check_equal_to(run(size), stream.latents, static_cast<std::uint32_t>(kind));
         CHECK(run(std::nullopt).code != 0);
-        for (const std::int32_t bad : {-1, INT32_MIN, capacity + 1, INT32_MAX}) CHECK_EQ(run(bad).code, static_cast<std::int32_t>(cuda::kBadSize));
+        for (const std::int32_t bad : {-1, INT32_MIN, capacity + 1, INT32_MAX})
+            CHECK_EQ(run(bad).code, static_cast<std::int32_t>(cuda::kBadSize));
         CHECK_EQ(run(0).code, static_cast<std::int32_t>(cuda::kTooShort));
         for (const std::int32_t bad : {size - 1, size + 1, capacity}) CHECK(run(bad).code != 0);
     }
@@ -304,7 +332,8 @@ TEST(encoding_gives_the_encoders_bytes) {
         const EntropyModel model(source.tensors(), Isa::scalar);
         const StreamLayout& layout = stream->image.layout;
         const int blocks[] = {1, 2, 8};
-        const Run run{blocks[number % 3], number % 4 == 0 ? 32 : 64, number, number % 2 == 0 ? 1 << 20 : 0, number % 5 < 3};
+        const Run run{blocks[number % 3], number % 4 == 0 ? 32 : 64, number, number % 2 == 0 ? 1 << 20 : 0,
+                      number % 5 < 3};
         const Decoded got = emulate(stream->blob, {stream->image}, run, {source.latents()})[0];
         CHECK_EQ(got.code, 0);
         CHECK(got.y == stream->latents.y);

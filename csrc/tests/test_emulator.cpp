@@ -42,7 +42,10 @@ TEST(neighbours_need_a_barrier) {
     expect({1, 64, 1, 64}, "", [&](std::int32_t* m) { kernel(m, [] { sync_block(); }); });
     expect({1, 32, 1, 64}, "", [&](std::int32_t* m) { kernel(m, [] { sync_warp(); }); });
     expect({1, 64, 1, 64}, "test_emulator.cpp", [&](std::int32_t* m) { kernel(m, [] { sync_warp(); }); });
-    expect({1, 32, 1, 64}, "since the last barrier", [&](std::int32_t* m) { store(m + thread_index(), 1); load(m + (thread_index() + 1) % 32); });
+    expect({1, 32, 1, 64}, "since the last barrier", [&](std::int32_t* m) {
+        store(m + thread_index(), 1);
+        load(m + (thread_index() + 1) % 32);
+    });
 }
 
 TEST(blocks_need_the_barrier_of_their_group) {
@@ -139,25 +142,35 @@ TEST(writes_wait_for_readers_and_writers) {
         sync_block();
         if (thread_index() == 40) store(m, 1);
     });
-    expect({1, 32, 1, 64}, "", [](std::int32_t* m) { store(reinterpret_cast<std::uint8_t*>(m) + thread_index(), 1); });  // bytes of one word
+    expect({1, 32, 1, 64}, "", [](std::int32_t* m) {
+        store(reinterpret_cast<std::uint8_t*>(m) + thread_index(), 1);
+    });  // bytes of one word
     expect({1, 32, 1, 64}, "beyond an array", [](std::int32_t* m) { load(m + 512); });
     expect({1, 32, 1, 64}, "outside of watched memory", [](std::int32_t*) {
         const std::int32_t local = 0;
         load(&local);
     });
-    expect({2, 32, 1, 64}, "", [](std::int32_t*) { if (thread_index() == 0) store(reinterpret_cast<int*>(emulator::shared_memory()), 1); });
+    expect({2, 32, 1, 64}, "", [](std::int32_t*) {
+        if (thread_index() == 0) store(reinterpret_cast<int*>(emulator::shared_memory()), 1);
+    });
 }
 
 TEST(divergent_barriers_end_with_a_message) {
-    expect({1, 64, 1, 64}, "that only 63 threads reach", [](std::int32_t*) { if (thread_index() != 5) sync_block(); });
-    expect({2, 32, 2, 64}, "a group barrier that only 32 threads reach", [](std::int32_t*) { if (block_index() == 0) EmulatedGroup<true>{}.sync(); });
+    expect({1, 64, 1, 64}, "that only 63 threads reach", [](std::int32_t*) {
+        if (thread_index() != 5) sync_block();
+    });
+    expect({2, 32, 2, 64}, "a group barrier that only 32 threads reach", [](std::int32_t*) {
+        if (block_index() == 0) EmulatedGroup<true>{}.sync();
+    });
     expect({1, 64, 1, 64}, "while others wait", [](std::int32_t*) {
         if (thread_index() < 32)
             sync_block();
         else
             sync_block();
     });
-    expect({1, 32, 1, 64}, "warp", [](std::int32_t*) { if (thread_index() == 3) sync_warp(); });
+    expect({1, 32, 1, 64}, "warp", [](std::int32_t*) {
+        if (thread_index() == 3) sync_warp();
+    });
 }
 
 TEST(masks_of_shuffles_and_ballots) {
@@ -167,7 +180,9 @@ TEST(masks_of_shuffles_and_ballots) {
         CHECK_EQ(ballot(kAll, lane % 3 == 0), 0x49249249u);
         if (lane < 4) CHECK_EQ(ballot(0xfu, lane != 2), 0xbu);
     });
-    expect({1, 32, 1, 64}, "only 16 threads", [](std::int32_t*) { if (thread_index() < 16) ballot(kAll, true); });
+    expect({1, 32, 1, 64}, "only 16 threads", [](std::int32_t*) {
+        if (thread_index() < 16) ballot(kAll, true);
+    });
     expect({1, 32, 1, 64}, "leaves out", [](std::int32_t*) { shuffle(0xffffu, 1, 0); });
     expect({1, 32, 1, 64}, "mask that differs", [](std::int32_t*) {
         const int lane = thread_index();
@@ -181,9 +196,9 @@ TEST(masks_of_shuffles_and_ballots) {
     });
 }
 
-// The PTX ISA's tables for mma.m16n8k32 with .s8: "row = groupID for a0..a3 and a8..a11, groupID + 8 else; col = threadID_in_group * 4 +
-// (i & 3), + 16 from a8 on"; "row of b = threadID_in_group * 4 + (i & 3), + 16 from b4 on; col = groupID"; "row of c = groupID for
-// c0, c1, groupID + 8 else; col = threadID_in_group * 2 + (i & 1)".
+// The PTX ISA's tables for mma.m16n8k32 with .s8: "row = groupID for a0..a3 and a8..a11, groupID + 8 else; col =
+// threadID_in_group * 4 + (i & 3), + 16 from a8 on"; "row of b = threadID_in_group * 4 + (i & 3), + 16 from b4 on; col
+// = groupID"; "row of c = groupID for c0, c1, groupID + 8 else; col = threadID_in_group * 2 + (i & 1)".
 TEST(mma_has_the_fragments_of_ptx) {
     Random random(1);
     std::array<std::array<std::int8_t, 32>, 16> a;
@@ -199,7 +214,8 @@ TEST(mma_has_the_fragments_of_ptx) {
         const int group = thread_index() / 4, thread = thread_index() % 4;
         std::uint32_t af[4] = {}, bf[2] = {};
         for (int i = 0; i < 16; ++i) {
-            const int row = i < 4 || (i >= 8 && i < 12) ? group : group + 8, column = thread * 4 + (i & 3) + (i >= 8 ? 16 : 0);
+            const int row = i < 4 || (i >= 8 && i < 12) ? group : group + 8,
+                      column = thread * 4 + (i & 3) + (i >= 8 ? 16 : 0);
             af[i / 4] |= std::uint32_t{at(a, row, column)} << (8 * (i % 4));
         }
         for (int i = 0; i < 8; ++i) {
@@ -213,7 +229,8 @@ TEST(mma_has_the_fragments_of_ptx) {
             const int row = i < 2 ? group : group + 8, column = thread * 2 + (i & 1);
             auto sum = static_cast<std::uint32_t>(before[i]);
             for (std::size_t k = 0; k < 32; ++k)
-                sum += static_cast<std::uint32_t>(a[static_cast<std::size_t>(row)][k] * b[k][static_cast<std::size_t>(column)]);
+                sum += static_cast<std::uint32_t>(a[static_cast<std::size_t>(row)][k] *
+                                                  b[k][static_cast<std::size_t>(column)]);
             CHECK_EQ(c[i], static_cast<std::int32_t>(sum));
         }
     });

@@ -43,9 +43,11 @@ TEST(local_gains) {
         for (const std::size_t channels : {16u, 48u, 208u})
             for (const std::size_t positions : {0u, 1u, 7u}) {
                 const auto steady = random_floats(random, channels, 1), varying = random_floats(random, channels, 1);
-                const auto x = random_floats(random, positions * channels + 1, 10), roots = random_floats(random, positions * channels + 1, 3);
+                const auto x = random_floats(random, positions * channels + 1, 10),
+                           roots = random_floats(random, positions * channels + 1, 3);
                 std::vector<float> got = x, squares(positions + 1, -1);
-                gdn_for(isa).local(got.data(), static_cast<std::ptrdiff_t>(positions), static_cast<std::ptrdiff_t>(channels), steady.data(), varying.data(), roots.data(),
+                gdn_for(isa).local(got.data(), static_cast<std::ptrdiff_t>(positions),
+                                   static_cast<std::ptrdiff_t>(channels), steady.data(), varying.data(), roots.data(),
                                    squares.data());
                 for (std::size_t p = 0; p < positions; ++p) {
                     double sum = 0;

@@ -33,7 +33,8 @@ std::int32_t value(const Plane& plane, const IntegerLayer& layer, int r, int c, 
     return layer.kernel().bytes ? plane.at<std::int8_t>(r, c)[i] : plane.at<std::int16_t>(r, c)[i];
 }
 
-Plane random_plane(Random& random, int h, int w, int channels, std::int32_t limit, int border, const DotKernel& kernel) {
+Plane random_plane(Random& random, int h, int w, int channels, std::int32_t limit, int border,
+                   const DotKernel& kernel) {
     Plane plane(h, w, channels, border, kernel);
     for (int r = 0; r < h; ++r) {
         for (int c = 0; c < w; ++c)
@@ -57,29 +58,35 @@ std::vector<std::int32_t> apply(const IntegerLayer& layer, int parts, const Plan
         std::int32_t start = 0;
         for (const Tap& tap : layer.taps(part))
             if (layer.kernel().biased) start += in.sum(r + tap.row, c + tap.column);
-        layer.products(part, {in.raw(r, c), in.pitch(), 1, groups.data(), static_cast<int>(groups.size()), nullptr, 0, 0, &start, sums.data(), 0, part > 0}, 0,
-                       layer.blocks());
+        layer.products(part,
+                       {in.raw(r, c), in.pitch(), 1, groups.data(), static_cast<int>(groups.size()), nullptr, 0, 0,
+                        &start, sums.data(), 0, part > 0},
+                       0, layer.blocks());
     }
     layer.requantise(sums.data(), 0, 1, 0, layer.blocks(), out.data(), 0);
     return out;
 }
 
-std::int64_t textbook(const RandomLayer& l, const IntegerLayer& layer, const Plane& in, int cells, int r, int c, int o) {
+std::int64_t textbook(const RandomLayer& l, const IntegerLayer& layer, const Plane& in, int cells, int r, int c,
+                      int o) {
     std::int64_t sum = 0;
     for (int cell = 0; cell < cells; ++cell) {
         const int y = r + cell / l.kernel - l.kernel / 2, x = c + cell % l.kernel - l.kernel / 2;
         if (y < 0 || y >= in.height() || x < 0 || x >= in.width()) continue;
-        for (int i = 0; i < l.inputs; ++i) sum += weight_of(l, o, i, cell / l.kernel, cell % l.kernel) * value(in, layer, y, x, i);
+        for (int i = 0; i < l.inputs; ++i)
+            sum += weight_of(l, o, i, cell / l.kernel, cell % l.kernel) * value(in, layer, y, x, i);
     }
     return sum;
 }
 
-void check_layer(const RandomLayer& l, const IntegerLayer& layer, int parts, const Plane& in, int cells, std::int32_t limit) {
+void check_layer(const RandomLayer& l, const IntegerLayer& layer, int parts, const Plane& in, int cells,
+                 std::int32_t limit) {
     for (int r = 0; r < in.height(); ++r)
         for (int c = 0; c < in.width(); ++c) {
             const std::vector<std::int32_t> out = apply(layer, parts, in, r, c);
             for (int o = 0; o < l.outputs; ++o)
-                CHECK_EQ(out[static_cast<std::size_t>(o)], requantised(l, textbook(l, layer, in, cells, r, c, o), o, limit));
+                CHECK_EQ(out[static_cast<std::size_t>(o)],
+                         requantised(l, textbook(l, layer, in, cells, r, c, o), o, limit));
             for (std::size_t o = static_cast<std::size_t>(l.outputs); o < out.size(); ++o) CHECK_EQ(out[o], 0);
         }
 }
@@ -97,10 +104,13 @@ TEST(convolutions_against_the_textbook) {
                     for (const auto& size : kSizes) {
                         const RandomLayer l(random, "conv", 21, inputs, kernel, kernel * kernel, limit, limit);
                         const IntegerLayer conv = conv_layer(l.tensors(), limit, limit, isa);
-                        const Plane in = random_plane(random, size[0], size[1], inputs, limit, kernel / 2, conv.kernel());
+                        const Plane in = random_plane(random, size[0], size[1], inputs, limit, kernel / 2,
+                                                      conv.kernel());
                         check_layer(l, conv, 1, in, kernel * kernel, limit);
                         if (kernel == 1) check_layer(l, dense_layer(l.tensors(), limit, limit, isa), 1, in, 1, limit);
-                        if (kernel > 1) check_layer(l, masked_layer(l.tensors(), limit, limit, isa), 2, in, kernel * kernel / 2, limit);
+                        if (kernel > 1)
+                            check_layer(l, masked_layer(l.tensors(), limit, limit, isa), 2, in, kernel * kernel / 2,
+                                        limit);
                     }
 }
 
@@ -140,7 +150,8 @@ TEST(halves_of_the_outputs_in_turn) {
             CHECK_EQ(static_cast<int>(out.size()), (half + 15) / 16 * 32);
             for (int o = 0; o < 2 * half; ++o) {
                 const int channel = o % half, block = 2 * (channel / 16) + o / half;
-                CHECK_EQ(out[static_cast<std::size_t>(16 * block + channel % 16)], requantised(l, textbook(l, layer, in, 1, 0, 0, o), o, 1 << 23));
+                CHECK_EQ(out[static_cast<std::size_t>(16 * block + channel % 16)],
+                         requantised(l, textbook(l, layer, in, 1, 0, 0, o), o, 1 << 23));
             }
         }
 }
@@ -162,7 +173,8 @@ TEST(transposed_convolution_against_the_scatter_formula) {
                                 const int y = 2 * r + ky - 2, x = 2 * c + kx - 2;
                                 if (y < 0 || y >= 2 * h || x < 0 || x >= 2 * w) continue;
                                 for (int o = 0; o < 5; ++o)
-                                    for (int i = 0; i < 3; ++i) sums.at(y, x, o) += weight_of(l, o, i, ky, kx) * value(in, phases[0], r, c, i);
+                                    for (int i = 0; i < 3; ++i)
+                                        sums.at(y, x, o) += weight_of(l, o, i, ky, kx) * value(in, phases[0], r, c, i);
                             }
                 ThreadTeam team(threads);
                 for (const int cut : {0, 1}) {
@@ -170,7 +182,8 @@ TEST(transposed_convolution_against_the_scatter_formula) {
                     convolve_transposed(phases, in, out, team);
                     for (int y = 0; y < out.height(); ++y)
                         for (int x = 0; x < out.width(); ++x)
-                            for (int o = 0; o < 5; ++o) CHECK_EQ(value(out, phases[0], y, x, o), requantised(l, sums.at(y, x, o), o, 127));
+                            for (int o = 0; o < 5; ++o)
+                                CHECK_EQ(value(out, phases[0], y, x, o), requantised(l, sums.at(y, x, o), o, 127));
                 }
             }
 }

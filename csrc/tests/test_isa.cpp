@@ -9,8 +9,8 @@ namespace jahp::test {
 // The compilers' own runtimes, where they are to be trusted, say the same as what is asked of the CPU.
 TEST(what_the_compilers_runtime_says) {
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                        __builtin_cpu_supports("avx512vnni");
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     CHECK_EQ(cpu_has(Isa::avx2), avx2);
     CHECK_EQ(cpu_has(Isa::avx512vnni), avx512);
     CHECK_EQ(cpu_has_avx512bf16(), avx512 && __builtin_cpu_supports("avx512bf16"));

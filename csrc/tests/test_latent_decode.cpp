@@ -9,7 +9,8 @@ namespace jahp::test {
 namespace {
 
 struct Coded {
-    Coded(const ModelShape& shape, std::uint32_t seed, int height, int width) : model(RandomModel(shape, seed).build(best_isa())) {
+    Coded(const ModelShape& shape, std::uint32_t seed, int height, int width)
+        : model(RandomModel(shape, seed).build(best_isa())) {
         Random random(seed);
         latents = random_latents(*model, random, height, width, 1 << 30);
         layout = {height, width, 0, 0, 0};
@@ -77,7 +78,8 @@ TEST(a_damaged_payload_fails_at_the_latest_at_the_end) {
     Coded coded({}, 7, 12, 9);
     const auto drained = [&] {
         LatentDecode decode(*coded.model, coded.payload, coded.layout, 2);
-        for (int first = 0; first < 12;) first += static_cast<int>(decode.rows(first).size()) / (9 * coded.model->latents());
+        for (int first = 0; first < 12;)
+            first += static_cast<int>(decode.rows(first).size()) / (9 * coded.model->latents());
         decode.finish();
     };
     drained();
@@ -118,7 +120,9 @@ TEST(a_poll_is_called_after_every_step_and_may_end_the_work) {
             });
         };
         const auto symbols = [&] { symbols_of(*coded.model, coded.latents, threads, poll); };
-        const auto wait = [&] { LatentDecode(*coded.model, coded.payload, coded.layout, threads).finish(nullptr, poll); };
+        const auto wait = [&] {
+            LatentDecode(*coded.model, coded.payload, coded.layout, threads).finish(nullptr, poll);
+        };
         most = 1 << 30;
         CHECK(!ended(encode) && calls >= 30);
         CHECK(!ended(decode) && calls >= 30);

@@ -16,7 +16,9 @@ float any_float(Random& random, bool ordinary) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(random(0, 0xffffffff)));
 }
 
-bool same(float a, float b) { return (std::isnan(a) && std::isnan(b)) || std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
+bool same(float a, float b) {
+    return (std::isnan(a) && std::isnan(b)) || std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+}
 
 }  // namespace
 
@@ -58,8 +60,11 @@ TEST(this_cpus_kernel_gives_the_oracles_bits) {
                 const int pairs = 1 + positions % 4 * 5, stride = pairs + 3, outputs = blocks * kMatmulBlock;
                 std::vector<std::uint32_t> a;
                 AlignedVector<std::uint32_t> b;
-                const auto pair = [&] { return static_cast<std::uint32_t>(std::bit_cast<std::uint32_t>(any_float(random, ordinary)) & 0xffff0000u) |
-                                               std::bit_cast<std::uint32_t>(any_float(random, ordinary)) >> 16; };
+                const auto pair = [&] {
+                    return static_cast<std::uint32_t>(std::bit_cast<std::uint32_t>(any_float(random, ordinary)) &
+                                                      0xffff0000u) |
+                           std::bit_cast<std::uint32_t>(any_float(random, ordinary)) >> 16;
+                };
                 for (int i = 0; i < positions * stride + pairs; ++i) a.push_back(pair());
                 for (int i = 0; i < pairs * outputs; ++i) b.push_back(pair());
                 std::vector<float> start, c, want;
@@ -67,7 +72,16 @@ TEST(this_cpus_kernel_gives_the_oracles_bits) {
                 for (int i = 0; i < positions * (outputs + 3); ++i) c.push_back(any_float(random, ordinary));
                 want = c;
                 const bool add = positions % 3 == 1;
-                const MatmulBf16 m{a.data(), stride, positions, pairs, b.data(), blocks, positions % 2 == 0 ? start.data() : nullptr, c.data(), outputs + 3, add};
+                const MatmulBf16 m{a.data(),
+                                   stride,
+                                   positions,
+                                   pairs,
+                                   b.data(),
+                                   blocks,
+                                   positions % 2 == 0 ? start.data() : nullptr,
+                                   c.data(),
+                                   outputs + 3,
+                                   add};
                 MatmulBf16 oracle = m;
                 oracle.c = want.data();
                 fast.run(m);

@@ -45,7 +45,8 @@ void decode(const CdfTables& cdf, int lanes, const Bytes& payload, Symbols& symb
 }
 
 bool same(const Symbols& a, const Symbols& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const CodedSymbol& x, const CodedSymbol& y) { return x.value == y.value; });
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](const CodedSymbol& x, const CodedSymbol& y) { return x.value == y.value; });
 }
 
 Symbols blank(Symbols symbols) {
@@ -58,7 +59,8 @@ Symbols blank(Symbols symbols) {
 TEST(round_trip_and_oracle) {
     for (const int bits : {15, 16})
         for (int lanes = 1; lanes <= kMaxLanes; lanes *= 2)
-            for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{63}, std::size_t{900}})
+            for (const std::size_t count :
+                 {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{63}, std::size_t{900}})
                 for (const int rare : {1, 20, 1000}) {
                     Random random(static_cast<std::uint32_t>(bits * lanes + rare) + static_cast<std::uint32_t>(count));
                     const Tables tables(random, bits, 9);
@@ -123,7 +125,8 @@ TEST(damaged_payloads) {
     ++bad[0];  // then the states are read two bytes late
     CHECK_FAULT(format, "", decoded(bad));
     // Every flip of one bit: refused by both, or understood alike by both.
-    const auto escape_bits = static_cast<std::size_t>(16 * (good[0] | good[1] << 8));  // the coder cannot see a change there
+    const auto escape_bits = static_cast<std::size_t>(16 *
+                                                      (good[0] | good[1] << 8));  // the coder cannot see a change there
     std::size_t refused = 0;
     for (std::size_t bit = 0; bit < 8 * good.size(); ++bit) {
         bad = good;
@@ -165,7 +168,8 @@ TEST(chosen_lanes_cost_at_most_half_a_per_cent) {
     const Tables tables(random, 15, 9);
     for (const std::size_t count : {0u, 10u, 500u, 3000u, 30000u}) {
         RangeEncoder encoder(tables.cdf);
-        for (const CodedSymbol& s : random_symbols(random, tables.cdf, count, 64, 50)) encoder.put(s.lane, s.row, s.value, s.shift);
+        for (const CodedSymbol& s : random_symbols(random, tables.cdf, count, 64, 50))
+            encoder.put(s.lane, s.row, s.value, s.shift);
         const int lanes = encoder.choose_lanes();
         check_lanes(lanes);
         const std::size_t bytes = encoder.finish(lanes).size();

@@ -28,7 +28,8 @@ struct Message {
                 values.push_back(0);
                 continue;
             }
-            const std::int64_t value = random(0, 30) == 0 ? random(-kMaxSymbol, kMaxSymbol) : r.low + random(0, r.size - 1) + shift;
+            const std::int64_t value = random(0, 30) == 0 ? random(-kMaxSymbol, kMaxSymbol)
+                                                          : r.low + random(0, r.size - 1) + shift;
             symbols.push_back({row, mean});
             values.push_back(static_cast<std::int32_t>(std::clamp<std::int64_t>(value, -kMaxSymbol, kMaxSymbol)));
             coded.push_back({i % channels % lanes, row, values.back(), shift});
@@ -43,7 +44,8 @@ struct Message {
 };
 
 // The values, or nothing if the payload was refused.
-std::optional<std::vector<std::int32_t>> decode(const CdfTables& tables, const Message& m, int lanes, const Bytes& payload, Isa isa) {
+std::optional<std::vector<std::int32_t>> decode(const CdfTables& tables, const Message& m, int lanes,
+                                                const Bytes& payload, Isa isa) {
     std::vector<std::int32_t> out(m.symbols.size(), 77);
     try {
         RangeDecoder decoder(tables, lanes, payload, m.symbols.size(), isa);
@@ -58,7 +60,8 @@ std::optional<std::vector<std::int32_t>> decode(const CdfTables& tables, const M
 }
 
 // As decode(), by the oracle.
-std::optional<std::vector<std::int32_t>> decode_ref(const CdfTables& tables, const Message& m, int lanes, const Bytes& payload) {
+std::optional<std::vector<std::int32_t>> decode_ref(const CdfTables& tables, const Message& m, int lanes,
+                                                    const Bytes& payload) {
     std::vector<CodedSymbol> coded = m.coded;
     try {
         range_decode_ref(tables, lanes, payload, coded, 0);
@@ -78,7 +81,8 @@ struct Tables : RandomTables {
         for (const std::int32_t wide : {29, 30, 31, 61, 62, 63, 300, (1 << bits) - 2}) {
             low.push_back(-wide / 2);
             size.push_back(wide);
-            for (std::int64_t k = 0; k <= wide; ++k) starts.push_back(static_cast<std::uint16_t>((k << bits) / (wide + 1)));
+            for (std::int64_t k = 0; k <= wide; ++k)
+                starts.push_back(static_cast<std::uint16_t>((k << bits) / (wide + 1)));
         }
     }
 };
@@ -101,7 +105,9 @@ TEST(whole_messages_and_damaged_ones) {
                         if (damage % 3 == 0)
                             bad.resize(static_cast<std::size_t>(random(0, static_cast<std::int64_t>(bad.size()))));
                         else if (damage % 3 == 1)
-                            bad[static_cast<std::size_t>(random(0, static_cast<std::int64_t>(bad.size()) - 1))] ^= static_cast<std::uint8_t>(random(1, 255));
+                            bad[static_cast<std::size_t>(random(0, static_cast<std::int64_t>(bad.size()) -
+                                                                       1))] ^= static_cast<std::uint8_t>(random(1,
+                                                                                                                255));
                         else
                             bad.insert(bad.end(), static_cast<std::size_t>(random(1, 3)), 0x5A);
                         const auto want = decode_ref(tables, m, lanes, bad);

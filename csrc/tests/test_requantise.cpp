@@ -21,7 +21,8 @@ Sums random_case(Random& random, int n, std::int32_t limit) {
     const auto padded = static_cast<std::size_t>((n + 15) / 16 * 16);
     const auto any = [&] {
         const std::int64_t reach = (std::int64_t{1} << random(0, 31)) - 1;
-        return static_cast<std::int32_t>(random(-reach, reach) / 2 + (random(0, 7) == 0 ? random(-1, 1) * (1 << 30) : 0));
+        return static_cast<std::int32_t>(random(-reach, reach) / 2 +
+                                         (random(0, 7) == 0 ? random(-1, 1) * (1 << 30) : 0));
     };
     Sums c;
     for (std::size_t i = 0; i < padded; ++i) {
@@ -48,7 +49,8 @@ std::int64_t wanted(const Sums& c, std::size_t i) {
 Sums narrowed(Sums c) {
     for (std::size_t i = 0; i < c.sums.size(); ++i)
         for (;; ++c.shift[i]) {
-            const std::int64_t sum = std::abs(std::int64_t{c.sums[i]}) + std::abs(c.bias[i]), most = sum * std::max(c.mul_pos[i], c.mul_neg[i]);
+            const std::int64_t sum = std::abs(std::int64_t{c.sums[i]}) + std::abs(c.bias[i]),
+                               most = sum * std::max(c.mul_pos[i], c.mul_neg[i]);
             if (((most + (std::int64_t{1} << (c.shift[i] - 1))) >> c.shift[i]) + 4096 < std::int64_t{1} << 31) break;
         }
     return c;
@@ -65,13 +67,14 @@ void compare(const Sums& c, int positions, Requantise::To<Out> requantise) {
     for (const int first : {0, static_cast<int>(n) - 16}) {
         const auto from = static_cast<std::size_t>(first);
         std::vector<Out> out(out_stride * static_cast<std::size_t>(positions), Out{77});
-        requantise(sums.data() + from, static_cast<std::ptrdiff_t>(sums_stride), positions, table, first, static_cast<int>(n - from) / 16, out.data(),
-                   static_cast<std::ptrdiff_t>(out_stride));
+        requantise(sums.data() + from, static_cast<std::ptrdiff_t>(sums_stride), positions, table, first,
+                   static_cast<int>(n - from) / 16, out.data(), static_cast<std::ptrdiff_t>(out_stride));
         for (std::size_t p = 0; p < static_cast<std::size_t>(positions); ++p)
             for (std::size_t o = 0; o < out_stride; ++o) {
                 Sums at = c;
                 if (o < n - from) at.sums[from + o] = sums[p * sums_stride + from + o];
-                CHECK_EQ(out[p * out_stride + o], o < n - from ? wanted(at, from + o) : 77);  // nothing beyond is written
+                CHECK_EQ(out[p * out_stride + o],
+                         o < n - from ? wanted(at, from + o) : 77);  // nothing beyond is written
             }
     }
 }
@@ -82,7 +85,8 @@ TEST(every_instruction_set_rounds_alike) {
     Random random(1);
     for (int round = 0; round < 200; ++round)
         for (const int n : {16, 32, 80}) {
-            const Sums activations = random_case(random, n, round % 2 == 0 ? 127 : 4095), parameters = random_case(random, n, 1 << 23);
+            const Sums activations = random_case(random, n, round % 2 == 0 ? 127 : 4095),
+                       parameters = random_case(random, n, 1 << 23);
             Sums bytes = activations;
             bytes.limit = 127;
             for (const Isa isa : all_isas())

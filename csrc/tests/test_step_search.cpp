@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Against a search that looks at all candidates again after each step. tests/test_step_search.py compares with the plain version, to the bit.
+// Against a search that looks at all candidates again after each step. tests/test_step_search.py compares with the
+// plain version, to the bit.
 #include "core/step_search.hpp"
 
 #include <cmath>
@@ -16,7 +17,8 @@ struct Arrays {
     StepProblem problem;
     Arrays(std::uint32_t seed, int height, int width, int channels, float margin) {
         Random random(seed);
-        const auto c = static_cast<std::size_t>(channels), positions = static_cast<std::size_t>(height * width), all = positions * c;
+        const auto c = static_cast<std::size_t>(channels), positions = static_cast<std::size_t>(height * width),
+                   all = positions * c;
         slope = random_floats(random, all, 4);
         curvature = random_floats(random, c, 4);
         answer = random_floats(random, positions, 1);
@@ -62,7 +64,8 @@ std::vector<std::int32_t> textbook(const StepProblem& p) {
             if (row < 0 || column < 0 || row >= p.height || column >= p.width) continue;
             for (int o = 0; o < p.channels; ++o) {
                 const float strength = static_cast<float>(best_step) * p.answer[static_cast<std::size_t>(position)];
-                const float change = strength * p.interaction[static_cast<std::size_t>((channel * 9 + k) * p.channels + o)];
+                const float change = strength *
+                                     p.interaction[static_cast<std::size_t>((channel * 9 + k) * p.channels + o)];
                 slope[static_cast<std::size_t>((row * p.width + column) * p.channels + o)] += change;
             }
         }
@@ -82,7 +85,8 @@ TEST(steps_are_the_textbooks) {
 
 TEST(sizes_that_contradict_each_other) {
     Arrays arrays(1, 2, 3, 4, 0);
-    for (const auto member : {&StepProblem::slope, &StepProblem::curvature, &StepProblem::answer, &StepProblem::down, &StepProblem::up, &StepProblem::interaction}) {
+    for (const auto member : {&StepProblem::slope, &StepProblem::curvature, &StepProblem::answer, &StepProblem::down,
+                              &StepProblem::up, &StepProblem::interaction}) {
         StepProblem wrong = arrays.problem;
         wrong.*member = (wrong.*member).first((wrong.*member).size() - 1);
         CHECK_FAULT(usage, "values, not", best_steps(wrong));

@@ -27,7 +27,8 @@ std::uint32_t textbook(const std::vector<std::int32_t>& values, std::uint32_t fi
 
 TEST(every_instruction_set_sums_alike) {
     Random random(1);
-    constexpr std::int64_t kLeast = std::numeric_limits<std::int32_t>::min(), kMost = std::numeric_limits<std::int32_t>::max();
+    constexpr std::int64_t kLeast = std::numeric_limits<std::int32_t>::min(),
+                           kMost = std::numeric_limits<std::int32_t>::max();
     for (std::size_t count = 0; count <= 70; ++count)
         for (const std::uint32_t first : {0u, 1u, 294'912u, 0xFFFFFFFFu, 0xFFFFFFE0u})  // the index wraps, too
             for (const std::int64_t most : {std::int64_t{3}, kMost}) {
@@ -43,7 +44,9 @@ TEST(parts_add_up) {
     for (const Isa isa : all_isas()) {
         const SymbolChecksum checksum = symbol_checksum_for(isa);
         for (const std::size_t cut : {std::size_t{0}, std::size_t{1}, std::size_t{333}, std::size_t{1000}})
-            CHECK_EQ(checksum(values.data(), cut, 7) + checksum(values.data() + cut, 1000 - cut, 7 + static_cast<std::uint32_t>(cut)), textbook(values, 7));
+            CHECK_EQ(checksum(values.data(), cut, 7) +
+                         checksum(values.data() + cut, 1000 - cut, 7 + static_cast<std::uint32_t>(cut)),
+                     textbook(values, 7));
     }
 }
 

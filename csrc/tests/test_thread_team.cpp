@@ -14,7 +14,8 @@ TEST(every_item_runs_once) {
         CHECK_EQ(team.size(), threads);
         for (const int items : {0, 1, 2, 7, 64})
             for (int job = 1; job <= 100; ++job) {
-                std::vector<int> runs(static_cast<std::size_t>(items), 0);  // not atomic on purpose: run() must order them
+                std::vector<int> runs(static_cast<std::size_t>(items),
+                                      0);  // not atomic on purpose: run() must order them
                 std::vector<int> by(static_cast<std::size_t>(threads), 0);
                 team.run(items, [&](int item, int thread) {
                     ++runs[static_cast<std::size_t>(item)];

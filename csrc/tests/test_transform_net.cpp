@@ -22,9 +22,11 @@ void check(RandomNet& net, int h, int w) {
         CHECK_EQ(got.size(), want.size());
         CHECK_EQ(built.output_size(h) * built.output_size(w) * built.outputs(), static_cast<int>(got.size()));
         double worst = 0;
-        for (std::size_t i = 0; i < std::min(got.size(), want.size()); ++i) worst = std::max(worst, std::abs(got[i] - want[i]));
+        for (std::size_t i = 0; i < std::min(got.size(), want.size()); ++i)
+            worst = std::max(worst, std::abs(got[i] - want[i]));
         CHECK(worst <= 1e-5 * most);
-        if (!(worst <= 1e-5 * most)) std::cout << "  " << isa_name(isa) << ' ' << h << 'x' << w << ": " << worst << " of " << most << '\n';
+        if (!(worst <= 1e-5 * most))
+            std::cout << "  " << isa_name(isa) << ' ' << h << 'x' << w << ": " << worst << " of " << most << '\n';
         for (const int strip : {1, 3, 8}) CHECK(run(built, x, h, w, 1 + strip / 3, strip) == got);
     }
 }
@@ -55,8 +57,14 @@ TEST(the_published_widths) {
 
 TEST(chains_by_strips_and_threads) {
     RandomNet g_a(1), g_s(2);
-    g_a.conv(3, 16, 5, 2, After::gdn).conv(16, 16, 5, 2, After::gdn).conv(16, 16, 5, 2, After::gdn).conv(16, 24, 5, 2, After::nothing);
-    g_s.deconv(24, 16, After::inverse_gdn).deconv(16, 16, After::inverse_gdn).deconv(16, 16, After::inverse_gdn).deconv(16, 3, After::nothing);
+    g_a.conv(3, 16, 5, 2, After::gdn)
+        .conv(16, 16, 5, 2, After::gdn)
+        .conv(16, 16, 5, 2, After::gdn)
+        .conv(16, 24, 5, 2, After::nothing);
+    g_s.deconv(24, 16, After::inverse_gdn)
+        .deconv(16, 16, After::inverse_gdn)
+        .deconv(16, 16, After::inverse_gdn)
+        .deconv(16, 3, After::nothing);
     check(g_a, 145, 83);
     check(g_s, 11, 7);
     for (RandomNet* net : {&g_a, &g_s}) {
@@ -65,7 +73,8 @@ TEST(chains_by_strips_and_threads) {
         for (const Isa isa : all_isas()) {
             const TransformNet built = net->build(isa);
             const std::vector<float> whole = run(built, x, h, w, 1, 0);
-            for (int threads = 1; threads <= 8; ++threads) CHECK(run(built, x, h, w, threads, 5 * threads - 4) == whole);
+            for (int threads = 1; threads <= 8; ++threads)
+                CHECK(run(built, x, h, w, threads, 5 * threads - 4) == whole);
         }
     }
 }
@@ -82,7 +91,9 @@ TEST(an_output_depends_on_its_own_inputs_alone) {
         const TransformNet built = net.build(isa);
         const auto whole = run(built, x, h, w, 2, 0), some = run(built, part, less, less, 1, 2);
         for (int r = 0; r < 4 * (less - 5); ++r)
-            for (int i = 0; i < 4 * (less - 5) * 3; ++i) CHECK_EQ(some[static_cast<std::size_t>(r * 4 * less * 3 + i)], whole[static_cast<std::size_t>(r * 4 * w * 3 + i)]);
+            for (int i = 0; i < 4 * (less - 5) * 3; ++i)
+                CHECK_EQ(some[static_cast<std::size_t>(r * 4 * less * 3 + i)],
+                         whole[static_cast<std::size_t>(r * 4 * w * 3 + i)]);
     }
 }
 
@@ -90,8 +101,12 @@ TEST(local_gains_against_the_textbook) {
     // 16 channels lie as the kernels have them, 20 and 37 do not; 5 channels take the overlap-add and the direct form.
     for (const int channels : {16, 20, 37, 5}) {
         RandomNet g_s(1), adjoint(2);
-        g_s.deconv(24, channels, After::inverse_gdn).deconv(channels, channels, After::inverse_gdn).deconv(channels, 3, After::nothing);
-        adjoint.conv(3, channels, 5, 2, After::local).conv(channels, channels, 5, 2, After::local).conv(channels, 24, 5, 2, After::nothing);
+        g_s.deconv(24, channels, After::inverse_gdn)
+            .deconv(channels, channels, After::inverse_gdn)
+            .deconv(channels, 3, After::nothing);
+        adjoint.conv(3, channels, 5, 2, After::local)
+            .conv(channels, channels, 5, 2, After::local)
+            .conv(channels, 24, 5, 2, After::nothing);
         const int h = 9, w = 13;
         const auto y = random_floats(g_s.random(), static_cast<std::size_t>(h * w * 24), 1);
         const auto error = random_floats(adjoint.random(), static_cast<std::size_t>(64 * h * w * 3), 1);
@@ -114,7 +129,8 @@ TEST(local_gains_against_the_textbook) {
                 for (std::size_t i = 0; i < 2; ++i) {
                     const std::vector<float>& squares = trace.levels()[i].all_squares();
                     CHECK_EQ(squares.size(), book.squares[1 - i].size());
-                    for (std::size_t p = 0; p < squares.size(); ++p) CHECK(std::abs(squares[p] - book.squares[1 - i][p]) <= 1e-5 * book.squares[1 - i][p]);
+                    for (std::size_t p = 0; p < squares.size(); ++p)
+                        CHECK(std::abs(squares[p] - book.squares[1 - i][p]) <= 1e-5 * book.squares[1 - i][p]);
                 }
                 if (first.empty()) first = got;
                 CHECK(got == first);
@@ -156,10 +172,12 @@ TEST(traces_that_do_not_fit) {
     CHECK_FAULT(usage, "a local gain needs a trace", TransformStream(back, 12, 12));
     CHECK_FAULT(usage, "no other is left", TransformStream(back, 12, 12, &trace));
     TransformStream forward(there, 3, 3, &trace);
-    CHECK_FAULT(usage, "a local gain of 8x6 of 16 channels meets the trace of 6x6 of 16 channels", TransformStream(back, 12, 16, &trace));
+    CHECK_FAULT(usage, "a local gain of 8x6 of 16 channels meets the trace of 6x6 of 16 channels",
+                TransformStream(back, 12, 16, &trace));
     TransformStream backward(back, 12, 12, &trace);
     std::vector<float> out;
-    CHECK_FAULT(usage, "of a trace is needed, which has 0 rows so far", backward.push(std::vector<float>(12 * 12 * 3), 1, out));
+    CHECK_FAULT(usage, "of a trace is needed, which has 0 rows so far",
+                backward.push(std::vector<float>(12 * 12 * 3), 1, out));
     CHECK_FAULT(usage, "no other is left", TransformStream(back, 12, 12, &trace));
     RandomNet broken(3);
     broken.conv(8, 16, 5, 2, After::local);
@@ -171,7 +189,8 @@ TEST(extremes_stay_values) {
     RandomNet net(4);
     net.deconv(16, 16, After::inverse_gdn).deconv(16, 16, After::inverse_gdn).deconv(16, 3, After::nothing);
     const float infinity = std::numeric_limits<float>::infinity();
-    for (const float extreme : {1e30f, -1e38f, 32767.0f * 65536, infinity, -infinity, std::numeric_limits<float>::quiet_NaN(), 1e-42f}) {
+    for (const float extreme :
+         {1e30f, -1e38f, 32767.0f * 65536, infinity, -infinity, std::numeric_limits<float>::quiet_NaN(), 1e-42f}) {
         std::vector<float> x(6 * 6 * 16);
         for (std::size_t i = 0; i < x.size(); i += 7) x[i] = extreme;
         for (const Isa isa : all_isas()) CHECK_EQ(run(net.build(isa), x, 6, 6, 2, 1).size(), std::size_t{48 * 48 * 3});
@@ -207,7 +226,10 @@ TEST(bf16_is_near_and_the_same_by_strips_and_threads) {
 TEST(nets_in_parts_are_those_made_at_once) {
     const auto chain = [](std::uint32_t seed) {
         RandomNet net(seed);
-        net.conv(3, 24, 5, 2, After::gdn).deconv(24, 20, After::inverse_gdn).deconv(20, 5, After::inverse_gdn).conv(5, 7, 3, 1, After::leaky);
+        net.conv(3, 24, 5, 2, After::gdn)
+            .deconv(24, 20, After::inverse_gdn)
+            .deconv(20, 5, After::inverse_gdn)
+            .conv(5, 7, 3, 1, After::leaky);
         return net;
     };
     RandomNet first = chain(1), second = chain(2);
@@ -220,20 +242,23 @@ TEST(nets_in_parts_are_those_made_at_once) {
             const TransformNet begun(one.first(head), isa, precision);
             const auto whole = run(TransformNet(one, isa, precision), x, 37, 23, 1, 0);
             CHECK(run(begun.followed_by(one.subspan(head)), x, 37, 23, 2, 5) == whole);
-            CHECK(run(begun.followed_by(other.subspan(head)), x, 37, 23, 2, 5) == run(TransformNet(mixed, isa, precision), x, 37, 23, 1, 0));
+            CHECK(run(begun.followed_by(other.subspan(head)), x, 37, 23, 2, 5) ==
+                  run(TransformNet(mixed, isa, precision), x, 37, 23, 1, 0));
             CHECK(run(begun.followed_by(one.subspan(head)), x, 37, 23, 1, 0) == whole);
         };
         for (const Isa isa : all_isas()) checked(isa, Precision::f32);
         if (cpu_has_bf16()) checked(best_isa(), Precision::bf16);
     }
     const TransformNet net = first.build(best_isa());
-    CHECK_FAULT(model, "6 input channels; the layer before it has 7", net.followed_by(RandomNet(4).conv(6, 7, 3, 1, After::nothing).layers()));
+    CHECK_FAULT(model, "6 input channels; the layer before it has 7",
+                net.followed_by(RandomNet(4).conv(6, 7, 3, 1, After::nothing).layers()));
 }
 
 TEST(what_is_refused) {
     const Isa isa = best_isa();
     CHECK_FAULT(model, "a transform needs a layer", TransformNet({}, isa));
-    CHECK_FAULT(model, "the layer before it has 16", RandomNet(1).deconv(8, 16, After::nothing).deconv(8, 3, After::nothing).build(isa));
+    CHECK_FAULT(model, "the layer before it has 16",
+                RandomNet(1).deconv(8, 16, After::nothing).deconv(8, 3, After::nothing).build(isa));
     const auto broken = [&](auto change) {
         RandomNet net(1);
         net.deconv(8, 16, After::gdn);

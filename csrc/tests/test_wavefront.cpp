@@ -40,7 +40,8 @@ TEST(every_position_once_and_after_all_it_sees) {
                         CHECK(at(r, c) >= 0);
                         for (int dr = -half; dr <= 0; ++dr)
                             for (int dc = -half; dc <= half; ++dc) {
-                                const bool causal = dr < 0 || dc < 0, inside = r + dr >= 0 && c + dc >= 0 && c + dc < width;
+                                const bool causal = dr < 0 || dc < 0,
+                                           inside = r + dr >= 0 && c + dc >= 0 && c + dc < width;
                                 if (causal && inside) CHECK(at(r + dr, c + dc) < at(r, c));
                             }
                     }

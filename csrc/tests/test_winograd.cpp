@@ -54,10 +54,13 @@ TEST(inputs_by_the_definition) {
                             for (int c = 0; c < channels; ++c) {
                                 double want = 0;
                                 for (int r = 0; r < pv; ++r)
-                                    for (int s = 0; s < ph; ++s) want += down[at(r)] * right[at(s)] * d[at(r)][at(s * step + c)];
-                                CHECK(std::abs(out[at((i * ph + j) * stride + c)] - want) < 3e-5);  // sums of |B| are up to 10 each way
+                                    for (int s = 0; s < ph; ++s)
+                                        want += down[at(r)] * right[at(s)] * d[at(r)][at(s * step + c)];
+                                CHECK(std::abs(out[at((i * ph + j) * stride + c)] - want) <
+                                      3e-5);  // sums of |B| are up to 10 each way
                             }
-                            for (int c = channels; c < stride; ++c) CHECK_EQ(out[at((i * ph + j) * stride + c)], kUntouched);
+                            for (int c = channels; c < stride; ++c)
+                                CHECK_EQ(out[at((i * ph + j) * stride + c)], kUntouched);
                         }
                 }
 }
@@ -71,12 +74,14 @@ TEST(outputs_by_the_definition) {
                     for (int columns_valid = 1; columns_valid <= 4; ++columns_valid) {
                         const int channels = 32;
                         const std::ptrdiff_t stride = channels + 7, step = 2 * channels;
-                        const auto m = random_floats(random, at(pv * ph * stride), 1), bias = random_floats(random, at(channels), 1);
+                        const auto m = random_floats(random, at(pv * ph * stride), 1),
+                                   bias = random_floats(random, at(channels), 1);
                         const float slope = rows_valid % 2 == 0 ? 1.0f : 0.25f;
                         std::vector<std::vector<float>> y(4, std::vector<float>(at(4 * step), kUntouched));
                         std::vector<float*> rows;
                         for (auto& row : y) rows.push_back(row.data());
-                        winograd_for(isa).output({m.data(), stride, pv, ph, channels, bias.data(), slope, rows.data(), step, rows_valid, columns_valid});
+                        winograd_for(isa).output({m.data(), stride, pv, ph, channels, bias.data(), slope, rows.data(),
+                                                  step, rows_valid, columns_valid});
                         for (int i = 0; i < 4; ++i)
                             for (int x = 0; x < 4 * step; ++x) {
                                 const int j = static_cast<int>(x / step), c = static_cast<int>(x % step);
@@ -86,7 +91,8 @@ TEST(outputs_by_the_definition) {
                                 }
                                 double want = bias[at(c)];
                                 for (int r = 0; r < pv; ++r)
-                                    for (int s = 0; s < ph; ++s) want += out_of(pv, i, r) * out_of(ph, j, s) * m[at((r * ph + s) * stride + c)];
+                                    for (int s = 0; s < ph; ++s)
+                                        want += out_of(pv, i, r) * out_of(ph, j, s) * m[at((r * ph + s) * stride + c)];
                                 want = want > 0 ? want : want * slope;
                                 CHECK(std::abs(y[at(i)][at(x)] - want) < 1e-4);  // sums of |A| are up to 19 each way
                             }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/reference/cli.md: every command with its arguments, out of the parsers of `jahp` themselves.
 
-    python docs/site/cli_page.py     # needs the package; writes the page, which is committed; a test says when it is stale
+python docs/site/cli_page.py     # needs the package; writes the page, which is committed; a test says when it is stale
 """
 
 from __future__ import annotations

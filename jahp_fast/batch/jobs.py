@@ -57,9 +57,7 @@ def jobs(task: Task, source: Path, target: Path, linked: Callable[[str], None] =
     for folder, below, files in os.walk(source, onerror=note):
         yield from unreadable
         unreadable.clear()
-        below[:] = sorted(
-            d for d in below if not d.startswith(".") and (avoid is None or Path(folder, d).resolve() != avoid)
-        )
+        below[:] = sorted(d for d in below if not d.startswith(".") and (avoid is None or Path(folder, d).resolve() != avoid))
         for path in (os.path.join(folder, d) for d in below):
             if os.path.islink(path):
                 linked(path)
@@ -77,9 +75,7 @@ def jobs(task: Task, source: Path, target: Path, linked: Callable[[str], None] =
                 continue
             out = stem + task.suffix
             if out in seen:
-                raise UsageError(
-                    f"{os.path.join(folder, seen[out])} and {name} would both become {out}: rename one of them"
-                )
+                raise UsageError(f"{os.path.join(folder, seen[out])} and {name} would both become {out}: rename one of them")
             seen[out] = name
             yield job
     yield from unreadable

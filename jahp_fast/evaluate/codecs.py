@@ -98,8 +98,14 @@ def _jpeg2000(setting: float, image: NDArray[np.uint8]) -> dict[str, Any]:
     # OpenJPEG refuses more resolutions than the smaller side has halvings; 6 is its default.
     resolutions = min(6, int(min(image.shape[:2])).bit_length())
     # A raw codestream: the .jp2 boxes around it say nothing that the decoder needs.
-    return {"irreversible": True, "mct": 1, "quality_mode": "rates", "quality_layers": [setting], "no_jp2": True,
-            "num_resolutions": resolutions}
+    return {
+        "irreversible": True,
+        "mct": 1,
+        "quality_mode": "rates",
+        "quality_layers": [setting],
+        "no_jp2": True,
+        "num_resolutions": resolutions,
+    }
 
 
 def _avif(setting: float, image: NDArray[np.uint8]) -> dict[str, Any]:

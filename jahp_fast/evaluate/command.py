@@ -34,26 +34,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "already measured and still holds. "
         "What cannot be read or coded is listed in the report, and the exit status is 1 then."
     )
-    parser.add_argument(
-        "images", type=Path, metavar="IMAGES_DIR", help="folder of opaque 8-bit images; subfolders are left out"
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="REPORT_DIR", help="folder for the results; made if missing"
-    )
-    parser.add_argument(
-        "--models", default=DEFAULT_MODELS, help=f"our models by comma, or 'none' (default {DEFAULT_MODELS})"
-    )
+    parser.add_argument("images", type=Path, metavar="IMAGES_DIR", help="folder of opaque 8-bit images; subfolders are left out")
+    parser.add_argument("--out", type=Path, required=True, metavar="REPORT_DIR", help="folder for the results; made if missing")
+    parser.add_argument("--models", default=DEFAULT_MODELS, help=f"our models by comma, or 'none' (default {DEFAULT_MODELS})")
     parser.add_argument("--model", action="append", metavar="FILE", help="a model file to look in too; may be repeated")
-    parser.add_argument(
-        "--codecs", default=DEFAULT_CODECS, help=f"other codecs by comma, or 'none' (default {DEFAULT_CODECS})"
-    )
-    parser.add_argument(
-        "--qualities", default=",".join(f"{q:g}" for q in OUR_QUALITIES), help="ours, by comma (default 1 to 8)"
-    )
+    parser.add_argument("--codecs", default=DEFAULT_CODECS, help=f"other codecs by comma, or 'none' (default {DEFAULT_CODECS})")
+    parser.add_argument("--qualities", default=",".join(f"{q:g}" for q in OUR_QUALITIES), help="ours, by comma (default 1 to 8)")
     parser.add_argument("--efforts", default="0", help="of our encoder, by comma (default 0)")
-    parser.add_argument(
-        "--published", type=Path, metavar="CSV", help="published points: dotted lines in the plot, rows in the BD-rates"
-    )
+    parser.add_argument("--published", type=Path, metavar="CSV", help="published points: dotted lines in the plot, rows in the BD-rates")
     parser.add_argument("--dataset", metavar="NAME", help="whose published points (default: the name of the folder)")
     parser.add_argument("--sources", default="none", help="of the published points, by comma (default: all)")
     parser.add_argument("--device", default="cpu", help="for our transforms (default cpu)")
@@ -82,9 +70,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{name} is not measured: {reason}", file=sys.stderr)
     published = []
     if args.published is not None:
-        published = read_published(
-            args.published, args.dataset or Path(args.images).resolve().name, _names(args.sources)
-        )
+        published = read_published(args.published, args.dataset or Path(args.images).resolve().name, _names(args.sources))
     coders: list[Coder] = [*ours, *others]
     if not coders:
         raise UsageError("nothing to measure: both --models and --codecs are empty")
@@ -111,11 +97,7 @@ def run(args: argparse.Namespace) -> int:
     print(report)
     if failures:
         bad = len({failure.image for failure in failures})
-        what = (
-            f"{bad} of {len(paths)} images have errors"
-            if rows
-            else f"none of the {len(paths)} images could be measured"
-        )
+        what = f"{bad} of {len(paths)} images have errors" if rows else f"none of the {len(paths)} images could be measured"
         raise JahpError(f"{what}; {report} says why")
     return 0
 
@@ -126,13 +108,10 @@ def require_apart(images: Path, out: Path) -> None:
     with suppress(OSError):  # there is no such folder yet
         same = same or os.path.samefile(out, images)
     if same:
-        raise UsageError(
-            f"--out {out} is the folder of the images: name another one, whose files are not taken for images"
-        )
+        raise UsageError(f"--out {out} is the folder of the images: name another one, whose files are not taken for images")
     if is_results(images / "results.csv"):
         raise UsageError(
-            f"{images} holds the report of an earlier run, whose plot is no image to measure: "
-            "move results.csv and plot.png away"
+            f"{images} holds the report of an earlier run, whose plot is no image to measure: move results.csv and plot.png away"
         )
 
 
@@ -145,9 +124,7 @@ def require_distinct(ours: Sequence[JahpCodec], others: Sequence[str]) -> None:
     reserved = [*others, "ours", "original"]  # the latter two in the page
     for codec in ours:
         if codec.name in reserved:
-            raise UsageError(
-                f"--models: {codec.name} is the name of something else in the report: rename the model file"
-            )
+            raise UsageError(f"--models: {codec.name} is the name of something else in the report: rename the model file")
         reserved.append(codec.name)
         for setting in codec.settings:
             codec.encoder(setting)
@@ -155,9 +132,7 @@ def require_distinct(ours: Sequence[JahpCodec], others: Sequence[str]) -> None:
     for codec in ours:
         other = names.setdefault(codec.encoder(codec.settings[0]).model_id, codec.model)
         if other != codec.model:
-            raise UsageError(
-                f"--models: {other} and {codec.model} are one model: a file of --model answers to its architecture too"
-            )
+            raise UsageError(f"--models: {other} and {codec.model} are one model: a file of --model answers to its architecture too")
 
 
 def _remove(path: Path) -> None:

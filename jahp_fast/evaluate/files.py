@@ -61,9 +61,7 @@ def load_rgb(path: Path, name: str | None = None) -> NDArray[np.uint8]:
         if image.mode not in ("1", "L", "P", "RGB"):
             raise UnsupportedImage(f"{name} has mode {image.mode}; the comparison takes 8-bit grey and RGB only")
         if DEEP in notes:
-            raise UnsupportedImage(
-                f"{name} has more than 8 bits per channel; the comparison takes 8-bit grey and RGB only"
-            )
+            raise UnsupportedImage(f"{name} has more than 8 bits per channel; the comparison takes 8-bit grey and RGB only")
         return np.asarray(image.convert("RGB"))
 
 

@@ -32,9 +32,7 @@ _BROWSERS = {"jpeg420": "image/jpeg", "jpeg444": "image/jpeg", "webp": "image/we
 _WEBP_SIDE = 16383
 
 
-def gallery(
-    paths: Sequence[Path], coders: Sequence[Coder], ours: Sequence[str], out: Path, rows: Sequence[Row]
-) -> str | None:
+def gallery(paths: Sequence[Path], coders: Sequence[Coder], ours: Sequence[str], out: Path, rows: Sequence[Row]) -> str | None:
     """index.html's text; None where no image can be shown.
 
     `out` holds plot.png where there is one; `rows` are all measurements.
@@ -85,8 +83,7 @@ def gallery(
                 "rows": image_rows(rows, first, others),
             }
         ],
-        "footer": f"Made by jahp eval on {describe_machine()}. This page is self-contained and makes no network "
-        "request.",
+        "footer": f"Made by jahp eval on {describe_machine()}. This page is self-contained and makes no network request.",
     }
     plot = out / "plot.png"
     if plot.exists():
@@ -117,9 +114,7 @@ def _level(path: Path, coders: dict[str, Coder], first: str, setting: float, row
     }
 
 
-def _variant(
-    coder: Coder, setting: float, image: NDArray[np.uint8], mine: dict[tuple[str, str], Row]
-) -> dict[str, Any]:
+def _variant(coder: Coder, setting: float, image: NDArray[np.uint8], mine: dict[tuple[str, str], Row]) -> dict[str, Any]:
     row = mine[coder.name, coder.label(setting)]
     data = coder.encode(image, setting)
     mime = _BROWSERS.get(coder.name)

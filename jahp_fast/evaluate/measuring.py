@@ -24,9 +24,7 @@ from jahp_fast.system.atomic import write_atomically
 class _Image:
     """An image file on its way: `found` has its rows and failures by key, in their order; None is yet to come."""
 
-    def __init__(
-        self, path: Path, coders: Sequence[Coder], descriptions: Mapping[str, str], kept: Mapping[str, Row]
-    ) -> None:
+    def __init__(self, path: Path, coders: Sequence[Coder], descriptions: Mapping[str, str], kept: Mapping[str, Row]) -> None:
         self.path = path
         self.jobs: dict[str, tuple[Coder, float]] = {}
         self.found: dict[str, Row | Failure | None] = {}
@@ -53,9 +51,7 @@ class _Image:
         self.found = {key: Failure("", "", self.path.name, key, one_line(reason))}
 
 
-def measure(
-    paths: Sequence[Path], coders: Sequence[Coder], results: Path, progress: Progress
-) -> tuple[list[Row], list[Failure]]:
+def measure(paths: Sequence[Path], coders: Sequence[Coder], results: Path, progress: Progress) -> tuple[list[Row], list[Failure]]:
     """Rows for each image, codec and setting, in that order of nesting, and what failed.
 
     `results` is rewritten every few seconds.

@@ -136,9 +136,7 @@ class BDRate:
     high: float
 
 
-def bd_rate(
-    anchor_rate: Sequence[float], anchor_quality: Sequence[float], rate: Sequence[float], quality: Sequence[float]
-) -> BDRate:
+def bd_rate(anchor_rate: Sequence[float], anchor_quality: Sequence[float], rate: Sequence[float], quality: Sequence[float]) -> BDRate:
     """Bjontegaard's rate difference (VCEG-M33) of the second curve against the anchor, at equal quality.
 
     Log rate is interpolated as a function of quality by a monotone piecewise cubic (PCHIP, as in the JVET reports) through
@@ -195,8 +193,10 @@ def _integral(x: NDArray[np.float64], f: NDArray[np.float64], low: float, high: 
     for i in range(x.size - 1):
         a, b, h = max(low, x[i]), min(high, x[i + 1]), x[i + 1] - x[i]
         if a < b:
-            total += h * (_hermite_integral(f[i], f[i + 1], h * d[i], h * d[i + 1], (b - x[i]) / h)
-                          - _hermite_integral(f[i], f[i + 1], h * d[i], h * d[i + 1], (a - x[i]) / h))
+            total += h * (
+                _hermite_integral(f[i], f[i + 1], h * d[i], h * d[i + 1], (b - x[i]) / h)
+                - _hermite_integral(f[i], f[i + 1], h * d[i], h * d[i + 1], (a - x[i]) / h)
+            )
     return float(total)
 
 

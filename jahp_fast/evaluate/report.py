@@ -92,16 +92,12 @@ def read_published(path: Path, dataset: str, sources: Sequence[str] = ()) -> lis
                     continue
                 value = float(record["value"])
                 value = ms_ssim_db(value) if metric == "ms_ssim" and value <= 1 else value
-                curves.setdefault((f"{record['codec']} ({record['source']})", metric), []).append(
-                    (float(record["bpp"]), value)
-                )
+                curves.setdefault((f"{record['codec']} ({record['source']})", metric), []).append((float(record["bpp"]), value))
     except (OSError, KeyError, ValueError, csv.Error) as error:
         wanted = "dataset, source, codec, metric, bpp, value"
         raise UsageError(f"{path}: not a CSV of published points with the columns {wanted}: {error}") from error
     if dataset not in datasets:
-        raise UsageError(
-            f"{path} has no points of {dataset!r} but of {', '.join(sorted(datasets))}: name one with --dataset"
-        )
+        raise UsageError(f"{path} has no points of {dataset!r} but of {', '.join(sorted(datasets))}: name one with --dataset")
     return [Published(name, metric, tuple(sorted(points))) for (name, metric), points in curves.items()]
 
 
@@ -161,9 +157,7 @@ def plot(rows: Sequence[Row], title: str, published: Sequence[Published] = ()) -
                 counts |= {images} if points else set()
             else:
                 style = {"linestyle": ":", "linewidth": 1}
-                points = [
-                    p for curve in published if (curve.name, curve.metric) == (name, metric) for p in curve.points
-                ]
+                points = [p for curve in published if (curve.name, curve.metric) == (name, metric) for p in curve.points]
             points = sorted(p for p in points if math.isfinite(p[1]) and p[0] <= most)
             if points:
                 lines[name] = axes.plot([p[0] for p in points], [p[1] for p in points], color=f"C{i}", **style)[0]
@@ -181,9 +175,7 @@ def plot(rows: Sequence[Row], title: str, published: Sequence[Published] = ()) -
     figure.suptitle(_label(title))
     out = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", r"Glyph .* missing from", UserWarning
-        )  # of a name in another script: it is a box then
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)  # of a name in another script: it is a box then
         figure.savefig(out, format="png", dpi=120)
     return out.getvalue()
 
@@ -194,14 +186,10 @@ def _label(text: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-def bd_rows(
-    rows: Sequence[Row], name: str, others: Sequence[str], published: Sequence[Published] = ()
-) -> list[list[str]]:
+def bd_rows(rows: Sequence[Row], name: str, others: Sequence[str], published: Sequence[Published] = ()) -> list[list[str]]:
     """A row for each other codec and published curve: its name, and the BD-rate of `name` against it by each metric."""
     metrics, total = measured(rows), len({row.image for row in rows})
-    lines = [
-        [other, *(_bd(compare(rows, other, name, metric), metric, total) for metric in metrics)] for other in others
-    ]
+    lines = [[other, *(_bd(compare(rows, other, name, metric), metric, total) for metric in metrics)] for other in others]
     for curve in published:
         (mine,), images = curves(rows, [name], curve.metric)
         rate = Comparison(_bd_rate([p for p in curve.points if math.isfinite(p[1])], mine), images)
@@ -306,9 +294,7 @@ def image_rows(rows: Sequence[Row], name: str, others: Sequence[str]) -> list[li
     return out
 
 
-_IMAGE_METHOD = (
-    """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where they do not overlap."""
-)
+_IMAGE_METHOD = """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where they do not overlap."""
 
 _METHOD = """Every file was really written and read back; sizes are whole files. PSNR is of 8-bit RGB (one MSE over the
 three channels; the mean of the images' dB). MS-SSIM is the mean of the three channels at five scales, which an image

@@ -120,9 +120,7 @@ def read_results(path: Path) -> dict[str, Row]:
     try:
         # Reports that were made before there was a column for errors can be read as well.
         if tuple(reader.fieldnames or ()) not in (RESULT_COLUMNS, ROW_COLUMNS):
-            raise UsageError(
-                f"{path}: not the results of an earlier run (its columns differ); move it away or choose another --out"
-            )
+            raise UsageError(f"{path}: not the results of an earlier run (its columns differ); move it away or choose another --out")
         for record in reader:
             if not record.get("error"):
                 row = _row(record)

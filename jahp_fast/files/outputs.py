@@ -28,9 +28,7 @@ def force_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="replace a file that is write-protected, too")
 
 
-def checked_output(
-    path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None], *, force: bool = False
-) -> None:
+def checked_output(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None], *, force: bool = False) -> None:
     """Sees to it that an output can be written and is none of the inputs.
 
     Args:
@@ -60,14 +58,10 @@ def apart(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] 
     for given in inputs:
         other = None if given is None else _status(given, sys.stdin)
         if given is not None and other is not None and os.path.samestat(there, other):
-            raise UsageError(
-                f"{_called(given, 'input')} and {_called(path, 'output')} are the same file: choose another output"
-            )
+            raise UsageError(f"{_called(given, 'input')} and {_called(path, 'output')} are the same file: choose another output")
 
 
-def checked_file(
-    path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None], *, force: bool = False
-) -> None:
+def checked_file(path: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str] | None], *, force: bool = False) -> None:
     """As checked_output, for a file that the command reads again: what is there must be a regular file, or nothing."""
     at = place(path, force, FORCE)
     if at.straight:

@@ -257,4 +257,3 @@ def saved(image: Image.Image, kind: str, name: str, options: Mapping[str, Any] |
     if kind == "GIF":
         warnings.warn(LossWarning("GIF holds 256 colours"), stacklevel=2)
     return buffer.getvalue()
-

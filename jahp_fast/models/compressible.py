@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`update`, `compress` and `decompress` for the five models, called as CompressAI's are, with the coder of this package behind them.
 
-    model.update(images)                                     # once, when the weights are final
-    out = model.compress(x)                                  # {"strings": [[bytes, ...]], "shape": (h, w)}
-    x_hat = model.decompress(out["strings"], out["shape"])["x_hat"]
+model.update(images)                                     # once, when the weights are final
+out = model.compress(x)                                  # {"strings": [[bytes, ...]], "shape": (h, w)}
+x_hat = model.decompress(out["strings"], out["shape"])["x_hat"]
 """
 
 from __future__ import annotations

@@ -181,9 +181,7 @@ def _(z: Tensor, y: Tensor, model: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @decode_latents.register_fake
-def _(
-    payload: Tensor, sizes: Sequence[int], lanes: Sequence[int], model: str, height: int, width: int
-) -> tuple[Tensor, Tensor]:
+def _(payload: Tensor, sizes: Sequence[int], lanes: Sequence[int], model: str, height: int, width: int) -> tuple[Tensor, Tensor]:
     z, y = _coder(model).sizes(height, width)
     return payload.new_empty((len(sizes), *z), dtype=torch.int32), payload.new_empty((len(sizes), *y), dtype=torch.int32)
 

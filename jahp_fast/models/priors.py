@@ -153,9 +153,9 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
 class FactorizedPrior(CompressionModel):
     """Each channel of y_hat has one distribution, wherever it stands.
 
-        x -> g_a -> xG -> Q -> y_hat -> xG' -> g_s -> x_hat
-                               |
-                               EB
+    x -> g_a -> xG -> Q -> y_hat -> xG' -> g_s -> x_hat
+                           |
+                           EB
     """
 
     architecture = "bmshj2018-factorized"
@@ -201,13 +201,13 @@ class _Hyperprior(CompressionModel):
 class ScaleHyperprior(_Hyperprior):
     """Hyper-latents give each latent's scale; its mean is 0.
 
-        x -> g_a -> xG -> y --> Q ---> y_hat -> xG' -> g_s -> x_hat
-                          |            |
-                         |.|           GC
-                          |            | scale
-                          h_a -> Q --> h_s
-                                 |
-                                 EB
+    x -> g_a -> xG -> y --> Q ---> y_hat -> xG' -> g_s -> x_hat
+                      |            |
+                     |.|           GC
+                      |            | scale
+                      h_a -> Q --> h_s
+                             |
+                             EB
     """
 
     architecture = "bmshj2018-hyperprior"
@@ -232,13 +232,13 @@ class ScaleHyperprior(_Hyperprior):
 class MeanScaleHyperprior(_Hyperprior):
     """Hyper-latents give each latent's scale and mean.
 
-        x -> g_a -> xG -> y --> Q ---> y_hat -> xG' -> g_s -> x_hat
-                          |            |
-                          |            GC
-                          |            | scale, mean
-                          h_a -> Q --> h_s
-                                 |
-                                 EB
+    x -> g_a -> xG -> y --> Q ---> y_hat -> xG' -> g_s -> x_hat
+                      |            |
+                      |            GC
+                      |            | scale, mean
+                      h_a -> Q --> h_s
+                             |
+                             EB
     """
 
     architecture = "mbt2018-mean"
@@ -263,11 +263,11 @@ def entropy_parameters(channels: int, M: int) -> nn.Sequential:
 class ContextPrior(CompressionModel):
     """Scale and mean of each latent out of its causal 5x5 neighbourhood alone, without hyper-latents.
 
-        x -> g_a -> xG -> Q -> y_hat -> xG' -> g_s -> x_hat
-                               |   |
-                               GC  C
-               scale, mean     |   |
-                               EP <-
+    x -> g_a -> xG -> Q -> y_hat -> xG' -> g_s -> x_hat
+                           |   |
+                           GC  C
+           scale, mean     |   |
+                           EP <-
     """
 
     architecture = "mbt2018-context"

@@ -60,9 +60,7 @@ class CpuPipeline(EntropyPath):
         """The image where the transforms want it: here."""
         return OpenedRows(self, rows)
 
-    def encode_batch(
-        self, images: Sequence[Opened], quality: float, threads: int, code: Callable[[int, Symbols, int], T]
-    ) -> list[T]:
+    def encode_batch(self, images: Sequence[Opened], quality: float, threads: int, code: Callable[[int, Symbols, int], T]) -> list[T]:
         """As many at a time as there are threads and as bounded memory allows."""
         sizes = [image.size for image in images]
         workers, share = self._shared_out([width * height for width, height in sizes], threads)

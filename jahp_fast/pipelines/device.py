@@ -136,9 +136,7 @@ class DevicePipeline(EntropyPath):
         tensor = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy()).permute(2, 0, 1)
         return OpenedTensor(self, tensor if self.device == "cpu" else tensor.pin_memory().to(self.device, non_blocking=True))
 
-    def encode_batch(
-        self, images: Sequence[Opened], quality: float, threads: int, code: Callable[[int, Symbols, int], T]
-    ) -> list[T]:
+    def encode_batch(self, images: Sequence[Opened], quality: float, threads: int, code: Callable[[int, Symbols, int], T]) -> list[T]:
         """The transforms of all images of one shape together; then the symbols of one after the other."""
         import torch
 

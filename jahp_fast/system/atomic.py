@@ -75,9 +75,7 @@ def place(path: str | os.PathLike[str], force: bool = False, hint: str = "chmod 
     if stat.S_ISDIR(status.st_mode):
         raise JahpError(f"cannot write {name}: it is a folder")
     if stat.S_ISSOCK(status.st_mode):
-        raise JahpError(
-            f"cannot write {name}: it is a socket; a program that connects to it can take the bytes from a pipe"
-        )
+        raise JahpError(f"cannot write {name}: it is a socket; a program that connects to it can take the bytes from a pipe")
     descriptor = _descriptor(name)
     if descriptor is not None or not stat.S_ISREG(status.st_mode) or not _leads_to(real, status):
         return Place(name, status, True, descriptor)
@@ -162,9 +160,7 @@ def atomic_file(path: str | os.PathLike[str], force: bool = False) -> Iterator[B
             fd = os.open(at.path, os.O_WRONLY | _BINARY)
         else:
             temporary = os.path.join(os.path.dirname(at.path), f".jahp-{secrets.token_hex(8)}.tmp")
-            fd = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666 if at.status is None else 0o600
-            )
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666 if at.status is None else 0o600)
     except OSError as e:
         raise JahpError(f"cannot write {name}: {e.strerror}") from None
     try:

@@ -62,4 +62,3 @@ def each(
         finally:
             for f in futures:
                 f.cancel()
-

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// jahp_fast._cuda; the Python side (jahp_fast/_cuda.pyi) carries the documentation. Device arrays come as raw addresses, so
-// that torch, CuPy and Numba serve alike and the build needs none of them.
+// jahp_fast._cuda; the Python side (jahp_fast/_cuda.pyi) carries the documentation. Device arrays come as raw
+// addresses, so that torch, CuPy and Numba serve alike and the build needs none of them.
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
@@ -52,15 +52,18 @@ py::list devices() {
 }
 
 const std::int32_t* symbols_at(std::uintptr_t address, std::size_t count, const char* name) {
-    if (address % alignof(std::int32_t) != 0) throw Error(Fault::usage, std::string(name) + " is not the address of an int32 array");
+    if (address % alignof(std::int32_t) != 0)
+        throw Error(Fault::usage, std::string(name) + " is not the address of an int32 array");
     if (address == 0 && count != 0) throw Error(Fault::usage, std::string(name) + " is null, but its count is not 0");
     return reinterpret_cast<const std::int32_t*>(address);
 }
 
-std::uint32_t checksum(std::uintptr_t z_ptr, std::size_t z_count, std::uintptr_t y_ptr, std::size_t y_count, std::uintptr_t stream) {
+std::uint32_t checksum(std::uintptr_t z_ptr, std::size_t z_count, std::uintptr_t y_ptr, std::size_t y_count,
+                       std::uintptr_t stream) {
     const auto z_dev = symbols_at(z_ptr, z_count, "z_ptr"), y_dev = symbols_at(y_ptr, y_count, "y_ptr");
     std::uint32_t sum = 0;
-    check(symbol_checksum(z_dev, z_count, y_dev, y_count, &sum, reinterpret_cast<cudaStream_t>(stream)), "symbol_checksum");
+    check(symbol_checksum(z_dev, z_count, y_dev, y_count, &sum, reinterpret_cast<cudaStream_t>(stream)),
+          "symbol_checksum");
     return sum;
 }
 
@@ -80,14 +83,16 @@ DeviceModel head_of(const py::bytes& blob) {
     DeviceModel model{};
     if (text.size() < sizeof model) throw Error(Fault::usage, "blob does not come from pack()");
     std::memcpy(&model, text.data(), sizeof model);
-    if (model.bytes != static_cast<std::int64_t>(text.size())) throw Error(Fault::usage, "blob does not come from pack()");
+    if (model.bytes != static_cast<std::int64_t>(text.size()))
+        throw Error(Fault::usage, "blob does not come from pack()");
     return model;
 }
 
 void check_size(int height, int width) {
     constexpr std::int64_t kMostPositions = 1 << 24;
     if (height < 1 || width < 1 || std::int64_t{height} * width > kMostPositions)
-        throw Error(Fault::usage, "latents of " + std::to_string(width) + "x" + std::to_string(height) + " are impossible");
+        throw Error(Fault::usage,
+                    "latents of " + std::to_string(width) + "x" + std::to_string(height) + " are impossible");
 }
 
 std::int64_t workspace_bytes(const py::bytes& blob, int height, int width) {
@@ -101,7 +106,8 @@ std::int64_t workspace_bytes(const py::bytes& blob, int height, int width) {
 template <typename T>
 T* address_of(const py::dict& from, const char* key, std::uintptr_t alignment) {
     const auto address = from[key].cast<std::uintptr_t>();
-    if (address == 0 || address % alignment != 0) throw Error(Fault::usage, std::string(key) + " is no address on a device");
+    if (address == 0 || address % alignment != 0)
+        throw Error(Fault::usage, std::string(key) + " is no address on a device");
     return reinterpret_cast<T*>(address);
 }
 
@@ -128,8 +134,10 @@ Job decode_job(const DeviceModel& model, const py::dict& from) {
         throw Error(Fault::usage, "lanes must be 1, 2, 4, 8, 16, 32 or 64, not " + std::to_string(job.lanes));
     job.min_bytes = from["min_bytes"].cast<std::int64_t>();
     job.payload_bytes = from["payload_bytes"].cast<std::int64_t>();
-    if (job.payload_bytes < 0 || job.min_bytes < 0) throw Error(Fault::usage, "payload_bytes and min_bytes must not be negative");
-    if (job.payload_bytes > INT32_MAX) throw Error(Fault::usage, "a payload of 2 GB or more cannot be decoded on a device");
+    if (job.payload_bytes < 0 || job.min_bytes < 0)
+        throw Error(Fault::usage, "payload_bytes and min_bytes must not be negative");
+    if (job.payload_bytes > INT32_MAX)
+        throw Error(Fault::usage, "a payload of 2 GB or more cannot be decoded on a device");
     if (job.payload_bytes > 0) job.payload_dev = address_of<const std::uint8_t>(from, "payload_ptr", 1);
     if (from.contains("size_ptr")) job.size_dev = address_of<const std::int32_t>(from, "size_ptr", 4);
     return job;
@@ -150,8 +158,8 @@ void start(const py::bytes& blob, std::uintptr_t model_ptr, const py::list& imag
     std::vector<Job> jobs;
     for (const py::handle& image : images) jobs.push_back(job(model, image.cast<py::dict>()));
     const py::gil_scoped_release release;
-    check(context_decode(model, reinterpret_cast<const std::uint8_t*>(model_ptr), jobs.data(), static_cast<int>(jobs.size()),
-                         reinterpret_cast<cudaStream_t>(stream)),
+    check(context_decode(model, reinterpret_cast<const std::uint8_t*>(model_ptr), jobs.data(),
+                         static_cast<int>(jobs.size()), reinterpret_cast<cudaStream_t>(stream)),
           "context_decode");
 }
 
@@ -168,8 +176,10 @@ PYBIND11_MODULE(_cuda, m) {
     m.def("runtime_version", [] { return jahp::cuda::version(cudaRuntimeGetVersion, "runtime_version"); });
     m.def("pack", &jahp::cuda::pack, py::arg("config"), py::arg("tensors"));
     m.def("workspace_bytes", &jahp::cuda::workspace_bytes, py::arg("blob"), py::arg("height"), py::arg("width"));
-    m.def("decode", &jahp::cuda::start<jahp::cuda::decode_job>, py::arg("blob"), py::arg("model_ptr"), py::arg("images"), py::arg("stream") = 0);
-    m.def("rows", &jahp::cuda::start<jahp::cuda::encode_job>, py::arg("blob"), py::arg("model_ptr"), py::arg("images"), py::arg("stream") = 0);
-    m.def("symbol_checksum", &jahp::cuda::checksum, py::arg("z_ptr"), py::arg("z_count"), py::arg("y_ptr"), py::arg("y_count"),
-          py::arg("stream") = 0, py::call_guard<py::gil_scoped_release>());
+    m.def("decode", &jahp::cuda::start<jahp::cuda::decode_job>, py::arg("blob"), py::arg("model_ptr"),
+          py::arg("images"), py::arg("stream") = 0);
+    m.def("rows", &jahp::cuda::start<jahp::cuda::encode_job>, py::arg("blob"), py::arg("model_ptr"), py::arg("images"),
+          py::arg("stream") = 0);
+    m.def("symbol_checksum", &jahp::cuda::checksum, py::arg("z_ptr"), py::arg("z_count"), py::arg("y_ptr"),
+          py::arg("y_count"), py::arg("stream") = 0, py::call_guard<py::gil_scoped_release>());
 }

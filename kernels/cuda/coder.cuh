@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Range decoding by one warp (docs/reference/format.md, "Range coder"). Lane i of the warp holds the states of lanes i and i + 32 of the
-// stream; a round takes one symbol of every lane of the stream, and words and escapes go to them in channel order.
+// Range decoding by one warp (docs/reference/format.md, "Range coder"). Lane i of the warp holds the states of lanes i
+// and i + 32 of the stream; a round takes one symbol of every lane of the stream, and words and escapes go to them in
+// channel order.
 //
-// The chain of a round, from the states to the next states, is what an image waits for. So this warp finds entries and keeps the states,
-// and leaves to others what becomes of an entry (context_decode.cuh, reveal). What does not depend on the states is loaded
-// rounds ahead: rows two, their first nodes one, words hundreds; nothing stops a round at an error, which is kept until the step's end.
+// The chain of a round, from the states to the next states, is what an image waits for. So this warp finds entries and
+// keeps the states, and leaves to others what becomes of an entry (context_decode.cuh, reveal). What does not depend on
+// the states is loaded rounds ahead: rows two, their first nodes one, words hundreds; nothing stops a round at an
+// error, which is kept until the step's end.
 #pragma once
 
 #include "layers.cuh"
@@ -12,7 +14,18 @@
 namespace jahp::cuda {
 
 enum Status {
-    kSound, kTooShort, kTooManyEscapes, kLowState, kWordsEnd, kEscapesEnd, kNeedlessEscape, kBeyond, kBadEnd, kEscapesLeft, kBytesLeft, kBadSize
+    kSound,
+    kTooShort,
+    kTooManyEscapes,
+    kLowState,
+    kWordsEnd,
+    kEscapesEnd,
+    kNeedlessEscape,
+    kBeyond,
+    kBadEnd,
+    kEscapesLeft,
+    kBytesLeft,
+    kBadSize
 };
 
 constexpr std::uint32_t kLeastState = 1u << 16;
@@ -28,7 +41,9 @@ JAHP_DEVICE std::int64_t fault_of(std::int64_t symbol, std::int32_t code) { retu
 
 // Of what belongs to no symbol, but stands in front of them all.
 constexpr std::int64_t kOpening = std::int64_t{1} << 40;
-JAHP_DEVICE std::int64_t opening_fault(std::int64_t detail, std::int32_t code) { return fault_of(detail - kOpening, code); }
+JAHP_DEVICE std::int64_t opening_fault(std::int64_t detail, std::int32_t code) {
+    return fault_of(detail - kOpening, code);
+}
 
 // The least over a warp.
 JAHP_DEVICE std::int64_t least_of_warp(std::int64_t own, int lane) {
@@ -36,7 +51,8 @@ JAHP_DEVICE std::int64_t least_of_warp(std::int64_t own, int lane) {
     for (int step = 16; step > 0; step /= 2) {
         const std::int32_t low = shuffle(kAllLanes, static_cast<std::int32_t>(own & 0xffffffff), lane ^ step);
         const std::int32_t high = shuffle(kAllLanes, static_cast<std::int32_t>(own >> 32), lane ^ step);
-        const std::int64_t other = static_cast<std::int64_t>(static_cast<std::uint64_t>(static_cast<std::uint32_t>(high)) << 32 | static_cast<std::uint32_t>(low));
+        const std::int64_t other = static_cast<std::int64_t>(
+            static_cast<std::uint64_t>(static_cast<std::uint32_t>(high)) << 32 | static_cast<std::uint32_t>(low));
         own = other < own ? other : own;
     }
     return own;
@@ -49,10 +65,13 @@ struct Source {
     std::int32_t* out;          // of position p at p * stride: first codes, then values
     std::int64_t stride;
     int positions, channels;
-    JAHP_DEVICE std::int32_t row(int p, int c) const { return rows == nullptr ? c : load(rows + static_cast<std::int64_t>(p) * channels + c); }
+    JAHP_DEVICE std::int32_t row(int p, int c) const {
+        return rows == nullptr ? c : load(rows + static_cast<std::int64_t>(p) * channels + c);
+    }
 };
 
-// One step of the search: the child of `node` in which slot lies. low .. high are the slots of the entries that are left.
+// One step of the search: the child of `node` in which slot lies. low .. high are the slots of the entries that are
+// left.
 JAHP_DEVICE int search(const Words4& node, std::int32_t slot, std::int32_t& low, std::int32_t& high) {
     const auto lower = [](std::uint32_t w) { return static_cast<std::int32_t>(w & 0xffff); };
     const auto upper = [](std::uint32_t w) { return static_cast<std::int32_t>(w >> 16); };
@@ -64,7 +83,8 @@ JAHP_DEVICE int search(const Words4& node, std::int32_t slot, std::int32_t& low,
     const bool four = slot > fourth;
     narrow(fourth, four);
     const std::int32_t second = four ? upper(node.w[2]) : upper(node.w[0]);
-    const std::int32_t left = four ? lower(node.w[2]) : lower(node.w[0]), right = four ? lower(node.w[3]) : lower(node.w[1]);
+    const std::int32_t left = four ? lower(node.w[2]) : lower(node.w[0]),
+                       right = four ? lower(node.w[3]) : lower(node.w[1]);
     const bool two = slot > second;
     narrow(second, two);
     const std::int32_t first = two ? right : left;
@@ -111,7 +131,8 @@ struct Coder {
         return true;
     }
 
-    // What is wrong with the payload's head becomes a fault; then there are no words, and what is decoded does not matter.
+    // What is wrong with the payload's head becomes a fault; then there are no words, and what is decoded does not
+    // matter.
     JAHP_DEVICE void start(std::int64_t all_symbols) {
         bytes = job.size_dev == nullptr ? job.payload_bytes : *job.size_dev;
         const std::int64_t states = 4 * job.lanes;
@@ -146,10 +167,11 @@ struct Coder {
     }
 
     JAHP_DEVICE void load_pending() {
-        JAHP_UNROLL
-        for (int i = 0; i < kRefill / 64; ++i) {
+        JAHP_UNROLL for (int i = 0; i < kRefill / 64; ++i) {
             const std::int32_t at = filled + 64 * i + 2 * lane;
-            const auto word_at = [&](std::int32_t w) { return w < words ? byte_word(word_bytes + std::int64_t{2} * w) : 0; };
+            const auto word_at = [&](std::int32_t w) {
+                return w < words ? byte_word(word_bytes + std::int64_t{2} * w) : 0;
+            };
             const std::uint32_t low = word_at(at), high = word_at(at + 1);
             pending[i] = low | high << 16;
         }
@@ -158,8 +180,8 @@ struct Coder {
     // The older half of the ring has been used up; what was loaded a refill ago takes its place.
     JAHP_DEVICE void refill() {
         sync_warp();
-        JAHP_UNROLL
-        for (int i = 0; i < kRefill / 64; ++i) store(ring + (static_cast<std::uint32_t>(filled) & (kRingWords - 1)) / 2 + 32 * i + lane, pending[i]);
+        JAHP_UNROLL for (int i = 0; i < kRefill / 64; ++i)
+            store(ring + (static_cast<std::uint32_t>(filled) & (kRingWords - 1)) / 2 + 32 * i + lane, pending[i]);
         filled += kRefill;
         sync_warp();
         load_pending();
@@ -168,13 +190,13 @@ struct Coder {
     template <int kHalves>
     JAHP_DEVICE void look_ahead(const Source& source) {
         const int width = kHalves == 2 || job.lanes > 32 ? 32 : job.lanes;
-        JAHP_UNROLL
-        for (int h = 0; h < kHalves; ++h) {
+        JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
             next_coded[h] = behind[h] >= 0;
             if (next_coded[h]) next[h] = table[behind[h]];
             const int c = ahead_base + 32 * h + lane;
             behind[h] = -1;
-            if (lane < width && c < source.channels && ahead_positions > 0) behind[h] = source.rows == nullptr ? c : load(ahead_rows + c);
+            if (lane < width && c < source.channels && ahead_positions > 0)
+                behind[h] = source.rows == nullptr ? c : load(ahead_rows + c);
         }
         ahead_base += width * kHalves;
         if (ahead_base < source.channels) return;
@@ -193,11 +215,14 @@ struct Coder {
     }
 
     JAHP_DEVICE void note(const Source& source, int c, std::int32_t status) {
-        if (fault == kNoFault) fault = fault_of(symbols + static_cast<std::int64_t>(position) * source.channels + c, status);
+        if (fault == kNoFault)
+            fault = fault_of(symbols + static_cast<std::int64_t>(position) * source.channels + c, status);
     }
 
     // The codes of positions up to `end`: an entry's number, or kEscapedCode and 16 bits.
-    JAHP_DEVICE void decode(const Source& source, int end) { job.lanes == 64 ? decode_by<2>(source, end) : decode_by<1>(source, end); }
+    JAHP_DEVICE void decode(const Source& source, int end) {
+        job.lanes == 64 ? decode_by<2>(source, end) : decode_by<1>(source, end);
+    }
 
     template <int kHalves>
     JAHP_DEVICE void decode_by(const Source& source, int end) {
@@ -206,25 +231,23 @@ struct Coder {
         while (position < end) {
             TableRow rows[kHalves];
             bool coded[kHalves];
-            JAHP_UNROLL
-            for (int h = 0; h < kHalves; ++h) {
+            JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
                 rows[h] = next[h];
                 coded[h] = next_coded[h];
             }
             look_ahead<kHalves>(source);
             std::int32_t slot[kHalves], low[kHalves], high[kHalves], k[kHalves], child[kHalves];
-            JAHP_UNROLL
-            for (int h = 0; h < kHalves; ++h) {
+            JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
                 slot[h] = static_cast<std::int32_t>(state[h] & last_slot);
                 low[h] = 0;
                 high[h] = static_cast<std::int32_t>(last_slot);
                 k[h] = search(rows[h].root, slot[h], low[h], high[h]);
                 child[h] = static_cast<std::int32_t>(rows[h].root.w[3] >> 16) + k[h];
             }
-            for (int level = 1; ballot(kAllLanes, (coded[0] && rows[0].levels > level) || (coded[kHalves - 1] && rows[kHalves - 1].levels > level)) != 0;
+            for (int level = 1; ballot(kAllLanes, (coded[0] && rows[0].levels > level) ||
+                                                      (coded[kHalves - 1] && rows[kHalves - 1].levels > level)) != 0;
                  ++level) {
-                JAHP_UNROLL
-                for (int h = 0; h < kHalves; ++h) {
+                JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
                     if (!coded[h] || rows[h].levels <= level) continue;
                     const Words4 node = nodes[rows[h].nodes + child[h]];
                     const int step = search(node, slot[h], low[h], high[h]);
@@ -233,19 +256,20 @@ struct Coder {
                 }
             }
             std::uint32_t x[kHalves], needing[kHalves], escaping[kHalves];
-            JAHP_UNROLL
-            for (int h = 0; h < kHalves; ++h) {
+            JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
                 const auto frequency = static_cast<std::uint32_t>(high[h] - low[h] + 1);
-                x[h] = coded[h] ? frequency * (state[h] >> model.prob_bits) + static_cast<std::uint32_t>(slot[h] - low[h]) : state[h];
+                x[h] = coded[h]
+                           ? frequency * (state[h] >> model.prob_bits) + static_cast<std::uint32_t>(slot[h] - low[h])
+                           : state[h];
                 needing[h] = ballot(kAllLanes, coded[h] && x[h] < kLeastState);
                 escaping[h] = ballot(kAllLanes, coded[h] && k[h] == rows[h].size);
             }
-            JAHP_UNROLL
-            for (int h = 0; h < kHalves; ++h) {
+            JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
                 const int c = base + 32 * h + lane;
                 if (needing[h] >> lane & 1) {
                     const std::int32_t at = word + popcount(needing[h] & before);
-                    const std::uint16_t bits = load(reinterpret_cast<const std::uint16_t*>(ring) + (static_cast<std::uint32_t>(at) & (kRingWords - 1)));
+                    const std::uint16_t bits = load(reinterpret_cast<const std::uint16_t*>(ring) +
+                                                    (static_cast<std::uint32_t>(at) & (kRingWords - 1)));
                     x[h] = x[h] << 16 | bits;
                     if (at >= words) note(source, c, kWordsEnd);
                 }
@@ -257,7 +281,8 @@ struct Coder {
                     escape += popcount(escaping[h]);
                     if (escaping[h] >> lane & 1) {
                         const bool there = at < escapes;
-                        result = kEscapedCode | static_cast<std::int32_t>(there ? byte_word(escape_bytes + std::int64_t{2} * at) : 0);
+                        result = kEscapedCode |
+                                 static_cast<std::int32_t>(there ? byte_word(escape_bytes + std::int64_t{2} * at) : 0);
                         if (!there) note(source, c, kEscapesEnd);
                     }
                 }
@@ -273,7 +298,9 @@ struct Coder {
     }
 
     // Behind the last part of a source.
-    JAHP_DEVICE void close(const Source& source) { symbols += static_cast<std::int64_t>(source.positions) * source.channels; }
+    JAHP_DEVICE void close(const Source& source) {
+        symbols += static_cast<std::int64_t>(source.positions) * source.channels;
+    }
 
     JAHP_DEVICE void finish() {
         for (int half = 0; half < 2; ++half)

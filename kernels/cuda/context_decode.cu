@@ -11,7 +11,8 @@ namespace jahp::cuda {
 namespace {
 
 constexpr int kThreads = 256;  // a block: the coding warp and seven others
-constexpr int kLeastGroup = 8;  // blocks an image that a launch of several wants, so that its weights stay in shared memory
+constexpr int
+    kLeastGroup = 8;  // blocks an image that a launch of several wants, so that its weights stay in shared memory
 constexpr std::int32_t kSharedLeft = 1024;  // what a launch reserves for itself
 
 extern __shared__ __align__(256) std::uint8_t shared_bytes[];
@@ -40,8 +41,10 @@ cudaError_t launch_cluster(const Launch& launch, cudaStream_t stream, bool& fits
     config.stream = stream;
     config.attrs = &attribute;
     config.numAttrs = 1;
-    cudaError_t error = cudaFuncSetAttribute(context_decode_cluster, cudaFuncAttributeMaxDynamicSharedMemorySize, launch.shared_bytes);
-    if (error == cudaSuccess) error = cudaFuncSetAttribute(context_decode_cluster, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+    cudaError_t error = cudaFuncSetAttribute(context_decode_cluster, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                             launch.shared_bytes);
+    if (error == cudaSuccess)
+        error = cudaFuncSetAttribute(context_decode_cluster, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
     int clusters = 0;
     if (error == cudaSuccess) error = cudaOccupancyMaxActiveClusters(&clusters, context_decode_cluster, &config);
     if (error == cudaErrorInvalidClusterSize) {
@@ -54,17 +57,19 @@ cudaError_t launch_cluster(const Launch& launch, cudaStream_t stream, bool& fits
 }
 
 cudaError_t launch_grid(const Launch& launch, cudaStream_t stream) {
-    const cudaError_t error = cudaFuncSetAttribute(context_decode_grid, cudaFuncAttributeMaxDynamicSharedMemorySize, launch.shared_bytes);
+    const cudaError_t error = cudaFuncSetAttribute(context_decode_grid, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                   launch.shared_bytes);
     if (error != cudaSuccess) return error;
     void* arguments[] = {const_cast<Launch*>(&launch)};
     const dim3 blocks(static_cast<unsigned>(launch.images * launch.blocks));
-    return cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(context_decode_grid), blocks, dim3(kThreads), arguments,
-                                       static_cast<std::size_t>(launch.shared_bytes), stream);
+    return cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(context_decode_grid), blocks, dim3(kThreads),
+                                       arguments, static_cast<std::size_t>(launch.shared_bytes), stream);
 }
 
 }  // namespace
 
-cudaError_t context_decode(const DeviceModel& model, const std::uint8_t* model_dev, const Job* jobs, int images, cudaStream_t stream) {
+cudaError_t context_decode(const DeviceModel& model, const std::uint8_t* model_dev, const Job* jobs, int images,
+                           cudaStream_t stream) {
     int device = 0, major = 0, multiprocessors = 0, shared = 0;
     cudaError_t error = cudaGetDevice(&device);
     for (const auto& [value, attribute] : {std::pair{&major, cudaDevAttrComputeCapabilityMajor},
@@ -85,7 +90,8 @@ cudaError_t context_decode(const DeviceModel& model, const std::uint8_t* model_d
             error = cudaMemsetAsync(launch.jobs[i].workspace_dev, 0, sizeof(std::uint32_t), stream);
         bool launched = false;
         for (int blocks = group; major >= 9 && blocks >= 1 && !launched && error == cudaSuccess; blocks /= 2)
-            if (plan_shared(blocks, shared - kSharedLeft, true, launch)) error = launch_cluster(launch, stream, launched);
+            if (plan_shared(blocks, shared - kSharedLeft, true, launch))
+                error = launch_cluster(launch, stream, launched);
         if (!launched && error == cudaSuccess) {  // no clusters, or lists beyond shared memory
             plan_shared(group, shared - kSharedLeft, false, launch);
             error = launch_grid(launch, stream);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One image by one group of blocks, from its payload to z and ŷ, or from z and y to what a range coder needs; context_decode.hpp tells
-// the plan.
+// One image by one group of blocks, from its payload to z and ŷ, or from z and y to what a range coder needs;
+// context_decode.hpp tells the plan.
 #pragma once
 
 #include "reveal.cuh"
@@ -20,9 +20,12 @@ struct ImageDecoder {
     std::int64_t fault = kNoFault;  // this thread's first, of symbols that it revealed
 
     JAHP_DEVICE explicit ImageDecoder(const Net<Group>& n)
-        : net(n), model(n.model()), job(n.job), place(n.place), table(reinterpret_cast<const TableRow*>(n.part(kTables, n.model().tables))),
-          coder(n.model(), table, reinterpret_cast<const Words4*>(n.part(kTables, n.model().tables) + (n.model().nodes - n.model().tables)), n.job,
-                reinterpret_cast<std::uint32_t*>(n.shared + kFaultBytes), n.place.lane) {}
+        : net(n), model(n.model()), job(n.job), place(n.place),
+          table(reinterpret_cast<const TableRow*>(n.part(kTables, n.model().tables))),
+          coder(
+              n.model(), table,
+              reinterpret_cast<const Words4*>(n.part(kTables, n.model().tables) + (n.model().nodes - n.model().tables)),
+              n.job, reinterpret_cast<std::uint32_t*>(n.shared + kFaultBytes), n.place.lane) {}
 
     JAHP_DEVICE bool encodes() const { return job.rows_dev != nullptr; }
     JAHP_DEVICE std::uint32_t* given_up() const { return reinterpret_cast<std::uint32_t*>(net.lists()); }
@@ -33,27 +36,30 @@ struct ImageDecoder {
         const int threads = 32 * place.warps, thread = 32 * place.warp + place.lane;
         if (thread == 0 && (Group::kDistributed || place.rank == 0)) store(given_up(), 0);
         auto* cells = reinterpret_cast<std::uint32_t*>(job.workspace_dev + kControlBytes);
-        for (std::int64_t i = place.rank * threads + thread; i < job.zero_bytes / 4; i += place.blocks * threads) store(cells + i, 0);
+        for (std::int64_t i = place.rank * threads + thread; i < job.zero_bytes / 4; i += place.blocks * threads)
+            store(cells + i, 0);
         for (const Part& part : net.launch.parts) {
             if (part.to < 0) continue;
             const int words = part.tile_bytes / 4;
             auto* out = reinterpret_cast<std::uint32_t*>(net.shared + part.to);
             for (int tile = part.tiled != 0 ? place.rank : 0; tile < part.tiles; tile += place.blocks, out += words) {
-                const auto* in = reinterpret_cast<const std::uint32_t*>(net.launch.model_dev + part.from) + static_cast<std::int64_t>(tile) * words;
+                const auto* in = reinterpret_cast<const std::uint32_t*>(net.launch.model_dev + part.from) +
+                                 static_cast<std::int64_t>(tile) * words;
                 for (int i = thread; i < words; i += threads) store(out + i, in[i]);
             }
         }
     }
 
-    // The first block, for all symbols of a source: use(p, c), when its code is there. The first warp decodes a part while the others do
-    // `meanwhile` and then take up the parts that are decoded.
+    // The first block, for all symbols of a source: use(p, c), when its code is there. The first warp decodes a part
+    // while the others do `meanwhile` and then take up the parts that are decoded.
     template <class Use, class Meanwhile>
     JAHP_DEVICE void take(const Source& source, const Use& use, const Meanwhile& meanwhile) {
         const int helpers = place.warps > 1 ? 1 : 0;  // the first warp that need not decode
         const auto reveal = [&](int first, int last, int first_warp) {
             if (place.warp < first_warp) return;
             const int threads = 32 * (place.warps - first_warp), thread = 32 * (place.warp - first_warp) + place.lane;
-            for (int i = first * source.channels + thread; i < last * source.channels; i += threads) use(i / source.channels, i % source.channels);
+            for (int i = first * source.channels + thread; i < last * source.channels; i += threads)
+                use(i / source.channels, i % source.channels);
         };
         const bool decodes = place.warp == 0 && !encodes();
         int revealed = 0;
@@ -78,7 +84,8 @@ struct ImageDecoder {
         if (place.lane == 0) store(faults + place.warp, own);
         sync_block();
         if (place.warp != 0) return;
-        const std::int64_t first = least_of_warp(place.lane < place.warps ? load(faults + place.lane) : kNoFault, place.lane);
+        const std::int64_t first = least_of_warp(place.lane < place.warps ? load(faults + place.lane) : kNoFault,
+                                                 place.lane);
         if (first == kNoFault) return;
         coder.code = static_cast<std::int32_t>(first & 15);
         coder.detail = (first >> 4) + (first < 0 ? kOpening : 0);
@@ -116,7 +123,8 @@ struct ImageDecoder {
                 store(z, value);
             }
             const std::int64_t in = std::int64_t{value} * (1 << model.z_bits) + offset[c];
-            store_activation(cell_at(job, job.z_in, all_positions(hz, wz), p), job.z_in, model.planes, c, clamp(in, model.limit));
+            store_activation(cell_at(job, job.z_in, all_positions(hz, wz), p), job.z_in, model.planes, c,
+                             clamp(in, model.limit));
         };
         take(source, use, [] {});
     }
@@ -131,7 +139,8 @@ struct ImageDecoder {
         const std::int64_t first = (static_cast<std::int64_t>(row) * job.width + column) * m;
         const std::int64_t stride = static_cast<std::int64_t>(context ? job.width - model.slope : 1) * m;
         const auto* rows = conditional ? reinterpret_cast<const std::int32_t*>(job.workspace_dev + job.rows) : nullptr;
-        const auto* means = conditional ? reinterpret_cast<const std::int32_t*>(job.workspace_dev + job.means) : nullptr;
+        const auto* means = conditional ? reinterpret_cast<const std::int32_t*>(job.workspace_dev + job.means)
+                                        : nullptr;
         const Source source{rows, means, job.y_dev + first, stride, at.count, m};
         const Reveal reveal{model, table, false};
         const auto* mul = reinterpret_cast<const std::int32_t*>(net.part(kContextInput, model.context_mul));
@@ -143,7 +152,9 @@ struct ImageDecoder {
             if (encodes()) {
                 value = reveal.wanted(of, mean, load(y));
                 store(job.rows_dev + (y - job.y_dev), of);
-                store(job.shifts_dev + (y - job.y_dev), of < 0 ? reveal.skipped(mean) : reveal.form_b() ? mean : reveal.shift(mean));
+                store(job.shifts_dev + (y - job.y_dev), of < 0            ? reveal.skipped(mean)
+                                                        : reveal.form_b() ? mean
+                                                                          : reveal.shift(mean));
             } else {
                 value = reveal.decoded(of, mean, of < 0 ? 0 : load(y), status);
                 note(before + i, status);
@@ -160,7 +171,8 @@ struct ImageDecoder {
     JAHP_DEVICE void ahead(const Positions& at) {
         const int first_warp = place.rank == 0 && place.warps > 1 ? 1 : 0;
         net.to_sums(model.context_old, kContextOld, job.seen, at, first_warp, job.context_sums);
-        if (model.hyper_latents > 0) net.to_sums(model.first_hyper, kFirstHyper, job.hyper, at, first_warp, job.first_sums);
+        if (model.hyper_latents > 0)
+            net.to_sums(model.first_hyper, kFirstHyper, job.hyper, at, first_warp, job.first_sums);
     }
 
     JAHP_DEVICE void hyperprior(int hz, int wz) {
@@ -175,13 +187,15 @@ struct ImageDecoder {
             for_tiles(place, 0, model.h_s_4.tiles, all.count, [&](int tile, int local, int m) {
                 std::uint32_t sums[4] = {0, 0, 0, 0};
                 net.from_cells(model.h_s_4, -1, job.wide, all, tile, local, m, sums);
-                to_symbols(sums, model.h_s_outputs[2], net.requant(model.h_s_outputs[2], -1, tile, local), tile, m, all.count);
+                to_symbols(sums, model.h_s_outputs[2], net.requant(model.h_s_outputs[2], -1, tile, local), tile, m,
+                           all.count);
             });
         net.group.sync();
     }
 
     JAHP_DEVICE void networks(const Positions& at) {
-        const auto layer = [&](const Product& product, const Outputs& outputs, Resident requant, int out, int chunks, const auto& add) {
+        const auto layer = [&](const Product& product, const Outputs& outputs, Resident requant, int out, int chunks,
+                               const auto& add) {
             for_tiles(place, 0, product.tiles, at.count, [&](int tile, int local, int m) {
                 std::uint32_t sums[4] = {0, 0, 0, 0};
                 add(tile, local, m, sums);
@@ -200,7 +214,9 @@ struct ImageDecoder {
                   net.from_list(model.first_context, kFirst, job.context, tile, local, m, sums);
               });
         layer(model.second, model.parameter_outputs[1], kSecondRequant, job.second, model.third.chunks,
-              [&](int tile, int local, int m, std::uint32_t (&sums)[4]) { net.from_list(model.second, kSecond, job.first, tile, local, m, sums); });
+              [&](int tile, int local, int m, std::uint32_t (&sums)[4]) {
+                  net.from_list(model.second, kSecond, job.first, tile, local, m, sums);
+              });
         const Outputs& outputs = model.parameter_outputs[2];
         for_tiles(place, 0, model.third.tiles, at.count, [&](int tile, int local, int m) {
             std::uint32_t sums[4] = {0, 0, 0, 0};
@@ -211,12 +227,12 @@ struct ImageDecoder {
     }
 
     // Table row (-1: skipped) and mean of each symbol of a tile.
-    JAHP_DEVICE void to_symbols(const std::uint32_t (&sums)[4], const Outputs& outputs, const Requant* requant, int tile, int m, int count) const {
+    JAHP_DEVICE void to_symbols(const std::uint32_t (&sums)[4], const Outputs& outputs, const Requant* requant,
+                                int tile, int m, int count) const {
         const auto* thresholds = reinterpret_cast<const std::int32_t*>(net.part(kScales, model.thresholds));
         const std::int32_t *scale_row = thresholds + model.scales - 1, *scale_drop = scale_row + model.scales;
         const int latent = tile * (kTileOutputs / 2) + place.lane % 4;
-        JAHP_UNROLL
-        for (int i = 0; i < 2; ++i) {
+        JAHP_UNROLL for (int i = 0; i < 2; ++i) {
             const int p = kRows * m + place.lane / 4 + i * 8;
             if (p >= count || latent >= model.latents) continue;
             const std::int32_t scale = requantise(sums[2 * i], requant[0], outputs.limit);
@@ -264,11 +280,13 @@ struct ImageDecoder {
     }
 
     JAHP_DEVICE void run() {
-        const int hz = model.hyper_latents > 0 ? (job.height + 3) / 4 : 0, wz = model.hyper_latents > 0 ? (job.width + 3) / 4 : 0;
+        const int hz = model.hyper_latents > 0 ? (job.height + 3) / 4 : 0,
+                  wz = model.hyper_latents > 0 ? (job.width + 3) / 4 : 0;
         const std::int64_t before = static_cast<std::int64_t>(hz) * wz * model.hyper_latents;
         prepare();
         net.group.sync();
-        if (place.codes() && !encodes()) coder.start(before + static_cast<std::int64_t>(job.height) * job.width * model.latents);
+        if (place.codes() && !encodes())
+            coder.start(before + static_cast<std::int64_t>(job.height) * job.width * model.latents);
         if (model.hyper_latents > 0) {
             if (place.rank == 0) take_z(hz, wz);
             net.group.sync();
@@ -286,7 +304,8 @@ struct ImageDecoder {
 template <class Group>
 JAHP_DEVICE void decode_images(const Launch& launch, Group& group, std::uint8_t* shared) {
     const int image = block_index() / launch.blocks;
-    const Place place{block_index() % launch.blocks, launch.blocks, thread_index() / 32, thread_count() / 32, thread_index() % 32};
+    const Place place{block_index() % launch.blocks, launch.blocks, thread_index() / 32, thread_count() / 32,
+                      thread_index() % 32};
     const Net<Group> net{launch, launch.jobs[image], shared, place, group};
     ImageDecoder<Group> decoder(net);
     decoder.run();

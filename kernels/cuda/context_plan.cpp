@@ -9,23 +9,25 @@ namespace {
 std::int64_t up(std::int64_t n, std::int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 class Room {
-  public:
+public:
     std::int64_t take(std::int64_t bytes) {
         const std::int64_t at = used_;
         used_ = up(used_ + bytes, 256);
         return at;
     }
-    Cells cells(std::int64_t rows, std::int64_t columns, int border_rows, int border_columns, int channels, int planes) {
+    Cells cells(std::int64_t rows, std::int64_t columns, int border_rows, int border_columns, int channels,
+                int planes) {
         Cells c{};
         c.plane = static_cast<std::int32_t>(up(channels, kChunkInputs));
         c.cell = planes * c.plane;
         c.pitch = (columns + 2 * border_columns) * c.cell;
-        c.first = take((rows + 2 * border_rows) * c.pitch) + border_rows * c.pitch + std::int64_t{border_columns} * c.cell;
+        c.first = take((rows + 2 * border_rows) * c.pitch) + border_rows * c.pitch +
+                  std::int64_t{border_columns} * c.cell;
         return c;
     }
     std::int64_t used() const { return used_; }
 
-  private:
+private:
     std::int64_t used_ = kControlBytes;
 };
 
@@ -45,14 +47,18 @@ void plan_lists(const DeviceModel& m, Job& job) {
 
 void plan_parts(const DeviceModel& m, Part (&parts)[kResidents]) {
     std::fill_n(parts, static_cast<int>(kResidents), Part{0, 0, 0, 0, -1});
-    const auto whole = [&](Resident r, std::int64_t from, std::int64_t end) { parts[r] = {from, static_cast<std::int32_t>(end - from), 1, 0, -1}; };
+    const auto whole = [&](Resident r, std::int64_t from, std::int64_t end) {
+        parts[r] = {from, static_cast<std::int32_t>(end - from), 1, 0, -1};
+    };
     whole(kTables, m.tables, m.tables_end);
     if (m.conditional != 0) whole(kScales, m.thresholds, m.scales_end);
     if (m.slope == 0) return;
     whole(kContextInput, m.context_mul, m.context_input_end);
     whole(kOffsets, m.context_old.offsets, m.context_offsets_end);
     const auto weights = [&](Resident r, const Product& p) { parts[r] = {p.weights, p.tile_bytes(), p.tiles, 1, -1}; };
-    const auto requant = [&](Resident r, const Outputs& o, const Product& p) { parts[r] = {o.requant, kRequantBytes, p.tiles, 1, -1}; };
+    const auto requant = [&](Resident r, const Outputs& o, const Product& p) {
+        parts[r] = {o.requant, kRequantBytes, p.tiles, 1, -1};
+    };
     requant(kContextRequant, m.context_outputs, m.context_new);
     requant(kFirstRequant, m.parameter_outputs[0], m.first_context);
     requant(kSecondRequant, m.parameter_outputs[1], m.second);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What kernels ask of a device, as thin wrappers. csrc/tests/emulator/device.hpp has the same names for the host; kernels differ
-// between the two builds in this header and nowhere else.
+// What kernels ask of a device, as thin wrappers. csrc/tests/emulator/device.hpp has the same names for the host;
+// kernels differ between the two builds in this header and nowhere else.
 //
-// Memory that threads share is read and written through load() and store() only. What one thread stores another may load after a
-// barrier that both have passed: sync_warp, sync_block, or a group's sync (the blocks of one image). Plain reads are for what no
-// kernel writes, and for copies that were made before the first barrier of the group.
+// Memory that threads share is read and written through load() and store() only. What one thread stores another may
+// load after a barrier that both have passed: sync_warp, sync_block, or a group's sync (the blocks of one image). Plain
+// reads are for what no kernel writes, and for copies that were made before the first barrier of the group.
 #pragma once
 
 #include <cstdint>
@@ -39,18 +39,23 @@ JAHP_DEVICE void store(T* p, typename Same<T>::Type v) {
 JAHP_DEVICE void sync_warp() { __syncwarp(); }
 JAHP_DEVICE void sync_block() { __syncthreads(); }
 JAHP_DEVICE std::uint32_t ballot(std::uint32_t mask, bool value) { return __ballot_sync(mask, value); }
-JAHP_DEVICE std::int32_t shuffle(std::uint32_t mask, std::int32_t value, int from) { return __shfl_sync(mask, value, from); }
+JAHP_DEVICE std::int32_t shuffle(std::uint32_t mask, std::int32_t value, int from) {
+    return __shfl_sync(mask, value, from);
+}
 
 // c += a * b for a 16x32 (rows) and b 32x8 (columns) of signed bytes; a warp's fragments as the PTX ISA lays them out.
 JAHP_DEVICE void mma_s8(std::int32_t (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+        "%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Groups: the blocks of an image. kDistributed says where what all blocks read is kept: in a copy in each block's shared memory, or once
-// in global memory. store_all(p, rank, blocks, v) stores v at p for all blocks; p lies in the caller's own shared memory, or in global
-// memory. The memory of another block may be reached from the first sync of the group until the last one that both pass.
+// Groups: the blocks of an image. kDistributed says where what all blocks read is kept: in a copy in each block's
+// shared memory, or once in global memory. store_all(p, rank, blocks, v) stores v at p for all blocks; p lies in the
+// caller's own shared memory, or in global memory. The memory of another block may be reached from the first sync of
+// the group until the last one that both pass.
 
 // As one thread-block cluster, from compute capability 9.0 on. The barrier orders global and distributed shared memory.
 struct ClusterGroup {
@@ -70,9 +75,11 @@ struct ClusterGroup {
         JAHP_UNROLL_4
         for (int i = 0; i < blocks; ++i) {
             const int to = (rank + i) & (blocks - 1);
-            asm volatile("{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\tst.shared::cluster.u32 [there], %2;\n\t}"
-                         :: "r"(own), "r"(to), "r"(v)
-                         : "memory");
+            asm volatile(
+                "{\n\t.reg .b32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\tst.shared::cluster.u32 [there], "
+                "%2;\n\t}" ::"r"(own),
+                "r"(to), "r"(v)
+                : "memory");
         }
 #endif
     }
@@ -90,7 +97,8 @@ struct GridGroup {
         if (threadIdx.x == 0) {
             __threadfence();
             atomicAdd(arrived, 1u);
-            while (static_cast<std::int32_t>(*static_cast<volatile std::uint32_t*>(arrived) - target) < 0) __nanosleep(20);
+            while (static_cast<std::int32_t>(*static_cast<volatile std::uint32_t*>(arrived) - target) < 0)
+                __nanosleep(20);
             __threadfence();
         }
         __syncthreads();

@@ -15,7 +15,7 @@ constexpr std::size_t kAlignment = 256;
 int up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 class Packer {
-  public:
+public:
     explicit Packer(std::vector<std::uint8_t>& blob) : blob_(blob) {}
 
     template <typename T>
@@ -37,7 +37,8 @@ class Packer {
     std::int64_t used() const { return static_cast<std::int64_t>(blob_.size()); }
 
     // order: slot of an output -> output, or -1 for none.
-    Product product(const LayerTensors& t, const std::vector<Tap>& taps, int first_input, int inputs, const std::vector<int>& order) {
+    Product product(const LayerTensors& t, const std::vector<Tap>& taps, int first_input, int inputs,
+                    const std::vector<int>& order) {
         Product p{};
         p.taps = static_cast<std::int32_t>(taps.size());
         p.chunks = up(inputs, kChunkInputs) / kChunkInputs;
@@ -56,7 +57,8 @@ class Packer {
                             const int output = order[static_cast<std::size_t>(tile * kTileOutputs + lane / 4)];
                             const int input = chunk * kChunkInputs + byte / 4 * 16 + lane % 4 * 4 + byte % 4;
                             if (output < 0 || input >= inputs) continue;
-                            const std::size_t row = static_cast<std::size_t>(output) * static_cast<std::size_t>(t.inputs);
+                            const std::size_t row = static_cast<std::size_t>(output) *
+                                                    static_cast<std::size_t>(t.inputs);
                             const std::size_t cell = (row + static_cast<std::size_t>(first_input + input)) * area;
                             weights[to] = t.weight[cell + static_cast<std::size_t>(tap.cell)];
                         }
@@ -68,12 +70,13 @@ class Packer {
         std::vector<Requant> requant;
         for (const int o : order) {
             const auto i = static_cast<std::size_t>(o < 0 ? 0 : o);
-            requant.push_back(o < 0 ? Requant{0, 0, 0, 1, 0} : Requant{t.bias[i], t.mul_pos[i], t.mul_neg[i], t.shift[i], t.zero[i]});
+            requant.push_back(o < 0 ? Requant{0, 0, 0, 1, 0}
+                                    : Requant{t.bias[i], t.mul_pos[i], t.mul_neg[i], t.shift[i], t.zero[i]});
         }
         return {put(requant.data(), requant.size()), count, limit};
     }
 
-  private:
+private:
     std::vector<std::uint8_t>& blob_;
 };
 
@@ -105,9 +108,11 @@ void pack_hyperprior(const EntropyTensors& t, Packer& packer, DeviceModel& model
         const LayerTensors& layer = t.h_s[static_cast<std::size_t>(i)];
         const auto order = in_order(layer.outputs);
         for (int phase = 0; phase < 4; ++phase) {
-            std::vector<Tap> taps;  // out(2 r + a, 2 c + b) takes in(r + 1 - row / 2, c + 1 - column / 2), whatever the parity
+            std::vector<Tap>
+                taps;  // out(2 r + a, 2 c + b) takes in(r + 1 - row / 2, c + 1 - column / 2), whatever the parity
             for (int row = phase / 2; row < 5; row += 2)
-                for (int column = phase % 2; column < 5; column += 2) taps.push_back({1 - row / 2, 1 - column / 2, row * 5 + column});
+                for (int column = phase % 2; column < 5; column += 2)
+                    taps.push_back({1 - row / 2, 1 - column / 2, row * 5 + column});
             (i == 0 ? model.h_s_0 : model.h_s_2)[phase] = packer.product(layer, taps, 0, layer.inputs, order);
         }
         model.h_s_outputs[i] = packer.outputs(layer, order, layer.outputs, model.limit);
@@ -115,7 +120,8 @@ void pack_hyperprior(const EntropyTensors& t, Packer& packer, DeviceModel& model
     const LayerTensors& last = t.h_s[2];
     const auto order = t.context ? in_order(last.outputs) : interleaved(t.latents, t.means);
     model.h_s_4 = packer.product(last, taps_of(last, [](const Tap&) { return true; }), 0, last.inputs, order);
-    model.h_s_outputs[2] = packer.outputs(last, order, last.outputs, t.context ? model.limit : EntropyModel::kParameterLimit);
+    model.h_s_outputs[2] = packer.outputs(last, order, last.outputs,
+                                          t.context ? model.limit : EntropyModel::kParameterLimit);
     model.conv_half = last.kernel / 2;
     model.z_offset = packer.put(t.z_offset);
 }
@@ -126,7 +132,9 @@ void pack_context(const EntropyTensors& t, Packer& packer, DeviceModel& model) {
     model.slope = model.half + 1;
     auto order = in_order(context.outputs);
     const int slope = model.slope, middle = context.kernel * context.kernel / 2;
-    const auto fresh = [=](const Tap& tap) { return tap.cell < middle && tap.column + slope * tap.row == -1; };  // of the step before
+    const auto fresh = [=](const Tap& tap) {
+        return tap.cell < middle && tap.column + slope * tap.row == -1;
+    };  // of the step before
     const auto older = [&](const Tap& tap) { return tap.cell < middle && !fresh(tap); };
     model.context_old = packer.product(context, taps_of(context, older), 0, context.inputs, order);
     model.context_new = packer.product(context, taps_of(context, fresh), 0, context.inputs, order);
@@ -134,7 +142,8 @@ void pack_context(const EntropyTensors& t, Packer& packer, DeviceModel& model) {
     for (const auto& wanted : {std::function<bool(const Tap&)>(older), std::function<bool(const Tap&)>(fresh)})
         for (const Tap& tap : taps_of(context, wanted)) offsets.push_back({tap.row, tap.column});
     model.context_old.offsets = packer.put(offsets.data(), offsets.size());  // all taps of the layer together
-    model.context_new.offsets = model.context_old.offsets + model.context_old.taps * static_cast<std::int64_t>(sizeof(TapOffset));
+    model.context_new.offsets = model.context_old.offsets +
+                                model.context_old.taps * static_cast<std::int64_t>(sizeof(TapOffset));
     model.context_offsets_end = packer.used();
     model.context_outputs = packer.outputs(context, order, context.outputs, model.limit);
     const std::vector<Tap> here{{0, 0, 0}};
@@ -148,7 +157,8 @@ void pack_context(const EntropyTensors& t, Packer& packer, DeviceModel& model) {
         } else {
             (i == 1 ? model.second : model.third) = packer.product(layer, here, 0, layer.inputs, order);
         }
-        model.parameter_outputs[i] = packer.outputs(layer, order, layer.outputs, i == 2 ? EntropyModel::kParameterLimit : model.limit);
+        model.parameter_outputs[i] = packer.outputs(layer, order, layer.outputs,
+                                                    i == 2 ? EntropyModel::kParameterLimit : model.limit);
     }
     model.context_mul = packer.put(t.context_mul);
     packer.put_behind(t.context_add);

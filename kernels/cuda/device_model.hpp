@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // An entropy model as device code reads it: one blob that starts with a DeviceModel, all places in it as byte offsets.
 //
-// Activations lie in cells, one a position: `planes` times the channels rounded up to 32, a byte each. 8-bit activations have one
-// plane, 13-bit ones two, hi and lo with a = 64 hi + lo and -32 <= lo < 32, so that both are signed bytes and two products give the sum.
-// Weights lie in tiles of 8 outputs; a tile is a row of 256-byte chunks (32 inputs of one tap), in each 8 bytes for every lane of a
-// warp: the B fragment of mma.m16n8k32. Rests are filled up with weights of 0.
-// Outputs of the last layer are interleaved: 2m is the scale of latent m and 2m + 1 its mean, which meet in one thread; in a model
-// without means those outputs are empty.
-// Tables are search trees. A node parts up to 64, 512 ... entries, or 8, among 8 children: its first seven words of 16 bits are the last
-// slots of the children but the eighth (behind the last entry the last slot of all), its eighth word says which of the row's nodes is
-// its first child. A row's first node stands with it, the others in an array.
+// Activations lie in cells, one a position: `planes` times the channels rounded up to 32, a byte each. 8-bit
+// activations have one plane, 13-bit ones two, hi and lo with a = 64 hi + lo and -32 <= lo < 32, so that both are
+// signed bytes and two products give the sum. Weights lie in tiles of 8 outputs; a tile is a row of 256-byte chunks (32
+// inputs of one tap), in each 8 bytes for every lane of a warp: the B fragment of mma.m16n8k32. Rests are filled up
+// with weights of 0. Outputs of the last layer are interleaved: 2m is the scale of latent m and 2m + 1 its mean, which
+// meet in one thread; in a model without means those outputs are empty. Tables are search trees. A node parts up to 64,
+// 512 ... entries, or 8, among 8 children: its first seven words of 16 bits are the last slots of the children but the
+// eighth (behind the last entry the last slot of all), its eighth word says which of the row's nodes is its first
+// child. A row's first node stands with it, the others in an array.
 #pragma once
 
 #include <cstddef>
@@ -55,7 +55,8 @@ struct alignas(16) Words4 {
 
 struct TableRow {
     Words4 root;
-    std::int32_t nodes, low, size, levels;  // nodes: index of its first one below the root; entries: size and the escape
+    std::int32_t nodes, low, size,
+        levels;  // nodes: index of its first one below the root; entries: size and the escape
 };
 constexpr int kRequantBytes = kTileOutputs * static_cast<int>(sizeof(Requant));
 
@@ -65,8 +66,8 @@ struct DeviceModel {
     std::int32_t scales, rows;
     Product h_s_0[4], h_s_2[4], h_s_4, context_old, context_new, first_hyper, first_context, second, third;
     Outputs h_s_outputs[3], context_outputs, parameter_outputs[3];
-    std::int64_t z_offset, context_mul, context_input_end;   // of int32; context_mul: [M], then additions, then shifts
-    std::int64_t thresholds, scales_end;                     // of int32: [scales - 1], then the rows and drops of each scale
+    std::int64_t z_offset, context_mul, context_input_end;  // of int32; context_mul: [M], then additions, then shifts
+    std::int64_t thresholds, scales_end;  // of int32: [scales - 1], then the rows and drops of each scale
     std::int64_t tables, nodes, tables_end, context_offsets_end;  // tables: of TableRow, then nodes
     std::int64_t bytes;
 };

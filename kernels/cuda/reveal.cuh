@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What becomes of a symbol once its table entry is known, or of a latent that is to be coded: its value, what it shows the networks, and
-// faults. All threads of a block share in it.
+// What becomes of a symbol once its table entry is known, or of a latent that is to be coded: its value, what it shows
+// the networks, and faults. All threads of a block share in it.
 #pragma once
 
 #include "coder.cuh"
@@ -16,13 +16,16 @@ struct Reveal {
     JAHP_DEVICE int bits() const { return plain ? 0 : model.mean_bits; }
 
     // What is left of a symbol that is not coded.
-    JAHP_DEVICE std::int32_t skipped(std::int32_t mean) const { return form_b() ? mean : (mean + (1 << bits() >> 1)) >> bits(); }
+    JAHP_DEVICE std::int32_t skipped(std::int32_t mean) const {
+        return form_b() ? mean : (mean + (1 << bits() >> 1)) >> bits();
+    }
 
     // Added to an entry's value; form B adds the mean later.
     JAHP_DEVICE std::int32_t shift(std::int32_t mean) const { return form_b() ? 0 : mean >> bits(); }
 
     // A code of the coder -> what the decoder sees. status: kSound, or what is wrong.
-    JAHP_DEVICE std::int32_t decoded(std::int32_t row, std::int32_t mean, std::int32_t code, std::int32_t& status) const {
+    JAHP_DEVICE std::int32_t decoded(std::int32_t row, std::int32_t mean, std::int32_t code,
+                                     std::int32_t& status) const {
         const std::int32_t most = form_b() ? kMostSymbol << bits() : kMostSymbol;
         std::int32_t value;
         if (row < 0) {

@@ -19,9 +19,9 @@ __device__ std::uint32_t warp_sum(std::uint32_t v) {
 }
 
 // Addition modulo 2^32 is associative, so the order in which blocks arrive does not matter.
-__global__ void __launch_bounds__(kThreads) checksum_kernel(const std::int32_t* __restrict__ z, std::size_t z_count,
-                                                            const std::int32_t* __restrict__ y, std::size_t y_count,
-                                                            std::uint32_t* __restrict__ sum) {
+__global__ void __launch_bounds__(kThreads)
+    checksum_kernel(const std::int32_t* __restrict__ z, std::size_t z_count, const std::int32_t* __restrict__ y,
+                    std::size_t y_count, std::uint32_t* __restrict__ sum) {
     const std::size_t stride = static_cast<std::size_t>(gridDim.x) * kThreads;
     const std::size_t total = z_count + y_count;
     std::uint32_t own = 0;
@@ -41,8 +41,8 @@ __global__ void __launch_bounds__(kThreads) checksum_kernel(const std::int32_t* 
 
 }  // namespace
 
-cudaError_t symbol_checksum(const std::int32_t* z_dev, std::size_t z_count, const std::int32_t* y_dev, std::size_t y_count,
-                            std::uint32_t* sum, cudaStream_t stream) {
+cudaError_t symbol_checksum(const std::int32_t* z_dev, std::size_t z_count, const std::int32_t* y_dev,
+                            std::size_t y_count, std::uint32_t* sum, cudaStream_t stream) {
     void* memory = nullptr;
     cudaError_t error = cudaMallocAsync(&memory, sizeof *sum, stream);
     if (error != cudaSuccess) return error;
@@ -51,7 +51,8 @@ cudaError_t symbol_checksum(const std::int32_t* z_dev, std::size_t z_count, cons
     error = cudaMemsetAsync(sum_dev, 0, sizeof *sum_dev, stream);
     const std::size_t blocks = std::min((z_count + y_count + kThreads - 1) / kThreads, kMaxBlocks);
     if (error == cudaSuccess && blocks > 0) {
-        checksum_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(z_dev, z_count, y_dev, y_count, sum_dev);
+        checksum_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(z_dev, z_count, y_dev, y_count,
+                                                                                sum_dev);
         error = cudaGetLastError();
     }
     if (error == cudaSuccess) error = cudaMemcpyAsync(&result, sum_dev, sizeof result, cudaMemcpyDeviceToHost, stream);

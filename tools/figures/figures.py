@@ -59,7 +59,7 @@ class Figure:
 
 
 def read(path: Path) -> dict[str, Figure]:
-    """"run.figure" -> Figure. Raises FiguresError where a field is missing, empty, unknown or of another kind."""
+    """ "run.figure" -> Figure. Raises FiguresError where a field is missing, empty, unknown or of another kind."""
     try:
         runs = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
@@ -102,7 +102,7 @@ def stale(text: str, figures: Mapping[str, Figure]) -> list[str]:
     for said, name in CELL.findall(text):
         if name not in figures:
             found.append(f"docs/figures.toml has no {name}")
-        elif said.strip(' *') not in {str(figures[name]), figures[name].number}:
+        elif said.strip(" *") not in {str(figures[name]), figures[name].number}:
             found.append(f"{name} is {figures[name]}, not {said.strip(' *')!r}")
     return found
 

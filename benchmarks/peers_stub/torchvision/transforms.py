@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two transforms that CompressAI's own scripts name, working, so that its registry of transforms is not empty."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

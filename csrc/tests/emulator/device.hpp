@@ -45,10 +45,12 @@ inline std::uint32_t ballot(std::uint32_t mask, bool value, Where where = Where:
 }
 
 inline std::int32_t shuffle(std::uint32_t mask, std::int32_t value, int from, Where where = Where::current()) {
-    return static_cast<std::int32_t>(emulator::exchange(mask, static_cast<std::uint32_t>(value), "shuffle", where)[from & 31]);
+    return static_cast<std::int32_t>(
+        emulator::exchange(mask, static_cast<std::uint32_t>(value), "shuffle", where)[from & 31]);
 }
 
-inline void mma_s8(std::int32_t (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Where where = Where::current()) {
+inline void mma_s8(std::int32_t (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                   Where where = Where::current()) {
     emulator::mma_s8(c, a, b, where);
 }
 
@@ -59,7 +61,8 @@ struct EmulatedGroup {
     void sync(Where where = Where::current()) { emulator::sync_group(where); }
     void store_all(std::uint32_t* p, int rank, int blocks, std::uint32_t v, Where where = Where::current()) {
         if (!distributed) return store(p, v, where);
-        for (int i = 0; i < blocks; ++i) store(static_cast<std::uint32_t*>(emulator::there(p, (rank + i) & (blocks - 1), where)), v, where);
+        for (int i = 0; i < blocks; ++i)
+            store(static_cast<std::uint32_t*>(emulator::there(p, (rank + i) & (blocks - 1), where)), v, where);
     }
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "emulator.hpp"
 
+#include <ucontext.h>
 #include <algorithm>
 #include <csetjmp>
 #include <cstdlib>
@@ -8,7 +9,6 @@
 #include <new>
 #include <random>
 #include <sstream>
-#include <ucontext.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define JAHP_FIBERS_BY_CONTEXT 1  // the sanitizer knows swapcontext, and is told of the stacks
@@ -38,7 +38,8 @@ struct WarpState {
     Meeting meeting;
     std::uint32_t syncs = 0, mask = 0;
     std::uint64_t in[kWarp] = {};
-    std::uint32_t a[2][kWarp][4] = {}, b[2][kWarp][2] = {};  // of this mma and the one before: slow lanes still read those
+    std::uint32_t a[2][kWarp][4] = {},
+                  b[2][kWarp][2] = {};  // of this mma and the one before: slow lanes still read those
     unsigned products = 0;
 };
 
@@ -50,7 +51,8 @@ struct Fiber {
     std::uint64_t exchanged[kWarp] = {};  // what its last exchange gave
 };
 
-// Who reached a byte, and the counts of the barriers he had passed. `wide`: 0 one thread, 1 several of a warp, 2 of a block, 3 of a group.
+// Who reached a byte, and the counts of the barriers he had passed. `wide`: 0 one thread, 1 several of a warp, 2 of a
+// block, 3 of a group.
 struct Access {
     int thread = kNobody;
     std::uint32_t warp = 0, block = 0, group = 0;
@@ -172,7 +174,8 @@ void Grid::Impl::leave() {
 }
 
 void Grid::Impl::fail(const std::string& what) {
-    const std::string who = "thread " + std::to_string(current % shape.threads) + " of block " + std::to_string(block_of(current));
+    const std::string who = "thread " + std::to_string(current % shape.threads) + " of block " +
+                            std::to_string(block_of(current));
     if (failure.empty()) failure = who + ": " + what;
     throw Stop{};
 }
@@ -191,7 +194,8 @@ void Grid::Impl::meet(Meeting& meeting, int members, const char* what, Where whe
         meeting.what = what;
     } else if (std::strcmp(meeting.what, what) != 0 || meeting.where.line() != where.line() ||
                std::strcmp(meeting.where.file_name(), where.file_name()) != 0) {
-        fail(std::string(what) + " at " + at(where) + ", while others wait in " + meeting.what + " at " + at(meeting.where));
+        fail(std::string(what) + " at " + at(where) + ", while others wait in " + meeting.what + " at " +
+             at(meeting.where));
     }
     meeting.waiting.push_back(current);
     if (static_cast<int>(meeting.waiting.size()) == members) {
@@ -203,7 +207,8 @@ void Grid::Impl::meet(Meeting& meeting, int members, const char* what, Where whe
 }
 
 Access Grid::Impl::now(int wide) const {
-    return {current, warps[static_cast<std::size_t>(warp_of(current))].syncs, blocks[static_cast<std::size_t>(block_of(current))].passed,
+    return {current, warps[static_cast<std::size_t>(warp_of(current))].syncs,
+            blocks[static_cast<std::size_t>(block_of(current))].passed,
             groups[static_cast<std::size_t>(group_of(current))].passed, wide};
 }
 
@@ -219,14 +224,15 @@ bool Grid::Impl::ordered(const Access& before) const {
 
 void Grid::Impl::conflict(const char* verb, const char* other, const Access& before, const void* p, Where where) {
     std::ostringstream out;
-    out << at(where) << ": " << verb << " of " << p << ", which thread " << before.thread % shape.threads << " of block "
-        << block_of(before.thread) << " has " << other << " since the last barrier of both";
+    out << at(where) << ": " << verb << " of " << p << ", which thread " << before.thread % shape.threads
+        << " of block " << block_of(before.thread) << " has " << other << " since the last barrier of both";
     fail(out.str());
 }
 
 std::size_t Grid::Impl::offset(const void* p, std::size_t bytes, Where where) {
     const auto from = static_cast<const std::uint8_t*>(p) - memory.data();
-    if (from < 0 || static_cast<std::size_t>(from) + bytes > memory.size()) fail(at(where) + ": access outside of watched memory");
+    if (from < 0 || static_cast<std::size_t>(from) + bytes > memory.size())
+        fail(at(where) + ": access outside of watched memory");
     return static_cast<std::size_t>(from);
 }
 
@@ -289,7 +295,8 @@ std::string Grid::run(const std::function<void()>& kernel) {
     const auto stuck = [&](const std::vector<Meeting>& meetings) {
         for (const Meeting& m : meetings)
             if (!m.waiting.empty() && g.failure.empty())
-                g.failure = at(m.where) + ": " + m.what + " that only " + std::to_string(m.waiting.size()) + " threads reach";
+                g.failure = at(m.where) + ": " + m.what + " that only " + std::to_string(m.waiting.size()) +
+                            " threads reach";
     };
     for (const WarpState& w : g.warps) stuck({w.meeting});
     stuck(g.blocks);
@@ -299,7 +306,8 @@ std::string Grid::run(const std::function<void()>& kernel) {
 
 Counts Grid::counts() const {
     Counts out;
-    for (const Meeting& group : impl_->groups) out.group_barriers = std::max<std::int64_t>(out.group_barriers, group.passed);
+    for (const Meeting& group : impl_->groups)
+        out.group_barriers = std::max<std::int64_t>(out.group_barriers, group.passed);
     for (const WarpState& warp : impl_->warps) out.products += warp.products;
     out.remote_words = impl_->remote_words;
     return out;
@@ -314,11 +322,14 @@ void* there(void* p, int rank, Where where) {
     Grid::Impl& g = *running;
     const auto offset = static_cast<std::uint8_t*>(p) - shared_memory();
     const int group = g.group_of(g.current), block = group * g.shape.group + rank;
-    if (offset < 0 || static_cast<std::size_t>(offset) >= g.shape.shared) g.fail(at(where) + ": no place in shared memory");
+    if (offset < 0 || static_cast<std::size_t>(offset) >= g.shape.shared)
+        g.fail(at(where) + ": no place in shared memory");
     if (rank < 0 || rank >= g.shape.group) g.fail(at(where) + ": no block of this group");
-    if (g.groups[static_cast<std::size_t>(group)].passed == 0) g.fail(at(where) + ": another block's memory before it is known to have started");
+    if (g.groups[static_cast<std::size_t>(group)].passed == 0)
+        g.fail(at(where) + ": another block's memory before it is known to have started");
     for (int thread = block * g.shape.threads; thread < (block + 1) * g.shape.threads; ++thread)
-        if (g.fibers[static_cast<std::size_t>(thread)].ended) g.fail(at(where) + ": the memory of a block that has ended");
+        if (g.fibers[static_cast<std::size_t>(thread)].ended)
+            g.fail(at(where) + ": the memory of a block that has ended");
     ++g.remote_words;
     return g.shared[static_cast<std::size_t>(block)] + offset;
 }
@@ -333,7 +344,9 @@ void check_read(const void* p, std::size_t bytes, Where where) {
         int wide = 0;
         if (!g.ordered(cell.read)) {
             const int other = cell.read.thread;
-            const int scope = g.warp_of(other) == g.warp_of(g.current) ? 1 : g.block_of(other) == g.block_of(g.current) ? 2 : 3;
+            const int scope = g.warp_of(other) == g.warp_of(g.current)     ? 1
+                              : g.block_of(other) == g.block_of(g.current) ? 2
+                                                                           : 3;
             wide = std::max(cell.read.wide, scope);
         } else if (cell.read.thread == g.current) {
             wide = cell.read.wide;
@@ -362,7 +375,8 @@ void sync_block(Where where) {
 
 void sync_group(Where where) {
     Grid::Impl& g = *running;
-    g.meet(g.groups[static_cast<std::size_t>(g.group_of(g.current))], g.shape.threads * g.shape.group, "a group barrier", where);
+    g.meet(g.groups[static_cast<std::size_t>(g.group_of(g.current))], g.shape.threads * g.shape.group,
+           "a group barrier", where);
 }
 
 namespace {
@@ -371,7 +385,8 @@ namespace {
 void meet_warp(std::uint32_t mask, const char* what, Where where, const std::function<void(WarpState&)>& complete) {
     Grid::Impl& g = *running;
     WarpState& w = g.warps[static_cast<std::size_t>(g.warp_of(g.current))];
-    if ((mask >> (g.current % kWarp) & 1) == 0) g.fail(std::string(what) + " at " + at(where) + " by a lane that its mask leaves out");
+    if ((mask >> (g.current % kWarp) & 1) == 0)
+        g.fail(std::string(what) + " at " + at(where) + " by a lane that its mask leaves out");
     if (w.meeting.waiting.empty())
         w.mask = mask;
     else if (w.mask != mask)
@@ -391,7 +406,8 @@ const std::uint64_t* exchange(std::uint32_t mask, std::uint64_t in, const char* 
         for (int lane = 0; lane < kWarp; ++lane)
             if ((mask >> lane & 1) == 0) w.in[lane] = 0;
         for (int lane = 0; lane < kWarp; ++lane)
-            if ((mask >> lane & 1) != 0) std::copy(w.in, w.in + kWarp, g.fibers[static_cast<std::size_t>(first + lane)].exchanged);
+            if ((mask >> lane & 1) != 0)
+                std::copy(w.in, w.in + kWarp, g.fibers[static_cast<std::size_t>(first + lane)].exchanged);
     });
     return g.fibers[static_cast<std::size_t>(g.current)].exchanged;
 }
@@ -408,14 +424,18 @@ void mma_s8(std::int32_t (&c)[4], const std::uint32_t (&a)[4], const std::uint32
     std::memcpy(w.a[turn][lane], a, sizeof a);
     std::memcpy(w.b[turn][lane], b, sizeof b);
     meet_warp(0xffffffffu, "mma", where, [](WarpState& state) { ++state.products; });
-    // A(m, k): lane m % 8 * 4 + k % 16 / 4, register m / 8 + k / 16 * 2, byte k % 4. B(k, n): lane n * 4 + k % 16 / 4, register k / 16.
-    const auto byte = [](std::uint32_t word, int i) { return static_cast<std::int32_t>(static_cast<std::int8_t>(word >> (8 * i))); };
+    // A(m, k): lane m % 8 * 4 + k % 16 / 4, register m / 8 + k / 16 * 2, byte k % 4. B(k, n): lane n * 4 + k % 16 / 4,
+    // register k / 16.
+    const auto byte = [](std::uint32_t word, int i) {
+        return static_cast<std::int32_t>(static_cast<std::int8_t>(word >> (8 * i)));
+    };
     std::uint32_t sum[4];
     for (int i = 0; i < 4; ++i) {
         const int m = row + i / 2 * 8, n = column + i % 2;
         std::int32_t products = 0;
         for (int k = 0; k < 32; k += 4) {
-            const std::uint32_t x = w.a[turn][m % 8 * 4 + k % 16 / 4][m / 8 + k / 16 * 2], y = w.b[turn][n * 4 + k % 16 / 4][k / 16];
+            const std::uint32_t x = w.a[turn][m % 8 * 4 + k % 16 / 4][m / 8 + k / 16 * 2],
+                                y = w.b[turn][n * 4 + k % 16 / 4][k / 16];
             for (int j = 0; j < 4; ++j) products += byte(x, j) * byte(y, j);
         }
         sum[i] = static_cast<std::uint32_t>(c[i]) + static_cast<std::uint32_t>(products);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A grid of blocks of threads on one CPU thread, for kernels written against device.hpp (this folder's and kernels/cuda's).
+// A grid of blocks of threads on one CPU thread, for kernels written against device.hpp (this folder's and
+// kernels/cuda's).
 //
-// Each thread is a fiber. Between meetings (barriers, shuffles, ballots, mma) the fibers run in random order out of a seed. What a
-// thread stores is there at once; that nobody may rely on it is the work of a race detector: every byte of watched memory
-// remembers who wrote and read it last, and an access fails that is not separated from a conflicting one of another thread by a
-// barrier which both have passed. Failures, meetings that not all threads reach among them, end the run with a message.
+// Each thread is a fiber. Between meetings (barriers, shuffles, ballots, mma) the fibers run in random order out of a
+// seed. What a thread stores is there at once; that nobody may rely on it is the work of a race detector: every byte of
+// watched memory remembers who wrote and read it last, and an access fails that is not separated from a conflicting one
+// of another thread by a barrier which both have passed. Failures, meetings that not all threads reach among them, end
+// the run with a message.
 #pragma once
 
 #include <cstddef>
@@ -25,13 +27,14 @@ struct Shape {
     std::size_t shared;   // bytes a block
 };
 
-// What a run has done: barriers of the group that had most, mma instructions of all warps, words stored in blocks by there().
+// What a run has done: barriers of the group that had most, mma instructions of all warps, words stored in blocks by
+// there().
 struct Counts {
     std::int64_t group_barriers = 0, products = 0, remote_words = 0;
 };
 
 class Grid {
-  public:
+public:
     Grid(const Shape& shape, std::uint64_t seed, std::size_t memory);
     ~Grid();
     Grid(const Grid&) = delete;
@@ -47,7 +50,7 @@ class Grid {
 
     struct Impl;
 
-  private:
+private:
     std::unique_ptr<Impl> impl_;
 };
 
@@ -58,8 +61,8 @@ int thread_index();
 int thread_count();
 int block_index();
 std::uint8_t* shared_memory();
-// The place in the shared memory of block `rank` of the group that p is in this block's. Fails before the group's first barrier, as that block
-// need not have started, and when a thread of it has ended.
+// The place in the shared memory of block `rank` of the group that p is in this block's. Fails before the group's first
+// barrier, as that block need not have started, and when a thread of it has ended.
 void* there(void* p, int rank, Where where);
 void check_read(const void* p, std::size_t bytes, Where where);
 void check_write(const void* p, std::size_t bytes, Where where);
