@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
+
+from jahp_fast.system.console import ProgressLine, clock
 
 EVERY_TTY_S, EVERY_S = 0.2, 10.0
 WINDOW_S = 30.0
@@ -20,8 +21,7 @@ class Progress:
         self.bytes_in = self.bytes_out = 0
         self.started = time.monotonic()
         self._marks: deque[tuple[float, int]] = deque([(self.started, 0)])
-        self._tty = sys.stderr.isatty()
-        self._next = 0.0 if self._tty else self.started + EVERY_S
+        self._line = ProgressLine(often=EVERY_TTY_S, seldom=EVERY_S, wait=True)
 
     def _rate(self, now: float) -> float:
         finished = self.done + self.failed
@@ -35,26 +35,14 @@ class Progress:
         """Counts, files a second, and the time that is left at that rate."""
         left = self._total - self.done - self.skipped - self.failed
         rate = self._rate(now)
-        rest = f"{_clock(left / rate)} left" if rate > 0 else "? left"
+        rest = f"{clock(left / rate)} left" if rate > 0 else "? left"
         parts = [f"{self.done + self.skipped + self.failed}/{self._total} files", f"{rate:.1f}/s", rest]
         return ", ".join(parts + ([f"{self.failed} failed"] if self.failed else []))
 
     def show(self) -> None:
         """Writes the line if it is time to."""
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + (EVERY_TTY_S if self._tty else EVERY_S)
-        text = self.line(now)
-        print(f"\r\033[K{text}" if self._tty else f"jahp batch: {text}", end="" if self._tty else "\n", file=sys.stderr, flush=True)
+        self._line.show(lambda: ("" if self._line.live else "jahp batch: ") + self.line(time.monotonic()))
 
     def clear(self) -> None:
         """Leaves an empty line in a terminal."""
-        if self._tty:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+        self._line.clear()

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
-import sys
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,6 +20,8 @@ from jahp_fast.errors import UsageError
 from jahp_fast.evaluate.files import load_rgb
 from jahp_fast.files.outputs import apart
 from jahp_fast.system.atomic import write_atomically
+from jahp_fast.system.console import ProgressLine
+from jahp_fast.system.cpu import cpu_name
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -122,18 +124,6 @@ def resized(image: NDArray[np.uint8], size: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.pad(image, [*grow, (0, 0)], mode="symmetric")[:rows, :columns])
 
 
-def cpu_name() -> str:
-    """The processor's name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    import platform
-
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
 def context_macs(file: ModelFile, positions: int) -> int:
     """Multiply-adds of the context layer and entropy_parameters at so many positions; 0 without a context."""
     total = 0
@@ -158,13 +148,13 @@ def measure(
     codec = jahp_fast.Codec(file.config.architecture, quality=quality, device=device, backend=backend, threads=threads, models=models)
     encoded: list[dict[str, float]] = []
     decoded: list[dict[str, float]] = []
-    data = b""
+    data, line = b"", ProgressLine(seldom=math.inf, wait=True)
     for k in range(rounds + 1):
-        _progress(f"round {k} of {rounds}" if k else "warming up")
+        line.show(f"round {k} of {rounds}" if k else "warming up")
         data, times = codec.encode_timed(image)
         encoded.append(times)
         decoded.append(codec.decode_timed(data)[1])
-    _progress("")
+    line.clear()
     encode, decode = stages(encoded[1:]), stages(with_rest(decoded[1:]))
     positions = -(-image.shape[0] // 16) * -(-image.shape[1] // 16)
     hyper = file.config.hyper_latents * -(-image.shape[0] // 64) * -(-image.shape[1] // 64)
@@ -237,9 +227,3 @@ def table(report: Report) -> str:
             f"({peak:.0f} G/s); zeros left out count as done"
         )
     return "\n".join([*lines, "", *notes] if notes else lines)
-
-
-def _progress(text: str) -> None:
-    """A line on a terminal's standard error that the next one replaces."""
-    if sys.stderr.isatty():
-        print(f"\r{text:<40}" if text else f"\r{'':<40}\r", end="", file=sys.stderr, flush=True)

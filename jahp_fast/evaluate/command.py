@@ -15,11 +15,12 @@ from jahp_fast.evaluate.codecs import OUR_QUALITIES, Coder, JahpCodec, select_co
 from jahp_fast.evaluate.files import find_images, make_folder
 from jahp_fast.evaluate.gallery import gallery
 from jahp_fast.evaluate.measuring import Progress, measure
-from jahp_fast.evaluate.report import Published, cell, describe_machine, markdown, plot, read_published
+from jahp_fast.evaluate.report import Published, cell, markdown, plot, read_published
 from jahp_fast.evaluate.results import MEAN_COLUMNS, Failure, Row, is_results, means, to_csv
 from jahp_fast.files.container import QUALITY_STEPS, quality_code
 from jahp_fast.files.outputs import apart
 from jahp_fast.system.atomic import write_atomically
+from jahp_fast.system.cpu import describe_machine
 
 DEFAULT_MODELS = "mbt2018"
 DEFAULT_CODECS = "jpeg,webp,jpeg2000,avif,heic,jxl"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -19,6 +18,7 @@ from jahp_fast.evaluate.files import load_rgb, make_folder
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
 from jahp_fast.evaluate.page import MODEL, RUNS, Level, Variant, render
 from jahp_fast.system.atomic import write_atomically
+from jahp_fast.system.console import ProgressLine
 
 if TYPE_CHECKING:
     from jahp_fast import Codec
@@ -66,9 +66,10 @@ def make_levels(image: NDArray[np.uint8], qualities: Sequence[float], threads: i
     """Encode, decode, check and compare (H, W, 3) `image` at each quality, with a line of progress on standard error."""
     import jahp_fast
 
-    levels = []
+    levels, line = [], ProgressLine()
     for i, quality in enumerate(qualities, 1):
-        _progress(f"quality {quality:g} ({i} of {len(qualities)}): ours")
+        prefix = f"quality {quality:g} ({i} of {len(qualities)}): "
+        line.show(f"{prefix}ours")
         codec = jahp_fast.Codec(MODEL, quality=quality, backend="native", threads=threads)
         # The first run of a transform also plans and allocates.
         codec.decode(codec.encode(image[:64, :64]))
@@ -76,12 +77,12 @@ def make_levels(image: NDArray[np.uint8], qualities: Sequence[float], threads: i
         check_latents(codec, image, data)
         variants = {"ours": variant_of(image, f"q={quality:g}", data, pixels)}
         for name, coder_name in OTHERS.items():
-            _progress(f"quality {quality:g} ({i} of {len(qualities)}): {name} of the same size")
+            line.show(f"{prefix}{name} of the same size")
             coder = pillow_codec(coder_name)
             setting, other = nearest_not_above(coder, image, len(data), HIGHEST[name])
             variants[name] = variant_of(image, coder.label(setting), other, coder.decode(other))
         levels.append(Level(quality, variants, stages))
-    _progress("")
+    line.clear()
     return levels
 
 
@@ -162,11 +163,3 @@ def _align(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
                      for row in rows)  # fmt: skip
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{text}")
-    elif text:
-        sys.stderr.write(text + "\n")
-    sys.stderr.flush()

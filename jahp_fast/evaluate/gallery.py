@@ -20,8 +20,9 @@ from jahp_fast.errors import JahpError
 from jahp_fast.evaluate.codecs import Coder
 from jahp_fast.evaluate.files import load_rgb, printable
 from jahp_fast.evaluate.page import data_uri, figure, filled
-from jahp_fast.evaluate.report import METRICS, bd_rows, describe_machine, image_rows, measured
+from jahp_fast.evaluate.report import METRICS, bd_rows, image_rows, measured
 from jahp_fast.evaluate.results import Row
+from jahp_fast.system.cpu import describe_machine
 
 SHOWN = 3
 _SHARES = (0.2, 0.6)

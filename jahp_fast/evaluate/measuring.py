@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from jahp_fast.evaluate.metrics import ms_ssim, psnr
 from jahp_fast.evaluate.plugins import perceptual, perceptual_name
 from jahp_fast.evaluate.results import RESULT_COLUMNS, Failure, Row, read_results, to_csv
 from jahp_fast.system.atomic import write_atomically
+from jahp_fast.system.console import ProgressLine, clock
 
 
 class _Image:
@@ -147,10 +148,9 @@ def row_key(name: str, digest: str, codec: str, description: str, label: str) ->
 class Progress:
     """One line on standard error: image i of n, settings done, time left. On a terminal it is redrawn in place."""
 
-    def __init__(self, images: int, write: Callable[[str], object] | None = None, live: bool | None = None) -> None:
+    def __init__(self, images: int, stream: TextIO | None = None) -> None:
         self._images = images
-        self._write = write if write is not None else sys.stderr.write
-        self._live = sys.stderr.isatty() if live is None else live
+        self._line = ProgressLine(stream)
         self._total = self._done = self._image = 0
         self._began = time.monotonic()
 
@@ -162,19 +162,10 @@ class Progress:
         """`count` measurements are done, of the image with that number from 1. Off a terminal: a line an image."""
         self._done += count
         left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
-        line = f"image {image} of {self._images}, {self._done} of {self._total} measured, {_clock(left)} left: {what}"
-        if self._live:
-            self._write(f"\r\x1b[K{line}")
-        elif image != self._image:
-            self._write(line + "\n")
+        if self._line.live or image != self._image:
+            self._line.show(f"image {image} of {self._images}, {self._done} of {self._total} measured, {clock(left)} left: {what}")
         self._image = image
 
     def end(self) -> None:
         """Clear the line."""
-        if self._live and self._total:
-            self._write("\r\x1b[K")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
+        self._line.clear()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from jahp_fast.evaluate.report import describe_machine
+from jahp_fast.system.cpu import describe_machine
 
 MODEL = "mbt2018"
 RUNS = 3

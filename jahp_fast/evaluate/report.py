@@ -6,8 +6,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-import platform
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -318,18 +316,3 @@ def _bd(value: Comparison, metric: str, total: int) -> str:
     if isinstance(rate, str):
         return f"{rate} ({count.lstrip('; ')})" if count else rate
     return f"{rate.percent:+.1f} % ({rate.low:.1f} to {rate.high:.1f}{unit and ' ' + unit}{count})"
-
-
-def describe_machine() -> str:
-    """Where times were measured: CPU model, cores this process may use, system and Python, as one phrase."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{_cpu_model()}, {cores} cores, {platform.system()}, Python {platform.python_version()}"
-
-
-def _cpu_model() -> str:
-    listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        for line in listing.read_text("utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -17,7 +17,7 @@ from jahp_fast.errors import UsageError
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.study.latents import Cached
 from jahp_fast.study.prior import LatentPrior, Variant
-from jahp_fast.train.process import cpu_has_bf16
+from jahp_fast.system.cpu import cpu_has_bf16
 from jahp_fast.train.soap import SOAP
 
 BATCH = 4

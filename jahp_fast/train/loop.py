@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from torch import nn
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError, first_line
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.models.registry import model_info
+from jahp_fast.system.console import ProgressLine, clock
 from jahp_fast.train import checkpoint, report
 from jahp_fast.train.ahead import CropsAhead
 from jahp_fast.train.captured import CapturedStep
@@ -57,7 +59,7 @@ class Trainer:
     noise from seeds of their own, new ones whenever a run goes on.
     """
 
-    def __init__(self, settings: Settings, screen: report.Screen, ranks: Ranks | None = None) -> None:
+    def __init__(self, settings: Settings, screen: ProgressLine, ranks: Ranks | None = None) -> None:
         self.settings, self.screen, self.ranks = settings, screen, ranks or Ranks()
         if self.ranks.size > 1:
             for option, unfit in (("--clock cpu", settings.clock == "cpu"), ("--device cuda", settings.device == "cuda")):
@@ -319,7 +321,7 @@ class Trainer:
                 counted += 1
                 rate = counted * self.crops_per_step / (now - mark)
                 mean = sums / counted
-                self.screen.progress(partial(self._line, mean, rate, self._remaining(now - self.started, training.steps - first, rate)))
+                self.screen.show(partial(self._line, mean, rate, self._remaining(now - self.started, training.steps - first, rate)))
                 if counted == LOG_EVERY:
                     if self.captured is not None and self.captured.unsound > MAX_SKIPPED:
                         raise self._diverged()
@@ -354,7 +356,7 @@ class Trainer:
     def _line(self, mean: torch.Tensor, rate: float, remaining: float) -> str:
         loss, bpp, mse = mean.tolist()
         psnr = 10 * math.log10(255**2 / max(mse, 1e-6))
-        left = report.clock(remaining)
+        left = clock(remaining)
         return f"step {self.training.steps}, loss {loss:.3f}, {bpp:.3f} bpp, {psnr:.2f} dB, {rate:.1f} crops/s, {left} left"
 
     def _log(self, mean: list[float], rate: float) -> None:
@@ -365,11 +367,11 @@ class Trainer:
         report.append_rows(self.settings.work / report.LOG, report.LOG_COLUMNS, [row])
 
 
-def train(settings: Settings, screen: report.Screen | None = None) -> bool:
+def train(settings: Settings, screen: ProgressLine | None = None) -> bool:
     """Runs `settings` in its working folder; True if it ran to its end, False if a signal ended it. Raises JahpError."""
     with joined() as ranks:
         if ranks.rank:
             with open(os.devnull, "w", encoding="ascii") as nowhere:
-                return Trainer(settings, report.Screen(nowhere), ranks).train()
+                return Trainer(settings, ProgressLine(nowhere), ranks).train()
         with sole_user(settings.work):
-            return Trainer(settings, screen or report.Screen(), ranks).train()
+            return Trainer(settings, screen or ProgressLine(sys.stdout, 1.0, 30.0), ranks).train()

@@ -13,13 +13,8 @@ from types import FrameType
 import torch
 
 from jahp_fast.errors import UsageError
+from jahp_fast.system.cpu import cpu_has_bf16
 from jahp_fast.system.file_lock import try_lock
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (Linux on x86: avx512_bf16 or amx_bf16)."""
-    info = Path("/proc/cpuinfo")
-    return info.exists() and not {"avx512_bf16", "amx_bf16"}.isdisjoint(info.read_text().split())
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:

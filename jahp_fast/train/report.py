@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from jahp_fast.errors import JahpError
 from jahp_fast.system.atomic import write_atomically
@@ -18,44 +15,6 @@ from jahp_fast.train.loss import HeldOut
 LOG, HELD_OUT_LOG, PICTURE = "log.csv", "held_out.csv", "rd.png"
 LOG_COLUMNS = ("step", "crops", "minutes", "loss", "bpp", "mse", "lr", "crops_per_second")
 HELD_OUT_COLUMNS = ("step", "crops", "minutes", "quality", "bpp", "psnr")
-
-
-class Screen:
-    """Lines for the user. On a terminal the progress line rewrites itself; elsewhere it is a line every half minute."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = sys.stdout if stream is None else stream
-        self._live = self._stream.isatty()
-        self._width, self._shown = 0, 0.0
-
-    def say(self, line: str) -> None:
-        """A line that stays."""
-        self._write(line + "\n")
-        self._width = 0
-
-    def progress(self, describe: Callable[[], str]) -> None:
-        """A line that the next may replace, asked for no more often than it can be read."""
-        now = time.monotonic()
-        if now - self._shown < (1 if self._live else 30):
-            return
-        self._shown = now
-        line = describe()
-        if self._live:
-            self._write(line)
-            self._width = len(line)
-        else:
-            self.say(line)
-
-    def _write(self, text: str) -> None:
-        self._stream.write(("\r" + text.ljust(self._width)) if self._live else text)
-        self._stream.flush()
-
-
-def clock(seconds: float) -> str:
-    """h:mm:ss, or m:ss below an hour."""
-    minutes, s = divmod(max(0, round(seconds)), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
 
 
 def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Sequence[float | int]]) -> None:

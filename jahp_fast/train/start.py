@@ -10,12 +10,13 @@ from typing import cast
 from jahp_fast.errors import UsageError
 from jahp_fast.files.outputs import apart
 from jahp_fast.models.registry import build
-from jahp_fast.train import checkpoint, report
+from jahp_fast.system.console import ProgressLine
+from jahp_fast.train import checkpoint
 from jahp_fast.train.checkpoint import Start, Training
 from jahp_fast.train.settings import Settings
 
 
-def load_start(settings: Settings, screen: report.Screen) -> Start:
+def load_start(settings: Settings, screen: ProgressLine) -> Start:
     """WORK/last.pt if there is one, else --resume, else a new model; checked against what the settings say of it."""
     last = settings.work / checkpoint.LAST
     path = last if last.exists() else settings.resume

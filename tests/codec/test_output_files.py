@@ -18,6 +18,7 @@ from jahp_fast import Codec
 from jahp_fast.cli import main
 from jahp_fast.errors import JahpError
 from jahp_fast.system.atomic import TEMPORARY, atomic_file, write_atomically
+from jahp_fast.system.console import ProgressLine
 
 ROOT_ONLY = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives files away")
 
@@ -343,7 +344,6 @@ def test_reports_do_not_replace_what_they_are_about(work, tiny, capsys, photo_cr
 
 
 def test_training_does_not_replace_what_it_begins_with(work, tiny):
-    from jahp_fast.train import report
     from jahp_fast.train.settings import Settings
     from jahp_fast.train.start import load_start
 
@@ -351,7 +351,7 @@ def test_training_does_not_replace_what_it_begins_with(work, tiny):
     for given in ("resume", "transforms"):
         settings = Settings(photos=(Path(),), work=Path(), minutes=1, **{given: Path("average.safetensors")})
         with pytest.raises(JahpError, match="are the same file"):
-            load_start(settings, report.Screen())
+            load_start(settings, ProgressLine())
 
 
 def test_a_report_on_names_that_are_no_utf8(work):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from jahp_fast.system.console import ProgressLine
 from jahp_fast.train.loop import Trainer
 from jahp_fast.train.ranks import joined
-from jahp_fast.train.report import Screen
 from jahp_fast.train.settings import Settings
 
 TINY = {"width": 4, "latents": 6, "batch": 2, "crop": 64, "minutes": 5.0, "precision": "float32", "threads": 1}
@@ -18,7 +18,9 @@ TINY = {"width": 4, "latents": 6, "batch": 2, "crop": 64, "minutes": 5.0, "preci
 def main() -> None:
     photos, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     with joined() as ranks:
-        trainer = Trainer(Settings(photos=(photos,), work=out / "none", optimizer="adam", lr=0.05, **TINY), Screen(io.StringIO()), ranks)
+        trainer = Trainer(
+            Settings(photos=(photos,), work=out / "none", optimizer="adam", lr=0.05, **TINY), ProgressLine(io.StringIO()), ranks
+        )
         draw, drawn = trainer.crops.draw, []
 
         def recorded() -> torch.Tensor:

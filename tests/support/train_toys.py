@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from jahp_fast.system.console import ProgressLine
 from jahp_fast.train import loop
-from jahp_fast.train.report import Screen
 from jahp_fast.train.settings import Settings
 
 
-class Quiet(Screen):
+class Quiet(ProgressLine):
     def __init__(self):
         super().__init__(io.StringIO())
 

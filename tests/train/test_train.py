@@ -17,7 +17,7 @@ from train_toys import Quiet, run_steps, smooth_photos, tiny, trainer
 
 from jahp_fast.errors import JahpError, ModelError, UsageError
 from jahp_fast.train import checkpoint, command, loop, preload, process
-from jahp_fast.train.report import clock, draw
+from jahp_fast.train.report import draw
 from jahp_fast.train.settings import Settings
 
 
@@ -84,7 +84,7 @@ def test_clock_of_cpu_time(photos, tmp_path, monkeypatch):
 
 def test_a_signal_saves_and_ends(photos, tmp_path):
     class Killer(Quiet):
-        def progress(self, describe):
+        def show(self, line):
             if describe().startswith("step 3,"):
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -234,5 +234,3 @@ def test_restart_happens_once(monkeypatch):
     assert len(calls) == 1
 
 
-def test_clock():
-    assert [clock(s) for s in (0, 61, 3600 + 62)] == ["0:00", "1:01", "1:01:02"]
