@@ -5,6 +5,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
+CHECK := PYTHONPATH=$(CURDIR)/tests/support:$(CURDIR)/tests $(BIN)/python
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 CXX_FILES = $(shell find csrc kernels tests -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh')
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
@@ -25,8 +26,8 @@ lint: $(VENV)/.lint
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m mypy
 	$(BIN)/python -m mypy --platform win32
-	$(BIN)/python -m mypy tests/consumer.py
-	$(BIN)/python -m mypy.stubtest --allowlist tests/stubtest_allow.txt \
+	$(BIN)/python -m mypy tests/checks/consumer.py
+	$(BIN)/python -m mypy.stubtest --allowlist tests/checks/stubtest_allow.txt \
 	  $$($(BIN)/python -c "import importlib.util as u; print(*(m for m in ('jahp_fast._native', 'jahp_fast._cuda') if u.find_spec(m)))")
 
 # Python by ruff, C++ and CUDA by clang-format.
@@ -46,8 +47,8 @@ check-all: $(VENV)/.test lint cpp-test
 	$(MAKE) msan asan-python valgrind s390x digests
 	$(MAKE) arm clang STREAMS=200
 	build/test/csrc/tests/stream_digest --streams 1000 --threads 1,2,3,4,5,6,7,8 --golden csrc/tests/stream_digest.golden
-	$(BIN)/python tests/check_packages.py
-	$(BIN)/python tests/check_reproducible.py
+	$(CHECK) tests/checks/check_packages.py
+	$(CHECK) tests/checks/check_reproducible.py
 
 cpp-test: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset test
@@ -62,15 +63,15 @@ msan: $(VENV)/.base
 
 # The extension under the address and undefined-behaviour sanitizers, in an environment of its own that reads what is in .venv.
 ASAN := .venv-asan
-ASAN_TESTS := tests/test_codec.py tests/test_container.py tests/test_damage.py tests/test_range_coder.py tests/test_integer_net.py \
-  tests/test_transforms_cpu.py tests/test_hostile_models.py tests/test_golden.py
+ASAN_TESTS := tests/codec/test_codec.py tests/codec/test_container.py tests/codec/test_damage.py tests/entropy/test_range_coder.py tests/entropy/test_integer_net.py \
+  tests/codec/test_transforms_cpu.py tests/codec/test_hostile_models.py tests/codec/test_golden.py
 asan-python: $(ASAN)/.built
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:malloc_context_size=5 $(ASAN)/bin/python -m pytest -q -m "not slow and not gpu" $(ASAN_TESTS)
 
 # Whole runs of `jahp` under Valgrind; only what passes through the extension counts.
 valgrind: $(VENV)/.test
-	$(BIN)/python tests/check_valgrind.py
+	$(CHECK) tests/checks/check_valgrind.py
 
 # One table of what the same numbered streams give, built in nine ways, two of them for other architectures under an emulator. A way
 # whose compiler is not installed is named as not run.
@@ -115,20 +116,20 @@ fuzz: $(VENV)/.base
 	    -artifact_prefix=build/fuzz/$$t- build/fuzz/corpus/$$t csrc/fuzz/corpus/$$t || exit 1; done
 
 peers: $(VENV)/.test
-	$(BIN)/python benchmarks/peers.py --make-env
+	$(BIN)/python benchmarks/peers/peers.py --make-env
 
 # Ray on two nodes of this machine, with workers killed, in an environment that has Ray (530 MB) beside what is in .venv; under a minute.
 RAY := .venv-ray
 ray: $(RAY)/.made
-	$(RAY)/bin/python -m pytest -q tests/test_ray.py
+	$(RAY)/bin/python -m pytest -q tests/integrations/test_ray.py
 
 # The page of examples/serve.py in headless Chromium, which must be installed; under a minute.
 browser: $(VENV)/.test
-	$(BIN)/python -m pytest -q tests/test_page.py
+	$(BIN)/python -m pytest -q tests/integrations/test_page.py
 
 # On a machine with a GPU: the tests that need one, and timings, into gpu-check.json and gpu-check.md; under six minutes.
 gpu-check: $(VENV)/.test
-	$(BIN)/python benchmarks/gpu_check.py
+	$(BIN)/python benchmarks/gpu/gpu_check.py
 
 build: $(VENV)/.base
 	$(INSTALL)
@@ -148,20 +149,20 @@ clean:
 
 # Random bytes, fields, models and configs into everything that Python takes in: minutes, others each time.
 fuzz-python: $(VENV)/.test
-	$(BIN)/python -m pytest -q tests/test_fuzz.py --hypothesis-profile=long
+	$(BIN)/python -m pytest -q tests/robustness/test_fuzz.py --hypothesis-profile=long
 
 # Two million mutated files into the parser of the container, against the decoder that was written from the page alone.
 fuzz-container: $(VENV)/.test
-	$(BIN)/python tests/fuzz_container.py
+	$(CHECK) tests/checks/fuzz_container.py
 
 # Mutated files of every format that Pillow opens, into what reads pictures, and through `jahp eval`.
 fuzz-pictures: $(VENV)/.test
-	$(BIN)/python tests/fuzz_pictures.py
-	JAHP_MUTANTS=100 $(BIN)/python -m pytest -q tests/test_mutated_pictures.py
+	$(CHECK) tests/checks/fuzz_pictures.py
+	JAHP_MUTANTS=100 $(BIN)/python -m pytest -q tests/robustness/test_mutated_pictures.py
 
 # The same wheel twice, from two folders.
 reproducible: $(VENV)/.base
-	$(BIN)/python tests/check_reproducible.py
+	$(CHECK) tests/checks/check_reproducible.py
 
 # What the package is made of and runs on: hashes of its pins, a list of them for other tools, and what is known against them (which
 # asks the package index, and fails if that cannot say). Hashes are kept of what goes into the wheel or runs beside it, and of the test runner. The rest of

@@ -26,13 +26,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import SHIPPED
 from full_size import full_size_model, typical_latents
 from numpy.typing import NDArray
 from peers import LOADS, Worker
 from peers_env import DEFAULT_ENV, env_python, is_made
 from peers_ours import context_macs
 from PIL import Image
-from support import SHIPPED
 
 import jahp_fast
 from jahp_fast import _native

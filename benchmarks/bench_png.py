@@ -5,8 +5,8 @@ import io
 
 import numpy as np
 import pytest
+from builders import photo
 from PIL import Image
-from support import photo
 
 from jahp_fast import Codec
 from jahp_fast.files.png import PngWriter

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import photo
 from PIL import Image
-from support import photo
 
 from jahp_fast import Codec
 

@@ -2,7 +2,7 @@
 """The encoder's search: efforts 0 and 1 on a photo, and the search for steps, native and plain, on the problem that the photo gives."""
 
 import pytest
-from support import photo
+from builders import photo
 
 from jahp_fast import Codec, _native
 from jahp_fast.search import greedy, step_search

@@ -17,8 +17,8 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from builders import photo
 from numpy.typing import NDArray
-from support import photo
 from torch import nn
 from torch_layers import as_layers, random_net
 

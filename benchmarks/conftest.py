@@ -2,13 +2,9 @@
 """Benchmarks share the helpers of the tests, and run on small images where timing is disabled."""
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]  # files are imported by path; their helpers by name
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # NumPy's: the oracle is timed on one core
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from builders import random_layer
 from numpy.typing import NDArray
-from support import random_layer
 
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT
 from jahp_fast.entropy.model_file import Form, ModelConfig, ModelFile, save_model

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from support import photo
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+from builders import photo
 
 from jahp_fast import Codec
 

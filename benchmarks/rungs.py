@@ -21,7 +21,7 @@ import numpy as np
 import pybind11
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests" / "support")]
 
 from full_size import full_size_model, typical_latents  # noqa: E402  (needs the path above)
 

@@ -2,14 +2,11 @@
 """Fixtures that several test files share: tiny exported models, a photo, an environment without the user's settings."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # test modules are imported by path; their helpers (support.py) by name
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: more threads make tiny shapes slower, on a busy machine tenfold
 
 
@@ -28,7 +25,7 @@ if not GPU:
 # Known when pytest reads --hypothesis-profile; for test_fuzz.py.
 settings.register_profile("long", max_examples=2_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
-from support import TINY, photo  # noqa: E402  (needs the path above)
+from builders import TINY, photo  # noqa: E402  (behind the settings of torch and triton)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -12,8 +12,8 @@ Bits of a symbol are exact: the logarithm of its frequency in the row of the tab
 Effort 1 knows u without automatic differentiation: it decodes the nearest integers, takes the difference to the image back through the
 adjoint of g_s (a chain of plain convolutions), and steps each symbol by one where that pays. Each inverse GDN is held at a gain between
 the root mean square of all photos and what it was there, LOCAL of the way: the mean alone does not know which parts of an image answer
-strongly, the local gain alone is that of one point, which a step of one leaves far behind (tests/test_search.py correlates the result
-with the gradient). The curvature, which is measured for a channel, grows with the squares of these gains.
+strongly, the local gain alone is that of one point, which a step of one leaves far behind (tests/search/test_search.py correlates
+the result with the gradient). The curvature, which is measured for a channel, grows with the squares of these gains.
 
 The best step comes first, and those behind it count with what it left to be gained: its effect on the slopes around it is that of the
 linear chain, forth and back (see step_search). Rates are those that the contexts of before gave. MARGIN, the bits that a step must

@@ -3,7 +3,7 @@
 
 On a CPU all is float32. On a GPU the convolutions inside g_a and g_s run in float16, channels last; GDN, h_a, the gains and the last
 layer of each net stay in float32. float16 and not bfloat16, because ŷ is rounded after g_a: weights are stored as float16, so it
-loses nothing of them, and its 11 bits round activations eight times as finely as bfloat16's 8 (tests/test_transforms.py
+loses nothing of them, and its 11 bits round activations eight times as finely as bfloat16's 8 (tests/train/test_transforms.py
 compares how many symbols each changes). Its smaller range, ±65504, holds: image and latents enter as units to hundreds, and squares are
 formed in float32, inside GDN.
 """

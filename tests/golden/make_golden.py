@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the golden models and streams of this folder: what every later release must decode to the same latents.
 
-    python tests/golden/make_golden.py
+    PYTHONPATH=tests/support python tests/golden/make_golden.py
 
 Models are random integers, a few KB each, without transforms; streams cover every architecture, form, activation width, table
 precision, number of lanes, skipping, padding, grey, alpha and metadata. golden.json holds SHA-256 digests of z and y (int32,
@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
 
 import subtle  # noqa: E402  (needs the path above)
-from support import CASES, Case, random_latents, random_model  # noqa: E402
+from builders import CASES, Case, random_latents, random_model  # noqa: E402
 
 from jahp_fast import _native  # noqa: E402
 from jahp_fast.backends.reference import ReferenceBackend  # noqa: E402

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the streams of `invalid`: files that every decoder refuses, each for one reason. The CRC is right where it is not the reason.
 
-    python tests/golden/make_invalid.py
+    PYTHONPATH=tests/support python tests/golden/make_invalid.py
 
 invalid.json holds, of each, the golden model that it names, the rule of docs/reference/format.md that it breaks, and
 the words with which the backends `native` and `reference` refuse it. What stands there already is never written again.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,9 +22,8 @@ from unittest import mock
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
 
-from support import with_crc  # noqa: E402  (needs the path above)
+from builders import with_crc  # noqa: E402  (needs the path above)
 
 from jahp_fast import Codec, JahpError  # noqa: E402
 from jahp_fast.entropy import reference  # noqa: E402

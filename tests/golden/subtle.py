@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from support import Case, random_layer, random_model
+from builders import Case, random_layer, random_model
 
 from jahp_fast.entropy.model_file import ModelFile, save_model
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kernels/cuda/launch.hpp and symbol_checksum.cuh by the emulator: together with kernels/cuda/bindings.cpp an extension
-// _cuda whose device is the host (tests/emulated_cuda.py builds it). Every launch has another schedule and shape;
+// _cuda whose device is the host (tests/support/emulated_cuda.py builds it). Every launch has another schedule and shape;
 // clusters and grids take turns.
 #include "launch.hpp"
 

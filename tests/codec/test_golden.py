@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams of this and earlier releases decode to the latents that they always had (made by golden/make_golden.py)."""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jahp_fast import Codec, JahpError, _native
+from jahp_fast.backends.native import NativeBackend
+from jahp_fast.entropy import reference
+from jahp_fast.entropy.integer_net import IntegerLayer
+from jahp_fast.entropy.layout import StreamLayout
+from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.errors import FormatError
+from jahp_fast.files import container
+from jahp_fast.files.image import unpack_alpha
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+ENTRIES = json.loads((GOLDEN / "golden.json").read_text())
+INVALID = json.loads((GOLDEN / "invalid" / "invalid.json").read_text())
+
+
+def digest(array):
+    return hashlib.sha256(np.ascontiguousarray(array, "<i4").tobytes()).hexdigest()
+
+
+@cache
+def codec(backend):
+    return Codec("mbt2018-A-a8-p15", backend=backend, threads=2, models=sorted(GOLDEN.glob("*.safetensors")))
+
+
+def parts(name):
+    """The stream, its model and its layout."""
+    stream = container.unpack((GOLDEN / f"{name}.jahp").read_bytes())
+    least = container.min_payload_bytes(stream.width, stream.height)
+    layout = StreamLayout(-(-stream.height // 16), -(-stream.width // 16), stream.lanes, stream.skip, least)
+    return stream, ModelFile(GOLDEN / f"{ENTRIES[name]['model']}.safetensors"), layout
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_latents(backend, name):
+    entry = ENTRIES[name]
+    latents = codec(backend).decode_latents((GOLDEN / f"{name}.jahp").read_bytes())
+    assert list(latents.y.shape) == entry["shape"]
+    assert digest(latents.y) == entry["y"]
+    assert (None if latents.z is None else digest(latents.z)) == entry["z"]
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_encoding_the_latents_gives_the_payload_again(name):
+    stream, model, layout = parts(name)
+    backend = NativeBackend(model)
+    z, y, _ = backend.decode(stream.payload, layout, 1)
+    assert backend.encode(z, y, layout, 3)[0] == stream.payload
+
+
+def test_everything_is_covered():
+    streams = {name: parts(name) for name in ENTRIES}
+    assert {p.stem for p in GOLDEN.glob("*.jahp")} == set(ENTRIES)
+    configs = [model.config for _, model, _ in streams.values()]
+    for architecture in ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018-context", "mbt2018"):
+        forms = {(c.form, c.activation_bits) for c in configs if c.architecture == architecture}
+        wanted = {("A", 8), ("A", 16)}
+        if architecture not in ("bmshj2018-factorized", "bmshj2018-hyperprior"):
+            wanted |= {("B", 8), ("B", 16)}
+        assert wanted <= forms
+    assert {c.prob_bits for c in configs} == {15, 16}
+    assert {s.lanes for s, _, _ in streams.values()} == {1, 2, 4, 8, 16, 32, 64}
+    assert {s.mode for s, _, _ in streams.values()} == {"RGB", "L"}
+    assert len({s.skip for s, _, _ in streams.values()}) >= 4
+    assert len({(s.width % 16, s.height % 16) for s, _, _ in streams.values()}) >= 6
+    padded = streams["padded"][0]
+    assert len(padded.payload) == container.min_payload_bytes(padded.width, padded.height)
+    assert padded.payload.endswith(bytes(16))
+    assert any(int.from_bytes(s.payload[:4], "little") > 0 for s, _, _ in streams.values())  # escapes
+
+
+def test_chunks():
+    stream, _, _ = parts("alpha")
+    assert list(stream.chunks) == [b"ALPH", b"iccp", b"exif", b"xmp_", b"anci"]
+    alpha = unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width)
+    assert hashlib.sha256(alpha.tobytes()).hexdigest() == ENTRIES["alpha"]["alpha"]
+    assert parts("metadata")[0].chunks[b"xmp_"] == b"<x:xmpmeta/>"
+
+
+@pytest.mark.parametrize("name", sorted(INVALID))
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_invalid_streams_are_refused(backend, name):
+    """Each for the reason that golden/make_invalid.py gave it, in the words that it had then."""
+    with pytest.raises(FormatError) as caught:
+        codec(backend).decode_latents((GOLDEN / "invalid" / f"{name}.jahp").read_bytes())
+    assert str(caught.value) == INVALID[name][backend]
+
+
+def test_the_makers_would_write_the_same_again():
+    """The invalid streams, made anew, do not differ by a byte."""
+    import make_invalid
+
+    for name, (source, _, make) in make_invalid.CASES.items():
+        assert make(make_invalid.Source(source)) == (GOLDEN / "invalid" / f"{name}.jahp").read_bytes(), name
+
+
+def changed(tensors, name):
+    """The tensors with one number of one of them made another."""
+    array = tensors[name].copy()
+    if name.endswith(".weight"):
+        at = np.unravel_index(np.argmax(np.abs(array[:, :, :1, :1].astype(int))), array[:, :, :1, :1].shape)
+        array[at] = -array[at]
+    elif name == "tables.starts":
+        gaps = np.where(array[:-1] > 0, np.diff(array.astype(int)), 0)
+        array[int(np.argmax(gaps))] += 1
+    else:
+        array.flat[0] += 1 << 20 if name.endswith("bias") else 1
+    return tensors | {name: array}
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    ["h_s.0.weight", "h_s.2.weight", "h_s.4.weight", "context_prediction.weight", "entropy_parameters.0.weight", "z_offset",
+     "entropy_parameters.2.weight", "entropy_parameters.4.weight", "entropy_parameters.4.bias", "h_s.4.zero", "entropy_parameters.2.shift",
+     "tables.starts", "tables.low", "scale.row", "scale.drop", "context_input.shift"],
+)  # fmt: skip
+def test_a_decoder_with_one_other_number_fails(tensor):
+    """The digests are worth something: a decoder that differs in one number of one tensor gives other latents, or an error."""
+    stream, model, layout = parts("large")
+    other = _native.EntropyModel(model.config.as_native(), changed(model.entropy, tensor))
+    try:
+        z, y, _ = other.decode(stream.payload, layout.height, layout.width, layout.lanes, layout.skip, layout.min_bytes, 1)
+    except JahpError:
+        return
+    entry = ENTRIES["large"]
+    assert (digest(z.transpose(2, 0, 1)), digest(y.transpose(2, 0, 1))) != (entry["z"], entry["y"])
+
+
+@pytest.mark.parametrize("change", ["rounding", "order", "clamp"])
+def test_a_decoder_of_other_arithmetic_fails(monkeypatch, change):
+    stream, model, layout = parts("large")
+    if change == "rounding":
+        exact = IntegerLayer.requantise
+        monkeypatch.setattr(IntegerLayer, "requantise", lambda self, p: exact(self, p - (1 << 7)))
+    elif change == "order":
+        straight = reference.wavefront
+        monkeypatch.setattr(reference, "wavefront", lambda h, w, slope: (step[::-1] for step in straight(h, w, slope)))
+    else:
+        monkeypatch.setattr(reference.ReferenceModel, "context_input", lambda self, y: np.clip(y, -5, 5))
+    try:
+        z, y = reference.decode(reference.ReferenceModel(model), stream.payload, layout)
+    except JahpError:
+        return
+    entry = ENTRIES["large"]
+    assert (digest(z.transpose(2, 0, 1)), digest(y.transpose(2, 0, 1))) != (entry["z"], entry["y"])

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of a wanted size: the search against an exhaustive one, real files, and rate and PSNR over the steps of quality."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from builders import photo
+
+import jahp_fast
+from jahp_fast import Codec
+from jahp_fast.cli import main
+from jahp_fast.errors import UsageError
+from jahp_fast.search.rate_control import Goal, fit, goal_of
+
+CODES = (20, 160)
+
+
+class Encoder:
+    """Sizes by code alone; counts what is asked for."""
+
+    def __init__(self, size):
+        self.size, self.calls, self.trims = size, [], []
+
+    def encode(self, code):
+        self.calls.append(code)
+        return bytes(round(self.size(code)))
+
+    def trim(self, code, rate):
+        self.trims.append((code, rate))
+        return bytes(round(self.size(code) * (1 - 0.1 * math.atan(rate / 4))))
+
+
+def smooth(code):
+    return 9000 * math.exp(0.0137 * (code - 20) + 0.05 * math.sin(code / 30))
+
+
+def bent(code):
+    return 3000 + (code - 20) ** 3 / 50
+
+
+@pytest.mark.parametrize("size", [smooth, bent])
+@pytest.mark.parametrize("start", [20, 77, 160])
+def test_the_best_step_is_found_in_few_passes(size, start):
+    sizes = {code: round(size(code)) for code in range(20, 161)}
+    for most in np.geomspace(sizes[20], sizes[160], 23).round():
+        encoder = Encoder(size)
+        data = fit(encoder.encode, None, CODES, start, Goal(most, most))
+        assert len(data) <= most
+        best = max(s for s in sizes.values() if s <= most)
+        assert len(data) == best or len(data) >= most * math.exp(-0.004)
+        assert len(encoder.calls) == len(set(encoder.calls)) <= (6 if size is smooth else 14)
+
+
+def test_a_target_may_be_passed_but_never_the_most():
+    encoder = Encoder(lambda code: 1000 * 1.1 ** (code - 20))
+    assert len(fit(encoder.encode, None, CODES, 40, Goal(1190, math.inf))) == 1210
+    assert len(fit(encoder.encode, None, CODES, 40, Goal(1190, 1200))) == 1100
+    data = fit(encoder.encode, encoder.trim, CODES, 40, Goal(1190, 1200))
+    assert 1190 * 0.98 <= len(data) <= 1200
+    assert {code for code, _ in encoder.trims} == {22}
+
+
+def test_what_cannot_be_had():
+    encoder = Encoder(smooth)
+    with pytest.raises(UsageError, match=r"8000 bytes are too few .* at quality 1, the lowest, it takes 9"):
+        fit(encoder.encode, encoder.trim, CODES, 80, Goal(8000, 8000))
+    with pytest.raises(UsageError, match="too few"):
+        fit(encoder.encode, encoder.trim, CODES, 80, Goal(8000, math.inf))
+    assert len(fit(encoder.encode, encoder.trim, CODES, 80, Goal(1e6, 1e6))) == round(smooth(160))  # the best there is
+
+
+def test_what_is_asked_for():
+    assert goal_of(None, None, 100) is None
+    assert goal_of(500, None, 1000) == Goal(500, 500)
+    assert goal_of(None, 0.5, 1600) == Goal(100, math.inf)
+    assert goal_of(90, 0.5, 1600) == Goal(90, 90)
+    assert goal_of(120, 0.5, 1600) == Goal(100, 120)
+    for wrong in (0, -1, 2.5):
+        with pytest.raises(UsageError, match="max_bytes"):
+            goal_of(wrong, None, 100)
+    for wrong in (0, -1, math.nan, math.inf):
+        with pytest.raises(UsageError, match="target_bpp"):
+            goal_of(None, wrong, 100)
+
+
+def test_real_files(tmp_path):
+    image = photo()[100:356, 200:584]
+    codec = Codec(quality=2)
+    pixels = image.shape[0] * image.shape[1]
+    for bpp in (0.3, 0.7, 1.1):
+        data = codec.encode(image, target_bpp=bpp)
+        assert abs(8 * len(data) / pixels / bpp - 1) <= 0.02
+        assert codec.decode(data).shape == image.shape
+    data = codec.encode(image, max_bytes=6000)
+    assert 6000 * 0.98 <= len(data) <= 6000
+    quality = jahp_fast.info(data).quality
+    assert data == Codec(quality=quality).encode(image)  # as if that quality had been asked for
+    with pytest.raises(UsageError, match="500 bytes are too few"):
+        codec.encode(image, max_bytes=500)
+    from PIL import Image
+
+    Image.fromarray(image).save(tmp_path / "a.png")
+    assert main(["encode", str(tmp_path / "a.png"), str(tmp_path / "a.jahp"), "--max-bytes", "6000", "-q", "2"]) == 0
+    assert (tmp_path / "a.jahp").read_bytes() == data
+
+
+def test_small_images_are_trimmed():
+    image = photo()[200:232, 300:348]
+    steps = [len(Codec(quality=q / 20).encode(image)) for q in range(80, 100)]
+    gaps = [(a + b) // 2 for a, b in itertools.pairwise(steps) if b > 1.06 * a]
+    most = gaps[0] if gaps else steps[10] + 3
+    data = Codec(quality=4).encode(image, max_bytes=most)
+    assert most * 0.96 <= len(data) <= most
+    assert Codec().decode(data).shape == image.shape
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "effort", "least_gain"),
+    [
+        pytest.param(np.s_[:, :], 0, 0.0, id="photo"),
+        pytest.param(np.s_[128:384, 384:768], 0, 0.0, id="crop"),
+        # Where hardly anything changes from place to place, a channel's latents all cross from one integer to the next at one step:
+        # at effort 0 that once costs 0.026 dB here, which effort 1 makes good in other channels, but for thousandths.
+        pytest.param(
+            np.s_[:256, :384],
+            0,
+            -0.02,
+            id="smooth-crop",
+            marks=pytest.mark.xfail(raises=AssertionError, strict=True, reason="falls by 0.0255 dB at quality 2.45 with these weights"),
+        ),
+        pytest.param(np.s_[:256, :384], 1, -0.005, id="smooth-crop-effort-1"),
+    ],
+)
+def test_rate_and_psnr_rise_with_every_step(part, effort, least_gain):
+    image = photo()[part]
+    size, quality = 0, 0.0
+    for code in range(20, 161):
+        codec = Codec(quality=code / 20)
+        data = codec.encode(image, effort=effort)
+        error = np.square(codec.decode(data).astype(np.float64) - image).mean()
+        psnr = 10 * math.log10(255**2 / error)
+        assert len(data) >= size
+        assert psnr >= quality + least_gain
+        size, quality = len(data), max(quality, psnr)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The short examples of docs/reference/format.md, computed. Run it to write them into the page anew, each between its two marks.
+
+python tests/support/format_short_examples.py
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import re
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import format_example as example
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast.entropy import reference
+from jahp_fast.entropy.layout import StreamLayout
+from jahp_fast.entropy.model_file import ModelFile, save_model
+from jahp_fast.files import container
+
+Floats = NDArray[np.float64]
+SKIP = 1
+PADDED_SIDE = 1024
+ALPHA = [[255, 255, 128, 0], [255, 254, 127, 0], [0, 1, 130, 0]]
+TAPS = ([0.25, 0.5, 0.75, 0.5, 0.25], [0.25, -0.25, 0.5, 0.75, 0.25])
+"""Of a kernel of g_s, by row and by column: kernel(a, b) is their product."""
+LAYERS = [([1.0], [0.125]), ([0.5], [-0.25]), ([0.5], [0.0]), ([0.25, 0.125, -0.125], [0.25, 0.5, 0.75])]
+"""Of each transposed convolution of g_s: by output, the factor of the kernel, and the bias."""
+BETA, GAMMA, INV_GAIN = 1.0, 0.5, [0.0, -0.5]
+LATENT, QUALITY = 3, 4.5
+
+
+def fields(**config: Any) -> dict[str, Any]:
+    """The page's model with other fields of its config."""
+    made = copy.deepcopy(json.loads(example.block("json")))
+    made["config"] |= config
+    return dict(made)
+
+
+def packed(model: ModelFile, z: Any, y: Any, width: int, height: int, lanes: int, skip: int) -> tuple[bytes, NDArray[np.int32]]:
+    """A file without chunks at quality 4, and Y as a decoder gets it."""
+    layout = StreamLayout(*y.shape[:2], lanes, skip, container.min_payload_bytes(width, height))
+    payload, seen, _ = reference.encode(reference.ReferenceModel(model), z, y, layout)
+    checksum = reference.symbol_checksum(z, seen)
+    return container.pack(container.Stream(width, height, "RGB", 4.0, model.id, lanes, skip, checksum, payload)), seen
+
+
+def hex_block(data: bytes) -> str:
+    return f"```hexdump\n{example.hex_dump(data)}```\n"
+
+
+def skipped(folder: Path, form: str) -> tuple[ModelFile, bytes, NDArray[np.int32]]:
+    """The worked example's latents with a skip threshold of 1: model, file and Y."""
+    model = example.build(folder, fields(form=form))
+    z, y = example.arrays()
+    return model, *packed(model, z, y << (model.config.frac_bits), example.WIDTH, example.HEIGHT, example.LANES, SKIP)
+
+
+def symbol_rows(model: ModelFile, y: NDArray[np.int32]) -> list[list[str]]:
+    """Place, scale, mean, scale index, what was coded, and Y, of each symbol of y in coding order."""
+    config, integer = model.config, reference.ReferenceModel(model)
+    both, rows = example.parameters(model, y), []
+    for r, q in itertools.chain.from_iterable(reference.wavefront(*y.shape[:2], 3)):
+        for m in range(config.latents):
+            scale, mean, value = (int(n) for n in (both[r, q, m], both[r, q, config.latents + m], y[r, q, m]))
+            s = int(np.searchsorted(integer.thresholds, scale, side="right"))
+            coded = str((value - mean) >> config.mean_bits if config.form == "B" else value) if s >= SKIP else "skipped"
+            rows.append([f"y({r}, {q}, {m})", f"{scale}", f"{mean}", f"{s}", coded, f"{value}"])
+    return rows
+
+
+def form_b(folder: Path) -> str:
+    model, data, y = skipped(folder, "B")
+    lines = [f"The model's id is `{model.id.hex()}`. The file has {len(data)} bytes:", "", hex_block(data)]
+    lines += ["| symbol | scale | mean | s | coded | Y |", "|---|---|---|---|---|---|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in symbol_rows(model, y))]) + "\n"
+
+
+def skip_in_form_a(folder: Path) -> str:
+    model, data, y = skipped(folder, "A")
+    lines = [f"The file has {len(data)} bytes and the checksum of the symbols `0x{container.unpack(data).checksum:08x}`.", ""]
+    lines += ["| skipped symbol | mean | ŷ = (mean + 2) >> 2 |", "|---|---|---|"]
+    for place, _, mean, _, coded, value in symbol_rows(model, y):
+        if coded == "skipped":
+            assert (int(mean) + 2) >> 2 == int(value)
+            lines.append(f"| {place} | {mean} | {value} |")
+    return "\n".join(lines) + "\n"
+
+
+def padded(folder: Path) -> tuple[ModelFile, bytes, NDArray[np.int32]]:
+    """A large picture whose latents cost next to nothing: z is 0, and all of y is skipped. Model, file and Y."""
+    model, side = example.build(folder, fields()), PADDED_SIDE // 16
+    z, y = np.zeros((side // 4, side // 4, 1), np.int32), np.zeros((side, side, 2), np.int32)
+    return model, *packed(model, z, y, PADDED_SIDE, PADDED_SIDE, 1, 2)
+
+
+def padding(folder: Path) -> str:
+    _, data, _ = padded(folder)
+    payload = data[container.HEADER_BYTES :]
+    least = container.min_payload_bytes(PADDED_SIDE, PADDED_SIDE)
+    zeros = len(payload) - len(payload.rstrip(b"\0"))
+    assert len(payload) == least
+    text = f"`least` is ⌈{PADDED_SIDE} · {PADDED_SIDE} / 16384⌉ = {least} bytes. The payload, with {zeros} zeros at its end, is"
+    return f"{text}\n\n{hex_block(payload)}\nand the checksum of the symbols `0x{container.unpack(data).checksum:08x}`.\n"
+
+
+def alpha_chunk() -> bytes:
+    """The chunk of ALPHA, with one stored block of deflate, which every zlib writes alike."""
+    alpha = np.array(ALPHA, np.uint8)
+    differences = (alpha - np.vstack([np.zeros((1, alpha.shape[1]), np.uint8), alpha[:-1]])).tobytes()
+    size = len(differences)
+    stream = b"\x78\x01\x01" + struct.pack("<HH", size, size ^ 0xFFFF) + differences + struct.pack(">I", zlib.adler32(differences))
+    return struct.pack("<4sI", b"ALPH", 1 + len(stream)) + b"\1" + stream
+
+
+def alpha(_: Path) -> str:
+    rows = [f"| {' '.join(map(str, row))} |" for row in ALPHA]
+    stored = list(alpha_chunk()[16:28])
+    differences = [" ".join(map(str, stored[at : at + 4])) for at in (0, 4, 8)]
+    table = ["| alpha | difference |", "|---|---|", *(f"{row} {other} |" for row, other in zip(rows, differences, strict=True))]
+    return "\n".join([*table, "", hex_block(alpha_chunk())])
+
+
+def kernel() -> Floats:
+    return np.outer(*TAPS)
+
+
+def float_tensors() -> dict[str, NDArray[Any]]:
+    """g_s of one channel within, as a model file stores it."""
+    tensors: dict[str, NDArray[Any]] = {"inv_gain": np.array([[n, n] for n in INV_GAIN], np.float32)}
+    for i, (factors, bias) in enumerate(LAYERS):
+        weight = np.stack([kernel() * f for f in factors])[None]
+        if i == 0:  # two latents; the second is 0 in the example, so that its weights show nothing
+            weight = np.concatenate([weight, weight])
+        tensors |= {f"g_s.{2 * i}.weight": weight.astype(np.float16), f"g_s.{2 * i}.bias": np.array(bias, np.float16)}
+        if i < 3:
+            tensors |= {f"g_s.{2 * i + 1}.beta": np.array([BETA], np.float16), f"g_s.{2 * i + 1}.gamma": np.array([[GAMMA]], np.float16)}
+    return tensors
+
+
+def transforms_model(folder: Path) -> ModelFile:
+    """The page's model with `float_tensors`."""
+    model = example.build(folder, fields())
+    save_model(folder / "pixels.safetensors", model.config, model.entropy, float_tensors(), {})
+    return ModelFile(folder / "pixels.safetensors")
+
+
+def transposed(x: Floats, factor: float, bias: float) -> Floats:
+    """One channel, by the page's formula: (h, w) -> (2 h, 2 w)."""
+    h, w = x.shape
+    out = np.full((2 * h, 2 * w), bias)
+    for i, j, a, b in itertools.product(range(h), range(w), range(5), range(5)):
+        r, q = 2 * i + a - 2, 2 * j + b - 2
+        if 0 <= r < 2 * h and 0 <= q < 2 * w:
+            out[r, q] += factor * kernel()[a, b] * x[i, j]
+    return out
+
+
+def synthesis() -> tuple[Floats, list[tuple[str, Floats]], Floats]:
+    """The input of g_s, the outputs of its layers (2 h, 2 w), and the last ones (3, 16, 16), in float64."""
+    share = (QUALITY - 1) / 7
+    x = np.full((1, 1), LATENT * np.exp(INV_GAIN[0] + share * (INV_GAIN[1] - INV_GAIN[0])))
+    first, steps = x, []
+    beta = max(BETA, (1e-6 + 2.0**-36) ** 0.5) ** 2 - 2.0**-36
+    gamma = max(GAMMA, 2.0**-18) ** 2 - 2.0**-36
+    for i, ((factor,), (bias,)) in enumerate(LAYERS[:3]):
+        x = transposed(x, factor, bias)
+        steps.append((f"`g_s.{2 * i}`", x))
+        x = x * np.sqrt(beta + gamma * x * x)
+        steps.append((f"`g_s.{2 * i + 1}`", x))
+    return first, steps, np.stack([transposed(x, factor, bias) for factor, bias in zip(*LAYERS[3], strict=True)])
+
+
+def pixel(values: Floats) -> list[int]:
+    return [int(n) for n in np.rint(np.clip(values, 0, 1) * 255)]
+
+
+def one_value(_: Path) -> str:
+    first, steps, last = synthesis()
+    lines = [f"The input of `g_s.0` is {LATENT} · exp({-0.25:g}) = {first[0, 0]:.6f}. The upper left 2 x 2 values behind each layer:", ""]
+    lines += ["| layer | (0, 0) | (0, 1) | (1, 0) | (1, 1) |", "|---|---|---|---|---|"]
+    for name, x in [*steps, *((f"`g_s.6`, {c}", x) for c, x in zip(("red", "green", "blue"), last, strict=True))]:
+        lines.append(f"| {name} | " + " | ".join(f"{n:.6f}" for n in x[:2, :2].ravel()) + " |")
+    corner = pixel(last[:, 0, 0])
+    lines += ["", f"So the pixel at (0, 0) is {tuple(corner)}; in mode 1 it is {(sum(corner) + 1) // 3}."]
+    return "\n".join(lines) + "\n"
+
+
+EXAMPLES: dict[str, Callable[[Path], str]] = {
+    "form B": form_b,
+    "skip in form A": skip_in_form_a,
+    "padding": padding,
+    "alpha": alpha,
+    "g_s": one_value,
+}
+
+
+def made(name: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        return "\n" + EXAMPLES[name](Path(folder)) + "\n"
+
+
+def on_page(name: str) -> str:
+    """What stands between the marks now."""
+    found = re.findall(region(name), example.PAGE.read_text(), re.DOTALL)
+    assert len(found) == 1, name
+    return str(found[0][1])
+
+
+def region(name: str) -> str:
+    return rf"(<!-- example {re.escape(name)} -->\n)(.*?)(<!-- end of example -->\n)"
+
+
+def write(name: str) -> None:
+    """Puts the example into the page."""
+    text = made(name)
+    page = re.sub(region(name), lambda m: m[1] + text + m[3], example.PAGE.read_text(), flags=re.DOTALL)
+    example.PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    for each in EXAMPLES:
+        write(each)
