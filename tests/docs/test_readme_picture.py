@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """tools/figures/readme_picture.py: crops where they belong, curves and captions in their colours, files that keep the size."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools" / "figures"))
-import readme_picture as tool  # noqa: E402
+import readme_picture as tool
 
 STYLE = """
 :root { --jahp-ours: #00ff00; --jahp-jpeg: #ff0000; --jahp-webp: #0000ff; --jahp-jp2: #ff00ff; }
