@@ -1,4 +1,5 @@
-# Two commands from an empty clone: `make demo` and `make test`. Everything is installed into .venv in this folder.
+# Two commands from an empty clone: `make demo` and `make test`. Everything is installed into .venv in this folder. `make help` lists the
+# everyday targets; checks.mk has the rest.
 # Only the tests need torch. TORCH names the wheel to install: where no CPU wheel is at hand, torch==2.13.0 from the package index brings several GB of CUDA.
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -10,16 +11,19 @@ INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.J
 CXX_FILES = $(shell find csrc kernels tests -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh')
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: demo test lint bench check-all build wheel sdist cpp-test sanitize arm clang peers ray browser gpu-check docs clean \
-  fuzz fuzz-python fuzz-container fuzz-pictures msan asan-python valgrind digests s390x lock sbom audit reproducible
+.PHONY: help demo test lint format bench cpp-test build wheel sdist docs check-all clean
 
-demo: $(VENV)/.built
+# What follows `##` is what `make help` prints.
+help:  ## this list
+	@awk -F ':.*## *' '/^[a-z -]+:.*##/ { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.built  ## one photo as .jahp, JPEG and WebP, and a page to compare them
 	$(BIN)/jahp demo --out demo
 
-test: $(VENV)/.test
+test: $(VENV)/.test  ## all fast tests (minutes)
 	$(BIN)/python -m pytest -q -m "not slow and not gpu" --benchmark-disable
 
-lint: $(VENV)/.lint
+lint: $(VENV)/.lint  ## ruff, formats, import rules, mypy, stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
@@ -30,17 +34,32 @@ lint: $(VENV)/.lint
 	$(BIN)/python -m mypy.stubtest --allowlist tests/checks/stubtest_allow.txt \
 	  $$($(BIN)/python -c "import importlib.util as u; print(*(m for m in ('jahp_fast._native', 'jahp_fast._cuda') if u.find_spec(m)))")
 
-# Python by ruff, C++ and CUDA by clang-format.
-format: $(VENV)/.lint
+format: $(VENV)/.lint  ## Python by ruff, C++ and CUDA by clang-format
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
-bench: $(VENV)/.test
+bench: $(VENV)/.test  ## benchmarks, timed
 	$(BIN)/python -m pytest -q benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-group-by=group
 
+cpp-test: $(VENV)/.base  ## the tests in C++
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset test
+
+build: $(VENV)/.base  ## the extension, built anew into .venv
+	$(INSTALL)
+
+wheel sdist: $(VENV)/.base  ## packages into dist/
+	$(BIN)/pip install -q build
+	$(BIN)/python -m build --no-isolation --$@
+
+# The documentation as a site, in build/docs; its tool has an environment of its own. Warnings are errors. NO_MKDOCS_2_WARNING quiets the
+# theme's words on mkdocs 2, which is another program.
+docs: $(VENV)-docs/.made  ## the documentation as a site, in build/docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
+	@echo "build/docs/index.html"
+
 # The whole suite, the C++ tests, and the packages in environments of their own.
-check-all: $(VENV)/.test lint cpp-test
+check-all: $(VENV)/.test lint cpp-test  ## everything, in full (hours); checks.mk has its parts
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize-all
 	$(BIN)/python -m pytest -q -m "not gpu" --benchmark-disable
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
@@ -50,141 +69,8 @@ check-all: $(VENV)/.test lint cpp-test
 	$(CHECK) tests/checks/check_packages.py
 	$(CHECK) tests/checks/check_reproducible.py
 
-cpp-test: $(VENV)/.base
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset test
-
-# The same under the address and undefined-behaviour sanitizers.
-sanitize: $(VENV)/.base
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize
-
-# The same under the memory sanitizer, which clang alone has. Templates of libstdc++ are compiled along, so that it sees inside.
-msan: $(VENV)/.base
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset msan
-
-# The extension under the address and undefined-behaviour sanitizers, in an environment of its own that reads what is in .venv.
-ASAN := .venv-asan
-ASAN_TESTS := tests/codec/test_codec.py tests/codec/test_container.py tests/codec/test_damage.py tests/entropy/test_range_coder.py tests/entropy/test_integer_net.py \
-  tests/codec/test_transforms_cpu.py tests/codec/test_hostile_models.py tests/codec/test_golden.py
-asan-python: $(ASAN)/.built
-	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
-	  ASAN_OPTIONS=detect_leaks=0:malloc_context_size=5 $(ASAN)/bin/python -m pytest -q -m "not slow and not gpu" $(ASAN_TESTS)
-
-# Whole runs of `jahp` under Valgrind; only what passes through the extension counts.
-valgrind: $(VENV)/.test
-	$(CHECK) tests/checks/check_valgrind.py
-
-# One table of what the same numbered streams give, built in nine ways, two of them for other architectures under an emulator. A way
-# whose compiler is not installed is named as not run.
-digests: $(VENV)/.base
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python csrc/tests/digest_table.py --streams 1000 --emulated 100
-
-# The C++ tests of the entropy path on a big-endian machine, under an emulator: needs g++-s390x-linux-gnu and qemu-user.
-S390X_TESTS := cdf context_decoder context_input crc32c dot integer_net latent_decode range_coder range_decode requantise symbol_checksum \
-  symbol_rows wavefront
-s390x: $(VENV)/.base
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset s390x
-	$(BIN)/ninja -C build/s390x $(addprefix test_,$(S390X_TESTS)) fuzz_range_decoder
-	for t in $(S390X_TESTS); do qemu-s390x -cpu max build/s390x/csrc/tests/test_$$t || exit 1; done
-	qemu-s390x -cpu max build/s390x/csrc/fuzz/fuzz_range_decoder --replay csrc/fuzz/corpus/range_decoder
-
-# The NEON kernels under an emulator, and the core built by clang, on numbered random streams. They need the packages
-# g++-aarch64-linux-gnu and qemu-user, and clang.
-STREAMS ?= 40
-DIGEST := csrc/tests/stream_digest --streams $(STREAMS) --golden csrc/tests/stream_digest.golden
-ARM_TESTS := test_dot test_requantise test_gdn test_matmul_f32 test_winograd
-arm: $(VENV)/.base
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset aarch64
-	$(BIN)/ninja -C build/aarch64 stream_digest $(ARM_TESTS) test_transform_net
-	for t in $(ARM_TESTS); do qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/csrc/tests/$$t || exit 1; done
-	for t in chains published; do qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/csrc/tests/test_transform_net $$t || exit 1; done
-	qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/$(DIGEST) --threads 1,2
-
-clang: $(VENV)/.base
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset clang
-	$(BIN)/ninja -C build/clang stream_digest
-	build/clang/$(DIGEST)
-
-# Each fuzz target for SECONDS under libFuzzer with the address and undefined-behaviour sanitizers; needs clang and libclang-rt-dev.
-# What it finds is left in build/fuzz, new inputs in build/fuzz/corpus.
-SECONDS ?= 60
-FUZZ := range_decoder context_decoder whole_decoder entropy_model encoder transform_net
-fuzz: $(VENV)/.base
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset fuzz
-	$(BIN)/ninja -C build/fuzz $(addprefix fuzz_,$(FUZZ))
-	for t in $(FUZZ); do mkdir -p build/fuzz/corpus/$$t; \
-	  build/fuzz/csrc/fuzz/fuzz_$$t -dict=csrc/fuzz/numbers.dict -max_len=4000 -max_total_time=$(SECONDS) -print_final_stats=1 -timeout=60 \
-	    -artifact_prefix=build/fuzz/$$t- build/fuzz/corpus/$$t csrc/fuzz/corpus/$$t || exit 1; done
-
-peers: $(VENV)/.test
-	$(BIN)/python benchmarks/peers/peers.py --make-env
-
-# Ray on two nodes of this machine, with workers killed, in an environment that has Ray (530 MB) beside what is in .venv; under a minute.
-RAY := .venv-ray
-ray: $(RAY)/.made
-	$(RAY)/bin/python -m pytest -q tests/integrations/test_ray.py
-
-# The page of examples/serve.py in headless Chromium, which must be installed; under a minute.
-browser: $(VENV)/.test
-	$(BIN)/python -m pytest -q tests/integrations/test_page.py
-
-# On a machine with a GPU: the tests that need one, and timings, into gpu-check.json and gpu-check.md; under six minutes.
-gpu-check: $(VENV)/.test
-	$(BIN)/python benchmarks/gpu/gpu_check.py
-
-build: $(VENV)/.base
-	$(INSTALL)
-
-wheel sdist: $(VENV)/.base
-	$(BIN)/pip install -q build
-	$(BIN)/python -m build --no-isolation --$@
-
-# The documentation as a site, in build/docs; its tool has an environment of its own. Warnings are errors. NO_MKDOCS_2_WARNING quiets the
-# theme's words on mkdocs 2, which is another program.
-docs: $(VENV)-docs/.made
-	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
-	@echo "build/docs/index.html"
-
-clean:
+clean:  ## removes what was built
 	rm -rf build dist $(VENV) $(VENV)-docs $(RAY) $(ASAN) $(SUPPLY) demo
-
-# Random bytes, fields, models and configs into everything that Python takes in: minutes, others each time.
-fuzz-python: $(VENV)/.test
-	$(BIN)/python -m pytest -q tests/robustness/test_fuzz.py --hypothesis-profile=long
-
-# Two million mutated files into the parser of the container, against the decoder that was written from the page alone.
-fuzz-container: $(VENV)/.test
-	$(CHECK) tests/checks/fuzz_container.py
-
-# Mutated files of every format that Pillow opens, into what reads pictures, and through `jahp eval`.
-fuzz-pictures: $(VENV)/.test
-	$(CHECK) tests/checks/fuzz_pictures.py
-	JAHP_MUTANTS=100 $(BIN)/python -m pytest -q tests/robustness/test_mutated_pictures.py
-
-# The same wheel twice, from two folders.
-reproducible: $(VENV)/.base
-	$(CHECK) tests/checks/check_reproducible.py
-
-# What the package is made of and runs on: hashes of its pins, a list of them for other tools, and what is known against them (which
-# asks the package index, and fails if that cannot say). Hashes are kept of what goes into the wheel or runs beside it, and of the test runner. The rest of
-# requirements-dev.txt goes with the torch wheel that TORCH names, or differs from machine to machine, and nothing of it is shipped.
-SUPPLY := .venv-supply
-COMPILE := $(SUPPLY)/bin/pip-compile -q --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-annotate --strip-extras --no-header
-lock: $(SUPPLY)/.made
-	$(COMPILE) -o requirements.lock requirements.txt
-	grep -E '^(pytest|pytest-benchmark|hypothesis)==' requirements-dev.txt | $(COMPILE) -o requirements-dev.lock -
-
-sbom: $(SUPPLY)/.made
-	mkdir -p dist
-	$(SUPPLY)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type library --output-reproducible --of JSON \
-	  -o dist/jahp_fast.cdx.json
-
-audit: $(SUPPLY)/.made
-	$(SUPPLY)/bin/pip-audit --disable-pip --require-hashes --strict -r requirements.lock -r requirements-dev.lock
-
-$(SUPPLY)/.made: Makefile
-	$(PYTHON) -m venv $(SUPPLY)
-	$(SUPPLY)/bin/pip install -q pip-tools==7.6.2 cyclonedx-bom==7.5.0 pip-audit==2.10.1
-	touch $@
 
 $(VENV)/.base: requirements.lock
 	@echo "Installing into $(VENV): about a minute the first time."
@@ -203,20 +89,8 @@ $(VENV)/.test: $(VENV)/.built requirements-dev.txt requirements-dev.lock
 	$(BIN)/pip install -q -r requirements-dev.txt
 	touch $@
 
-# Its own build of the package comes before that of .venv.
-$(ASAN)/.built: $(VENV)/.test $(SOURCES)
-	$(PYTHON) -m venv $(ASAN)
-	$(BIN)/python -c "import sys; print(*(p for p in sys.path if p.endswith('site-packages')), sep='\n')" > \
-	  $$($(ASAN)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/beside.pth
-	PATH=$(CURDIR)/$(BIN):$$PATH $(ASAN)/bin/pip install -q --no-build-isolation --no-deps -Cbuild-dir=build/asan-python -Ccmake.define.JAHP_CUDA=OFF \
-	  -Ccmake.define.JAHP_WERROR=ON "-Ccmake.define.CMAKE_CXX_FLAGS=-g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" -e .
-	touch $@
-
-$(RAY)/.made: $(VENV)/.test
-	$(PYTHON) -m venv $(RAY)
-	$(BIN)/python -c "import sysconfig as s; print('import site; site.addsitedir(%r)' % s.get_path('purelib'))" > \
-	  $$($(RAY)/bin/python -c "import sysconfig as s; print(s.get_path('purelib'))")/beside.pth
-	$(RAY)/bin/pip install -q "ray[data]==2.60.0"
+$(VENV)/.lint: $(VENV)/.test requirements-lint.txt
+	$(BIN)/pip install -q -r requirements-lint.txt
 	touch $@
 
 $(VENV)-docs/.made: requirements-docs.txt
@@ -224,6 +98,4 @@ $(VENV)-docs/.made: requirements-docs.txt
 	$(VENV)-docs/bin/pip install -q -r requirements-docs.txt
 	touch $@
 
-$(VENV)/.lint: $(VENV)/.test requirements-lint.txt
-	$(BIN)/pip install -q -r requirements-lint.txt
-	touch $@
+include checks.mk

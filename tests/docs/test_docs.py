@@ -3,6 +3,7 @@
 
 import re
 import subprocess
+import tomllib
 import unicodedata
 from itertools import pairwise
 
@@ -96,8 +97,8 @@ def test_the_command_line_page_has_each_argument(monkeypatch):
 
 
 CITED = re.compile(r"\bdocs/[\w./-]*\.(?:md|toml|svg|csv)\b")
-TEXTS = (".py", ".pyi", ".cpp", ".hpp", ".cu", ".cuh", ".md", ".toml", ".txt", ".cmake", "Makefile")
-SOURCES = ("csrc", "jahp_fast", "kernels", "tests", "benchmarks", "tools", "examples", "docs", "Makefile", "pyproject.toml")
+TEXTS = (".py", ".pyi", ".cpp", ".hpp", ".cu", ".cuh", ".md", ".toml", ".txt", ".cmake", "Makefile", ".mk")
+SOURCES = ("csrc", "jahp_fast", "kernels", "tests", "benchmarks", "tools", "examples", "docs", "Makefile", "checks.mk", "pyproject.toml")
 
 
 def cited(text):
@@ -157,3 +158,14 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(tmp_path):
     for page in tmp_path.rglob("*.html"):
         loaded = re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="([^"]+)"', page.read_text())
         assert not [target for target in loaded if "://" in target or target.startswith("//")], page
+
+
+def test_the_architecture_page_shows_the_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    wanted = [[name.strip().removeprefix("jahp_fast.") for name in re.split(r"[|:]", layer)] for layer in layers]
+    page = (ROOT / "docs" / "internals" / "architecture.md").read_text().partition("## What may import what?")[2].partition("##")[0]
+    rows = [re.findall(r"`([\w.]+)`", line) for line in page.splitlines() if line.startswith("| `")]
+    assert rows == wanted
+    rooms = {path.name for path in (ROOT / "jahp_fast").iterdir() if (path / "__init__.py").exists()}
+    assert {name.split(".")[0] for row in rows for name in row} >= rooms
