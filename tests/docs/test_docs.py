@@ -119,11 +119,13 @@ def test_citations_in_sources_lead_to_pages():
 
 
 def test_pictures_are_there_and_small():
-    named = {(page, name) for page in PAGES for name in re.findall(r'src="([^"]+)"', (ROOT / page).read_text())}
+    named = {(page, name) for page in PAGES for name in re.findall(r'src(?:set)?="([^"]+)"', (ROOT / page).read_text())}
     assert named
     for page, name in named:
         assert (ROOT / page).parent.joinpath(name).is_file(), f"{page}: {name}"
-    assert sum(path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()) < 400_000
+    sizes = [path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()]
+    assert max(sizes) < 250_000
+    assert sum(sizes) < 500_000
 
 
 def test_drawings_show_the_wavefront_and_the_card(monkeypatch):

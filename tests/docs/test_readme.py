@@ -12,10 +12,10 @@ README = (ROOT / "README.md").read_text()
 def test_blocks_run(tmp_path, photo_crop, monkeypatch):
     prepare(tmp_path, photo_crop, monkeypatch)
     ran = [block.language for block in run_page("README.md")]
-    assert ran.count("python") >= 4
-    assert ran.count("sh") >= 3
+    assert ran.count("python") >= 1
+    assert ran.count("sh") >= 1
     written = {path.name for path in tmp_path.iterdir()}
-    assert {"photo.jahp", "back.png", "decoded.png", "reference.png", "scalar.png", "piped.png"} <= written
+    assert {"photo.jahp", "small.jahp", "back.png", "encoded", "decoded.png"} <= written
     with Image.open("back.png") as back, Image.open("photo.png") as original:
         assert back.size == original.size
 
