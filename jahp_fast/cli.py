@@ -232,14 +232,14 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.set_defaults(run=_decode)
 
     p = commands.add_parser("info", help="what a .jahp file says of itself")
-    p.add_argument("file", metavar="FILE")
-    p.add_argument("--json", action="store_true")
+    p.add_argument("file", metavar="FILE", help="a .jahp file; - is standard input")
+    p.add_argument("--json", action="store_true", help="one JSON object")
     _device_options(p)
     p.description = "Header fields, and the backend and device that would decode it here."
     p.set_defaults(run=_info)
 
-    p = commands.add_parser("models", help="the models at hand")
-    p.add_argument("--json", action="store_true")
+    p = commands.add_parser("models", help="the models that are installed or in JAHP_FAST_MODELS")
+    p.add_argument("--json", action="store_true", help="a JSON list")
     p.add_argument("--verify", action="store_true", help="check every tensor against the manifest")
     p.set_defaults(run=_models)
 

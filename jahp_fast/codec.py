@@ -234,7 +234,7 @@ class Codec:
 
         Raises:
             FormatError: the file is damaged.
-            UnknownModel: its model is not at hand.
+            UnknownModel: its model is not found.
         """
         stream = _container.unpack(data, self._max_pixels)
         loaded = self._pipelines.of_id(stream.model)
@@ -250,7 +250,7 @@ class Codec:
         Raises:
             FormatError: the file is damaged.
             UsageError: what is given is no bytes, but a path or a file.
-            UnknownModel: its model is not at hand.
+            UnknownModel: its model is not found.
             DeviceError: not enough memory on the device.
         """
         return self._decode_batch([_container.unpack(data, self._max_pixels)])[0]

@@ -23,7 +23,7 @@ class ModelError(JahpError):
 
 
 class UnknownModel(JahpError):
-    """No model of that name or id is at hand; the message says where it was looked for."""
+    """No model of that name or id is found; the message says where it was looked for."""
 
 
 class UnsupportedImage(JahpError):

@@ -108,7 +108,7 @@ def by_id(identity: bytes, models: Sequence[PathLike] = ()) -> ModelFile:
     """The model that a stream names by its 8-byte id.
 
     Raises:
-        UnknownModel: it is not at hand; the message has the id. ModelError: one of `models` cannot be read.
+        UnknownModel: it is not found; the message has the id. ModelError: one of `models` cannot be read.
     """
     for path in models:
         if read_id(path) == identity:

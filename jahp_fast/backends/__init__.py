@@ -121,7 +121,7 @@ def _preferred(device: str) -> str:
 def _lacking(name: str, device: str) -> str:
     """Why a backend of ON_DEVICE cannot run on the device; "" if it can."""
     if name == "cuda" and find_spec("jahp_fast._cuda") is None:
-        return "this build has no CUDA extension; install from source with a CUDA toolkit at hand"
+        return "this build has no CUDA extension; install from source where a CUDA toolkit is installed"
     if name == "triton" and find_spec("triton") is None:
         return "triton is not installed; pip install 'jahp_fast[triton]'"
     if device == "cpu":

@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"(DST/{RECORD} has their sizes and checksums): any other one counts as failed without --overwrite. "
         "Folders behind symbolic links are left out, with a line on standard error; links to files are followed."
     )
-    parser.add_argument("direction", choices=("encode", "decode"))
+    parser.add_argument("direction", choices=("encode", "decode"), help="images to .jahp files, or back")
     parser.add_argument("source", metavar="SRC", help="searched in depth; hidden files and folders are left out")
     parser.add_argument("target", metavar="DST", help="made if it is missing")
     parser.add_argument("-q", "--quality", type=float, help="of encode: 1 to 8 (default 4)")

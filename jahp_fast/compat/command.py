@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "mbt2018. Says what the integers cost. No code in the checkpoint is run."
     )
     parser.add_argument("checkpoint", metavar="CKPT", help=".pth, .pth.tar, .pt or .safetensors; a trainer's wrapping is seen through")
-    parser.add_argument("out", metavar="OUT.safetensors")
+    parser.add_argument("out", metavar="OUT.safetensors", help="the model file to write")
     parser.add_argument("-q", "--quality", type=float, default=4.0, help="what the model's only trade-off is called, 1 to 8 (default 4)")
     parser.add_argument("--photos", nargs="+", metavar="DIR", help="photos to calibrate and measure on (default: synthetic pictures)")
     parser.add_argument("--calibrate", type=int, default=16, metavar="N", help="photos to calibrate on (default 16)")

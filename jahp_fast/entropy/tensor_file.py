@@ -40,7 +40,7 @@ def strict_json(data: bytes) -> Any:
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({name for name, _ in pairs}) != len(pairs):
-            raise ValueError("a name stands twice")
+            raise ValueError("a name is there twice")
         return dict(pairs)
 
     def constant(name: str) -> None:

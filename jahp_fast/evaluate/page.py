@@ -64,7 +64,7 @@ def render(image: NDArray[np.uint8], original: bytes, levels: Sequence[Level]) -
         "stage_names": list(levels[0].stages),
         "lead": f"A {width}x{height} photo as {MODEL} files of {len(levels)} sizes, made and read by jahp_fast on this machine. "
         "Beside each stand the JPEG and the WebP of the highest quality that is not larger.",
-        "note": "Every figure is of a real file (bpp: bits a pixel) and of its 8-bit RGB pixels. JPEG: 4:2:0, optimised tables. "
+        "note": "Every figure is of a real file (bpp: bits per pixel) and of its 8-bit RGB pixels. JPEG: 4:2:0, optimised tables. "
         "WebP: lossy, method 6. The best of a column is marked. One photo is an illustration; jahp eval measures a folder.",
         "stages_note": "Encoding runs g_a, h_a and the entropy coder; decoding runs h_s with the context model and the range "
         f"decoder together, then g_s. Fastest of {RUNS} runs on {describe_machine()}. The decoded latents of every file were "

@@ -127,7 +127,7 @@ _LEGEND_ROWS = 30
 
 
 def plot(rows: Sequence[Row], title: str, published: Sequence[Published] = ()) -> bytes | str:
-    """A PNG of the mean metrics over bits a pixel, a line a codec, published ones dotted; or why there is none.
+    """A PNG of the mean metrics over bits per pixel, a line a codec, published ones dotted; or why there is none.
 
     Metrics without a finite figure have no panel.
     """

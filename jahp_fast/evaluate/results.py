@@ -20,7 +20,7 @@ from jahp_fast.errors import UsageError
 
 @dataclass(frozen=True)
 class Row:
-    """One image at one setting. `bytes` is the whole file, `bpp` bits a pixel, `psnr` in dB, times in wall seconds."""
+    """One image at one setting. `bytes` is the whole file, `bpp` bits per pixel, `psnr` in dB, times in wall seconds."""
 
     codec: str
     setting: str

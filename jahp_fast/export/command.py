@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", metavar="CKPT", help="a state dict (.safetensors, .pt, .pth.tar), a trainer's last.pt, or an exported model"
     )
-    parser.add_argument("out", metavar="OUT.safetensors")
+    parser.add_argument("out", metavar="OUT.safetensors", help="the model file to write")
     parser.add_argument("--photos", required=True, nargs="+", metavar="DIR", help="folders of training photos, searched in depth")
     parser.add_argument(
         "--held-out", metavar="FILE", help="names of photos to measure on and not to calibrate on (default: DIR/held_out.txt)"
@@ -40,15 +40,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibrate", type=int, default=32, metavar="N", help="photos to calibrate on (default 32)")
     parser.add_argument("--measure", type=int, default=12, metavar="N", help="photos to measure on, the largest (default 12)")
     parser.add_argument("--form", choices=("A", "B"), default="A", help="A: integer latents (default). B: latents are residuals plus means")
-    parser.add_argument("--activation-bits", type=int, choices=(8, 16), default=8)
-    parser.add_argument("--prob-bits", type=int, choices=(15, 16), default=15)
+    parser.add_argument("--activation-bits", type=int, choices=(8, 16), default=8, help="of the entropy nets (default 8)")
+    parser.add_argument("--prob-bits", type=int, choices=(15, 16), default=15, help="of the probability tables (default 15)")
     parser.add_argument("--search-clipping", action="store_true", help="search how far to clip each activation (minutes)")
     parser.add_argument(
         "--finetune",
         type=int,
         default=0,
         metavar="STEPS",
-        help="train the entropy nets with their rounding in the loop, on 8 crops a step (half a second on one core)",
+        help="train the entropy nets with their rounding in the loop, on 8 crops per step (half a second on one core)",
     )
     parser.add_argument("--metric", choices=METRICS, help="what the weights were trained for (default: as the checkpoint says, else mse)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")

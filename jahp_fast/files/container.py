@@ -163,7 +163,7 @@ def _parse_chunks(data: bytes) -> dict[bytes, bytes]:
         if length > len(data) - at - 8:
             raise FormatError(f"chunk {name!r} claims {length} bytes, more than there are")
         if kind in chunks:
-            raise FormatError(f"chunk {name!r} stands twice")
+            raise FormatError(f"chunk {name!r} is there twice")
         if kind not in KNOWN_CHUNKS and kind[:1].isupper():
             raise FormatError(f"critical chunk {name!r} is unknown to this release")
         chunks[kind] = data[at + 8 : at + 8 + length]

@@ -40,7 +40,7 @@ _METADATA = ("icc_profile", "exif", "xmp")
 
 
 class UnreadableImage(FormatError, OSError):
-    """A .jahp file whose pixels cannot be decoded, or whose model is not at hand."""
+    """A .jahp file whose pixels cannot be decoded, or whose model is not found."""
 
 
 class UnwritableImage(UnsupportedImage, OSError):

@@ -34,7 +34,7 @@ TRIAL_STEPS = 3
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run. bpp: held-out bits a pixel of rounded y and z, z_bpp the part of z; train_bpp: of the last tenth of the training.
+    """One run. bpp: held-out bits per pixel of rounded y and z, z_bpp the part of z; train_bpp: of the last tenth of the training.
 
     psnr (dB) and loss (lambda 255^2 MSE + bpp) are of joint training alone, nan otherwise. step_s: seconds a step took.
     """

@@ -14,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `jahp train`."""
     parser.description = (
         "Train a model on the photos below --photos, except those named in held_out.txt. --work receives last.pt (everything "
-        "needed to go on; it is gone on from by itself), average.safetensors (the averaged weights, to export), log.csv, "
+        "needed to go on; the next run continues from it by itself), average.safetensors (the averaged weights, to export), log.csv, "
         "held_out.csv and rd.png. SIGTERM and Ctrl-C save and end. Under torchrun several processes train one model."
     )
     add = parser.add_argument
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--metric", choices=METRICS, help="distortion of the loss (default: as the weights were trained for, else mse)")
     add("--optimizer", choices=OPTIMIZERS, help="default soap")
     add("--lr", type=float, help="learning rate after warm-up (default 6e-4 for soap, 1e-4 for adam)")
-    add("--batch", type=int, default=10, help="crops a step (default 10)")
+    add("--batch", type=int, default=10, help="crops per step (default 10)")
     add("--crop", type=int, default=192, help="side of a crop in pixels (default 192)")
     add("--decay", action="store_true", help="let the learning rate fall to nearly 0: for the last run before export")
     add("--threads", type=int, help="default: torch's choice")

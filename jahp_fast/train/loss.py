@@ -58,7 +58,7 @@ class RateDistortion:
     def __init__(self, metric: str, lambdas: Tensor) -> None:
         self.metric, self.lambdas = metric, lambdas
         if metric == "ms-ssim":
-            ms_ssim(torch.zeros(1, 3, 176, 176), torch.zeros(1, 3, 176, 176))  # a missing package is told of here
+            ms_ssim(torch.zeros(1, 3, 176, 176), torch.zeros(1, 3, 176, 176))  # a missing package is reported here
 
     def __call__(self, model: CompressionModel, x: Tensor, q: Tensor) -> Loss:
         """x (B, 3, H, W), q (k,) long, each for B / k neighbours."""
@@ -71,7 +71,7 @@ class RateDistortion:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Means over the held-out photos at one quality: estimated bits a pixel, PSNR in dB of 8-bit RGB."""
+    """Means over the held-out photos at one quality: estimated bits per pixel, PSNR in dB of 8-bit RGB."""
 
     quality: int
     bpp: float

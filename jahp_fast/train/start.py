@@ -31,7 +31,7 @@ def load_start(settings: Settings, screen: ProgressLine) -> Start:
         raise UsageError(f"--resume {path}: no such file")
     start = checkpoint.load(path)
     if path == last and settings.resume is not None:
-        screen.say(f"{last} exists and is gone on from; --resume is for a new working folder")
+        screen.say(f"{last} exists, and the run continues from it; --resume is for a new working folder")
     for option, asked, has in (
         ("--architecture", settings.architecture, start.model.architecture),
         ("--width", settings.width, start.model.N),

@@ -165,8 +165,8 @@ def with_chunks(raw):
         (b"anci\1\0\0", "chunk header is cut short"),
         (b"anci\5\0\0\0four", "'anci' claims 5 bytes, more than there are"),
         (b"anci\xff\xff\xff\xff", "'anci' claims 4294967295 bytes"),
-        (chunk(b"exif", b"a") + chunk(b"exif", b"b"), "'exif' stands twice"),
-        (chunk(b"anci", b"a") + chunk(b"anci", b"b"), "'anci' stands twice"),
+        (chunk(b"exif", b"a") + chunk(b"exif", b"b"), "'exif' is there twice"),
+        (chunk(b"anci", b"a") + chunk(b"anci", b"b"), "'anci' is there twice"),
         (chunk(b"Zzzz", b""), "critical chunk 'Zzzz' is unknown"),
         (chunk(b"an i", b""), "not made of letters"),
         (chunk(b"\xff\0\n\x07", b""), "not made of letters"),
@@ -207,7 +207,7 @@ def test_mutated_files():
     for ending, least in {
         "accepted": 3000, "not a .jahp": 300, "file of": 50, "version": 100, "file has": 300, "CRC": 100, "image mode": 100,
         "#^# lanes": 100, "a reserved": 100, "quality code": 100, "image of": 100, "# x # pixels are too many": 50,
-        "# x # pixels are more": 1, "a chunk header": 100, "chunk type": 300, "chunk # claims": 100, "chunk # stands twice": 30,
+        "# x # pixels are more": 1, "a chunk header": 100, "chunk type": 300, "chunk # claims": 100, "chunk # is there twice": 30,
         "critical chunk": 100, "alpha is compressed by": 20, "alpha is damaged": 20, "alpha does not have": 5,
     }.items():  # fmt: skip
         assert sum(n for ended, n in outcomes.items() if ended.startswith(ending)) >= least, (ending, outcomes)

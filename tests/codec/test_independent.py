@@ -90,7 +90,7 @@ REFUSED = {
     "a side is out of its range": lambda d: with_crc(d[:16] + bytes(4) + d[20:]),
     "too many pixels": lambda d: with_crc(d[:16] + b"\0\0\1\0\0\0\1\0" + d[24:]),
     "a critical chunk is unknown": lambda d: with_crc(d.replace(b"anci", b"Anci")),
-    "a chunk stands twice": lambda d: with_crc(d.replace(b"anci", b"exif")),
+    "a chunk is there twice": lambda d: with_crc(d.replace(b"anci", b"exif")),
     "a chunk's type is not letters": lambda d: with_crc(d.replace(b"anci", b"anc1")),
     "a chunk is cut short": lambda d: with_crc(d.replace(b"anci\r", b"anci\xff")),
     "alpha has an unknown method": lambda d: with_crc(d.replace(b"\1\x78", b"\2\x78")),

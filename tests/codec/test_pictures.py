@@ -480,7 +480,7 @@ def test_a_loss_is_an_error_to_whoever_makes_errors_of_warnings():
     ],
 )
 def test_what_the_head_of_a_file_says(kind, mark, offset, value, words):
-    """No encoder at hand writes these: a sound file's head is changed as such a file has it."""
+    """No encoder here writes these: a sound file's head is changed as such a file has it."""
     data = file_of(RGB, kind)
     at = data.index(mark) + offset
     changed = data[:at] + value + data[at + len(value) :]

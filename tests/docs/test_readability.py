@@ -11,8 +11,6 @@ import pytest
 from doc_blocks import ROOT
 
 MOST_COLUMNS, SENTENCE_WORDS, PARAGRAPH_WORDS, USER_WORDS = 100, 40, 70, 8000
-PENDING = ("docs/reference/cli.md",)
-"""Pages that do not pass yet: the help of `jahp models` says "at hand". One that passes must leave."""
 IDIOMS = (
     r"thousand million",
     r"at hand",
@@ -72,11 +70,7 @@ def faults(text: str) -> list[str]:
     return found + [f"an idiom: {match[0]}" for match in SPOKEN.finditer(spoken)]
 
 
-def pending(page: str) -> object:
-    return pytest.param(page, marks=pytest.mark.xfail(strict=True, reason="to be rewritten")) if page in PENDING else page
-
-
-@pytest.mark.parametrize("page", [pending(page) for page in strict_pages()])
+@pytest.mark.parametrize("page", strict_pages())
 def test_page_reads_easily(page):
     assert faults((ROOT / page).read_text()) == []
 

@@ -16,7 +16,7 @@ try:
     stream = parse(args.file.read_bytes())
     models = {model.id: model for model in map(Model, args.model)}
     if stream.model not in models:
-        raise Refused(f"its model, {stream.model.hex()}, is not at hand")
+        raise Refused(f"its model, {stream.model.hex()}, is not found")
     print(json.dumps(decode(stream, models[stream.model])[2], indent=1))
 except Refused as refused:
     sys.exit(f"refused: {refused}")

@@ -32,7 +32,7 @@ def read_json(data: bytes) -> dict[str, Any]:
     """An object of RFC 8259 in UTF-8: no byte order mark, no name twice, no NaN, no half of a surrogate pair."""
 
     def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        require(len({name for name, _ in pairs}) == len(pairs), "a name stands twice")
+        require(len({name for name, _ in pairs}) == len(pairs), "a name is there twice")
         return dict(pairs)
 
     def no_number(text: str) -> None:

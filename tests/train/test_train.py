@@ -85,7 +85,7 @@ def test_clock_of_cpu_time(photos, tmp_path, monkeypatch):
 def test_a_signal_saves_and_ends(photos, tmp_path):
     class Killer(Quiet):
         def show(self, line):
-            if describe().startswith("step 3,"):
+            if line().startswith("step 3,"):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
@@ -232,5 +232,3 @@ def test_restart_happens_once(monkeypatch):
     monkeypatch.setenv(preload.MARK, environment[preload.MARK])
     preload.restart_preloaded()
     assert len(calls) == 1
-
-

@@ -11,7 +11,7 @@
 #include <sstream>
 
 #if defined(__SANITIZE_ADDRESS__)
-#define JAHP_FIBERS_BY_CONTEXT 1  // the sanitizer knows swapcontext, and is told of the stacks
+#define JAHP_FIBERS_BY_CONTEXT 1  // the sanitizer knows swapcontext, and learns of the stacks
 #include <sanitizer/common_interface_defs.h>
 #else
 #define JAHP_FIBERS_BY_CONTEXT 0  // setjmp makes no system call
