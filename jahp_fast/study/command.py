@@ -183,7 +183,7 @@ def run(args: argparse.Namespace) -> int:
         f"{f' --factors {args.factors}' if args.factors else ''}` on {started}. Latents of "
         f"{len(cached.train)} photos, one crop of 256 x 256 pixels each, from the transforms of `{study.model_name}` (N = {study.model.N}, "
         f"M = {study.model.M}) at quality {args.quality}; entropy models from random weights, {steps} steps of {BATCH} crops with SOAP; "
-        f"rates in bits per pixel of rounded latents and hyper-latents on {len(cached.held_out)} held-out photos; mean and half of the range "
+        f"bits per pixel of rounded latents and hyper-latents on {len(cached.held_out)} held-out photos; mean and half of the range "
         f"over the seeds."
     )
     pictures = report.plots(study.outcomes, study.factors)
