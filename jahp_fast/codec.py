@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import arguments, library
+from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.errors import UnsupportedImage, UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
@@ -186,7 +187,7 @@ class Codec:
         analyse = image.analyse_once(threads)
 
         def attempt(code: int, rate: float | None = None) -> bytes:
-            quality = code / _container.QUALITY_STEPS
+            quality = code / QUALITY_STEPS
             analysed = analyse(quality)
             with _latents_as_images():
                 symbols = analysed.round_latents()
@@ -372,7 +373,7 @@ def _joined(stream: _container.Stream, rgb: NDArray[np.uint8]) -> NDArray[np.uin
 
 
 def _checked_quality(file: ModelFile, quality: float) -> float:
-    rounded = _container.quality_code(quality) / _container.QUALITY_STEPS if 1 <= quality <= 8 else quality
+    rounded = _container.quality_code(quality) / QUALITY_STEPS if 1 <= quality <= 8 else quality
     low, high = file.config.qualities[0], file.config.qualities[-1]
     if not low <= rounded <= high:
         has = f"{low:g} to {high:g}" if high > low else f"only {low:g}"

@@ -9,6 +9,10 @@ LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
 """The paper's trade-offs, on 255^2 * MSE, quality 1 to 8."""
 STRIDE = 16
 """Image pixels per latent, in each direction."""
+HYPER_STRIDE = 64
+"""Image pixels per hyper-latent."""
+QUALITY_STEPS = 20
+"""A file's quality is in steps of 1/20."""
 GDN_PEDESTAL = 2.0**-36
 GDN_BETA_MIN = 1e-6
 """GDN's parameters are stored as sqrt(value + pedestal); values are held at this (beta) and 0 (gamma) or above."""

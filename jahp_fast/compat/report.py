@@ -20,6 +20,7 @@ from torch import Tensor
 from jahp_fast import _native
 from jahp_fast.compat.checkpoint import PROB_BITS, Checkpoint
 from jahp_fast.compat.convert import Converted
+from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.export.model import SCALE_BITS
 from jahp_fast.models.layers import gaussian_likelihood
@@ -70,7 +71,7 @@ def report(checkpoint: Checkpoint, converted: Converted, file: ModelFile, photos
     ideal_bits, float_bits, payload, worst, errors, float_errors, values = 0.0, 0.0, 0, 0.0, 0.0, 0.0, 0
     with torch.inference_mode():
         for photo in photos:
-            h, w = (n // 16 * 16 for n in photo.shape[:2])
+            h, w = (n // STRIDE * STRIDE for n in photo.shape[:2])
             pixels = torch.from_numpy(photo[:h, :w].copy()).permute(2, 0, 1)[None]
             y = converted.model.g_a(pixels.float() / 255)
             q = converted.model.hyper_analysis(y).round() if file.config.hyper_latents else y.new_zeros(1, 0, 0, 0)

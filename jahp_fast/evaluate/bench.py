@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast.constants import HYPER_STRIDE, STRIDE
 from jahp_fast.errors import UsageError
 from jahp_fast.evaluate.files import load_rgb
 from jahp_fast.files.outputs import apart
@@ -156,8 +157,8 @@ def measure(
         decoded.append(codec.decode_timed(data)[1])
     line.clear()
     encode, decode = stages(encoded[1:]), stages(with_rest(decoded[1:]))
-    positions = -(-image.shape[0] // 16) * -(-image.shape[1] // 16)
-    hyper = file.config.hyper_latents * -(-image.shape[0] // 64) * -(-image.shape[1] // 64)
+    positions = -(-image.shape[0] // STRIDE) * -(-image.shape[1] // STRIDE)
+    hyper = file.config.hyper_latents * -(-image.shape[0] // HYPER_STRIDE) * -(-image.shape[1] // HYPER_STRIDE)
     symbols, macs = positions * file.config.latents + hyper, context_macs(file, positions)
     isa = os.environ.get("JAHP_FAST_ISA") or _native.isa_names()[-1]
     used = codec.threads

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.evaluate.codecs import OUR_QUALITIES, Coder, JahpCodec, select_codecs
 from jahp_fast.evaluate.files import find_images, make_folder
@@ -17,7 +18,7 @@ from jahp_fast.evaluate.gallery import gallery
 from jahp_fast.evaluate.measuring import Progress, measure
 from jahp_fast.evaluate.report import Published, cell, markdown, plot, read_published
 from jahp_fast.evaluate.results import MEAN_COLUMNS, Failure, Row, is_results, means, to_csv
-from jahp_fast.files.container import QUALITY_STEPS, quality_code
+from jahp_fast.files.container import quality_code
 from jahp_fast.files.outputs import apart
 from jahp_fast.system.atomic import write_atomically
 from jahp_fast.system.cpu import describe_machine

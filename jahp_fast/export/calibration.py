@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.model_file import Form
 from jahp_fast.errors import UsageError
 from jahp_fast.export.chain import Node, nodes_of, run
@@ -76,7 +77,7 @@ def calibrate(model: CompressionModel, photos: Sequence[NDArray[np.uint8]]) -> C
     out = Calibration([], [])
     with torch.no_grad():
         for photo in photos:
-            h, w = (n // 16 * 16 for n in photo.shape[:2])
+            h, w = (n // STRIDE * STRIDE for n in photo.shape[:2])
             if h == 0 or w == 0:
                 raise UsageError("calibration photos must be 16 x 16 pixels or larger")
             x = torch.from_numpy(photo[:h, :w].copy()).permute(2, 0, 1)[None].float() / 255

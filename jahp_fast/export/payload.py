@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native
+from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.model_file import ModelFile
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def payload_table(model: CompressionModel, file: ModelFile, photos: Sequence[NDA
     for row, quality in enumerate(file.config.qualities):
         float_bits, payload_bytes = 0.0, 0
         for photo in photos:
-            h, w = (n // 16 * 16 for n in photo.shape[:2])
+            h, w = (n // STRIDE * STRIDE for n in photo.shape[:2])
             x = torch.from_numpy(photo[:h, :w].copy()).permute(2, 0, 1)[None].float() / 255
             with torch.inference_mode():
                 coded = model(x, torch.tensor([row]))

@@ -30,6 +30,7 @@ from typing import Literal
 
 from jahp_fast import _native
 from jahp_fast.arguments import file_bytes
+from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.errors import FormatError
 
 MAGIC = b"JAHP"
@@ -39,8 +40,6 @@ PIXELS_PER_BYTE = 16384
 """A stream may claim at most so many pixels a payload byte: decoders can bound their memory by the file's length."""
 MAX_SIDE = 1 << 24
 """Pixels a side."""
-QUALITY_STEPS = 20
-"""Quality is coded in steps of 1 / 20."""
 KNOWN_CHUNKS = {b"ALPH": "alpha", b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp"}
 _HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
 _MODES: tuple[Literal["RGB", "L"], ...] = ("RGB", "L")

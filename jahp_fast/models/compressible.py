@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.entropy.checksum import symbol_checksums
 from jahp_fast.errors import FormatError, ModelError, UsageError
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 PREFIX = struct.Struct("<BHI")
 """What stands before each payload: log2 of its lanes, 20 q, and the checksum of its symbols."""
-Q_STEPS = 20
 DEFAULT_ROW = 3
 """Of the gains: quality 4, as for Codec."""
 _ENTROPY_PATH = ("h_s.", "context_prediction.", "entropy_parameters.", "entropy_bottleneck.")
@@ -129,8 +129,8 @@ class Compressible:
         from jahp_fast.models.ops import encode_latents
 
         model, coder = cast("CompressionModel", self), self._current()
-        code = round((min(DEFAULT_ROW, model.rows - 1) if q is None else q) * Q_STEPS)
-        if not 0 <= code <= (model.rows - 1) * Q_STEPS:
+        code = round((min(DEFAULT_ROW, model.rows - 1) if q is None else q) * QUALITY_STEPS)
+        if not 0 <= code <= (model.rows - 1) * QUALITY_STEPS:
             raise UsageError(f"q must be 0 to {model.rows - 1}, a row of the gains, not {q}")
         with torch.no_grad():
             y = model.analysis(x, _q(model, [code]))
@@ -170,8 +170,8 @@ class Compressible:
             if len(string) < PREFIX.size:
                 raise FormatError(f"image {i}: a string of {len(string)} bytes is too short")
             lanes, code, checksum = PREFIX.unpack_from(string)
-            if lanes > 6 or code > (model.rows - 1) * Q_STEPS:
-                raise FormatError(f"image {i}: the string was not made by this model: 2^{lanes} lanes, q = {code / Q_STEPS:g}")
+            if lanes > 6 or code > (model.rows - 1) * QUALITY_STEPS:
+                raise FormatError(f"image {i}: the string was not made by this model: 2^{lanes} lanes, q = {code / QUALITY_STEPS:g}")
             heads.append((1 << lanes, code, checksum))
         bodies = [bytes(string[PREFIX.size :]) for string in strings[0]]
         with torch.no_grad():
@@ -206,7 +206,7 @@ def channels_last(a: Tensor) -> Tensor:
 
 
 def _q(model: CompressionModel, codes: Sequence[int]) -> Tensor:
-    return torch.tensor(codes, dtype=torch.float64, device=model.gain.device) / Q_STEPS
+    return torch.tensor(codes, dtype=torch.float64, device=model.gain.device) / QUALITY_STEPS
 
 
 def calibration_photos(image: Any) -> list[NDArray[np.uint8]]:

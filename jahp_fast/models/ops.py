@@ -21,6 +21,7 @@ from torch import Tensor
 
 from jahp_fast import backends
 from jahp_fast.backends.device import DeviceBackend, check
+from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.layout import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import FormatError, UsageError
 from jahp_fast.files.container import min_payload_bytes
@@ -197,7 +198,7 @@ def _check_latents(coder: Coder, z: Tensor, y: Tensor) -> None:
 
 
 def _layout(height: int, width: int, lanes: int) -> StreamLayout:
-    return StreamLayout(height, width, lanes, 0, min_payload_bytes(16 * width, 16 * height))
+    return StreamLayout(height, width, lanes, 0, min_payload_bytes(STRIDE * width, STRIDE * height))
 
 
 def _split(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native, backends
+from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError, UsageError
 from jahp_fast.files import container as _container
@@ -55,7 +56,7 @@ class EntropyPath:
         if not config.qualities[0] <= quality <= config.qualities[-1]:
             raise FormatError(f"stream of quality {quality:g}, which its model does not have")
         least = _container.min_payload_bytes(stream.width, stream.height)
-        return StreamLayout(-(-stream.height // 16), -(-stream.width // 16), stream.lanes, stream.skip, least)
+        return StreamLayout(-(-stream.height // STRIDE), -(-stream.width // STRIDE), stream.lanes, stream.skip, least)
 
     def decode_integers(self, stream: _container.Stream, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         """z and y, channels last, checked, and seconds by stage. Raises FormatError."""

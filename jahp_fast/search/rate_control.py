@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jahp_fast.arguments import number, whole
+from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.errors import UsageError
 
 TOLERANCE = 0.02
@@ -92,7 +93,8 @@ def fit(
     under = [c for c, size in sizes.items() if size <= goal.goal]
     if not under and (badness > math.log1p(TOLERANCE)):
         raise UsageError(
-            f"{math.floor(goal.goal)} bytes are too few for this image: at quality {lowest / 20:g}, the lowest, it takes {sizes[lowest]}"
+            f"{math.floor(goal.goal)} bytes are too few for this image: at quality {lowest / QUALITY_STEPS:g}, the lowest, "
+            f"it takes {sizes[lowest]}"
         )
     above = [c for c, size in sizes.items() if size > goal.goal]
     if trim is not None and above and badness > math.log1p(TOLERANCE):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from jahp_fast.constants import STRIDE
 from jahp_fast.errors import UsageError
 from jahp_fast.files.pictures import library_errors
 
@@ -193,7 +194,7 @@ def held_out_crops(files: Sequence[Path]) -> list[Tensor]:
     crops = []
     for path in files:
         photo = load_photo(path)
-        height, width = (min(HELD_OUT_SIDE, n) // 16 * 16 for n in photo.shape[:2])
+        height, width = (min(HELD_OUT_SIDE, n) // STRIDE * STRIDE for n in photo.shape[:2])
         if height and width:
             crops.append(torch.from_numpy(photo[:height, :width].copy()).permute(2, 0, 1).float() / 255)
     return crops

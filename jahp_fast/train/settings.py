@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from jahp_fast.constants import STRIDE
 from jahp_fast.errors import UsageError
 
 METRICS = ("mse", "ms-ssim")
@@ -71,7 +72,7 @@ class Settings:
                 raise UsageError(f"{option} must be a positive number, not {value}")
         if self.memory_gib < 0:
             raise UsageError(f"--memory must not be negative, but is {self.memory_gib}")
-        if self.crop < 64 or self.crop % 16:
+        if self.crop < 64 or self.crop % STRIDE:
             raise UsageError(f"--crop must be a multiple of 16, 64 or more, not {self.crop}")
         for option, name, known in (
             ("--metric", self.metric, METRICS),

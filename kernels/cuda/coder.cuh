@@ -28,7 +28,7 @@ enum Status {
     kBadSize
 };
 
-constexpr std::uint32_t kLeastState = 1u << 16;
+constexpr std::uint32_t kLaneStart = 1u << 16;
 constexpr std::int32_t kMostSymbol = 32767;
 constexpr std::int32_t kEscapedCode = 1 << 30;  // what an escape's 16 bits stand beside
 constexpr std::int64_t kNoFault = INT64_MAX;
@@ -101,7 +101,7 @@ struct Coder {
     std::uint32_t* ring;  // kRingWords words of 16 bits
     int lane;
     std::int64_t bytes = 0;  // of the payload
-    std::uint32_t state[2] = {kLeastState, kLeastState};
+    std::uint32_t state[2] = {kLaneStart, kLaneStart};
     std::int32_t word = 0, words = 0, escape = 0, escapes = 0;  // read so far, and how many there are
     std::int32_t filled = 0;                                    // words that have been in the ring
     std::uint32_t pending[kRefill / 64] = {};                   // those behind them
@@ -162,7 +162,7 @@ struct Coder {
             const int own = lane + 32 * half;
             const std::uint8_t* s = state_bytes + 4 * own;
             if (own < job.lanes) state[half] = byte_word(s) | byte_word(s + 2) << 16;
-            if (state[half] < kLeastState && fault == kNoFault) fault = opening_fault(own, kLowState);
+            if (state[half] < kLaneStart && fault == kNoFault) fault = opening_fault(own, kLowState);
         }
     }
 
@@ -261,7 +261,7 @@ struct Coder {
                 x[h] = coded[h]
                            ? frequency * (state[h] >> model.prob_bits) + static_cast<std::uint32_t>(slot[h] - low[h])
                            : state[h];
-                needing[h] = ballot(kAllLanes, coded[h] && x[h] < kLeastState);
+                needing[h] = ballot(kAllLanes, coded[h] && x[h] < kLaneStart);
                 escaping[h] = ballot(kAllLanes, coded[h] && k[h] == rows[h].size);
             }
             JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
@@ -304,7 +304,7 @@ struct Coder {
 
     JAHP_DEVICE void finish() {
         for (int half = 0; half < 2; ++half)
-            if (agree(state[half] != kLeastState ? kBadEnd : kSound, lane + 32 * half)) return;
+            if (agree(state[half] != kLaneStart ? kBadEnd : kSound, lane + 32 * half)) return;
         if (escape != escapes) {
             code = kEscapesLeft;
             return;

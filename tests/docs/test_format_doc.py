@@ -13,7 +13,7 @@ import independent
 import numpy as np
 import pytest
 
-from jahp_fast import Codec, _native
+from jahp_fast import Codec, _native, constants
 from jahp_fast.entropy import check, reference, tensor_file
 from jahp_fast.entropy.layout import MAX_SYMBOL, StreamLayout
 from jahp_fast.files import container
@@ -66,7 +66,7 @@ def test_header_table_is_the_container(model):
 
 def test_constants_of_the_page():
     assert f"{container.PIXELS_PER_BYTE:,} · payload bytes" in PAGE
-    assert container.QUALITY_STEPS == 20
+    assert constants.QUALITY_STEPS == 20
     assert "20 (quality 1) to 160 (quality 8)" in PAGE
     assert int(re.search(r"it is\s`(0x[0-9A-F]{8})`", PAGE)[1], 16) == reference.crc32c(b"123456789") == _native.crc32c(b"123456789")
     chunks = {row[0].strip("`").encode() for row in table("| type | data |")}
