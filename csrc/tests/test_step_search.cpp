@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Against a search that looks at all candidates again after each step. tests/search/test_step_search.py compares with the
-// plain version, to the bit.
+// Against a search that looks at all candidates again after each step. tests/search/test_step_search.py compares with
+// the plain version, to the bit.
 #include "core/step_search.hpp"
 
 #include <cmath>

@@ -60,9 +60,9 @@ JAHP_DEVICE std::int64_t least_of_warp(std::int64_t own, int lane) {
 
 // Symbols to be decoded: of `positions` positions, `channels` each.
 struct Source {
-    const std::int32_t* rows;   // [position][channel], -1: not coded; null: channel c has row c and the mean 0
+    const std::int32_t* rows;  // [position][channel], -1: not coded; null: channel c has row c and the mean 0
     const std::int32_t* means;  // likewise
-    std::int32_t* out;          // of position p at p * stride: first codes, then values
+    std::int32_t* out;  // of position p at p * stride: first codes, then values
     std::int64_t stride;
     int positions, channels;
     JAHP_DEVICE std::int32_t row(int p, int c) const {
@@ -103,8 +103,8 @@ struct Coder {
     std::int64_t bytes = 0;  // of the payload
     std::uint32_t state[2] = {kLaneStart, kLaneStart};
     std::int32_t word = 0, words = 0, escape = 0, escapes = 0;  // read so far, and how many there are
-    std::int32_t filled = 0;                                    // words that have been in the ring
-    std::uint32_t pending[kRefill / 64] = {};                   // those behind them
+    std::int32_t filled = 0;  // words that have been in the ring
+    std::uint32_t pending[kRefill / 64] = {};  // those behind them
     const std::uint8_t *word_bytes = nullptr, *escape_bytes = nullptr;
     std::int64_t symbols = 0;  // of the sources before this one
     std::int64_t fault = kNoFault;
@@ -115,7 +115,7 @@ struct Coder {
     bool next_coded[2] = {};
     std::int32_t behind[2] = {-1, -1};
     int position = 0, base = 0, ahead_positions = 0, ahead_base = 0;  // ahead_positions: left
-    const std::int32_t* ahead_rows = nullptr;                         // of the position
+    const std::int32_t* ahead_rows = nullptr;  // of the position
     std::int32_t* out = nullptr;
 
     JAHP_DEVICE Coder(const DeviceModel& m, const TableRow* t, const Words4* n, const Job& j, std::uint32_t* r, int l)

@@ -21,10 +21,10 @@
 namespace jahp::cuda {
 
 constexpr int kImagesPerLaunch = 16;
-constexpr int kMaxGroup = 16;         // blocks an image
-constexpr int kRows = 16;             // positions of an m-tile
-constexpr int kFragmentBytes = 512;   // of an m-tile's 32 channels
-constexpr int kRingWords = 512;       // words of the payload that lie ready in shared memory
+constexpr int kMaxGroup = 16;  // blocks an image
+constexpr int kRows = 16;  // positions of an m-tile
+constexpr int kFragmentBytes = 512;  // of an m-tile's 32 channels
+constexpr int kRingWords = 512;  // words of the payload that lie ready in shared memory
 constexpr int kMaxWarps = 32;
 
 // Activation cells in a workspace: cell (row, column) begins at first + row * pitch + column * cell.
@@ -35,7 +35,7 @@ struct Cells {
 
 struct Job {
     const std::uint8_t* payload_dev;
-    const std::int32_t* size_dev;     // the payload's bytes, on the device; null: they are payload_bytes
+    const std::int32_t* size_dev;  // the payload's bytes, on the device; null: they are payload_bytes
     std::int64_t payload_bytes, min_bytes;  // payload_bytes: below 2^31; at most, if size_dev is given
     std::uint8_t* workspace_dev;  // 256-byte aligned; what it holds does not matter, but for the first 4 bytes: 0
     std::int32_t *z_dev, *y_dev;  // (hz, wz, N) and (h, w, M); encoding: inputs, y times 2^mean_bits in form B, and y

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""benchmarks/worst_photos.py, card_table.py: the worst photos, and other codecs at our rates."""
+"""tools/figures/worst_photos.py, card_table.py: the worst photos, and other codecs at our rates."""
 
 import numpy as np
 from card_table import card_table

@@ -23,8 +23,8 @@ constexpr int kWarp = 32;
 
 struct Shape {
     int blocks, threads;  // threads a block: a multiple of 32
-    int group;            // blocks that meet at group barriers; divides blocks
-    std::size_t shared;   // bytes a block
+    int group;  // blocks that meet at group barriers; divides blocks
+    std::size_t shared;  // bytes a block
 };
 
 // What a run has done: barriers of the group that had most, mma instructions of all warps, words stored in blocks by

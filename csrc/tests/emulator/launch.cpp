@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // kernels/cuda/launch.hpp and symbol_checksum.cuh by the emulator: together with kernels/cuda/bindings.cpp an extension
-// _cuda whose device is the host (tests/support/emulated_cuda.py builds it). Every launch has another schedule and shape;
-// clusters and grids take turns.
+// _cuda whose device is the host (tests/support/emulated_cuda.py builds it). Every launch has another schedule and
+// shape; clusters and grids take turns.
 #include "launch.hpp"
 
 #include <algorithm>

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A picture of where a model fails: the photos on which it loses most to another codec, and of each the part that it spoils most.
 
-    python benchmarks/worst_photos.py KODAK --report REPORT --out worst.webp [--model NAME] [--metric psnr] [--against webp] [--quality 3]
+    python tools/figures/worst_photos.py KODAK --report REPORT --out worst.webp
+        [--model NAME] [--metric psnr] [--against webp] [--quality 3]
 
 REPORT is a folder of `jahp eval`: its results.csv says which photos these are (BD-rate by PSNR or MS-SSIM on each photo's own curves), and
 which of the other codec's files is the largest that is not larger than ours. A row a photo: original, ours, theirs, 192 x 192 pixels.

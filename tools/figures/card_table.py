@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of a model card: our qualities, and what other codecs give at the same rate.
 
-    python benchmarks/card_table.py --report REPORT [--model mbt2018] [--others jpeg420 webp jpeg2000]
+    python tools/figures/card_table.py --report REPORT [--model mbt2018] [--others jpeg420 webp jpeg2000]
         [--figures docs/figures.toml --run kodak --machine zen4]
 
 REPORT is a folder of `jahp eval`. Rates are means of bits a pixel over the images; PSNR and MS-SSIM of the others are interpolated along
@@ -14,18 +14,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import figures  # a neighbour, not a package
 import numpy as np
 
 from jahp_fast.evaluate.report import METRICS, compare
 from jahp_fast.evaluate.results import Mean, Row, means, read_results
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools" / "figures"))
-import figures  # noqa: E402  (a neighbour, not a package)
 
 
 def at_rate(curve: Sequence[Mean], ours: Mean) -> str:
@@ -82,7 +78,7 @@ def main() -> None:
     print(*card_table(means(rows), args.model, args.others), sep="\n")
     if args.figures is not None:
         day = datetime.datetime.fromtimestamp((args.report / "results.csv").stat().st_mtime, datetime.UTC).date()
-        command = f"jahp eval FOLDER --out REPORT; python benchmarks/card_table.py --report REPORT --model {args.model}"
+        command = f"jahp eval FOLDER --out REPORT; python tools/figures/card_table.py --report REPORT --model {args.model}"
         values = card_figures(rows, args.model)
         figures.write(args.figures, args.run, values, command=command, machine=args.machine, date=day)
 
