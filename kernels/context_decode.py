@@ -16,7 +16,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .conv_i8 import conv_i8_ref, dot_i8
+from .conv_i8 import conv_i8_reference, dot_i8
 from .packing import LINE, PackedInput, PackedLayer, PackedModel, PackedScales
 from .range_decode import (
     SOUND,
@@ -28,9 +28,9 @@ from .range_decode import (
     load_u32,
     store_status,
 )
-from .requantise import requantise_columns, requantise_ref
-from .reveal import reveal_ref, reveal_run
-from .symbol_rows import symbol_rows_ref, symbol_rows_tile
+from .requantise import requantise_columns, requantise_reference
+from .reveal import reveal_reference, reveal_run
+from .symbol_rows import symbol_rows_reference, symbol_rows_tile
 
 
 @triton.jit
@@ -256,7 +256,7 @@ def context_decode(
     )  # fmt: skip
 
 
-def context_decode_ref(
+def context_decode_reference(
     coder: RangeDecoderRef, model: PackedModel, height: int, width: int, skip: int, start: torch.Tensor | None
 ) -> torch.Tensor:
     """One image in plain torch, position by position, int64 and float64: y (height, width, M) int32.
@@ -275,15 +275,15 @@ def context_decode_ref(
             if not 0 <= q < width or coder.failed:
                 continue
             patch = seen[r : r + 2 * half + 1, q : q + 2 * half + 1]
-            x = conv_i8_ref(patch, part.context, *patch.shape[:2])[half, half]
+            x = conv_i8_reference(patch, part.context, *patch.shape[:2])[half, half]
             for i, layer in enumerate(part.parameters):
                 begin = start[r, q] if start is not None and i == 0 else layer.bias
                 sums = x.double() @ layer.weight.reshape(layer.outputs, layer.inputs).double().T
-                x = requantise_ref(sums.long() + begin, layer.rule, layer.limit)
-            row, shift = symbol_rows_ref(
+                x = requantise_reference(sums.long() + begin, layer.rule, layer.limit)
+            row, shift = symbol_rows_reference(
                 x[: c.latents], x[group : group + c.latents], part.scales, skip, mean_bits=c.mean_bits, form_b=c.form == "B"
             )
             pairs = zip(row.tolist(), shift.tolist(), strict=True)
             values[r, q] = torch.tensor([coder.get(m, k, s, c.form == "B", c.mean_bits) for m, (k, s) in enumerate(pairs)])
-            seen[r + half, q + half, : c.latents] = reveal_ref(values[r, q], part.seen, c.activation_limit)
+            seen[r + half, q + half, : c.latents] = reveal_reference(values[r, q], part.seen, c.activation_limit)
     return values.int()

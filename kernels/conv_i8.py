@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from .packing import LINE, PackedLayer
-from .requantise import requantise_columns, requantise_ref
+from .requantise import requantise_columns, requantise_reference
 
 SHAPE_COLUMNS = 6
 """An image's line in `shapes`: rows, columns, first position of the input; the same of the output."""
@@ -111,7 +111,7 @@ def conv_i8(
     return out
 
 
-def conv_i8_ref(
+def conv_i8_reference(
     x: torch.Tensor, layer: PackedLayer, height: int, width: int, start: torch.Tensor | None = None, raw: bool = False
 ) -> torch.Tensor:
     """One image in plain torch: x (h, w, inputs) -> (height, width, outputs) int32. Products in float64, exact below 2^53."""
@@ -132,4 +132,4 @@ def conv_i8_ref(
         for tap, (i, j) in enumerate(cells):
             part += planes[i : i + part.shape[0], j : j + part.shape[1]] @ matrix[:, tap].T
     sums = total.long() + (layer.bias if start is None else start)
-    return sums.int() if raw else requantise_ref(sums, layer.rule, layer.limit)
+    return sums.int() if raw else requantise_reference(sums, layer.rule, layer.limit)

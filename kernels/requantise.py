@@ -48,7 +48,7 @@ def requantise(total: torch.Tensor, rule: torch.Tensor, limit: int) -> torch.Ten
     return out
 
 
-def requantise_ref(total: torch.Tensor, rule: torch.Tensor, limit: int) -> torch.Tensor:
+def requantise_reference(total: torch.Tensor, rule: torch.Tensor, limit: int) -> torch.Tensor:
     """The same in plain torch, int64."""
     mul_pos, mul_neg, shift, zero = rule.long()
     total = total.long()

@@ -53,6 +53,6 @@ def reveal(values: torch.Tensor, seen: PackedInput, plane: torch.Tensor, limit: 
     return plane
 
 
-def reveal_ref(values: torch.Tensor, seen: PackedInput, limit: int) -> torch.Tensor:
+def reveal_reference(values: torch.Tensor, seen: PackedInput, limit: int) -> torch.Tensor:
     """The same in plain torch, int64, without padding: (..., channels) -> (..., channels)."""
     return (values.long() * seen.mul + seen.add >> seen.shift).clamp(-limit, limit)

@@ -80,7 +80,7 @@ def symbol_rows(
         )  # fmt: skip
 
 
-def symbol_rows_ref(
+def symbol_rows_reference(
     scale: torch.Tensor, mean: torch.Tensor, scales: PackedScales, skip: int, *, mean_bits: int, form_b: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same in plain torch, int64: scale, mean of one shape -> rows and shifts, int32. Without means `mean` is 0."""

@@ -22,13 +22,13 @@ class SymbolBits:
     """Rates of a model of form A. Safe to share between threads.
 
     Args:
-        plain: rows by NumPy alone, as the reference backend does it.
+        reference: rows by NumPy alone, as the reference backend does it.
     """
 
-    def __init__(self, model: ModelFile, plain: bool) -> None:
+    def __init__(self, model: ModelFile, reference: bool) -> None:
         t, self._config = model.entropy, model.config
-        self._model: Any = ReferenceModel(model) if plain else _native.EntropyModel(model.config.as_native(), t)
-        self._plain = plain
+        self._model: Any = ReferenceModel(model) if reference else _native.EntropyModel(model.config.as_native(), t)
+        self._reference = reference
         size = t["tables.size"].astype(np.int64)
         # A row's entries lie between two escapes: values beyond either end are clamped onto one of them.
         first = np.concatenate([[0], np.cumsum(size + 2)[:-1]])
@@ -46,7 +46,7 @@ class SymbolBits:
 
     def rows(self, z: Ints, y: Ints, threads: int = 1) -> tuple[Ints, Ints]:
         """z (hz, wz, N) and y (h, w, M) -> (h, w, M) each: the row that a symbol is coded with, and by how much the mean shifts it."""
-        if self._plain:
+        if self._reference:
             rows, means = symbols_of(self._model, z, y)
         else:
             rows, means = self._model.symbols(np.ascontiguousarray(z), np.ascontiguousarray(y), threads)

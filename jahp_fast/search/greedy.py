@@ -139,22 +139,22 @@ def _improved(
 
 
 @lru_cache(maxsize=4)
-def _searcher(model: ModelFile, plain: bool) -> Searcher:
-    return Searcher(model, plain)
+def _searcher(model: ModelFile, reference: bool) -> Searcher:
+    return Searcher(model, reference)
 
 
 class Searcher:
     """One model's rates and sensitivities. Safe to share between threads.
 
     Args:
-        plain: NumPy alone, for the reference backend.
+        reference: NumPy alone, for the reference backend.
     """
 
-    def __init__(self, model: ModelFile, plain: bool) -> None:
+    def __init__(self, model: ModelFile, reference: bool) -> None:
         self.model = model
-        self.bits = SymbolBits(model, plain)
-        self._transforms = CpuTransforms(model, not plain)
-        self._plain = plain
+        self.bits = SymbolBits(model, reference)
+        self._transforms = CpuTransforms(model, not reference)
+        self._reference = reference
         self._adjoint: tuple[float, Net] | None = None
         self._lock = threading.Lock()
         self._shape: Floats | None = None
@@ -180,7 +180,7 @@ class Searcher:
         slope, answer = self.gradient(image, y, quality, threads)
         curvature = weight * self.curvature(quality)
         down, up = self._bits_added(z, y, PRICE * rate, threads)
-        best = best_steps if self._plain else _native.best_steps
+        best = best_steps if self._reference else _native.best_steps
         return y + best(weight * slope, curvature, answer, down, up, self.interaction(curvature), MARGIN)
 
     def cost(self, image: NDArray[np.uint8], symbols: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> float:
@@ -195,7 +195,7 @@ class Searcher:
     def gradient(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> tuple[Floats, Floats]:
         """About half of the gradient of |x − x̂|² by y, (h, w, M); and (h, w), about 1, how strongly the image answers there."""
         h, w, _ = y.shape
-        trace = made_trace(not self._plain)
+        trace = made_trace(not self._reference)
         errors = self._errors(image, y, quality, threads, trace)
         first = next(errors)  # g_s has to come before its adjoint
         adjoint = self.adjoint(quality).stream(h * STRIDE, w * STRIDE, trace)
@@ -231,7 +231,7 @@ class Searcher:
         kept = self._adjoint
         if kept is None or kept[0] != quality:
             layers = adjoint_layers(self.model, self._transforms.g_s_layers(quality), quality)
-            self._adjoint = kept = quality, made_net(layers, not self._plain)
+            self._adjoint = kept = quality, made_net(layers, not self._reference)
         return kept[1]
 
     def interaction(self, curvature: Floats) -> Floats:
@@ -259,7 +259,7 @@ class Searcher:
         places = [(apart * (c // side) + 2, apart * (c % side) + 2) for c in range(latents)]
         for c, (row, column) in enumerate(places):
             impulses[row, column, c] = 1
-        answers = run_by_rows(made_net(back, not self._plain), run_by_rows(made_net(there, not self._plain), impulses))
+        answers = run_by_rows(made_net(back, not self._reference), run_by_rows(made_net(there, not self._reference), impulses))
         shape = np.stack([answers[row - 1 : row + 2, column - 1 : column + 2] for row, column in places])
         own = np.diagonal(shape[:, 1, 1]).copy()
         own[own <= 0] = 1  # a channel that nothing answers to

@@ -18,11 +18,11 @@ from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import FormatError, JahpError, UsageError
 from jahp_fast.kernels import context_decode as module
-from jahp_fast.kernels.context_decode import context_decode_ref, most_positions
-from jahp_fast.kernels.conv_i8 import conv_i8_ref
+from jahp_fast.kernels.context_decode import context_decode_reference, most_positions
+from jahp_fast.kernels.conv_i8 import conv_i8_reference
 from jahp_fast.kernels.packing import pack_model
 from jahp_fast.kernels.range_decode import RangeDecoderRef
-from jahp_fast.kernels.reveal import reveal_ref
+from jahp_fast.kernels.reveal import reveal_reference
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ONE_OF_EACH = [case for i, case in enumerate(CASES) if case.prob_bits == (15, 16)[i // 2 % 2]]
@@ -152,7 +152,7 @@ def test_triton_batch_of_different_sizes(tmp_path):
 
 
 def plain_decode(model, payload, layout):
-    """context_decode_ref on packed buffers, behind plain h_s -> z, y, (code, detail)."""
+    """context_decode_reference on packed buffers, behind plain h_s -> z, y, (code, detail)."""
     c = model.config
     packed = pack_model(c, model.entropy, torch.device("cpu"))
     hz, wz = -(-layout.height // 4), -(-layout.width // 4)
@@ -160,12 +160,12 @@ def plain_decode(model, payload, layout):
     coder = RangeDecoderRef(payload, layout.lanes, packed.tables, c.prob_bits, most)
     z = torch.tensor([coder.get(n, n, 0) for _ in range(hz * wz) for n in range(c.hyper_latents)]).view(hz, wz, -1)
     x = torch.zeros(hz, wz, packed.h_s[0].inputs, dtype=torch.int64)
-    x[..., : c.hyper_latents] = reveal_ref(z, packed.z_input, c.activation_limit)
+    x[..., : c.hyper_latents] = reveal_reference(z, packed.z_input, c.activation_limit)
     for i, layer in enumerate(packed.h_s):
         size = (2 * x.shape[0], 2 * x.shape[1]) if i < 2 else (layout.height, layout.width)
-        x = conv_i8_ref(x, layer, *size)
-    start = conv_i8_ref(x, packed.hyper, layout.height, layout.width, raw=True)
-    y = context_decode_ref(coder, packed, layout.height, layout.width, layout.skip, start)
+        x = conv_i8_reference(x, layer, *size)
+    start = conv_i8_reference(x, packed.hyper, layout.height, layout.width, raw=True)
+    y = context_decode_reference(coder, packed, layout.height, layout.width, layout.skip, start)
     return z.int(), y, coder.close(layout.min_bytes)
 
 

@@ -7,11 +7,11 @@ import torch
 from builders import random_layer
 
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer
-from jahp_fast.kernels.conv_i8 import conv_i8, conv_i8_ref
+from jahp_fast.kernels.conv_i8 import conv_i8, conv_i8_reference
 from jahp_fast.kernels.packing import LINE, PackedInput, PackedScales, pack_layer
-from jahp_fast.kernels.requantise import requantise, requantise_ref
-from jahp_fast.kernels.reveal import reveal, reveal_ref
-from jahp_fast.kernels.symbol_rows import symbol_rows, symbol_rows_ref
+from jahp_fast.kernels.requantise import requantise, requantise_reference
+from jahp_fast.kernels.reveal import reveal, reveal_reference
+from jahp_fast.kernels.symbol_rows import symbol_rows, symbol_rows_reference
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -33,7 +33,7 @@ def test_triton_requantise():
         layer = IntegerLayer(np.zeros((130, 1, 1, 1), np.int8), np.zeros(130, np.int32), *rule, limit)
         want = layer.requantise(total.astype(np.float64))
         assert len(np.unique(want)) > 50
-        assert np.array_equal(requantise_ref(on(total), on(rule), limit).cpu(), want)
+        assert np.array_equal(requantise_reference(on(total), on(rule), limit).cpu(), want)
         assert np.array_equal(requantise(on(total), on(rule), limit).cpu(), want)
 
 
@@ -77,7 +77,7 @@ def test_triton_conv(kind, kernel, limit, mode):
     conv_i8(x, packed, out, on(shapes, np.int64), 20)
     for image, (h, w, at, rows, columns, target) in zip(images, shapes, strict=True):
         want = oracle(layer, kind, image, rows, columns)
-        plain = conv_i8_ref(x[at : at + h * w].view(h, w, -1), packed, rows, columns)
+        plain = conv_i8_reference(x[at : at + h * w].view(h, w, -1), packed, rows, columns)
         got = out[target : target + rows * columns].view(rows, columns, -1)
         assert np.array_equal(plain[..., :outputs].cpu(), want)
         assert torch.equal(got.int(), plain)
@@ -94,7 +94,7 @@ def test_triton_conv_crops_and_starts():
     start = on(rng.integers(-(2**20), 2**20, (12, packed.outputs)))
     shapes = on([[5, 6, 0, 3, 4, 0]], np.int64)
     raw = conv_i8(x, packed, torch.empty_like(start), shapes, 12, start=start, raw=True)
-    assert torch.equal(raw, conv_i8_ref(x.view(5, 6, -1), packed, 3, 4, start.view(3, 4, -1), raw=True).view(12, -1))
+    assert torch.equal(raw, conv_i8_reference(x.view(5, 6, -1), packed, 3, 4, start.view(3, 4, -1), raw=True).view(12, -1))
     got = conv_i8(x, packed, torch.empty_like(start), shapes, 12)
     want = IntegerLayer.from_tensors(tensors, "x", 127).convolve(x[:, :4].cpu().numpy().reshape(5, 6, 4).astype(np.int64))[:3, :4]
     assert np.array_equal(got.view(3, 4, 2, LINE)[..., :3].reshape(3, 4, 6).cpu(), want)
@@ -111,7 +111,7 @@ def test_triton_reveal():
         got = reveal(on(values), rule, torch.full((19, 128), 99, dtype=dtype, device=DEVICE), limit)
         mul, add, shift = (part.cpu().numpy().astype(np.int64) for part in (rule.mul, rule.add, rule.shift))
         want = np.clip((values * mul + add) >> shift, -limit, limit)
-        assert np.array_equal(reveal_ref(on(values), rule, limit).cpu(), want)
+        assert np.array_equal(reveal_reference(on(values), rule, limit).cpu(), want)
         assert np.array_equal(got[:, :70].cpu(), want)
         assert not got[:, 70:].any()
 
@@ -141,7 +141,7 @@ def test_triton_symbol_rows(form_b, scales):
                 want_row, want_shift = want_row + ((used & 63) >> drop[index]), used >> 6
             skipped = index < skip
             want = np.where(skipped, -1, want_row)[part], np.where(skipped, used if form_b else (used + 32) >> 6, want_shift)[part]
-            plain = symbol_rows_ref(on(scale[part]), on(used[part]), packed, skip, **rule)
+            plain = symbol_rows_reference(on(scale[part]), on(used[part]), packed, skip, **rule)
             for got, expected, other in zip((rows[part], shifts[part]), want, plain, strict=True):
                 assert np.array_equal(other.cpu(), expected)
                 assert np.array_equal(got.cpu(), expected)

@@ -32,7 +32,7 @@ def test_rows_are_the_plain_models_and_bits_are_the_payloads(case, tmp_path):
     model = random_model(tmp_path / "m.safetensors", case, seed=1)
     z, y = latents(model.config, 9, 6)
     y[0, 0, 0], y[3, 4, 1] = 3000, -3000  # escapes
-    fast, plain = SymbolBits(model, plain=False), SymbolBits(model, plain=True)
+    fast, plain = SymbolBits(model, reference=False), SymbolBits(model, reference=True)
     rows, shifts = fast.rows(z, y, threads=3)
     for one, other in zip((rows, shifts), plain.rows(z, y), strict=True):
         assert np.array_equal(one, other)
@@ -122,7 +122,7 @@ def test_the_adjoint_correlates_with_the_gradient(quality):
 def test_the_gradient_is_the_plain_one(height, width, quality):
     image = photo()[100 : 100 + height, 200 : 200 + width]
     model = ModelFile(SHIPPED)
-    fast, plain = Searcher(model, plain=False), Searcher(model, plain=True)
+    fast, plain = Searcher(model, reference=False), Searcher(model, reference=True)
     _, y = latents(model.config, -(-height // 16), -(-width // 16), seed=height)
     y[0, 0, :5] = 300  # beyond 0 and 1, so that pixels are clamped
     wanted, answers = plain.gradient(image, y, quality, 1)
@@ -180,7 +180,7 @@ def test_steps_have_to_earn_their_margin(monkeypatch):
 
     model = ModelFile(SHIPPED)
     image = photo()[128:224, 256:384]
-    searcher = Searcher(model, plain=False)
+    searcher = Searcher(model, reference=False)
     z, y = latents(model.config, 6, 8)
     steps = []
     for margin in (0.0, 2.5, 1e9):
@@ -328,7 +328,7 @@ def test_qualities_of_a_model_may_lie_apart(tmp_path, photo_crop, monkeypatch):
         decoded = net.synthesis(y, torch.tensor([1.5]))[0, :, :48, :64]
     wanted = (decoded.clamp(0, 1) * 255).permute(1, 2, 0).numpy()
     assert np.abs(codec.decode(data) - wanted).max() < 1.5
-    searcher = Searcher(ModelFile(tmp_path / "apart.safetensors"), plain=False)
+    searcher = Searcher(ModelFile(tmp_path / "apart.safetensors"), reference=False)
     low, high = searcher.curvature(3.0) / np.exp(2 * -4.5), searcher.curvature(8.0) / np.exp(2 * -6.0)
     np.testing.assert_allclose(searcher.curvature(5.5) / np.exp(2 * -5.25), (low + high) / 2, rtol=1e-4)
 

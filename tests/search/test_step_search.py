@@ -94,7 +94,7 @@ def test_interactions_are_those_of_the_linear_chain():
     from jahp_fast.transforms.reference import convolve, transpose_convolve
 
     model = ModelFile(SHIPPED)
-    fast, plain = Searcher(model, plain=False), Searcher(model, plain=True)
+    fast, plain = Searcher(model, reference=False), Searcher(model, reference=True)
     curvature = np.exp(np.random.default_rng(0).normal(0, 1, 192)).astype(np.float32)
     got = fast.interaction(curvature)
     np.testing.assert_allclose(got, plain.interaction(curvature), rtol=0, atol=1e-4 * got.max())
