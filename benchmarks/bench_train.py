@@ -20,8 +20,8 @@ from PIL import Image
 from pytorch_optimizer import SOAP as Original
 
 from jahp_fast.models.registry import build
+from jahp_fast.system.console import ProgressLine
 from jahp_fast.train.loop import Trainer
-from jahp_fast.train.report import Screen
 from jahp_fast.train.settings import Settings
 from jahp_fast.train.soap import SOAP
 
@@ -34,7 +34,7 @@ def test_step(benchmark, tmp_path: Path, compiled: bool):
     for k in range(8):
         noise = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((288, 256), Image.Resampling.BICUBIC).save(tmp_path / f"{k}.png")
-    trainer = Trainer(Settings(photos=(tmp_path,), work=tmp_path / "work", minutes=1.0, compile=compiled), Screen(io.StringIO()))
+    trainer = Trainer(Settings(photos=(tmp_path,), work=tmp_path / "work", minutes=1.0, compile=compiled), ProgressLine(io.StringIO()))
     benchmark.pedantic(trainer.step, rounds=10, warmup_rounds=2)
     assert trainer.training.steps in (1, 12)  # one where timing is disabled
     assert all(bool(p.isfinite().all()) for p in trainer.model.parameters())
