@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
+Size = tuple[int, int]
+"""Height, width."""
 T = TypeVar("T")
 
 _FINE = 4
@@ -118,7 +120,7 @@ class Canvas:
         size: height and width.
     """
 
-    def __init__(self, size: tuple[int, int], ground: Colour) -> None:
+    def __init__(self, size: Size, ground: Colour) -> None:
         self.height, self.width = size
         self.image = Image.new("RGB", (self.width, self.height), ground)
         self._draw = ImageDraw.Draw(self.image)

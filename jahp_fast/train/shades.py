@@ -12,11 +12,9 @@ from PIL import Image
 
 from jahp_fast.arguments import shown
 from jahp_fast.errors import UsageError
-from jahp_fast.train.canvas import Colour, Pixels, between, colour, light, mixed, pick, vivid
+from jahp_fast.train.canvas import Colour, Pixels, Size, between, colour, light, mixed, pick, vivid
 
 Floats = NDArray[np.float64]
-Size = tuple[int, int]
-"""Height, width."""
 
 
 class Photos(Protocol):

@@ -22,8 +22,8 @@ from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.files.pictures import library_errors
 from jahp_fast.system.atomic import write_atomically
 from jahp_fast.system.console import Parser, ProgressLine, clock, exit_status
-from jahp_fast.train import graphics, shades
-from jahp_fast.train.canvas import Pixels
+from jahp_fast.train import graphics, shades, sketches
+from jahp_fast.train.canvas import Pixels, Size
 from jahp_fast.train.shades import Photos
 
 HELD_OUT_SEED = 1_000_000
@@ -32,7 +32,7 @@ LEAST_SIDE, MOST_SIDE = 32, 8192
 _OBJECTS = "objects"
 _PHOTOS_BYTES = 2**30
 """Of decoded photos that the command keeps."""
-_ALONE: dict[str, Callable[[Generator, tuple[int, int]], Pixels]] = {
+_ALONE: dict[str, Callable[[Generator, Size], Pixels]] = {
     "flat": shades.flat,
     "ramp": shades.ramp,
     "radial": shades.radial,
@@ -41,15 +41,15 @@ _ALONE: dict[str, Callable[[Generator, tuple[int, int]], Pixels]] = {
     "text": graphics.text,
     "interface": graphics.interface,
     "chart": graphics.chart,
-    "map": graphics.street_map,
-    "lineart": graphics.line_art,
-    "pixelart": graphics.pixel_art,
+    "map": sketches.street_map,
+    "lineart": sketches.line_art,
+    "pixelart": sketches.pixel_art,
 }
 KINDS: tuple[str, ...] = (*_ALONE, _OBJECTS)
 """What `picture` makes. `objects` alone needs photos."""
 
 
-def picture(kind: str, seed: int, size: tuple[int, int] = (384, 384), photos: Photos = ()) -> Pixels:
+def picture(kind: str, seed: int, size: Size = (384, 384), photos: Photos = ()) -> Pixels:
     """(H, W, 3) uint8, the same for the same arguments in every process.
 
     Args:
@@ -105,7 +105,7 @@ def _kinds(names: str | None, photos: bool) -> list[str]:
     return kinds
 
 
-def _size(text: str) -> tuple[int, int]:
+def _size(text: str) -> Size:
     """Height and width of «WxH»."""
     width, _, height = text.partition("x")
     if not all(n.isdecimal() and LEAST_SIDE <= int(n) <= MOST_SIDE for n in (width, height)):
@@ -126,7 +126,7 @@ def _photos(folder: Path, held_out: bool) -> Photos:
     return data.Photos(files, 1, _PHOTOS_BYTES)
 
 
-def _is_there(path: Path, size: tuple[int, int]) -> bool:
+def _is_there(path: Path, size: Size) -> bool:
     """Raises UsageError for a picture of another size: the folder has pictures of one size, or the user knows."""
     if not path.exists():
         return False
