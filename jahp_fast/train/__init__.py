@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training: `command` (`jahp train`), `loop`, `process`, `start`, `data`, `ahead`, `captured`, `loss`, `optimizer`, `soap`,
-`checkpoint`, `report`, `ranks`, `preload`, `settings`; `export` (`jahp export`).
+`checkpoint`, `report`, `ranks`, `preload`, `settings`; `synthetic` makes pictures, out of `shades`, `graphics`, `sketches`, `canvas`.
 
 Importing this package loads nothing, but says so where torch is missing; `command` loads torch when it runs.
 """

@@ -63,7 +63,7 @@ def grain(rng: Generator, size: Size) -> Pixels:
     for axis in (0, 1):  # neighbours have some of the noise in common
         noise = noise + rng.uniform(0, 0.8) * np.roll(noise, 1, axis)
     tone = ground / 255
-    return _levels(ground + rng.uniform(1, 12) * noise / noise.std() * (0.25 + 3 * tone * (1 - tone)))
+    return _levels(ground + rng.uniform(1, 12) * noise / noise.std() * (0.4 + 2.4 * tone * (1 - tone)))
 
 
 def objects(rng: Generator, size: Size, photos: Photos) -> Pixels:
