@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every command does at a terminal: arguments and errors in one line each, a line of progress, times as people read them."""
+"""What every command does at a terminal: errors in one line, a line of progress, times as people read them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training: `command` (`jahp train`), `loop`, `process`, `start`, `data`, `ahead`, `captured`, `loss`, `optimizer`, `soap`,
-`checkpoint`, `report`, `ranks`, `preload`, `settings`; `synthetic` makes pictures, out of `shades`, `graphics`, `sketches`, `canvas`.
+`checkpoint`, `report`, `ranks`, `preload`, `settings`; `synthetic` pictures, of `shades`, `graphics`, `sketches`
+and `canvas`.
 
 Importing this package loads nothing, but says so where torch is missing; `command` loads torch when it runs.
 """

@@ -26,7 +26,7 @@ from jahp_fast.train.canvas import (
 
 
 def text(rng: Generator, size: Size) -> Pixels:
-    """Paragraphs of one size under headings of a larger one, in one or two columns; dark on light, light on dark, or in colours."""
+    """Paragraphs under larger headings, in one or two columns; dark on light, light on dark, or in colours."""
     paper, ink = paper_and_ink(rng)
     accent = mixed(ink, vivid(rng), 0.6)
     canvas = Canvas(size, paper)
@@ -59,7 +59,7 @@ def _fitting(rng: Generator, size: int, width: float) -> str:
 
 
 def interface(rng: Generator, size: Size) -> Pixels:
-    """A screen, or a part of one: windows with title bars, lists, buttons, fields, switches, sliders, tables; light or dark."""
+    """A screen, light or dark: windows with title bars, lists, buttons, fields, switches, sliders, tables."""
     dark = rng.random() < 0.4
     base: Colour = (between(rng, 16, 48),) * 3 if dark else (between(rng, 225, 255),) * 3
     canvas = Canvas(size, mixed(colour(rng), base, pick(rng, (0.0, 0.7, 1.0))))

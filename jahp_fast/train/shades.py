@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic pictures without drawing: flat colours, ramps, vignettes, grain, and objects out of photos on plain grounds."""
+"""Synthetic pictures without drawing: flat colours, ramps, vignettes, grain, objects of photos on plain grounds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def flat(rng: Generator, size: Size) -> Pixels:
 
 
 def ramp(rng: Generator, size: Size) -> Pixels:
-    """A linear course of two to four colours in any direction, without a step of more than one level between neighbours."""
+    """A linear course of two to four colours in any direction; neighbours are at most one level apart."""
     return _levels(_linear(rng, size))
 
 
@@ -55,7 +55,7 @@ def vignette(rng: Generator, size: Size) -> Pixels:
 
 
 def grain(rng: Generator, size: Size) -> Pixels:
-    """Noise as of film on a flat colour or a ramp: strongest in middle tones, of one colour or of three, fine or coarse."""
+    """Noise as of film on a flat colour or a ramp: strongest in middle tones, grey or coloured, fine or coarse."""
     ground = np.full((*size, 3), colour(rng), np.float64) if rng.random() < 0.5 else _linear(rng, size)
     noise = rng.normal(0, 1, (*size, 1))
     if rng.random() < 0.5:
@@ -69,7 +69,9 @@ def grain(rng: Generator, size: Size) -> Pixels:
 def objects(rng: Generator, size: Size, photos: Photos) -> Pixels:
     """One to three pieces of photos with soft outlines on a plain ground, white ones and saturated ones above all.
 
-    The ground reaches all around: objects and their shadows stay off the border. Raises UsageError for what is no photo.
+    The ground reaches all around: objects and their shadows stay off the border.
+
+    Raises UsageError for what is no photo.
     """
     share = rng.random()
     near_white: Colour = (between(rng, 235, 254),) * 3
@@ -110,7 +112,7 @@ def _piece(rng: Generator, photo: Pixels, side: int) -> Pixels:
 
 
 def _outline(rng: Generator, y: Floats, x: Floats) -> Floats:
-    """The radius of the outline of this shape that goes through each point: a disc, a rounded square, or a smooth blob inside a disc."""
+    """How large the shape is whose outline goes through each point: a disc, a rounded rectangle, or a smooth blob."""
     away = np.hypot(y, x)
     kind = rng.random()
     if kind < 0.25:
@@ -144,7 +146,10 @@ def _linear(rng: Generator, size: Size) -> Floats:
 
 
 def _course(rng: Generator, along: Floats) -> Floats:
-    """(H, W, 3): colours by a position in pixels, from 0 on. A stop that is too near for its colour takes one on the way there."""
+    """(H, W, 3): colours by a position in pixels, from 0 on.
+
+    A stop that is too near for its colour takes one on the way there.
+    """
     stops = pick(rng, (2, 2, 2, 3, 4))
     end = float(along.max())
     at = np.concatenate([[0], np.sort(rng.uniform(0.15, 0.85, stops - 2)), [1]]) * end

@@ -128,7 +128,7 @@ _PALETTES: tuple[tuple[Colour, ...], ...] = (
 
 
 def pixel_art(rng: Generator, size: Size) -> Pixels:
-    """A scene of few colours in square blocks of 2 to 8 pixels: a sky in bands, dithered or not, ground of tiles, sprites that mirror."""
+    """A scene in few colours and blocks of 2 to 8 pixels: a sky in bands, ground of tiles, sprites that mirror."""
     block = between(rng, 2, 8)
     rows, columns = (-(-n // block) for n in size)
     palette = np.array([colour(rng) for _ in range(between(rng, 4, 12))], np.uint8)
@@ -156,7 +156,7 @@ def _sky(rng: Generator, rows: int, columns: int, colours: int) -> NDArray[np.in
 
 
 def _sprite(rng: Generator, side: int, colours: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Where it is, and its indices, both (side, side): the left half at random, the right one its mirror image, a rim around it."""
+    """Where it is, and its indices, both (side, side): a half at random, its mirror image, a rim around them."""
     half = rng.random((side - 2, side // 2 - 1)) < 0.55
     inside = np.pad(np.concatenate([half, half[:, ::-1]], axis=1), 1)
     around = inside.copy()

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic pictures of what photos lack, by kind and seed, to train on and to evaluate on; `python -m jahp_fast.train.synthetic`.
+"""Synthetic pictures of what photos lack, by kind and seed, to train on and to evaluate on.
 
-A picture depends on its kind, seed, size and (for `objects`) photos alone, and on the releases of NumPy and Pillow: not on the process,
-the order, or what was drawn before. Seeds from HELD_OUT_SEED on are held out: never train on them.
+`python -m jahp_fast.train.synthetic` writes them.
+
+A picture depends on its kind, seed, size and (for `objects`) photos alone, and on the releases of NumPy and Pillow:
+not on the process, the order, or what was drawn before. Seeds from HELD_OUT_SEED on are held out: never train on
+them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic pictures: the same for a seed in every process, each kind what its name says; and the command that writes them."""
+"""Synthetic pictures: the same for a seed in every process, each kind what its name says; and their command."""
 
 import hashlib
 import os
@@ -261,6 +261,14 @@ def test_objects_of_held_out_seeds_are_cut_from_held_out_photos(tmp_path):
         assert command(folder, "--count", 6, "--kinds", "objects", "--seed", seed, "--photos", photos) == 0
         pixels = np.concatenate([np.asarray(Image.open(p)).reshape(-1, 3) for p in folder.iterdir()])
         assert {n for n, level in levels.items() if (pixels == level).all(axis=1).any()} == {name}
+
+
+def test_held_out_objects_need_held_out_photos(tmp_path, capsys):
+    Image.new("RGB", (64, 64)).save(tmp_path / "one.png")
+    words = ("--count", 1, "--kinds", "objects", "--photos", tmp_path)
+    assert command(tmp_path / "new", *words, "--seed", HELD_OUT_SEED) == 1
+    assert "need some: name them in held_out.txt there" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_without_photos_every_other_kind_is_written(tmp_path):
