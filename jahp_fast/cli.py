@@ -14,13 +14,14 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from jahp_fast import __version__
 from jahp_fast.completion import SHELLS, script
 from jahp_fast.errors import JahpError, UsageError, one_line
 from jahp_fast.files.outputs import checked_output, force_option, in_folder, save_option, takes_bytes
 from jahp_fast.system.atomic import atomic_file
+from jahp_fast.system.console import Parser, exit_status
 
 
 class _Command(Protocol):
@@ -191,13 +192,6 @@ def _models(args: argparse.Namespace) -> int:
     return 1 if damaged and args.verify else 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """Wrong arguments are errors like all others: one line, exit status 1."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
-
-
 def _completion(args: argparse.Namespace) -> int:
     print(script(args.shell, _parser(_MODULES)), end="")
     return 0
@@ -205,7 +199,7 @@ def _completion(args: argparse.Namespace) -> int:
 
 def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     """The command's parser, with the options of `configured` among _MODULES."""
-    parser = _Parser(prog="jahp", description="Learned image codec with exact-integer entropy coding.")
+    parser = Parser(prog="jahp", description="Learned image codec with exact-integer entropy coding.")
     parser.add_argument("--version", action="version", version=f"jahp_fast {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -291,19 +285,15 @@ def _check_words(argv: Sequence[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    try:
+    words = sys.argv[1:] if argv is None else argv
+
+    def run() -> int:
         with _standard_output():
-            _check_words(argv)
-            args = _parser([a for a in argv if not a.startswith("-")][:1]).parse_args(argv)
+            _check_words(words)
+            args = _parser([a for a in words if not a.startswith("-")][:1]).parse_args(words)
             return cast(int, args.run(args))
-    except JahpError as e:
-        print(f"jahp: {one_line(e)}", file=sys.stderr)
-    except MemoryError:
-        print("jahp: there is not enough memory for this image", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("jahp: interrupted", file=sys.stderr)
-    return 1
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one line of progress that long work shows, and times as people read them."""
+"""What every command does at a terminal: errors in one line, a line of progress, times as people read them."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import NoReturn, TextIO
+
+from jahp_fast.errors import JahpError, UsageError, one_line
 
 _EMPTY = "\r\x1b[K"
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong arguments are errors like all others: one line, exit status 1."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def exit_status(run: Callable[[], int]) -> int:
+    """What `run` returns, or 1 with one line on standard error where bad input, memory or Ctrl-C ended it."""
+    try:
+        return run()
+    except JahpError as e:
+        print(f"jahp: {one_line(e)}", file=sys.stderr)
+    except MemoryError:
+        print("jahp: there is not enough memory for this image", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("jahp: interrupted", file=sys.stderr)
+    return 1
 
 
 class ProgressLine:

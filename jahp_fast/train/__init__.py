@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training: `command` (`jahp train`), `loop`, `process`, `start`, `data`, `ahead`, `captured`, `loss`, `optimizer`, `soap`,
-`checkpoint`, `report`, `ranks`, `preload`, `settings`; `export` (`jahp export`).
+`checkpoint`, `report`, `ranks`, `preload`, `settings`; `synthetic` pictures, of `shades`, `graphics`, `sketches`
+and `canvas`.
 
 Importing this package loads nothing, but says so where torch is missing; `command` loads torch when it runs.
 """
