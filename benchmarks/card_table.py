@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jahp_fast.evaluate.report import METRICS, compare
+from jahp_fast.evaluate.curves import METRICS, compare
 from jahp_fast.evaluate.results import Mean, Row, means, read_results
 
 ROOT = Path(__file__).resolve().parents[1]
