@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from jahp_fast.evaluate.curves import METRICS, compare, measured
+from jahp_fast.evaluate.curves import METRICS, compare, measured, value_of
 from jahp_fast.evaluate.files import printable
 from jahp_fast.evaluate.results import Row
 
@@ -37,6 +37,12 @@ class PictureRate:
 
 
 PICTURE_COLUMNS = tuple(f.name for f in fields(PictureRate))
+
+
+def _lossless(rows: Sequence[Row], codec: str, metric: str) -> str:
+    """Words for a picture that the other codec gives back as it was: that is no point of a curve, and no draw either."""
+    count = sum(row.codec == codec and value_of(row, metric) == math.inf for row in rows)
+    return f"; {codec} loses nothing of it at {count} of its settings" if count else ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def picture_rates(
             for codec in (codec for codec in codecs if codec != model):
                 for picture, own in pictures.items():
                     rate = compare(own, codec, model, metric).rate
-                    values = (math.nan, model, math.nan, math.nan, rate) if isinstance(rate, str) else (
+                    values = (math.nan, model, math.nan, math.nan, rate + _lossless(own, codec, metric)) if isinstance(rate, str) else (
                         rate.percent, model, rate.low, rate.high, "")  # fmt: skip
                     found.append(PictureRate(picture, codec, metric, *values))
     return found

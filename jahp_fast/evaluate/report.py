@@ -181,7 +181,7 @@ def cell(text: str) -> str:
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])|~", lambda mark: f"&#{ord(mark[0])};", text).replace("](", "]&#40;")
 
 
-_IMAGE_METHOD = """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where they do not overlap."""
+_IMAGE_METHOD = """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where there is none."""
 
 _METHOD = """Every file was really written and read back; sizes are whole files. PSNR is of 8-bit RGB (one MSE over the
 three channels; the mean of the images' dB). MS-SSIM is the mean of the three channels at five scales, which an image

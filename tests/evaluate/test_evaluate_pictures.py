@@ -69,6 +69,12 @@ def test_the_table_the_line_and_the_file_name_what_is_not_compared(table: list[r
     assert {r["picture"]: r["bd_rate"] for r in lines[2:]} == {"d": "30.000", "a": "-50.000", "c": "0.000", "b": "-20.000"}
 
 
+def test_a_picture_that_the_other_codec_keeps_whole_is_told_apart() -> None:
+    rows = [*curve("ours", "a", 1), *(row("x", s, "a", 0.1, math.inf) for s in range(9))]
+    (rate,) = pictures.picture_rates(rows, ["ours"], ["x"])
+    assert rate.reason.endswith("got 0 and 0; x loses nothing of it at 9 of its settings")
+
+
 def test_no_picture_at_all() -> None:
     rates = pictures.picture_rates([row("ours", 1, f"{i}", 1, 30) for i in range(7)], ["ours"], ["x"])
     want = ["x", "PSNR", "0", "-", "-", "-", "-", "7: 0, 1, 2, 3, 4 and 2 more"]
