@@ -7,8 +7,8 @@ A new one is one more entry in `PILLOW_CODECS`, or an object of the `Coder` prot
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from PIL import __version__ as pillow_version
 
-from jahp_fast.errors import UsageError
+from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.files.pictures import library_errors
 
 if TYPE_CHECKING:
@@ -161,6 +161,72 @@ def select_codecs(names: Sequence[str]) -> tuple[list[Coder], dict[str, str]]:
             else:
                 missing[plugin.name] = f"{plugin.package} is not installed: pip install 'jahp_fast[eval]'"
     return list(chosen.values()), missing
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A codec that takes compression ratios, at the sizes of another codec's files of the same picture.
+
+    One list of ratios for all pictures would give each the same bits, whatever it needs, and compare files of sizes that
+    lie far apart. The settings count: half the size of `like`'s first file, the size of each, twice that of the last, so
+    that the qualities of both overlap where one codec needs up to twice the bytes of the other. `sizes` has the bytes of
+    `like`'s files of one picture by the label of their setting; `on_picture` gives them.
+    """
+
+    codec: PillowCodec
+    like: Coder
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.codec.name
+
+    @property
+    def description(self) -> str:
+        # With the other's description, because a change of its files changes the sizes.
+        return (
+            f"{self.codec.description}; for each picture the ratios that give the sizes of {self.like.name}'s files "
+            f"({self.like.description}), half the first and twice the last"
+        )
+
+    @property
+    def settings(self) -> Sequence[float]:
+        return range(len(self.like.settings) + 2)
+
+    def _target(self, setting: float) -> tuple[str, float]:
+        """The label of the other codec's setting, and the factor on its size."""
+        last = len(self.like.settings) - 1
+        index = round(setting) - 1
+        factor = 0.5 if index < 0 else 2.0 if index > last else 1.0
+        return self.like.label(self.like.settings[min(max(index, 0), last)]), factor
+
+    def label(self, setting: float) -> str:
+        label, factor = self._target(setting)
+        return f"{factor:g}x {label}"
+
+    def encode(self, image: NDArray[np.uint8], setting: float) -> bytes:
+        label, factor = self._target(setting)
+        if label not in self.sizes:
+            raise JahpError(f"{self.like.name} has no file of it at {label}, whose size is the target")
+        # OpenJPEG takes 1 for all that there is; a picture of few pixels may be smaller than our file of it.
+        return self.codec.encode(image, max(1.0, image.size / (factor * self.sizes[label])))
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        return self.codec.decode(data)
+
+
+def matched(others: Sequence[Coder], ours: Sequence[Coder]) -> list[Coder]:
+    """`others`, those that take a ratio at the sizes of the first of `ours`; without one of ours, as they are."""
+    return [
+        Matched(codec, ours[0]) if ours and isinstance(codec, PillowCodec) and codec.parameter == "ratio" else codec for codec in others
+    ]
+
+
+def on_picture(coder: Coder, sizes: Mapping[tuple[str, str], int]) -> Coder:
+    """The coder for one picture, of which `sizes` has the bytes of files that were made, by codec and label of the setting."""
+    if not isinstance(coder, Matched):
+        return coder
+    return replace(coder, sizes={label: size for (name, label), size in sizes.items() if name == coder.like.name})
 
 
 @dataclass

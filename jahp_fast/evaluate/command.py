@@ -8,15 +8,18 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.errors import JahpError, UsageError
-from jahp_fast.evaluate.codecs import OUR_QUALITIES, Coder, JahpCodec, select_codecs
-from jahp_fast.evaluate.files import find_images, make_folder
+from jahp_fast.evaluate.codecs import OUR_QUALITIES, Coder, JahpCodec, matched, select_codecs
+from jahp_fast.evaluate.curves import Published, read_published
+from jahp_fast.evaluate.files import find_images, make_folder, printable
 from jahp_fast.evaluate.gallery import gallery
 from jahp_fast.evaluate.measuring import Progress, measure
-from jahp_fast.evaluate.report import Published, cell, markdown, plot, read_published
+from jahp_fast.evaluate.pictures import PICTURE_COLUMNS, PictureRate, picture_rates, summary
+from jahp_fast.evaluate.report import cell, markdown, plot
 from jahp_fast.evaluate.results import MEAN_COLUMNS, Failure, Row, is_results, means, to_csv
 from jahp_fast.files.container import quality_code
 from jahp_fast.files.outputs import apart
@@ -25,18 +28,22 @@ from jahp_fast.system.cpu import describe_machine
 
 DEFAULT_MODELS = "mbt2018"
 DEFAULT_CODECS = "jpeg,webp,jpeg2000,avif,heic,jxl"
-WRITTEN = ("results.csv", "summary.csv", "report.md", "index.html", "plot.png")
+WRITTEN = ("results.csv", "summary.csv", "pictures.csv", "report.md", "index.html", "plot.png")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `jahp eval`."""
     parser.description = (
         "Encode and decode every image of a folder with each codec at each setting; write results.csv, summary.csv, "
-        "report.md, index.html and plot.png (with matplotlib). Started again with the same --out it keeps what is "
-        "already measured and still holds. "
+        "pictures.csv (with a model of ours), report.md, index.html and plot.png (with matplotlib). "
+        "Several folders are sets of their own, such as photos and screens: each gets a folder of its name in REPORT_DIR, "
+        "and no mean is over two. "
+        "Started again with the same --out it keeps what is already measured and still holds. "
         "What cannot be read or coded is listed in the report, and the exit status is 1 then."
     )
-    parser.add_argument("images", type=Path, metavar="IMAGES_DIR", help="folder of opaque 8-bit images; subfolders are left out")
+    parser.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGES_DIR", help="folders of opaque 8-bit images; subfolders are left out"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT_DIR", help="folder for the results; made if missing")
     parser.add_argument("--models", default=DEFAULT_MODELS, help=f"our models by comma, or 'none' (default {DEFAULT_MODELS})")
     parser.add_argument("--model", action="append", metavar="FILE", help="a model file to look in too; may be repeated")
@@ -70,38 +77,89 @@ def run(args: argparse.Namespace) -> int:
     others, missing = select_codecs(_names(args.codecs))
     for name, reason in missing.items():
         print(f"{name} is not measured: {reason}", file=sys.stderr)
-    published = []
-    if args.published is not None:
-        published = read_published(args.published, args.dataset or Path(args.images).resolve().name, _names(args.sources))
-    coders: list[Coder] = [*ours, *others]
+    coders: list[Coder] = [*ours, *matched(others, ours)]
     if not coders:
         raise UsageError("nothing to measure: both --models and --codecs are empty")
     require_distinct(ours, [codec.name for codec in others])
-    paths = find_images(args.images)
-    require_apart(args.images, args.out)
-    make_folder(args.out)
-    for name in WRITTEN:
-        apart(args.out / name, [*paths, args.published, *(args.model or [])])
-    rows, failures = measure(paths, coders, args.out / "results.csv", Progress(len(paths)))
-    folder, names = args.images.resolve().name, [codec.name for codec in ours]
-    write_report(args.out, rows, failures, coders, names, (len(paths), folder), missing, published)
-    page = gallery(paths, coders, names, args.out, rows) if ours else None
+    sets = [_Set(folder, find_images(folder), out, _published(args, folder)) for folder, out in places(args.images, args.out).items()]
+    for each in sets:
+        for other in sets:
+            require_apart(other.folder, each.out)
+    for each in sets:
+        make_folder(each.out)
+        for name in WRITTEN:
+            apart(each.out / name, [*(path for other in sets for path in other.paths), args.published, *(args.model or [])])
+    complaints = []
+    for each in sets:
+        bad, measured = evaluate_set(each, coders, [codec.name for codec in ours], missing, f"{each.name}: " if len(sets) > 1 else "")
+        if bad:
+            count = len(each.paths)
+            what = f"{bad} of {count} images have errors" if measured else f"none of the {count} images could be measured"
+            complaints.append(f"{what}; {each.out / 'report.md'} says why")
+    if complaints:
+        raise JahpError("; ".join(complaints))
+    return 0
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A folder, its image files, where its report goes, and published points of it."""
+
+    folder: Path
+    paths: list[Path]
+    out: Path
+    published: list[Published]
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+
+def _published(args: argparse.Namespace, folder: Path) -> list[Published]:
+    if args.published is None:
+        return []
+    return read_published(args.published, args.dataset or folder.resolve().name, _names(args.sources))
+
+
+def places(folders: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Where each folder's report goes: of one it is `out`, of several folders of their names in it.
+
+    Raises UsageError where two have one name.
+    """
+    if len(folders) == 1:
+        return {folders[0]: out}
+    by_name: dict[str, Path] = {}
+    for folder in folders:
+        name = folder.resolve().name
+        if name in by_name:
+            raise UsageError(f"{by_name[name]} and {folder} have one name, by which the sets are told apart: rename one")
+        by_name[name] = folder
+    return {folder: out / name for name, folder in by_name.items()}
+
+
+def evaluate_set(each: _Set, coders: Sequence[Coder], ours: Sequence[str], missing: Mapping[str, str], prefix: str) -> tuple[int, int]:
+    """Measure a set, write its report, print its summary and place; the numbers of images with errors, and of rows.
+
+    Raises JahpError.
+    """
+    rows, failures = measure(each.paths, coders, each.out / "results.csv", Progress(len(each.paths)))
+    rates = picture_rates(rows, ours, [coder.name for coder in coders])
+    write_report(each.out, rows, failures, coders, ours, (len(each.paths), each.name), missing, each.published, rates)
+    page = gallery(each.paths, coders, ours, each.out, rows) if ours else None
     if page is not None:
-        write_atomically(args.out / "index.html", page.encode(errors="backslashreplace"))
+        write_atomically(each.out / "index.html", page.encode(errors="backslashreplace"))
     else:
-        _remove(args.out / "index.html")
+        _remove(each.out / "index.html")
     if ours and page is None:
         print(
             "index.html is left out: there is no image that our codec measured at the sizes that it shows",
             file=sys.stderr,
         )
-    report = args.out / "report.md"
-    print(report)
-    if failures:
-        bad = len({failure.image for failure in failures})
-        what = f"{bad} of {len(paths)} images have errors" if rows else f"none of the {len(paths)} images could be measured"
-        raise JahpError(f"{what}; {report} says why")
-    return 0
+    for model in ours:
+        if line := summary(rates, model):
+            print(printable(prefix) + line)
+    print(each.out / "report.md")
+    return len({failure.image for failure in failures}), len(rows)
 
 
 def require_apart(images: Path, out: Path) -> None:
@@ -154,12 +212,19 @@ def write_report(
     images: tuple[int, str],
     missing: Mapping[str, str],
     published: Sequence[Published],
+    rates: Sequence[PictureRate],
 ) -> None:
-    """Write summary.csv, plot.png (or a line on standard error that it is left out) and report.md into `out`.
+    """Write summary.csv, pictures.csv, plot.png and report.md into `out`.
+
+    Without a plot there is a line on standard error that says why, and without `rates` no pictures.csv.
 
     `images` is the number of image files and the name of their folder.
     """
     write_atomically(out / "summary.csv", to_csv(means(rows), MEAN_COLUMNS).encode(errors="surrogateescape"))
+    if rates:
+        write_atomically(out / "pictures.csv", to_csv(rates, PICTURE_COLUMNS).encode(errors="surrogateescape"))
+    else:
+        _remove(out / "pictures.csv")
     count, folder = images
     picture = plot(rows, f"{count} images of {folder}", published)
     if isinstance(picture, str):
@@ -171,7 +236,7 @@ def write_report(
     text = markdown(
         rows, images=f"{count} images of {cell(folder)}{f', {bad} with errors, listed below' if bad else ''}.",
         descriptions={coder.name: coder.description for coder in coders}, ours=ours, machine=describe_machine(),
-        plotted=isinstance(picture, bytes), missing=missing, published=published, failures=failures,
+        plotted=isinstance(picture, bytes), missing=missing, published=published, failures=failures, rates=rates,
     )  # fmt: skip
     write_atomically(out / "report.md", text.encode(errors="backslashreplace"))
 

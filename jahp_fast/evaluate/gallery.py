@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jahp_fast.errors import JahpError
-from jahp_fast.evaluate.codecs import Coder
+from jahp_fast.evaluate.codecs import Coder, on_picture
+from jahp_fast.evaluate.curves import METRICS, measured
 from jahp_fast.evaluate.files import load_rgb, printable
 from jahp_fast.evaluate.page import data_uri, figure, filled
-from jahp_fast.evaluate.report import METRICS, bd_rows, image_rows, measured
+from jahp_fast.evaluate.pictures import SPREAD_TITLES, image_rows, picture_rates, spread_rows
+from jahp_fast.evaluate.report import bd_rows
 from jahp_fast.evaluate.results import Row
 from jahp_fast.system.cpu import describe_machine
 
@@ -78,6 +80,17 @@ def gallery(paths: Sequence[Path], coders: Sequence[Coder], ours: Sequence[str],
         ]
         + [
             {
+                "title": f"BD-rate of {name}, picture by picture",
+                "note": "Over the pictures' own BD-rates, each over the qualities that both codecs reach on it; every picture "
+                "counts the same.",
+                "head": [*SPREAD_TITLES],
+                "rows": spread_rows(picture_rates(rows, [name], [coder.name for coder in coders]), name),
+            }
+            for name in ours
+            if len(coders) > 1
+        ]
+        + [
+            {
                 "title": "Image by image",
                 "note": f"BD-rate of {first} by PSNR on each image's own curves.",
                 "head": ["image", *others],
@@ -96,6 +109,8 @@ def _level(path: Path, coders: dict[str, Coder], first: str, setting: float, row
     """One image at the size of our file of that setting, with the codecs that have figures of it. Raises JahpError."""
     image = load_rgb(path)
     mine = {(row.codec, row.setting): row for row in rows if row.image == path.name}
+    made = {key: row.bytes for key, row in mine.items()}
+    coders = {name: on_picture(coder, made) for name, coder in coders.items()}
     most = mine[first, coders[first].label(setting)].bytes
     variants = {"ours": _variant(coders[first], setting, image, mine)}
     for name, coder in coders.items():

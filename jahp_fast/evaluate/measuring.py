@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.errors import JahpError, UnsupportedImage
-from jahp_fast.evaluate.codecs import Coder
+from jahp_fast.evaluate.codecs import Coder, on_picture
 from jahp_fast.evaluate.files import load_rgb, printable
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
 from jahp_fast.evaluate.plugins import perceptual, perceptual_name
@@ -45,6 +45,11 @@ class _Image:
     def missing(self) -> list[str]:
         """Keys of what is to be measured."""
         return [key for key, found in self.found.items() if found is None]
+
+    @property
+    def sizes(self) -> dict[tuple[str, str], int]:
+        """Bytes of the files that were made of it so far, by codec and label of the setting."""
+        return {(row.codec, row.setting): row.bytes for row in self.found.values() if isinstance(row, Row)}
 
     def unreadable(self, reason: str) -> None:
         """One failure is all that is known of it."""
@@ -89,7 +94,7 @@ def _measure_image(image: _Image, number: int, progress: Progress, table: _Table
         coder, setting = image.jobs[key]
         label = coder.label(setting)
         try:
-            image.found[key] = measure_one(name, pixels, coder, setting, key)
+            image.found[key] = measure_one(name, pixels, on_picture(coder, image.sizes), setting, key)
         except JahpError as error:
             image.found[key] = Failure(coder.name, label, name, key, one_line(str(error)))
         except MemoryError:

@@ -1,127 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of an evaluation: curves over the images that they have in common, BD-rates, the plot and report.md."""
+"""The report of an evaluation: the tables of BD-rates, the plot and report.md."""
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jahp_fast.errors import UsageError
+from jahp_fast.evaluate.curves import METRICS, Comparison, Published, bd_rate_of, compare, curves, images_of, measured
 from jahp_fast.evaluate.files import printable
-from jahp_fast.evaluate.metrics import BDRate, bd_rate, ms_ssim_db
+from jahp_fast.evaluate.metrics import ms_ssim_db
+from jahp_fast.evaluate.pictures import SPREAD_TITLES, PictureRate, image_rows, spread_rows
 from jahp_fast.evaluate.results import Failure, Mean, Row, means
-
-Points = list[tuple[float, float]]
-METRICS = {"psnr": ("PSNR", "dB"), "ms_ssim": ("MS-SSIM", "dB"), "ssimulacra2": ("SSIMULACRA 2", "")}
-"""By field: what a metric is called, and its unit (MS-SSIM is compared on its dB scale)."""
-
-
-def value_of(row: Mean | Row, metric: str) -> float:
-    """A metric's value on the scale on which curves are drawn."""
-    return ms_ssim_db(row.ms_ssim) if metric == "ms_ssim" else float(getattr(row, metric))
-
-
-def rate_of(mean: Mean, metric: str) -> float:
-    """Bits a pixel, over the images that the metric's mean stands for."""
-    return mean.bpp if metric == "psnr" else float(getattr(mean, f"{metric}_bpp"))
-
-
-def images_of(mean: Mean, metric: str) -> int:
-    """How many images the metric's mean stands for."""
-    return mean.images if metric == "psnr" else int(getattr(mean, f"{metric}_images"))
-
-
-def curves(rows: Sequence[Row], codecs: Sequence[str], metric: str) -> tuple[list[Points], int]:
-    """Of each codec the finite points (bpp, value) of its mean curve, by rate; and the number of images behind them.
-
-    All points of all the curves are means over the same images: those that have the metric at every setting of every
-    one of these codecs.
-    """
-    having: dict[tuple[str, str], set[str]] = {}
-    some = [row for row in rows if row.codec in codecs and not math.isnan(value_of(row, metric))]
-    for row in some:
-        having.setdefault((row.codec, row.setting), set()).add(row.image)
-    common = set.intersection(*having.values()) if {codec for codec, _ in having} == set(codecs) else set()
-    table = means([row for row in some if row.image in common])
-    points = [[(rate_of(m, metric), value_of(m, metric)) for m in table if m.codec == codec] for codec in codecs]
-    return [sorted(p for p in curve if math.isfinite(p[1])) for curve in points], len(common)
-
-
-def measured(rows: Sequence[Row]) -> list[str]:
-    """The metrics in which some codec has a curve."""
-    codecs = list(dict.fromkeys(row.codec for row in rows))
-    return [metric for metric in METRICS if any(curves(rows, [codec], metric)[0][0] for codec in codecs)]
-
-
-@dataclass(frozen=True)
-class Published:
-    """A curve that others published: points (bpp, value) of one codec by one metric of METRICS."""
-
-    name: str
-    metric: str
-    points: tuple[tuple[float, float], ...]
-
-
-_PUBLISHED = {"psnr-rgb": "psnr", "ms-ssim-rgb": "ms_ssim"}
-
-
-def read_published(path: Path, dataset: str, sources: Sequence[str] = ()) -> list[Published]:
-    """Curves of a CSV with the columns dataset, source, codec, metric ("psnr-rgb", "ms-ssim-rgb"), bpp and value.
-
-    Other metrics and datasets are passed over.
-
-    Raises UsageError, naming the file, for another one, and for a dataset that is not in it.
-    """
-    curves: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    datasets: set[str] = set()
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for record in csv.DictReader(file, restval=""):
-                metric = _PUBLISHED.get(record["metric"])
-                datasets.add(record["dataset"])
-                if metric is None or record["dataset"] != dataset or (sources and record["source"] not in sources):
-                    continue
-                value = float(record["value"])
-                value = ms_ssim_db(value) if metric == "ms_ssim" and value <= 1 else value
-                curves.setdefault((f"{record['codec']} ({record['source']})", metric), []).append((float(record["bpp"]), value))
-    except (OSError, KeyError, ValueError, csv.Error) as error:
-        wanted = "dataset, source, codec, metric, bpp, value"
-        raise UsageError(f"{path}: not a CSV of published points with the columns {wanted}: {error}") from error
-    if dataset not in datasets:
-        raise UsageError(f"{path} has no points of {dataset!r} but of {', '.join(sorted(datasets))}: name one with --dataset")
-    return [Published(name, metric, tuple(sorted(points))) for (name, metric), points in curves.items()]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A BD-rate, or a str that says why there is none, and the number of images behind it."""
-
-    rate: BDRate | str
-    images: int
-
-
-def compare(rows: Sequence[Row], anchor: str, tested: str, metric: str) -> Comparison:
-    """BD-rate of `tested` against `anchor` by a metric of METRICS, on their `curves` over common images.
-
-    Points that are lossless are left out.
-    """
-    (first, second), images = curves(rows, [anchor, tested], metric)
-    return Comparison(_bd_rate(first, second), images)
-
-
-def _bd_rate(anchor: Points, tested: Points) -> BDRate | str:
-    try:
-        return bd_rate([p[0] for p in anchor], [p[1] for p in anchor], [p[0] for p in tested], [p[1] for p in tested])
-    except UsageError as error:
-        return str(error)
-
 
 _LEGEND_ROWS = 30
 
@@ -190,7 +83,7 @@ def bd_rows(rows: Sequence[Row], name: str, others: Sequence[str], published: Se
     lines = [[other, *(_bd(compare(rows, other, name, metric), metric, total) for metric in metrics)] for other in others]
     for curve in published:
         (mine,), images = curves(rows, [name], curve.metric)
-        rate = Comparison(_bd_rate([p for p in curve.points if math.isfinite(p[1])], mine), images)
+        rate = Comparison(bd_rate_of([p for p in curve.points if math.isfinite(p[1])], mine), images)
         lines.append([curve.name, *(_bd(rate, metric, total) if metric == curve.metric else "" for metric in metrics)])
     return lines
 
@@ -206,8 +99,12 @@ def markdown(
     missing: Mapping[str, str] | None = None,
     published: Sequence[Published] = (),
     failures: Sequence[Failure] = (),
+    rates: Sequence[PictureRate] = (),
 ) -> str:
-    """report.md: what was measured and how, BD-rates of `ours` against every other codec, means, images, errors."""
+    """report.md: what was measured and how, BD-rates of `ours` against every other codec, means, images, errors.
+
+    `rates` are the BD-rates picture by picture.
+    """
     lines = ["# Rate and distortion", "", f"{images} {_METHOD} {machine}.", "", "| codec | settings |", "|---|---|"]
     lines += [f"| {cell(name)} | {cell(text)} |" for name, text in descriptions.items()]
     lines += [f"| {cell(name)} | **not measured**: {cell(reason)} |" for name, reason in (missing or {}).items()]
@@ -223,6 +120,10 @@ def markdown(
             lines += ["", f"## BD-rate of {cell(name)}", "", _BD_METHOD, ""]
             lines += [f"| against | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|"]
             lines += [f"| {' | '.join(map(cell, row))} |" for row in bd_rows(rows, name, others, published)]
+        if spread := spread_rows(rates, name):
+            lines += ["", "Picture by picture:", "", _PICTURES_METHOD, ""]
+            lines += [f"| {' | '.join(SPREAD_TITLES)} |", "|---" * len(SPREAD_TITLES) + "|"]
+            lines += [f"| {' | '.join(map(cell, row))} |" for row in spread]
     titles = (
         "codec",
         "setting",
@@ -280,19 +181,7 @@ def cell(text: str) -> str:
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])|~", lambda mark: f"&#{ord(mark[0])};", text).replace("](", "]&#40;")
 
 
-def image_rows(rows: Sequence[Row], name: str, others: Sequence[str]) -> list[list[str]]:
-    """A row an image: the BD-rate of `name` against each other codec on that image alone, by PSNR, in per cent."""
-    images: dict[str, list[Row]] = {}
-    for row in rows:
-        images.setdefault(row.image, []).append(row)
-    out = []
-    for image, own in images.items():
-        rates = [compare(own, other, name, "psnr").rate for other in others]
-        out.append([image, *("-" if isinstance(rate, str) else f"{rate.percent:+.1f} %" for rate in rates)])
-    return out
-
-
-_IMAGE_METHOD = """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where they do not overlap."""
+_IMAGE_METHOD = """BD-rate of {name} by PSNR against each codec, on each image's own curves; - where there is none."""
 
 _METHOD = """Every file was really written and read back; sizes are whole files. PSNR is of 8-bit RGB (one MSE over the
 three channels; the mean of the images' dB). MS-SSIM is the mean of the three channels at five scales, which an image
@@ -302,6 +191,11 @@ pixels to bytes and from bytes to pixels, on"""
 _BD_METHOD = """Mean difference in file size at equal quality, negative where ours is smaller: PCHIP of the log rate on
 the mean curves, over the qualities that both codecs reach (in brackets), and over the images that have the metric at
 every setting of both (their number in brackets, where it is not all)."""
+
+_PICTURES_METHOD = """The BD-rate of every picture on its own two curves, over the qualities from the higher of their
+lowest points to the lower of their highest, and then the mean, the median, the smallest and the largest of these: every
+picture counts the same, where in mean curves those rule that take most bits. A picture is not compared where a curve
+has fewer than four points, or where the two reach no quality in common; pictures.csv says which, why, and each range."""
 
 _MEAN_METHOD = """Images without a figure are left out of its mean. Where it is not of all the images of its row, their
 number is in brackets; - is a mean of none, ∞ one with an image that came back without loss."""

@@ -14,8 +14,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jahp_fast.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,12 @@ RESULT_COLUMNS = (*ROW_COLUMNS, "error")
 MEAN_COLUMNS = tuple(f.name for f in fields(Mean))
 _FORMATS = {
     "bpp": ".6f", "psnr": ".4f", "ms_ssim": ".6f", "ms_ssim_bpp": ".6f", "ssimulacra2": ".3f", "ssimulacra2_bpp": ".6f",
-    "encode_s": ".4f", "decode_s": ".4f",
+    "encode_s": ".4f", "decode_s": ".4f", "bd_rate": ".3f", "low": ".4f", "high": ".4f",
 }  # fmt: skip
 
 
-def to_csv(rows: Iterable[Row | Failure | Mean], columns: Sequence[str]) -> str:
-    """A header of the columns and a line a row; floats with fixed decimals, nan and inf as words."""
+def to_csv(rows: Iterable[DataclassInstance], columns: Sequence[str]) -> str:
+    """A header of the columns and a line for each row, any dataclass; floats with fixed decimals, nan and inf as words."""
     lines = [",".join(columns)]
     for row in rows:
         values = asdict(row)

@@ -14,7 +14,7 @@ from builders import SHIPPED
 from PIL import Image
 
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
-from jahp_fast.evaluate import command, measuring, report, results
+from jahp_fast.evaluate import command, curves, measuring, report, results
 from jahp_fast.evaluate.codecs import PILLOW_CODECS, JahpCodec, pillow_codec, select_codecs
 from jahp_fast.evaluate.files import find_images, load_rgb
 from jahp_fast.evaluate.metrics import psnr
@@ -245,16 +245,16 @@ def test_published_points_are_compared(tmp_path: Path):
     lines = [f"kodak,authors,bpg,psnr-rgb,{bpp},{q},," for bpp, q in ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34))]
     lines += ["tecnick,authors,bpg,psnr-rgb,0.3,39,,"]
     source.write_text("\n".join(["dataset,source,codec,metric,bpp,value,encode_s,decode_s", *lines, "kodak,authors,bpg,psnr-yuv,1,40,,"]))
-    (curve,) = report.read_published(source, "kodak")
-    assert curve == report.Published("bpg (authors)", "psnr", ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34)))
-    assert report.read_published(source, "kodak", ["others"]) == []
+    (curve,) = curves.read_published(source, "kodak")
+    assert curve == curves.Published("bpg (authors)", "psnr", ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34)))
+    assert curves.read_published(source, "kodak", ["others"]) == []
     with pytest.raises(UsageError, match="no points of 'photos' but of kodak, tecnick: name one with --dataset"):
-        report.read_published(source, "photos")
+        curves.read_published(source, "photos")
     table = [row("ours", 2 * bpp, q) for bpp, q in ((0.1, 28), (0.2, 30), (0.4, 32), (0.8, 34))]
     assert report.bd_rows(table, "ours", [], [curve]) == [["bpg (authors)", "+100.0 % (28.0 to 34.0 dB)", ""]]
     source.write_text("a,b\n1,2\n")
     with pytest.raises(UsageError, match=r"published\.csv.*columns"):
-        report.read_published(source, "kodak")
+        curves.read_published(source, "kodak")
 
 
 def test_codecs_that_are_not_installed_are_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -302,6 +302,6 @@ def test_names_are_text_in_reports():
 
 def test_a_published_metric_that_was_not_measured():
     table = [results.Row("ours", f"q={q}", "a", 0, q / 4, 30.0 + q, math.nan, math.nan, 0.0, 0.0, "") for q in (1, 2, 3, 4)]
-    curve = report.Published("theirs", "ms_ssim", ((0.2, 12.0), (0.5, 15.0), (0.9, 18.0)))
+    curve = curves.Published("theirs", "ms_ssim", ((0.2, 12.0), (0.5, 15.0), (0.9, 18.0)))
     ((name, *values),) = report.bd_rows(table, "ours", [], [curve])
     assert (name, values) == ("theirs", [""])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jahp_fast.errors import UsageError
-from jahp_fast.evaluate import report, results
+from jahp_fast.evaluate import curves, pictures, report, results
 
 
 def row(codec: str, setting: int, image: str, **figures: float) -> results.Row:
@@ -48,10 +48,10 @@ def test_a_curve_has_the_rate_of_the_images_of_its_metric() -> None:
     quality = {s: 1 - 10 ** (-(10 + s) / 10) for s in range(5)}
     rows = [row(codec, s, "a", bpp=factor * 2**s, ms_ssim=quality[s]) for codec, factor in (("x", 1), ("y", 2)) for s in range(5)]
     rows += [row(codec, s, "b", bpp=factor * 2**s) for codec, factor in (("x", 300), ("y", 100)) for s in range(5)]
-    (points,), images = report.curves(rows, ["y"], "ms_ssim")
+    (points,), images = curves.curves(rows, ["y"], "ms_ssim")
     assert images == 1
     assert points[0] == (pytest.approx(2.0), pytest.approx(10.0))
-    compared = report.compare(rows, "x", "y", "ms_ssim")
+    compared = curves.compare(rows, "x", "y", "ms_ssim")
     assert compared.images == 1
     assert not isinstance(compared.rate, str)
     assert compared.rate.percent == pytest.approx(100)
@@ -63,20 +63,20 @@ def test_a_curve_has_the_rate_of_the_images_of_its_metric() -> None:
 def test_codecs_are_compared_on_the_images_that_both_have() -> None:
     """x failed on image b at one setting: neither its curve nor the other's holds b, also against a published one."""
     rows = [*curve("x", "a", 1), *curve("x", "b", 100)[:-1], *curve("y", "a", 1.5), *curve("y", "b", 7)]
-    compared = report.compare(rows, "x", "y", "psnr")
+    compared = curves.compare(rows, "x", "y", "psnr")
     assert not isinstance(compared.rate, str)
     assert (compared.rate.percent, compared.images) == (pytest.approx(50), 1)
-    assert report.image_rows(rows, "y", ["x"]) == [["a", "+50.0 %"], ["b", "-93.0 %"]]
-    published = report.Published("p", "psnr", tuple((0.1 * 2**s, 30.0 + 2 * s) for s in range(5)))
+    assert pictures.image_rows(rows, "y", ["x"]) == [["a", "+50.0 %"], ["b", "-93.0 %"]]
+    published = curves.Published("p", "psnr", tuple((0.1 * 2**s, 30.0 + 2 * s) for s in range(5)))
     ((_, rate),) = report.bd_rows(rows, "x", [], [published])
     assert rate == "+0.0 % (30.0 to 38.0 dB; 1 of 2 images)"
-    nothing = report.compare([*curve("x", "a", 1), *curve("y", "b", 1)], "x", "y", "psnr")
+    nothing = curves.compare([*curve("x", "a", 1), *curve("y", "b", 1)], "x", "y", "psnr")
     assert "at least 4 points" in str(nothing.rate)
 
 
 def test_a_lossless_point_is_no_point() -> None:
     rows = [*curve("x", "a", 1), row("x", 9, "a", psnr=math.inf), *curve("y", "a", 2)]
-    assert len(report.curves(rows, ["x"], "psnr")[0][0]) == 5
+    assert len(curves.curves(rows, ["x"], "psnr")[0][0]) == 5
     assert report.bd_rows(rows, "y", ["x"])[0][1].startswith("+100.0 %")
 
 
@@ -87,7 +87,7 @@ def test_a_panel_without_a_finite_figure_is_left_out() -> None:
 
 def test_names_in_legends_are_no_formulas() -> None:
     rows = [*curve(r"$\frac$", "a", 1), *curve("_hidden", "a", 2), *curve("中\udcff", "a", 2)]
-    assert isinstance(report.plot(rows, "$_", [report.Published("$x_", "psnr", ((0.1, 30), (0.2, 31)))]), bytes)
+    assert isinstance(report.plot(rows, "$_", [curves.Published("$x_", "psnr", ((0.1, 30), (0.2, 31)))]), bytes)
 
 
 def test_damaged_results_and_published_points(tmp_path: Path) -> None:
@@ -110,4 +110,4 @@ def test_damaged_results_and_published_points(tmp_path: Path) -> None:
     ):
         (tmp_path / "published.csv").write_text(text)
         with pytest.raises(UsageError, match=r"published\.csv"):
-            report.read_published(tmp_path / "published.csv", "kodak")
+            curves.read_published(tmp_path / "published.csv", "kodak")

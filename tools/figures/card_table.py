@@ -20,7 +20,7 @@ from pathlib import Path
 import figures  # a neighbour, not a package
 import numpy as np
 
-from jahp_fast.evaluate.report import METRICS, compare
+from jahp_fast.evaluate.curves import METRICS, compare
 from jahp_fast.evaluate.results import Mean, Row, means, read_results
 
 

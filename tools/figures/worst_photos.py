@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from jahp_fast.evaluate.codecs import Coder, JahpCodec, select_codecs
+from jahp_fast.evaluate.curves import compare
 from jahp_fast.evaluate.files import load_rgb
 from jahp_fast.evaluate.metrics import ms_ssim, psnr
-from jahp_fast.evaluate.report import compare
 from jahp_fast.evaluate.results import Row, read_results
 
 COUNT, SIDE, LINE = 5, 192, 16
