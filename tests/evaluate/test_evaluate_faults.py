@@ -331,9 +331,9 @@ def test_folders_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_hundreds_of_damaged_pictures(tmp_path: Path) -> None:
-    """Ten mutants of each format; `make fuzz-pictures` takes more of them."""
-    measured, failed = evaluate_mutants(tmp_path, 10, 1)
-    assert measured + failed == 10 * len(FORMATS)
-    assert measured > 30
-    assert failed > 100
+def test_damaged_pictures_of_every_format(tmp_path: Path) -> None:
+    """Three mutants of each; `make fuzz-pictures` takes more of them."""
+    measured, failed = evaluate_mutants(tmp_path, 3, 1)
+    assert measured + failed == 3 * len(FORMATS)
+    assert measured > 9
+    assert failed > 30

@@ -58,7 +58,12 @@ FINE = {
 """What a field may be, beside what it was."""
 
 
-@pytest.mark.parametrize("field", ["model", "average", *checkpoint.Training.__dataclass_fields__])
+FIELDS = ("model", "average", *checkpoint.Training.__dataclass_fields__)
+SOON = ("model", "optimizer", "steps", "lambdas")
+"""Fields that the fast tests try; together all take a minute."""
+
+
+@pytest.mark.parametrize("field", [field if field in SOON else pytest.param(field, marks=pytest.mark.slow) for field in FIELDS])
 def test_every_field_of_every_wrong_type(content, tmp_path, field):
     path = tmp_path / "k.pt"
     for what, value in WRONG.items():
