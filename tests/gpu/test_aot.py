@@ -12,6 +12,8 @@ import pytest
 # Of an SM's shared memory 99 KB on the smallest of these devices are a block's; of 65,536 registers, 256 threads can have 255 each.
 SHARED, REGISTERS = 99 * 1024, 255
 
+pytestmark = pytest.mark.slow
+
 
 def worker(name, cache):
     """What a process without TRITON_INTERPRET prints; its cache is empty, so that it does compile."""

@@ -78,6 +78,7 @@ def test_triton_clamps_and_limits(tmp_path, case, mode):
     assert bytes in kinds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [Case("mbt2018"), Case("mbt2018-mean", "B")], ids=str)
 def test_triton_chooses_lanes(tmp_path, case):
     model = random_model(tmp_path / "m.safetensors", case, seed=6, N=40, M=70)
@@ -169,7 +170,7 @@ def plain_decode(model, payload, layout):
     return z.int(), y, coder.close(layout.min_bytes)
 
 
-@pytest.mark.parametrize("form", ["A", "B"])
+@pytest.mark.parametrize("form", ["A", pytest.param("B", marks=pytest.mark.slow)])
 def test_triton_damage_behind_a_context(tmp_path, form):
     """The kernel and its plain version agree on sound and on damaged streams: latents, code and symbol."""
     model = random_model(tmp_path / "m.safetensors", Case("mbt2018", form), seed=2, N=3, M=6)
