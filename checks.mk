@@ -91,7 +91,8 @@ fuzz-container: $(VENV)/.test
 # Mutated files of every format that Pillow opens, into what reads pictures, and through `jahp eval`.
 fuzz-pictures: $(VENV)/.test
 	$(CHECK) tests/checks/fuzz_pictures.py
-	JAHP_MUTANTS=100 $(BIN)/python -m pytest -q tests/robustness/test_mutated_pictures.py
+	JAHP_MUTANTS=100 $(BIN)/python -m pytest -q tests/robustness/test_mutated_pictures.py \
+	  tests/integrations/test_serve.py
 
 # The same wheel twice, from two folders.
 reproducible: $(VENV)/.base

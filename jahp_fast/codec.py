@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -107,7 +106,7 @@ class Codec:
 
     @property
     def device(self) -> str:
-        """ "cpu" or "cuda:N"."""
+        """Its name: "cpu" or "cuda:N"."""
         return self._device
 
     @property
@@ -173,8 +172,7 @@ class Codec:
             image = loaded.open(prepared.rows)
             loaded.warm()
             clock.lap("load")
-            with _latents_as_images():
-                symbols = image.analyse(self.quality, threads, clock).round_latents()  # and the floats are let go
+            symbols = image.analyse(self.quality, threads, clock).round_latents()  # and the floats are let go
             data = self._pack(prepared, symbols, self.quality, threads)
             clock.lap("entropy")
         return data
@@ -189,10 +187,9 @@ class Codec:
         def attempt(code: int, rate: float | None = None) -> bytes:
             quality = code / QUALITY_STEPS
             analysed = analyse(quality)
-            with _latents_as_images():
-                symbols = analysed.round_latents()
-                if effort or rate is not None:
-                    symbols = greedy.improved(loaded, image, analysed, symbols, quality, effort, rate or 1.0, threads)
+            symbols = analysed.round_latents()
+            if effort or rate is not None:
+                symbols = greedy.improved(loaded, image, analysed, symbols, quality, effort, rate or 1.0, threads)
             return self._pack(prepared, symbols, quality, threads)
 
         start = _container.quality_code(self.quality)
@@ -205,8 +202,7 @@ class Codec:
     def _pack(self, prepared: _Prepared, symbols: Symbols, quality: float, threads: int) -> bytes:
         """The file of an image's symbols."""
         loaded = self._encoder
-        with _latents_as_images():
-            payload, lanes, checksum = loaded.encode_symbols(*symbols, *prepared.size, threads)
+        payload, lanes, checksum = loaded.encode_symbols(*symbols, *prepared.size, threads)
         return _container.pack(
             _container.Stream(*prepared.size, prepared.mode, quality, loaded.file.id, lanes, 0, checksum, payload, prepared.chunks)
         )
@@ -349,15 +345,6 @@ class Codec:
             return rgb
         alpha = torch.from_numpy(_image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width))
         return torch.cat([rgb.expand(3, -1, -1), alpha[None].to(rgb.device)])
-
-
-@contextlib.contextmanager
-def _latents_as_images() -> Iterator[None]:
-    """Latents that are out of range are the image's fault, not the caller's."""
-    try:
-        yield
-    except UsageError as e:
-        raise UnsupportedImage(f"the model's latents for this image cannot be coded: {e}") from None
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> str:

@@ -242,7 +242,7 @@ def write_report(
 
 
 def parse_efforts(text: str) -> tuple[int, ...]:
-    """ "0,1" -> (0, 1), ascending, each once. UsageError for what is no whole number from 0 to 3."""
+    """Like "0,1" -> (0, 1), ascending, each once. UsageError for what is no whole number from 0 to 3."""
     parts = _names(text)
     if not parts or not all(part in ("0", "1", "2", "3") for part in parts):
         raise UsageError(f"--efforts {text!r}: expected numbers from 0 to 3 by comma")
@@ -250,7 +250,7 @@ def parse_efforts(text: str) -> tuple[int, ...]:
 
 
 def parse_qualities(text: str) -> tuple[float, ...]:
-    """ "1,2.5,8" -> (1.0, 2.5, 8.0), ascending, rounded to what files hold, each once.
+    """Like "1,2.5,8" -> (1.0, 2.5, 8.0), ascending, rounded to what files hold, each once.
 
     UsageError for what is no number from 1 to 8.
     """

@@ -24,7 +24,7 @@ def value_of(row: Mean | Row, metric: str) -> float:
 
 
 def rate_of(mean: Mean, metric: str) -> float:
-    """Bits a pixel, over the images that the metric's mean stands for."""
+    """Bits per pixel, over the images that the metric's mean stands for."""
     return mean.bpp if metric == "psnr" else float(getattr(mean, f"{metric}_bpp"))
 
 

@@ -100,7 +100,7 @@ def exif_of(image: Image.Image) -> bytes:
     if raw and parsed is None:
         return bytes(raw)  # damaged; a decoder hands it on as it stood
     given = Given.holds(stored, image) or isinstance(stored, Image.Exif)
-    edited = None if given else _edited(image, parsed)
+    edited = None if isinstance(stored, Image.Exif) else _edited(image, parsed)
     if edited is not None:
         return descriptive_exif(edited)
     if parsed is None or not len(parsed):

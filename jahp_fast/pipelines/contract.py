@@ -34,7 +34,7 @@ class Analysed(Protocol):
     """An image behind g_a and h_a at one quality."""
 
     def round_latents(self) -> Symbols:
-        """The nearest integers. Raises UsageError for a latent that is beyond 2^30 or not a number."""
+        """The nearest integers. Raises UnsupportedImage for a latent that is beyond 2^30 or not a number."""
 
     def latents(self) -> tuple[Floats, Floats | None]:
         """y (h, w, M) and z (hz, wz, N) or None, not rounded."""
@@ -78,7 +78,7 @@ class Pipeline(Protocol):
         """code(number, symbols, threads) of each image, several at a time; an error says which."""
 
     def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> tuple[bytes, int, int]:
-        """Payload, lanes and checksum of an image's symbols. Raises UsageError for one beyond 32767."""
+        """Payload, lanes and checksum of an image's symbols. Raises UnsupportedImage for one beyond 32767."""
 
     # Decoding
 

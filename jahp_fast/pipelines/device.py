@@ -18,11 +18,11 @@ import numpy as np
 
 from jahp_fast import backends
 from jahp_fast.entropy.layout import StreamLayout
-from jahp_fast.errors import FormatError, UsageError
+from jahp_fast.errors import FormatError, UnsupportedImage
 from jahp_fast.files import container as _container
 from jahp_fast.pipelines.contract import Floats, Opened, Pixels, Symbols, T
 from jahp_fast.pipelines.cpu import BLOCK_ROWS
-from jahp_fast.pipelines.entropy_path import CHECKSUM_ERROR, EntropyPath
+from jahp_fast.pipelines.entropy_path import BEYOND, CHECKSUM_ERROR, EntropyPath
 from jahp_fast.system.devices import Clock, Guard
 from jahp_fast.system.parallel import each, shared_out
 from jahp_fast.transforms.cpu import in_blocks
@@ -300,7 +300,7 @@ class AnalysedTensors:
         parts = [(self.y * (1 << self.frac_bits)).permute(1, 2, 0)] + ([] if self.z is None else [self.z.permute(1, 2, 0)])
         rounded = [part.round() for part in parts]
         if not bool(torch.stack([r.abs().amax() for r in rounded]).amax() <= 2**30):
-            raise UsageError("a latent is beyond 2^30 or not a number")
+            raise UnsupportedImage(BEYOND)
         arrays = [r.to(torch.int32).contiguous().cpu().numpy() for r in rounded]
         return (arrays[1] if self.z is not None else np.zeros((0, 0, 0), np.int32)), arrays[0]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jahp_fast import _native, backends
 from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.layout import StreamLayout
-from jahp_fast.errors import FormatError, UsageError
+from jahp_fast.errors import FormatError, UnsupportedImage, UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.pipelines.contract import Ints
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from jahp_fast.backends import Backend
     from jahp_fast.entropy.model_file import ModelFile
 
+UNCODABLE = "the model's latents for this image cannot be coded"
+"""Latents that are out of range are the image's fault, not the caller's."""
+BEYOND = f"{UNCODABLE}: a latent is beyond 2^30 or not a number"
 CHECKSUM_ERROR = "the checksum of the decoded symbols does not match"
 
 
@@ -45,9 +48,12 @@ class EntropyPath:
             return self._backend
 
     def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> tuple[bytes, int, int]:
-        """Payload, lanes and checksum of an image's symbols. Raises UsageError for one beyond 32767."""
+        """Payload, lanes and checksum of an image's symbols. Raises UnsupportedImage for one beyond 32767."""
         layout = StreamLayout(wanted.shape[0], wanted.shape[1], 0, 0, _container.min_payload_bytes(width, height))
-        payload, y_hat, lanes, _ = self.backend.encode(z, wanted, layout, threads)
+        try:
+            payload, y_hat, lanes, _ = self.backend.encode(z, wanted, layout, threads)
+        except UsageError as e:
+            raise UnsupportedImage(f"{UNCODABLE}: {e}") from None
         return payload, lanes, _native.symbol_checksum(z, y_hat)
 
     def layout(self, stream: _container.Stream) -> StreamLayout:
@@ -90,13 +96,13 @@ def check_symbols(z: Ints, y: Ints, stream: _container.Stream) -> None:
 def rounded(x: NDArray[np.float32], bits: int) -> Ints:
     """round(x 2^bits), row by row: large images have large latents.
 
-    Raises UsageError for a latent that is beyond 2^30 or not a number.
+    Raises UnsupportedImage for a latent that is beyond 2^30 or not a number.
     """
     out = np.empty(x.shape, np.int32)
     for row, to in zip(x, out, strict=True):
         with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all numbers is refused just below
             nearest = np.rint(row * np.float32(1 << bits))
         if not max(float(nearest.max()), -float(nearest.min())) <= 2**30:
-            raise UsageError("a latent is beyond 2^30 or not a number")
+            raise UnsupportedImage(BEYOND)
         to[:] = nearest
     return out

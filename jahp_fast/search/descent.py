@@ -81,7 +81,7 @@ def refined(
         rate: factor of the bits.
 
     Raises:
-        UsageError: the descent left all numbers.
+        UnsupportedImage: the descent left all numbers.
     """
     net = _net(model)
     height, width = image.shape[:2]

@@ -87,6 +87,7 @@ def check(model: ModelFile, effort: int) -> None:
         require_torch(f"effort {effort}", "train")
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def improved(
     pipeline: Pipeline,
     image: Opened,
@@ -108,20 +109,6 @@ def improved(
 
     Numbers of absurd models may overflow here; a step whose cost is not a number is not taken.
     """
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return _improved(pipeline, image, analysed, nearest, quality, effort, rate, threads)
-
-
-def _improved(
-    pipeline: Pipeline,
-    image: Opened,
-    analysed: Analysed,
-    nearest: Symbols,
-    quality: float,
-    effort: int,
-    rate: float,
-    threads: int,
-) -> Symbols:
     searcher = _searcher(pipeline.file, pipeline.backend_name == "reference")
     if effort == 0:
         return nearest[0], searcher.trimmed(analysed.latents()[0], nearest, rate, threads)

@@ -15,7 +15,7 @@ from jahp_fast.system.extras import require_torch
 
 
 def checked(device: Any) -> str:
-    """ "cpu", "cuda" or "cuda:N", or a torch.device -> "cpu" or "cuda:N"; "cuda" is torch's current device.
+    """A device's name ("cpu", "cuda", "cuda:N") or torch.device -> "cpu" or "cuda:N"; "cuda" is torch's current device.
 
     Loads torch for CUDA devices alone.
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program that uses the package, as its author sees it: `mypy --strict` must find nothing here, and these are the types it must find.
 
-check_packages.py checks and runs it beside the installed wheel; test_typing.py checks it beside this one.
+check_packages.py checks and runs it beside the installed wheel; test_consumer.py checks it beside this one.
 """
 
 from __future__ import annotations

@@ -208,3 +208,12 @@ def test_what_training_needs_may_be_absurd(tiny_models, tmp_path):
     changes = {n: absurd(a, "alternating") for n, a in load_file(source).items() if n.startswith("train.")}
     path = rewritten(source, tmp_path / "m.safetensors", changes)
     assert dequantise(path)[0] == "mbt2018"  # what builds a model of it says which is not finite
+
+
+def test_latents_beyond_all_bounds_are_the_image_s_fault_in_batches_too(tiny_models, tmp_path, picture):
+    path = absurd_model(tiny_models["tiny"], tmp_path / "m.safetensors", "g_a.0.weight", "alternating")
+    codec, said = Codec("m", models=[path]), "the model's latents for this image cannot be coded"
+    with pytest.raises(UnsupportedImage, match=said):
+        codec.encode(picture)
+    with pytest.raises(UnsupportedImage, match=f"^image 0: {said}"):
+        codec.encode_batch([picture, picture])

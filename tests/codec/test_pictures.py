@@ -289,6 +289,19 @@ def test_the_orientation_of_xmp_does_not_follow_either(xmp, tmp_path):
         assert back.info["xmp"] == xmp
 
 
+@pytest.mark.parametrize("value", [3, None])
+def test_edits_of_a_decoded_image_count(value):
+    codec = jahp_fast.Codec(threads=1)
+    image = codec.decode_pil(codec.encode(Image.open(io.BytesIO(file_of(RGB, "JPEG", exif=turned(6))))))
+    if value is None:
+        del image.getexif()[274]
+    else:
+        image.getexif()[274] = value
+    kept = Image.Exif()
+    kept.load(split(image).chunks.get(b"exif", b""))
+    assert kept.get(274) == value
+
+
 @pytest.mark.parametrize("block", ["exif", "xmp"])
 def test_a_decoded_image_is_as_it_was_opened(block):
     codec = jahp_fast.Codec(threads=1)

@@ -15,19 +15,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import subtle
+from builders import CASES, Case, random_latents, random_model
+
+from jahp_fast import _native
+from jahp_fast.backends.reference import ReferenceBackend
+from jahp_fast.entropy.layout import StreamLayout
+from jahp_fast.entropy.model_file import ModelFile, save_model
+from jahp_fast.files import container
+from jahp_fast.files.image import pack_alpha
 
 HERE = Path(__file__).parent
-
-import subtle  # noqa: E402  (needs the path above)
-from builders import CASES, Case, random_latents, random_model  # noqa: E402
-
-from jahp_fast import _native  # noqa: E402
-from jahp_fast.backends.reference import ReferenceBackend  # noqa: E402
-from jahp_fast.entropy.layout import StreamLayout  # noqa: E402
-from jahp_fast.entropy.model_file import ModelFile, save_model  # noqa: E402
-from jahp_fast.files import container  # noqa: E402
-from jahp_fast.files.image import pack_alpha  # noqa: E402
-
 SIZES = ((1, 1), (17, 31), (100, 37), (333, 20), (64, 64), (1500, 1), (5, 200))
 LANES = (1, 2, 4, 8, 16, 32, 64)
 KNOWN = json.loads((HERE / "golden.json").read_text())

@@ -20,17 +20,15 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from builders import with_crc
+
+from jahp_fast import Codec, JahpError
+from jahp_fast.entropy import reference
+from jahp_fast.entropy.layout import StreamLayout
+from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.files import container
 
 HERE = Path(__file__).parent
-
-from builders import with_crc  # noqa: E402  (needs the path above)
-
-from jahp_fast import Codec, JahpError  # noqa: E402
-from jahp_fast.entropy import reference  # noqa: E402
-from jahp_fast.entropy.layout import StreamLayout  # noqa: E402
-from jahp_fast.entropy.model_file import ModelFile  # noqa: E402
-from jahp_fast.files import container  # noqa: E402
-
 FOLDER = HERE / "invalid"
 Ints = np.ndarray
 
