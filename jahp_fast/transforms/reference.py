@@ -1,121 +1,179 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chains of convolutions in NumPy: the plain version of `_native.TransformNet`, with its interface.
+"""Integer transforms in NumPy: the plain version of `_native.TransformNet`, with its interface, and the words of docs/reference/transforms.md.
 
-One matrix product a tap, float32, in an order that BLAS chooses. Arrays are (rows, columns, channels).
+Arrays are (rows, columns, channels). Products go through float64, in which they and their sums are exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.errors import UsageError
+from jahp_fast.transforms.layers import (
+    ACTIVATION_LIMIT,
+    LEAKY_MUL,
+    LEAKY_SHIFT,
+    SQUARE_SHIFT,
+    SUM_BITS,
+    SUM_LIMIT,
+    Bytes,
+    Ints,
+    Layer,
+    Shorts,
+)
 
-Floats = NDArray[np.float32]
-Layer = tuple[str, Floats, Floats, str, Floats | None, Floats | None]
-"""(kind, weight, bias, activation, gamma, beta), as TransformNet takes them; steady and varying in place of the two for "local"."""
-LEAKY_SLOPE = 0.01
+Wide = NDArray[np.int64]
+Values = NDArray[Any]
+FACTOR_LIMIT, FACTOR_SQUARE_SHIFT = 32767, 5
+"""Of a local gain, of which 8192 is 1: 15 bits; a trace keeps squares of its upper 10."""
 
 
-def stride_of(weight: Floats) -> int:
-    """Of a "conv" layer: 5x5 kernels go two steps at a time."""
-    return 2 if weight.shape[2] == 5 else 1
+def shifted(x: Wide, shift: Bytes | Wide) -> Wide:
+    """x / 2^shift, rounded to the nearest, halves up."""
+    half = (np.int64(1) << shift.astype(np.int64)) >> 1
+    return (x + half) >> shift
 
 
-def convolve(x: Floats, weight: Floats, stride: int) -> Floats:
+def wrapped(x: Wide) -> Wide:
+    """x modulo 2^30, from -2^29 on."""
+    half = np.int64(1) << (SUM_BITS - 1)
+    return ((x + half) & (2 * half - 1)) - half
+
+
+def clamped(x: Wide, limit: int) -> Wide:
+    return np.clip(x, -limit, limit)
+
+
+def scaled(x: NDArray[np.int32], mul: Ints, shift: Bytes, limit: int) -> Ints:
+    """x * mul / 2^shift by channel, the last axis, rounded and clamped."""
+    return clamped(shifted(x.astype(np.int64) * mul, shift), limit).astype(np.int32)
+
+
+def convolve(x: Values, weight: Shorts, stride: int) -> Wide:
     """Zero padding k // 2: x (h, w, inputs), weight (outputs, inputs, k, k) -> (ceil(h / stride), ceil(w / stride), outputs)."""
     h, w, _ = x.shape
     outputs, _, k, _ = weight.shape
     rows, columns = -(-h // stride), -(-w // stride)
-    padded = np.pad(x, ((k // 2, k // 2), (k // 2, k // 2), (0, 0)))
-    total = np.zeros((rows * columns, outputs), np.float32)
-    taps = np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
+    padded = np.pad(x.astype(np.float64), ((k // 2, k // 2), (k // 2, k // 2), (0, 0)))
+    total = np.zeros((rows * columns, outputs))
+    taps = np.ascontiguousarray(weight.transpose(2, 3, 1, 0), np.float64)
     for i in range(k):
         for j in range(k):
             seen = padded[i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
             total += seen.reshape(rows * columns, -1) @ taps[i, j]
-    return total.reshape(rows, columns, outputs)
+    return total.reshape(rows, columns, outputs).astype(np.int64)
 
 
-def transpose_convolve(x: Floats, weight: Floats) -> Floats:
+def transpose_convolve(x: Values, weight: Shorts) -> Wide:
     """5x5, stride 2, padding 2, output padding 1: x (h, w, inputs), weight (inputs, outputs, 5, 5) -> (2 h, 2 w, outputs)."""
     h, w, _ = x.shape
-    total = np.zeros((2 * h + 3, 2 * w + 3, weight.shape[1]), np.float32)  # output (r, c) stands at (r + 2, c + 2)
-    taps = np.ascontiguousarray(weight.transpose(2, 3, 0, 1))
+    total = np.zeros((2 * h + 3, 2 * w + 3, weight.shape[1]))  # output (r, c) stands at (r + 2, c + 2)
+    taps = np.ascontiguousarray(weight.transpose(2, 3, 0, 1), np.float64)
+    flat = x.reshape(h * w, -1).astype(np.float64)
     for i in range(5):
         for j in range(5):
-            total[i : i + 2 * h : 2, j : j + 2 * w : 2] += (x.reshape(h * w, -1) @ taps[i, j]).reshape(h, w, -1)
-    return total[2 : 2 + 2 * h, 2 : 2 + 2 * w]
+            total[i : i + 2 * h : 2, j : j + 2 * w : 2] += (flat @ taps[i, j]).reshape(h, w, -1)
+    return total[2 : 2 + 2 * h, 2 : 2 + 2 * w].astype(np.int64)
+
+
+def root(n: Wide) -> Wide:
+    """The integer nearest to the square root: r with r² - r < n <= r² + r, for n from 1 to 2^31 - 1."""
+    r = np.sqrt(n.astype(np.float64)).astype(np.int64)
+    return r + (n > r * r + r)
+
+
+def norm(x: Wide, gamma: Shorts, beta: Ints) -> Wide:
+    """beta + gamma q of the squares q, from 1 to 2^31 - 1."""
+    squares = shifted(x * x, np.full(1, SQUARE_SHIFT, np.uint8))
+    return (squares.astype(np.float64) @ gamma.T.astype(np.float64)).astype(np.int64) + beta
+
+
+def divided(x: Wide, n: Wide, shift: Bytes) -> Wide:
+    """GDN: x / sqrt(n) times 2^(30 - shift)."""
+    e = np.zeros_like(n)
+    for _ in range(15):
+        e += (n << (2 * e)) < 2**29
+    r = root(n << (2 * e))
+    return shifted(x * ((2**31 + r) // (2 * r)), shift - e)
 
 
 class ReferenceTrace:
-    """What the inverse GDNs of g_s multiplied by, for its adjoint: the plain version of `_native.GainTrace`."""
+    """The roots that the inverse GDNs of g_s multiplied by, for its adjoint: the plain version of `_native.GainTrace`."""
 
     def __init__(self) -> None:
-        self._roots: list[Floats] = []
-        self._squares: list[Floats] = []
+        self._roots: list[Wide] = []
+        self._squares: list[NDArray[np.uint32]] = []
 
-    def keep(self, root: Floats) -> None:
-        """The factors of the next inverse GDN, (h, w, C)."""
-        self._roots.append(root)
+    def keep(self, r: Wide) -> None:
+        """Those of the next inverse GDN, (h, w, C)."""
+        self._roots.append(r)
 
-    def local(self, x: Floats, steady: Floats, varying: Floats) -> Floats:
-        """x times steady + varying * root, of the last inverse GDN that none was made of. Raises UsageError if it is missing or of
-        other sizes."""
+    def local(self, x: Wide, steady: Shorts, varying: Shorts, shift: Bytes) -> Wide:
+        """x times steady + varying * root / 2^shift, of the last inverse GDN that none was made of. Raises UsageError if it is missing
+        or of other sizes."""
         done = len(self._squares)
         if done == len(self._roots) or self._roots[-1 - done].shape != x.shape:
             raise UsageError(f"a local gain of {x.shape} needs a trace of an inverse GDN of that size")
-        factor = steady + varying * self._roots[-1 - done]
-        self._squares.append(np.square(factor).mean(2))
+        factor = np.minimum(steady + ((varying * self._roots[-1 - done]) >> shift), FACTOR_LIMIT)
+        self._squares.append(np.square(factor >> FACTOR_SQUARE_SHIFT).sum(2).astype(np.uint32))
         return x * factor
 
-    def squares(self) -> list[Floats]:
-        """By inverse GDN, in the order of g_s, (h, w): means over the channels of the squares of what the adjoint multiplied by."""
+    def squares(self) -> list[NDArray[np.uint32]]:
+        """By inverse GDN, in the order of g_s, (h, w): sums over the channels of the squares of what the adjoint multiplied by, of
+        which 2^8 is 1."""
         return self._squares[::-1]
 
 
-def normalise(x: Floats, gamma: Floats, beta: Floats, inverse: bool, trace: ReferenceTrace | None = None) -> Floats:
-    """GDN: x / sqrt(beta + gamma x^2) over channels, or x times the root; gamma (C, C), beta (C,)."""
-    root: Floats = np.sqrt(((x * x).reshape(-1, len(beta)) @ gamma.T).reshape(x.shape) + beta)
-    if inverse and trace is not None:
-        trace.keep(root)
-    y: Floats = x * root if inverse else x / root
-    return y
-
-
-def activate(x: Floats, activation: str, gamma: Floats | None, beta: Floats | None, trace: ReferenceTrace | None = None) -> Floats:
-    """Raises UsageError for an activation that is none of none, relu, leaky_relu, gdn, igdn and local, or for a local one without a
-    trace."""
-    if activation in ("gdn", "igdn") and gamma is not None and beta is not None:
-        return normalise(x, gamma, beta, activation == "igdn", trace)
-    if activation == "local" and gamma is not None and beta is not None:
-        if trace is None:
-            raise UsageError("a local gain needs a trace")
-        return trace.local(x, gamma, beta)
-    if activation in ("relu", "leaky_relu"):
-        slope = np.float32(LEAKY_SLOPE if activation == "leaky_relu" else 0)
-        y: Floats = np.where(x < 0, x * slope, x)
-        return y
-    if activation == "none":
-        return x
-    raise UsageError(f"activation {activation!r} is unknown, or lacks gamma and beta")
+def activate(sums: Wide, layer: Layer, trace: ReferenceTrace | None = None) -> Values:
+    """What a layer makes of its sums, the bias included. Raises UsageError for a local gain without a trace."""
+    half = (np.int64(1) << layer.shift.astype(np.int64)) >> 1
+    x = wrapped(sums + half) >> layer.shift
+    match layer.activation:
+        case "gdn" | "igdn":
+            gamma, beta, shift = layer.extras
+            x = clamped(x, SUM_LIMIT)
+            n = norm(x, gamma, beta)
+            if layer.activation == "gdn":
+                return clamped(divided(x, n, shift), ACTIVATION_LIMIT).astype(np.int16)
+            r = root(n)
+            if trace is not None:
+                trace.keep(r)
+            return clamped(shifted(x * r, shift), ACTIVATION_LIMIT).astype(np.int16)
+        case "local":
+            if trace is None:
+                raise UsageError("a local gain needs a trace")
+            steady, varying, varying_shift, shift = layer.extras
+            y = trace.local(clamped(x, SUM_LIMIT), steady.astype(np.int64), varying.astype(np.int64), varying_shift)
+            return clamped(shifted(y, shift), ACTIVATION_LIMIT).astype(np.int16)
+        case "relu" | "leaky_relu":
+            x = clamped(x, ACTIVATION_LIMIT)
+            below = shifted(x * LEAKY_MUL, np.full(1, LEAKY_SHIFT, np.uint8)) if layer.activation == "leaky_relu" else 0
+            return np.where(x < 0, below, x).astype(np.int16)
+        case "none":
+            return x.astype(np.int32)
+        case "pixels":
+            return np.clip(x, 0, 255).astype(np.uint8)
+    raise UsageError(f"activation {layer.activation!r} is unknown")
 
 
 class ReferenceNet:
-    """A chain of layers. Numbers that are not finite go through as they come."""
+    """A chain of layers."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = list(layers)
 
-    def run(self, x: Floats, threads: int = 1, trace: ReferenceTrace | None = None) -> Floats:
-        """(h, w, c) -> (H, W, C). `threads` is BLAS's own affair."""
-        with np.errstate(all="ignore"):
-            for kind, weight, bias, activation, gamma, beta in self._layers:
-                product = transpose_convolve(x, weight) if kind == "deconv" else convolve(x, weight, stride_of(weight))
-                x = activate(product + bias, activation, gamma, beta, trace)
-        return x
+    def run(self, x: Shorts, threads: int = 1, trace: ReferenceTrace | None = None) -> Values:
+        """(h, w, c), clamped to ACTIVATION_LIMIT -> (H, W, C) of the last layer's type. `threads` is BLAS's own affair."""
+        values: Values = np.clip(x, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        for layer in self._layers:
+            deconv = layer.kind == "deconv"
+            sums = transpose_convolve(values, layer.weight) if deconv else convolve(values, layer.weight, layer.stride)
+            values = activate(sums + layer.bias, layer, trace)
+        return values
 
     def followed_by(self, layers: Sequence[Layer]) -> ReferenceNet:
         """A net of these layers behind this one's."""
@@ -123,18 +181,21 @@ class ReferenceNet:
 
     def size(self, height: int, width: int) -> tuple[int, int, int]:
         """(H, W, C) of the output for an input of that size."""
-        channels = 0
-        for kind, weight, bias, *_ in self._layers:
-            channels = len(bias)
-            if kind == "deconv":
+        for layer in self._layers:
+            if layer.kind == "deconv":
                 height, width = 2 * height, 2 * width
             else:
-                height, width = -(-height // stride_of(weight)), -(-width // stride_of(weight))
-        return height, width, channels
+                height, width = -(-height // layer.stride), -(-width // layer.stride)
+        return height, width, self._layers[-1].outputs
 
     def stream(self, height: int, width: int, trace: ReferenceTrace | None = None) -> ReferenceStream:
         """For an input of that size, to be handed in by rows. trace: inverse GDN writes into it, local gains read it."""
         return ReferenceStream(self, height, width, trace)
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """Of what comes out."""
+        return {"none": np.int32, "pixels": np.uint8}.get(self._layers[-1].activation, np.int16)
 
 
 class ReferenceStream:
@@ -142,18 +203,18 @@ class ReferenceStream:
 
     def __init__(self, net: ReferenceNet, height: int, width: int, trace: ReferenceTrace | None = None) -> None:
         self._net, self._height, self._width, self._trace = net, height, width, trace
-        self._rows: list[Floats] = []
+        self._rows: list[Shorts] = []
         self._seen = 0
 
-    def push(self, rows: Floats, threads: int = 1) -> Floats:
+    def push(self, rows: Shorts, threads: int = 1) -> Values:
         """(k, w, c) -> the output rows that became final: none before `finish`. Raises UsageError for more rows than the height."""
         self._seen += len(rows)
         if self._seen > self._height or rows.shape[1] != self._width:
             raise UsageError(f"rows of {rows.shape[1]} columns up to row {self._seen}; the input has {self._height} x {self._width}")
         self._rows.append(rows)
-        return np.zeros((0, *self._net.size(self._height, self._width)[1:]), np.float32)
+        return np.zeros((0, *self._net.size(self._height, self._width)[1:]), self._net.dtype)
 
-    def finish(self, threads: int = 1) -> Floats:
+    def finish(self, threads: int = 1) -> Values:
         """All output rows. Raises UsageError if input rows are missing."""
         if self._seen != self._height:
             raise UsageError(f"{self._seen} rows came, of {self._height}")

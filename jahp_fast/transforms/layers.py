@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers of g_a, h_a and g_s in integers (docs/reference/transforms.md): what they hold, and how they come out of a model file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast.constants import BY_ROW, QUALITY_STEPS
+from jahp_fast.errors import ModelError
+
+if TYPE_CHECKING:
+    from jahp_fast.entropy.model_file import ModelFile
+
+Ints = NDArray[np.int32]
+Shorts = NDArray[np.int16]
+Bytes = NDArray[np.uint8]
+ACTIVATION_LIMIT = 8191
+"""Activations between layers are clamped to it: 14 bits, so that four of them still add up in 16."""
+SUM_LIMIT = 16383
+"""What a layer's sums are clamped to in front of GDN: 15 bits."""
+SUM_BITS = 30
+"""Sums are taken modulo 2^30."""
+SQUARE_SHIFT = 12
+"""GDN adds up squares of 28 bits divided by 2^12: 16 bits."""
+NORM_LIMIT = 2**31 - 1
+LEAKY_MUL, LEAKY_SHIFT = 41943, 22
+"""A leaky ReLU's slope of 0.01."""
+LATENT_BITS = 8
+"""Fractional bits of latents and hyper-latents before they are rounded."""
+LEAST_GDN_SHIFT = 16
+"""Of GDN in g_a, whose quotient is normalised by up to 2^15."""
+PIXEL_BITS = 8
+"""Least shift of g_s's last layer: so many bits of fraction are there for deeper samples."""
+
+
+class Layer(NamedTuple):
+    """A layer, as `_native.TransformNet` takes it too.
+
+    Attributes:
+        kind: "conv", weight (outputs, inputs, k, k), zero padding k // 2, stride 2 for k = 5 and else 1; or "deconv", weight
+            (inputs, outputs, 5, 5), stride 2, padding 2, output padding 1.
+        weight: int16.
+        bias: (outputs,) int32.
+        shift: (outputs,) uint8, below 30.
+        activation: "gdn", "igdn", "relu", "leaky_relu" or "local", which give int16; "none", int32, or "pixels", uint8, for the last layer.
+        extras: of GDN gamma (outputs, outputs) int16, beta (outputs,) int32 and shift (outputs,) uint8; of "local" steady int16, varying
+            int16, its shift uint8 and the factor's shift uint8, (outputs,) each; else empty.
+    """
+
+    kind: str
+    weight: Shorts
+    bias: Ints
+    shift: Bytes
+    activation: str
+    extras: tuple[NDArray[Any], ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        return len(self.bias)
+
+    @property
+    def stride(self) -> int:
+        """Of a "conv" layer: 5x5 kernels go two steps at a time."""
+        return 2 if self.weight.shape[2] == 5 else 1
+
+
+class Tensors:
+    """The integer tensors of a model's transforms, each checked for its type and shape when it is taken. Raises ModelError."""
+
+    def __init__(self, model: ModelFile, prefix: str) -> None:
+        self._path, self._tensors = model.path, model.read_transforms(prefix)
+
+    def take(self, name: str, dtype: type[np.generic], *shape: int | None) -> NDArray[Any]:
+        """None in `shape` stands for any size of at least 1."""
+        array = self._tensors.get(name)
+        fits = array is not None and array.ndim == len(shape)
+        if array is None or not fits or any(n < 1 if want is None else n != want for n, want in zip(array.shape, shape, strict=True)):
+            has = "is missing" if array is None else f"has the shape {array.shape}"
+            wanted = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ModelError(f"{self._path}: tensor transform.{name} {has}; ({wanted}) is needed")
+        if array.dtype != dtype:
+            raise ModelError(f"{self._path}: tensor transform.{name} has the type {array.dtype}; {np.dtype(dtype)} is needed")
+        return array
+
+    def shift(self, name: str, channels: int, least: int = 0, most: int = SUM_BITS - 1) -> Bytes:
+        shift = self.take(name, np.uint8, channels)
+        if shift.min() < least or shift.max() > most:
+            raise ModelError(f"{self._path}: tensor transform.{name} has a shift that is not {least} to {most}")
+        return shift
+
+    def gdn(self, name: str, channels: int, inverse: bool) -> tuple[NDArray[Any], ...]:
+        """gamma, beta and shift. Raises ModelError for norms that could be 0, negative or beyond 31 bits."""
+        gamma, beta = self.take(f"{name}.gamma", np.int16, channels, channels), self.take(f"{name}.beta", np.int32, channels)
+        if gamma.min() < 0 or beta.min() < 1 or (gamma.astype(np.int64).sum(1) * 65535 + beta).max() > NORM_LIMIT:
+            raise ModelError(f"{self._path}: transform.{name}: gamma or beta is out of range, or their norm could leave 31 bits")
+        return gamma, beta, self.shift(f"{name}.shift", channels, 1 if inverse else LEAST_GDN_SHIFT, 31)
+
+
+def quality_codes(qualities: tuple[float, ...]) -> int:
+    """How many qualities, in steps of 1/20, a model has from its lowest to its highest."""
+    return round((qualities[-1] - qualities[0]) * QUALITY_STEPS) + 1
+
+
+def between(qualities: tuple[float, ...], quality: float) -> tuple[int, int, int]:
+    """(row, t, steps): a quality lies t of `steps` twentieths above the row's; t is 0 only at the first row."""
+    if len(qualities) == 1:
+        return 0, 0, 1
+    high = min(max(int(np.searchsorted(qualities, quality)), 1), len(qualities) - 1)
+    steps = round((qualities[high] - qualities[high - 1]) * QUALITY_STEPS)
+    return high - 1, round((quality - qualities[high - 1]) * QUALITY_STEPS), steps
+
+
+def mixed(low: NDArray[Any], high: NDArray[Any], t: int, steps: int) -> NDArray[Any]:
+    """Integers t / steps of the way from `low` to `high`, rounded; of their type."""
+    exact = low.astype(np.int64) * (steps - t) + high.astype(np.int64) * t + steps // 2
+    return (exact // steps).astype(low.dtype)
+
+
+class TransformLayers:
+    """The layers of a model's transforms, out of the file alone. Raises ModelError for a tensor that is missing, misshapen or out of range."""
+
+    def __init__(self, model: ModelFile) -> None:
+        self._model, self._config = model, model.config
+
+    def g_a(self) -> list[Layer]:
+        """From pixels to sums that the gains take."""
+        t, latents, inputs = Tensors(self._model, "g_a."), self._config.latents, 3
+        inner = t.take("g_a.2.weight", np.int16, None, None, 5, 5).shape[0]
+        layers: list[Layer] = []
+        for i in (0, 2, 4, 6):
+            outputs = latents if i == 6 else inner
+            weight, bias = t.take(f"g_a.{i}.weight", np.int16, outputs, inputs, 5, 5), t.take(f"g_a.{i}.bias", np.int32, outputs)
+            if i == 6:
+                layers.append(Layer("conv", weight, bias, np.zeros(outputs, np.uint8), "none"))
+            else:
+                shift = t.shift(f"g_a.{i}.shift", outputs)
+                layers.append(Layer("conv", weight, bias, shift, "gdn", t.gdn(f"g_a.{i + 1}", outputs, inverse=False)))
+            inputs = outputs
+        return layers
+
+    def h_a(self) -> list[Layer]:
+        t, n, inputs = Tensors(self._model, "h_a."), self._config.hyper_latents, self._config.latents
+        between = "relu" if self._config.architecture == "bmshj2018-hyperprior" else "leaky_relu"
+        layers: list[Layer] = []
+        for i, kernel, activation in ((0, 3, between), (2, 5, between), (4, 5, "none")):
+            weight, bias = t.take(f"h_a.{i}.weight", np.int16, n, inputs, kernel, kernel), t.take(f"h_a.{i}.bias", np.int32, n)
+            layers.append(Layer("conv", weight, bias, t.shift(f"h_a.{i}.shift", n), activation))
+            inputs = n
+        return layers
+
+    def g_s(self) -> SynthesisLayers:
+        return SynthesisLayers(self._model)
+
+
+class SynthesisLayers:
+    """The layers of g_s at any quality.
+
+    Attributes:
+        common: layers that are the same at all qualities: the first two, or all.
+    """
+
+    def __init__(self, model: ModelFile) -> None:
+        self._qualities = model.config.qualities
+        t, inputs = Tensors(model, "g_s."), model.config.latents
+        inner = t.take("g_s.2.weight", np.int16, None, None, 5, 5).shape[0]
+        rows = len(self._qualities)
+        layers: list[Layer] = []
+        self._tails: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        for i in (0, 2, 4, 6):
+            outputs, each = (3 if i == 6 else inner), ((rows,) if i in BY_ROW and rows > 1 else ())
+            weight = t.take(f"g_s.{i}.weight", np.int16, *each, inputs, outputs, 5, 5)
+            bias = t.take(f"g_s.{i}.bias", np.int32, *each, outputs)
+            if each:
+                self._tails.append((weight, bias))
+                weight, bias = weight[0], bias[0]
+            shift = t.shift(f"g_s.{i}.shift", outputs, PIXEL_BITS if i == 6 else 0)
+            if i == 6:
+                layers.append(Layer("deconv", weight, bias, shift, "pixels"))
+            else:
+                layers.append(Layer("deconv", weight, bias, shift, "igdn", t.gdn(f"g_s.{i + 1}", outputs, inverse=True)))
+            inputs = outputs
+        self.common, self._own = (layers[: BY_ROW[0] // 2], layers[BY_ROW[0] // 2 :]) if self._tails else (layers, [])
+
+    def at(self, quality: float) -> list[Layer]:
+        """Those behind the common ones: weights and biases lie between the rows' (`mixed`)."""
+        row, t, steps = between(self._qualities, quality)
+        return [
+            layer._replace(weight=mixed(weight[row], weight[row + 1], t, steps), bias=mixed(bias[row], bias[row + 1], t, steps))
+            for layer, (weight, bias) in zip(self._own, self._tails, strict=True)
+        ]
+
+
+class Gain:
+    """Multipliers of a table, one row a quality: `x * mul / 2^shift` by channel, rounded. name: "gain", "inv_gain" or "h_a.input", which
+    is the same at all qualities."""
+
+    def __init__(self, model: ModelFile, name: str) -> None:
+        self._qualities, latents = model.config.qualities, model.config.latents
+        t = Tensors(model, f"{name}.")
+        rows = 1 if name == "h_a.input" else quality_codes(self._qualities)
+        self._mul = t.take(f"{name}.mul", np.uint16, rows, latents)
+        self.shift = t.shift(f"{name}.shift", latents, 1, 62)
+
+    def at(self, quality: float) -> Ints:
+        """(M,) multipliers."""
+        code = round((quality - self._qualities[0]) * QUALITY_STEPS) if len(self._mul) > 1 else 0
+        return self._mul[code].astype(np.int32)
