@@ -93,10 +93,9 @@ def _sums(weight: Array, kind: str) -> Iterator[Array]:
 
 
 def check_floats(name: str, array: Array) -> None:
-    """Checks the values of a `float.*` or `train.*` tensor, as it is stored (name with that prefix).
+    """Checks the values of a `search.*` or `train.*` tensor, as it is stored (name with that prefix).
 
-    Every one is a finite number, and gains have exponentials that are finite and above 0. What overflows when numbers like these are
-    multiplied is for the arithmetic to bear: it gives an arbitrary picture, or latents that an encoder refuses.
+    Every one is a finite number, and gains have exponentials that are finite and above 0.
 
     Raises:
         ModelError: naming the tensor and what is wrong with it.
@@ -108,7 +107,7 @@ def check_floats(name: str, array: Array) -> None:
     signed, unsigned = (int(array.view(array.dtype.str.replace("f", kind)).max()) for kind in "iu")
     finite = signed < infinity and unsigned < infinity + (1 << 8 * array.dtype.itemsize - 1)
     _require(finite, f"tensor {name} has a number that is not finite, as {array.dtype.name}")
-    if name in ("float.gain", "float.inv_gain"):
+    if name in ("train.gain", "train.inv_gain"):
         beyond = float(np.abs(array).max()) > MAX_LOG_GAIN
         _require(not beyond, f"tensor {name} has the logarithm of a gain beyond ±{MAX_LOG_GAIN:g}")
 

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""g_a, h_a, g_s and the gains as exact integers (docs/reference/format.md, section 14): the tensors `transform.*`, and the scales in
+`train.*` by which they become floats again.
+
+Activations are integers of 14 bits with a scale a channel, from the ranges of export.ranges and room above them. The scales of weights are
+free, so every layer's sums come back to activations by shifts alone. They are chosen so that
+
+- weights fit 16 bits, also those of Winograd's minimal filters, which a fast decoder makes of them: combinations of up to nine of them;
+- no sum of weights times activations can leave 32 bits, and sums four times those of the pictures stay within 30.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast.constants import GDN_PEDESTAL, QUALITY_STEPS
+from jahp_fast.errors import ModelError
+from jahp_fast.export.ranges import Ranges
+from jahp_fast.transforms.layers import (
+    ACTIVATION_LIMIT,
+    LATENT_BITS,
+    LEAST_GDN_SHIFT,
+    NORM_LIMIT,
+    PIXEL_BITS,
+    SQUARE_SHIFT,
+    SUM_BITS,
+    SUM_LIMIT,
+    quality_codes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jahp_fast.entropy.model_file import ModelConfig
+    from jahp_fast.models.priors import CompressionModel
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+SUM_ROOM = 4.0
+"""What is in front of GDN, and g_s's input, may grow so far beyond the pictures'; twice was too little for other photos. Also sums, before
+they wrap."""
+ACTIVATION_ROOM = 3.0
+"""The same for other activations."""
+NEGATIVE_ROOM = 1.5
+"""The same for what a leaky ReLU takes: it makes a hundredth of that."""
+WEIGHT_LIMIT = 32767 - 16
+"""Of weights and of their combinations. What is left is for their rounding, and for that of weights between two rows."""
+GAMMA_LIMIT = 4095
+SQUARE_LIMIT = 65535
+_WINOGRAD = {3: np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]), 2: np.array([[1, 0], [1, 1], [0, 1]])}
+"""By taps of an axis: what minimal filters F(2, 3) and F(2, 2) make of weights."""
+
+
+@dataclass
+class _Layer:
+    """A convolution on its way to integers.
+
+    Attributes:
+        weight: (rows, outputs, inputs, k, k), times the scale of its inputs; one row where all qualities share it.
+        bias: (rows, outputs).
+        top: (outputs,) largest real sums on the pictures.
+        transposed: of stride 2; its kernel's cells are summed by phase.
+        limit: of its inputs' magnitude.
+        filtered: whether Winograd's filters may run it.
+    """
+
+    weight: Floats
+    bias: Floats
+    top: Floats
+    transposed: bool = False
+    limit: int = ACTIVATION_LIMIT
+    filtered: bool = True
+
+    def unit(self) -> Floats:
+        """(outputs,) least real value of one unit of the sums."""
+        k = self.weight.shape[4]
+        phases = [self.weight[..., a::2, b::2] for a in (0, 1) for b in (0, 1)] if k == 5 else [self.weight]
+        largest = np.abs(self.weight).max((0, 2, 3, 4))
+        for phase in phases if self.filtered and k == 5 else ():
+            rows, columns = (_WINOGRAD[n] for n in phase.shape[3:])
+            largest = np.maximum(largest, np.abs(np.einsum("ia,roxab,jb->roxij", rows, phase, columns, optimize=True)).max((0, 2, 3, 4)))
+        totals = [np.abs(part).sum((2, 3, 4)) for part in (phases if self.transposed else [self.weight])]
+        reach = (np.max(totals, axis=0) * self.limit + np.abs(self.bias)).max(0)
+        room = 0.999 * 2**31 - self.limit * self.weight[0, 0].size
+        unit: Floats = np.maximum.reduce([largest / WEIGHT_LIMIT, reach / room, SUM_ROOM * self.top / 2 ** (SUM_BITS - 1)])
+        return unit
+
+    def integers(self, unit: Floats) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+        """Weights, as a model file has them, and biases, without rows where there is one."""
+        weight = np.rint(self.weight / unit[:, None, None, None]).astype(np.int16)
+        bias = np.rint(self.bias / unit).astype(np.int32)
+        weight = weight.swapaxes(1, 2) if self.transposed else weight
+        return (weight, bias) if len(weight) > 1 else (weight[0], bias[0])
+
+
+def _shift_to(want: Floats, unit: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Shift by which sums of `unit` become activations of scale `want` or somewhat more, and that scale."""
+    shift = np.clip(np.ceil(np.log2(want / unit)), 0, SUM_BITS - 1).astype(np.int64)
+    return shift, unit * 2.0**shift
+
+
+def _shift_onto(scale: float, unit: Floats, least: int, what: str) -> tuple[NDArray[np.int64], Floats]:
+    """Shift by which sums of `unit`, or somewhat more, become activations of just `scale`, and that unit."""
+    shift = np.floor(np.log2(scale / unit)).astype(np.int64)
+    if shift.min() < least:
+        raise ModelError(f"{what} are too large for integers")
+    shift = np.minimum(shift, SUM_BITS - 1)
+    return shift, scale / 2.0**shift
+
+
+def _norms(gamma: Floats, beta: Floats, scale: Floats, out: Floats, inverse: bool) -> tuple[dict[str, Array], Floats, Floats]:
+    """GDN of x in units of `scale` to activations of scale `out`, by channel: gamma, beta and shift; the real value of a unit of the norms;
+    and the scale of what comes out, which may differ from `out`."""
+    squares = gamma * (scale * scale)[None, :] * 2.0**SQUARE_SHIFT
+    # Rounding may add a half to each gamma.
+    room = NORM_LIMIT - 1 - SQUARE_LIMIT * (len(beta) / 2)
+    least = np.maximum((squares.sum(1) * SQUARE_LIMIT + beta) / room, squares.max(1) / GAMMA_LIMIT)
+    root = np.sqrt(least)
+    if inverse:
+        shift = np.clip(np.floor(np.log2(out / (scale * root))), 1, 31)
+        unit = np.maximum(out / (scale * 2.0**shift), root)
+        out = unit * scale * 2.0**shift
+    else:
+        shift = np.clip(np.ceil(30 + np.log2(root * out / scale)), LEAST_GDN_SHIFT, 31)
+        unit = np.maximum(scale / out * 2.0 ** (shift - 30), root)
+        out = scale / unit * 2.0 ** (shift - 30)
+    unit = unit * unit
+    tensors = {
+        "gamma": np.rint(squares / unit[:, None]).astype(np.int16),
+        "beta": np.clip(np.rint(beta / unit), 1, NORM_LIMIT).astype(np.int32),
+        "shift": shift.astype(np.uint8),
+    }
+    return tensors, unit, out
+
+
+def multipliers(factor: Floats, what: str) -> dict[str, Array]:
+    """factor (codes, channels) -> `mul` of 16 bits and a `shift` a channel with mul / 2^shift = factor, rounded."""
+    top = factor.max(0)
+    if not np.isfinite(top).all() or top.max() > 32767:
+        raise ModelError(f"{what} is too large for integers: {float(top.max()):g}")
+    shift = np.clip(np.floor(np.log2(65535 / np.maximum(top, 2.0**-62))), 1, 62)
+    return {"mul": np.rint(factor * 2.0**shift).astype(np.uint16), "shift": shift.astype(np.uint8)}
+
+
+class _Export:
+    """Collects the tensors of one model."""
+
+    def __init__(self, model: CompressionModel, ranges: Ranges, config: ModelConfig) -> None:
+        self.tensors: dict[str, Array] = {}
+        self.train: dict[str, Array] = {}
+        self._model, self._ranges, self._config = model, ranges, config
+
+    def _folded(self, name: str, scale: Floats, **more: Any) -> _Layer:
+        module: Any = self._model.get_submodule(name)
+        transposed = name.startswith("g_s.")
+        parts = list(module.children()) or [module]
+        weight = np.stack([part.weight.detach().double().numpy() for part in parts])
+        weight = weight.swapaxes(1, 2) if transposed else weight
+        bias = np.stack([part.bias.detach().double().numpy() for part in parts])
+        self.train[f"{name}.in_scale"] = scale.astype(np.float32)
+        return _Layer(weight * scale[:, None, None], bias, self._ranges[name], transposed, **more)
+
+    def _keep(self, name: str, layer: _Layer, unit: Floats, shift: NDArray[np.int64] | None) -> None:
+        self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"] = layer.integers(unit)
+        if shift is not None:
+            self.tensors[f"{name}.shift"] = shift.astype(np.uint8)
+        self.train[f"{name}.unit"] = unit.astype(np.float32)
+
+    def _divisive(self, net: str, i: int, scale: Floats, layer: _Layer) -> Floats:
+        """A convolution and the GDN behind it; returns the scale of what that gives."""
+        name, norm = f"{net}.{i}", f"{net}.{i + 1}"
+        unit = layer.unit()
+        shift, scale = _shift_to(SUM_ROOM * self._ranges[name] / SUM_LIMIT, unit)
+        self._keep(name, layer, unit, shift)
+        module: Any = self._model.get_submodule(norm)
+        beta, gamma = (t.detach().double().numpy() for t in module.values())
+        out = ACTIVATION_ROOM * self._ranges[norm] / ACTIVATION_LIMIT
+        tensors, unit, out = _norms(gamma, beta, scale, out, inverse=net == "g_s")
+        self.tensors |= {f"{norm}.{part}": array for part, array in tensors.items()}
+        self.train |= {f"{norm}.unit": unit.astype(np.float32), f"{norm}.in_scale": scale.astype(np.float32)}
+        return out
+
+    def _gains(self, name: str) -> Floats:
+        """(codes, M) at every quality that a file can have: geometric between the rows."""
+        table = getattr(self._model, name).detach().double().numpy()
+        self.train[name] = table.astype(np.float32)
+        qualities = self._config.qualities
+        at = qualities[0] + np.arange(quality_codes(qualities)) / QUALITY_STEPS
+        return np.exp(np.stack([np.interp(at, qualities, column) for column in table.T], 1))
+
+    def analysis(self) -> None:
+        scale = np.full(3, 1 / 255)
+        for i in (0, 2, 4):
+            first = {"limit": 255, "filtered": False} if i == 0 else {}
+            scale = self._divisive("g_a", i, scale, self._folded(f"g_a.{i}", scale, **first))
+        layer = self._folded("g_a.6", scale)
+        unit = layer.unit()
+        self._keep("g_a.6", layer, unit, None)
+        factor = unit * self._gains("gain") * 2.0**LATENT_BITS
+        self.tensors |= {f"gain.{part}": array for part, array in multipliers(factor, "the gain of a latent").items()}
+
+    def hyper_analysis(self) -> None:
+        # Finer than the latents' own fraction would say nothing.
+        scale = np.maximum(ACTIVATION_ROOM * self._ranges["h_a"] / ACTIVATION_LIMIT, 2.0**-LATENT_BITS)
+        factor = 2.0**-LATENT_BITS / scale[None]
+        self.tensors |= {f"h_a.input.{part}": array for part, array in multipliers(factor, "the scale of h_a's input").items()}
+        for i in (0, 2):
+            layer = self._folded(f"h_a.{i}", scale)
+            unit = layer.unit()
+            want = np.maximum(ACTIVATION_ROOM * self._ranges[f"h_a.{i + 1}"], self._negative_room() * self._ranges[f"h_a.{i}"])
+            shift, scale = _shift_to(want / ACTIVATION_LIMIT, unit)
+            self._keep(f"h_a.{i}", layer, unit, shift)
+        layer = self._folded("h_a.4", scale)
+        shift, unit = _shift_onto(2.0**-LATENT_BITS, layer.unit(), 0, "hyper-latents")
+        self._keep("h_a.4", layer, unit, shift)
+
+    def _negative_room(self) -> float:
+        return 0.0 if self._model.architecture == "bmshj2018-hyperprior" else NEGATIVE_ROOM
+
+    def synthesis(self) -> None:
+        gains = self._gains("inv_gain") * 2.0**-self._config.frac_bits
+        # A symbol of one, at least, has its room in a channel that the pictures left silent.
+        scale = SUM_ROOM * np.maximum(self._ranges["g_s"], (gains * 2.0**self._config.frac_bits).max(0)) / ACTIVATION_LIMIT
+        self.tensors |= {f"inv_gain.{part}": array for part, array in multipliers(gains / scale, "the inverse gain of a latent").items()}
+        for i in (0, 2, 4):
+            scale = self._divisive("g_s", i, scale, self._folded(f"g_s.{i}", scale))
+        layer = self._folded("g_s.6", scale, filtered=False)
+        layer.top = np.maximum(layer.top, 1.0)  # pictures may be dark, others not
+        shift, unit = _shift_onto(1 / 255, layer.unit(), PIXEL_BITS, "the pixels that g_s makes")
+        self._keep("g_s.6", layer, unit, shift)
+
+
+def quantised_transforms(model: CompressionModel, ranges: Ranges, config: ModelConfig) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The tensors `transform.*` and, of the transforms, `train.*`, without their prefixes.
+
+    Raises:
+        ModelError: a net's numbers are too large for integers.
+    """
+    export = _Export(model, ranges, config)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        try:
+            export.analysis()
+            if config.hyper_latents:
+                export.hyper_analysis()
+            export.synthesis()
+        except FloatingPointError:
+            raise ModelError("the weights or gains of its transforms are too large for integers") from None
+    return export.tensors, export.train
+
+
+def transform_floats(tensors: Mapping[str, Array], train: Mapping[str, Array]) -> dict[str, Array]:
+    """The state dict of g_a, h_a, g_s and the gains, as quantised_transforms left it."""
+    state: dict[str, Array] = {name: train[name] for name in ("gain", "inv_gain")}
+    for key in (key for key in train if key.endswith(".unit") and f"{key[:-5]}.bias" in tensors):
+        name, unit, scale = key[:-5], train[key].astype(np.float64), train[f"{key[:-5]}.in_scale"].astype(np.float64)
+        transposed = name.startswith("g_s.")
+        by = unit[:, None, None] / scale[:, None, None, None] if transposed else unit[:, None, None, None] / scale[:, None, None]
+        with np.errstate(all="ignore"):  # what is no number then is refused by whoever builds a model of it
+            weight, bias = tensors[f"{name}.weight"] * by, tensors[f"{name}.bias"] * unit
+        if weight.ndim == 5:
+            state |= {f"{name}.{row}.weight": w for row, w in enumerate(weight)}
+            state |= {f"{name}.{row}.bias": b for row, b in enumerate(bias)}
+        else:
+            state |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    for key in (key for key in train if key.endswith(".unit") and f"{key[:-5]}.gamma" in tensors):
+        name, unit, scale = key[:-5], train[key].astype(np.float64), train[f"{key[:-5]}.in_scale"].astype(np.float64)
+        with np.errstate(all="ignore"):
+            gamma = tensors[f"{name}.gamma"] * unit[:, None] / (scale * scale * 2.0**SQUARE_SHIFT)
+            state[f"{name}.gamma"] = np.sqrt(gamma + GDN_PEDESTAL)
+            state[f"{name}.beta"] = np.sqrt(tensors[f"{name}.beta"] * unit + GDN_PEDESTAL)
+    return state
