@@ -60,9 +60,8 @@ class Codec:
         models: model files, looked through before the folders of JAHP_FAST_MODELS and the package's own.
         max_pixels: larger images are refused, both ways.
         graphs: on a GPU, decode single images by CUDA graphs: one for each shape that comes twice, at most eight.
-        bf16: on a CPU with AVX512-BF16 and the backend "native", g_a and g_s multiply bfloat16 numbers and sum in
-            float32: faster, with a loss that docs/lab/006-bfloat16-transforms.md states. Files are as decodable as
-            any, latents stay exact, and one CPU gives the same pixels for any threads, strips and batches.
+        exact: False lets a GPU run the transforms in float16: faster, but its pixels then differ by a grey level here and there from
+            those of other machines, and an image may give another file. Files are as decodable as any.
 
     Raises:
         UnknownModel: no such model.
@@ -81,14 +80,14 @@ class Codec:
         models: Sequence[str | os.PathLike[str]] | None = None,
         max_pixels: int = 2**28,
         graphs: bool = False,
-        bf16: bool = False,
+        exact: bool = True,
     ) -> None:
         self._model, self._backend = arguments.model_name(model), backend
         self._asked_threads = None if threads is None else arguments.whole("threads", threads, 1, 1024)
-        self._graphs, self._bf16 = arguments.switch("graphs", graphs), arguments.switch("bf16", bf16)
+        self._graphs, self._exact = arguments.switch("graphs", graphs), arguments.switch("exact", exact)
         self._max_pixels = arguments.whole("max_pixels", max_pixels, 1)
         files = () if models is None else arguments.model_files(models)
-        self._pipelines = Pipelines(device, backend, self._graphs, self._bf16, files)
+        self._pipelines = Pipelines(device, backend, self._graphs, self._exact, files)
         self._device = self._pipelines.device
         self._threads = self._asked_threads or min(MOST_THREADS, available_cores())
         self._encoder = self._pipelines.of_file(library.by_name(self._model, self._pipelines.models))
@@ -97,7 +96,7 @@ class Codec:
     def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
         """The class and __init__'s arguments: weights, locks and threads stay where they are."""
         asked = (self._model, self.quality, self._device, self._backend, self._asked_threads, self._pipelines.models)
-        return type(self), (*asked, self._max_pixels, self._graphs, self._bf16)
+        return type(self), (*asked, self._max_pixels, self._graphs, self._exact)
 
     @property
     def threads(self) -> int:

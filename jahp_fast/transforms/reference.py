@@ -48,9 +48,9 @@ def clamped(x: Wide, limit: int) -> Wide:
     return np.clip(x, -limit, limit)
 
 
-def scaled(x: NDArray[np.int32], mul: Ints, shift: Bytes, limit: int) -> Ints:
-    """x * mul / 2^shift by channel, the last axis, rounded and clamped."""
-    return clamped(shifted(x.astype(np.int64) * mul, shift), limit).astype(np.int32)
+def scaled(x: Ints, mul: Ints, shift: Bytes, limit: int) -> Values:
+    """x * mul / 2^shift by channel, the last axis, rounded and clamped; int16 where the limit lets it be, else int32."""
+    return clamped(shifted(x.astype(np.int64) * mul, shift), limit).astype(np.int16 if limit < 1 << 15 else np.int32)
 
 
 def convolve(x: Values, weight: Shorts, stride: int) -> Wide:
