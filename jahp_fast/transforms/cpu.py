@@ -3,7 +3,7 @@
 transforms.reference.
 
 Images go in and come out by rows, so that memory is bounded by an image's width. The same image gives the same latents, and the same
-latents the same pixels, on every machine (docs/reference/transforms.md).
+latents the same pixels, on every machine (docs/reference/format.md, section 14).
 """
 
 from __future__ import annotations

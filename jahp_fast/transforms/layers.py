@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers of g_a, h_a and g_s in integers (docs/reference/transforms.md): what they hold, and how they come out of a model file."""
+"""Layers of g_a, h_a and g_s in integers (docs/reference/format.md, section 14): what they hold, and how they come out of a model file."""
 
 from __future__ import annotations
 
