@@ -80,7 +80,14 @@ class Adjoint:
             first = np.clip(total - ONE_BITS, 0, SUM_BITS - 1)
             second = np.clip(total - first, 1, 31)
             layers.append(
-                Layer("conv", weight, _zeros(len(weight)), first.astype(np.uint8), "local", (*_factors(self._means[i - 1]), second.astype(np.uint8)))
+                Layer(
+                    "conv",
+                    weight,
+                    _zeros(len(weight)),
+                    first.astype(np.uint8),
+                    "local",
+                    (*_factors(self._means[i - 1]), second.astype(np.uint8)),
+                )
             )
             seen = self._scaled(sums, total - ONE_BITS)
         weight = g_s[0].weight
@@ -146,7 +153,9 @@ class Adjoint:
         """(keep, total): sums / 2^total, a channel, are of the usual size; total = down + keep + ONE_BITS."""
         squares = np.square(sums.astype(np.int64) >> 8).sum((0, 1)) // (sums.shape[0] * sums.shape[1])
         energy = max(int(square) >> 2 * int(d - down.min()) for square, d in zip(squares, down, strict=True))
-        bits = (energy.bit_length() + 1) // 2 + 8  # of the root mean square of the strongest channel, were all of them shifted by down.min()
+        bits = (
+            energy.bit_length() + 1
+        ) // 2 + 8  # of the root mean square of the strongest channel, were all of them shifted by down.min()
         keep = bits - USUAL_BITS - int(down.min())
         return keep, down + keep + ONE_BITS
 

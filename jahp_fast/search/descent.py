@@ -22,7 +22,8 @@ from jahp_fast.constants import trade_off
 from jahp_fast.export.model import dequantise
 from jahp_fast.models import registry
 from jahp_fast.models.layers import gaussian_likelihood
-from jahp_fast.pipelines.entropy_path import rounded
+from jahp_fast.errors import UnsupportedImage
+from jahp_fast.pipelines.entropy_path import UNCODABLE
 from jahp_fast.system.cpu import cpu_has_bf16
 
 if TYPE_CHECKING:
@@ -103,5 +104,14 @@ def refined(
         optimizer.zero_grad()
         cost.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    symbols = [rounded(t.detach()[0].permute(1, 2, 0).contiguous().numpy(), 0) for t in parts]
+    symbols = [_rounded(t.detach()[0].permute(1, 2, 0).contiguous().numpy()) for t in parts]
     return (symbols[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), symbols[0]
+
+
+def _rounded(x: Floats) -> Ints:
+    """Raises UnsupportedImage for a latent that is beyond 2^30 or not a number."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all numbers is refused just below
+        nearest = np.rint(x)
+    if not max(float(nearest.max()), -float(nearest.min())) <= 2**30:
+        raise UnsupportedImage(f"{UNCODABLE}: a latent is beyond 2^30 or not a number")
+    return nearest.astype(np.int32)

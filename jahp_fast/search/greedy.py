@@ -236,4 +236,3 @@ class Searcher:
         now = self.bits.of(rows, values)
         down, up = (np.float32(rate) * (self.bits.of(rows, values + d) - now) for d in (-1, 1))
         return down, up
-
