@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-
 from jahp_fast import _native, backends
 from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.layout import StreamLayout

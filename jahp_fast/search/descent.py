@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from jahp_fast.constants import trade_off
+from jahp_fast.errors import UnsupportedImage
 from jahp_fast.export.model import dequantise
 from jahp_fast.models import registry
 from jahp_fast.models.layers import gaussian_likelihood
-from jahp_fast.errors import UnsupportedImage
 from jahp_fast.pipelines.entropy_path import UNCODABLE
 from jahp_fast.system.cpu import cpu_has_bf16
 

@@ -10,7 +10,8 @@ Bits of a symbol are exact: the logarithm of its frequency in the row of the tab
     2 u · step + curvature · step²          u: half of the gradient of |x − x̂|² at the present symbols
 
 Effort 1 knows u without automatic differentiation: it decodes the nearest integers, takes the difference to the image back through the
-adjoint of g_s (search.adjoint), and steps each symbol by one where that pays. The curvature, which is measured for a channel, grows with the squares of these gains.
+adjoint of g_s (search.adjoint), and steps each symbol by one where that pays. The curvature, which is measured for a channel, grows with
+the squares of the gains that the adjoint met.
 
 The best step comes first, and those behind it count with what it left to be gained: its effect on the slopes around it is that of the
 linear chain, forth and back (see step_search). Rates are those that the contexts of before gave. MARGIN, the bits that a step must
@@ -22,7 +23,7 @@ jahp_fast.search.descent.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING

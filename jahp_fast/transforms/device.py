@@ -164,7 +164,7 @@ class Transforms:
         return shifted(x.long() * across(mul.long()), self._shifts[name]).clamp(-limit, limit)
 
     def features(self, images: Tensor) -> Tensor:
-        """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> the sums of g_a, (B, M, ceil(H/16), ceil(W/16))."""
+        """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> sums of g_a, (B, M, ceil(H/16), ceil(W/16))."""
         with torch.no_grad():
             x = images.double() if self._exact else images.float()
             x = F.pad(x, (0, -x.shape[3] % STRIDE, 0, -x.shape[2] % STRIDE), "replicate")

@@ -120,7 +120,8 @@ def mixed(low: NDArray[Any], high: NDArray[Any], t: int, steps: int) -> NDArray[
 
 
 class TransformLayers:
-    """The layers of a model's transforms, out of the file alone. Raises ModelError for a tensor that is missing, misshapen or out of range."""
+    """The layers of a model's transforms, out of the file alone. Raises ModelError for a tensor that is missing, misshapen or out of
+    range."""
 
     def __init__(self, model: ModelFile) -> None:
         self._model, self._config = model, model.config

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integer transforms in NumPy: the plain version of `_native.TransformNet`, with its interface, and the words of docs/reference/format.md, section 14.
+"""Integer transforms in NumPy: the plain version of `_native.TransformNet`, with its interface, in the words of the format's page
+(docs/reference/format.md, section 14).
 
 Arrays are (rows, columns, channels). Products go through float64, in which they and their sums are exact.
 """
