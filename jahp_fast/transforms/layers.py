@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers of g_a, h_a and g_s in integers (docs/reference/transforms.md): what they hold, and how they come out of a model file."""
+"""Layers of g_a, h_a and g_s in integers (docs/reference/format.md, section 14): what they hold, and how they come out of a model file."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ def mixed(low: NDArray[Any], high: NDArray[Any], t: int, steps: int) -> NDArray[
 
 
 class TransformLayers:
-    """The layers of a model's transforms, out of the file alone. Raises ModelError for a tensor that is missing, misshapen or out of range."""
+    """The layers of a model's transforms, out of the file alone. Raises ModelError for a tensor that is missing, misshapen or out of
+    range."""
 
     def __init__(self, model: ModelFile) -> None:
         self._model, self._config = model, model.config
@@ -160,6 +161,7 @@ class SynthesisLayers:
 
     Attributes:
         common: layers that are the same at all qualities: the first two, or all.
+        tails: weights and biases of the others, with a row for each of the model's qualities.
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -168,13 +170,13 @@ class SynthesisLayers:
         inner = t.take("g_s.2.weight", np.int16, None, None, 5, 5).shape[0]
         rows = len(self._qualities)
         layers: list[Layer] = []
-        self._tails: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        self.tails: list[tuple[NDArray[Any], NDArray[Any]]] = []
         for i in (0, 2, 4, 6):
             outputs, each = (3 if i == 6 else inner), ((rows,) if i in BY_ROW and rows > 1 else ())
             weight = t.take(f"g_s.{i}.weight", np.int16, *each, inputs, outputs, 5, 5)
             bias = t.take(f"g_s.{i}.bias", np.int32, *each, outputs)
             if each:
-                self._tails.append((weight, bias))
+                self.tails.append((weight, bias))
                 weight, bias = weight[0], bias[0]
             shift = t.shift(f"g_s.{i}.shift", outputs, PIXEL_BITS if i == 6 else 0)
             if i == 6:
@@ -182,29 +184,37 @@ class SynthesisLayers:
             else:
                 layers.append(Layer("deconv", weight, bias, shift, "igdn", t.gdn(f"g_s.{i + 1}", outputs, inverse=True)))
             inputs = outputs
-        self.common, self._own = (layers[: BY_ROW[0] // 2], layers[BY_ROW[0] // 2 :]) if self._tails else (layers, [])
+        self.common, self._own = (layers[: BY_ROW[0] // 2], layers[BY_ROW[0] // 2 :]) if self.tails else (layers, [])
 
     def at(self, quality: float) -> list[Layer]:
         """Those behind the common ones: weights and biases lie between the rows' (`mixed`)."""
         row, t, steps = between(self._qualities, quality)
         return [
             layer._replace(weight=mixed(weight[row], weight[row + 1], t, steps), bias=mixed(bias[row], bias[row + 1], t, steps))
-            for layer, (weight, bias) in zip(self._own, self._tails, strict=True)
+            for layer, (weight, bias) in zip(self._own, self.tails, strict=True)
         ]
 
 
 class Gain:
     """Multipliers of a table, one row a quality: `x * mul / 2^shift` by channel, rounded. name: "gain", "inv_gain" or "h_a.input", which
-    is the same at all qualities."""
+    is the same at all qualities.
+
+    Attributes:
+        table: (rows, M) uint16.
+        shift: (M,) uint8.
+    """
 
     def __init__(self, model: ModelFile, name: str) -> None:
         self._qualities, latents = model.config.qualities, model.config.latents
         t = Tensors(model, f"{name}.")
         rows = 1 if name == "h_a.input" else quality_codes(self._qualities)
-        self._mul = t.take(f"{name}.mul", np.uint16, rows, latents)
+        self.table = t.take(f"{name}.mul", np.uint16, rows, latents)
         self.shift = t.shift(f"{name}.shift", latents, 1, 62)
+
+    def row(self, quality: float) -> int:
+        """Of the table, for a quality."""
+        return round((quality - self._qualities[0]) * QUALITY_STEPS) if len(self.table) > 1 else 0
 
     def at(self, quality: float) -> Ints:
         """(M,) multipliers."""
-        code = round((quality - self._qualities[0]) * QUALITY_STEPS) if len(self._mul) > 1 else 0
-        return self._mul[code].astype(np.int32)
+        return self.table[self.row(quality)].astype(np.int32)

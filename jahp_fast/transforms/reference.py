@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integer transforms in NumPy: the plain version of `_native.TransformNet`, with its interface, and the words of docs/reference/transforms.md.
+"""Integer transforms in NumPy: the plain version of `_native.TransformNet`, with its interface, in the words of the format's page
+(docs/reference/format.md, section 14).
 
 Arrays are (rows, columns, channels). Products go through float64, in which they and their sums are exact.
 """
@@ -48,9 +49,9 @@ def clamped(x: Wide, limit: int) -> Wide:
     return np.clip(x, -limit, limit)
 
 
-def scaled(x: NDArray[np.int32], mul: Ints, shift: Bytes, limit: int) -> Ints:
-    """x * mul / 2^shift by channel, the last axis, rounded and clamped."""
-    return clamped(shifted(x.astype(np.int64) * mul, shift), limit).astype(np.int32)
+def scaled(x: Ints, mul: Ints, shift: Bytes, limit: int) -> Values:
+    """x * mul / 2^shift by channel, the last axis, rounded and clamped; int16 where the limit lets it be, else int32."""
+    return clamped(shifted(x.astype(np.int64) * mul, shift), limit).astype(np.int16 if limit < 1 << 15 else np.int32)
 
 
 def convolve(x: Values, weight: Shorts, stride: int) -> Wide:
