@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 Ranges = dict[str, Floats]
-"""Largest magnitudes by channel. "g_a.0" to "g_a.6", "h_a.0" to "h_a.4" and "g_s.0" to "g_s.6": outputs of these modules, for h_a those of a
-layer in front of its activation, and below "h_a.1" and "h_a.3" behind it. "h_a": h_a's input. "g_s": g_s's input."""
+"""Largest magnitudes by channel. "g_a.0" to "g_a.6", "h_a.0" to "h_a.4" and "g_s.0" to "g_s.6": outputs of these modules, for h_a those of
+a layer in front of its activation, and below "h_a.1" and "h_a.3" behind it. "h_a": h_a's input. "g_s": g_s's input."""
 SIDE = 64
 """Of the patterns, in pixels."""
 LEAST = 1e-3

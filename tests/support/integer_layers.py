@@ -76,7 +76,11 @@ def random_net(rng: np.random.Generator, name: str, N: int, M: int) -> list[Laye
     elif name == "adjoint":
         widths, kind, after, last = (3, N, N, N, M), "conv", "local", "none"
     else:
-        return [random_layer(rng, "conv", M, N, 3, "leaky_relu"), random_layer(rng, "conv", N, N, 5, "leaky_relu"), random_layer(rng, "conv", N, N)]
+        return [
+            random_layer(rng, "conv", M, N, 3, "leaky_relu"),
+            random_layer(rng, "conv", N, N, 5, "leaky_relu"),
+            random_layer(rng, "conv", N, N),
+        ]
     return [random_layer(rng, kind, widths[i], widths[i + 1], 5, last if i == 3 else after) for i in range(4)]
 
 
