@@ -39,10 +39,12 @@ ENTRY_BITS = 3
 """Errors of the image enter times 2^3."""
 ROOT_LIMIT = 46341
 """The root of 2^31 - 1, rounded."""
-USUAL_BITS = 8
-"""White noise shall give activations of about 2^8: five bits are left for what is larger than usual."""
-NOISE, NOISE_SIDE = 12, 8
-"""Of the white noise: its largest error in grey levels, and its side in latents."""
+USUAL_BITS = 9
+"""White noise shall give activations of about 2^9: four bits are left for what is larger than usual."""
+NOISE_SIDE = 8
+"""Of the white noise, in latents."""
+LAST_SHIFT = 3
+"""Impulses enter the last layer divided by 2^3: sums of theirs add up where others' do not, and must not wrap."""
 
 
 class Adjoint:
@@ -69,7 +71,8 @@ class Adjoint:
         last = g_s[-1].shift.astype(np.int64)
         self._entry = (ENTRY_BITS - (last - last.min())).astype(np.int64)
         self.unit = 2.0 ** -(ENTRY_BITS + int(last.min()))
-        noise = np.random.Generator(np.random.PCG64(0)).integers(-NOISE, NOISE + 1, (NOISE_SIDE * STRIDE, NOISE_SIDE * STRIDE, 3))
+        largest = max(4, round(24 * 2 ** ((1 - quality) / 3)))  # errors of pictures are like that
+        noise = np.random.Generator(np.random.PCG64(0)).integers(-largest, largest + 1, (NOISE_SIDE * STRIDE, NOISE_SIDE * STRIDE, 3))
         seen: NDArray[Any] = self.entered(noise.astype(np.int16))
         layers: list[Layer] = []
         for i in (3, 2, 1):
@@ -131,7 +134,7 @@ class Adjoint:
         for i in (3, 2, 1):
             weight, down = self._through(self._g_s[i].weight, i - 1, 0)
             x = self._carried(Layer("conv", weight, _zeros(len(weight)), _bytes(0, len(weight)), "none"), x, down)
-        answers = self._alone(Layer("conv", self._g_s[0].weight, _zeros(latents), _bytes(0, latents), "none"), x)
+        answers = self._alone(Layer("conv", self._g_s[0].weight, _zeros(latents), _bytes(0, latents), "none"), x >> np.int16(LAST_SHIFT))
         shape = np.stack([answers[row - 1 : row + 2, column - 1 : column + 2] for row, column in places]).astype(np.float64)
         shape /= sizes[:, None, None, None]
         own = np.diagonal(shape[:, 1, 1]).copy()

@@ -177,7 +177,8 @@ class Searcher:
         first = next(errors)  # g_s has to come before its adjoint
         stream = adjoint.net.stream(h * STRIDE, w * STRIDE, trace)
         slopes = [stream.push(adjoint.entered(rows), threads) for rows in chain([first], errors)]
-        slope = np.concatenate([*slopes, stream.finish(threads)]) * (adjoint.unit * self._gain(quality) / 255**2).astype(np.float32)
+        unit = (adjoint.unit * self._gain(quality) / 255**2).astype(np.float32)
+        slope = np.concatenate([*slopes, stream.finish(threads)]).astype(np.float32) * unit
         answer = np.ones((h, w))
         for squares in trace.squares():
             answer *= adjoint.mean_square(squares, h, w)
