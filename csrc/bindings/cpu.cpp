@@ -22,12 +22,12 @@ double since(std::chrono::steady_clock::time_point start) {
 }
 
 double peak_macs(const std::string& isa_name, int bits, int threads, double seconds) {
-    if (bits != 8 && bits != 16 && bits != 32) throw Error(Fault::usage, "bits must be 8, 16 or 32");
+    if (bits != 8 && bits != 16) throw Error(Fault::usage, "bits must be 8 or 16");
     if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
     if (!(seconds > 0) || seconds > 60) throw Error(Fault::usage, "seconds must be above 0 and at most 60");
     const Isa isa = parse_isa(isa_name.c_str());
     const auto products = [&](std::int64_t rounds) {
-        return bits == 32 ? peak_f32_products(isa, rounds) : peak_products(isa, bits == 8 ? 127 : 4095, rounds);
+        return peak_products(isa, bits == 8 ? 127 : 4095, rounds);
     };
     const py::gil_scoped_release release;
     std::atomic<int> waiting{threads};

@@ -1,154 +1,175 @@
 // SPDX-License-Identifier: Apache-2.0
 // Convolutions as they are written: a kernel's row is contiguous in a row of channels-last activations, so that a
-// position is a product of `kernel` such pieces with the weights, without a copy. For kernels of 1 and 3, and for few
-// channels; and the sums of make_overlap_add.
+// position is a product of a few such pieces with the weights, without a copy. For kernels of 1 and 3, for few
+// channels, and for weights that Winograd's form has no room for.
+//
+// A transposed convolution is one of the input for each of the four places of an output in a square of 2x2: output row
+// 2 m + p takes kernel rows 4, 2, 0 (p = 0) or 3, 1 of the input rows m - 1, m, m + 1 or m, m + 1; columns likewise.
+// Where outputs are few, all four are computed as one.
 #include <algorithm>
+#include <cstring>
 
 #include "core/transform_layer.hpp"
 
 namespace jahp {
 namespace {
 
-constexpr int kPositions = 48;  // an item of a thread
+constexpr int kPositions = 96;  // an item of a thread
 constexpr int kGoodPositions = 3072;
 
-int good_rows(int width) { return std::clamp((kGoodPositions + width - 1) / width, 1, 64); }
+// Some outputs of a position, from `rows` pieces of the input of `taps` columns each.
+struct Part {
+    int rows, taps;
+    int row, column;  // of the first piece, from the position's own
+    int blocks, pairs;
+    AlignedVector<std::int16_t> weight;
+};
 
 class DirectConv final : public TransformLayer {
 public:
     DirectConv(const ConvTensors& t, Isa isa)
-        : TransformLayer(t.inputs, t.outputs), kernel_(t.kernel), stride_(t.stride), slope_(t.slope),
-          depth_(t.kernel * RowBuffer::stride_for(t.inputs)), blocks_((t.outputs + kMatmulBlock - 1) / kMatmulBlock),
-          matmul_(matmul_f32_for(isa)), gdn_(t, isa) {
-        const int channels = RowBuffer::stride_for(t.inputs), all = kernel_ * depth_;
-        weight_.assign(static_cast<std::size_t>(all) * static_cast<std::size_t>(blocks_ * kMatmulBlock), 0);
-        bias_.assign(static_cast<std::size_t>(blocks_ * kMatmulBlock), 0);
-        std::copy(t.bias.begin(), t.bias.end(), bias_.begin());
+        : TransformLayer(t, narrow(t) ? 4 : 1, isa), transposed_(t.transposed), step_(t.transposed ? 1 : t.stride),
+          taps_(t.transposed ? 3 : t.kernel), channels_(RowBuffer::stride_for(t.inputs)), matmul_(matmul_i16_for(isa)), finish_(finish_for(isa)) {
+        if (!transposed_)
+            conv(t);
+        else if (narrow(t))
+            deconv(t, 0, 0, 4);
+        else
+            for (int phase = 0; phase < 4; ++phase) deconv(t, phase / 2, phase % 2, 1);
+    }
+
+    int output_size(int size) const override { return transposed_ ? 2 * size : (size - 1) / step_ + 1; }
+    int unit_rows() const override { return transposed_ ? 2 : 1; }
+    int first_row(int unit) const override { return unit * step_ - taps_ / 2; }
+    int end_row(int unit) const override { return first_row(unit) + taps_; }
+    int good_units(int width) const override {
+        const int positions = positions_of(width);
+        return std::clamp((kGoodPositions + positions - 1) / positions, 1, 64);
+    }
+
+    void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team,
+             std::vector<LayerScratch>& scratch, GainTrace::Level* level) const override {
+        switch (element()) {
+            case Element::u8:
+                return run(in, out, first, units, team, scratch, level, finish_.to_u8);
+            case Element::i16:
+                return run(in, out, first, units, team, scratch, level, finish_.to_i16);
+            case Element::i32:
+                return run(in, out, first, units, team, scratch, level, finish_.to_i32);
+        }
+    }
+
+private:
+    static bool narrow(const ConvTensors& t) { return t.transposed && t.outputs < 8; }
+    int positions_of(int width) const { return transposed_ ? width : output_size(width); }
+
+    Part& add(int rows, int taps, int row, int column, int outputs) {
+        Part part{rows, taps, row, column, (outputs + kMatmulBlock - 1) / kMatmulBlock, (taps * channels_ + 1) / 2, {}};
+        part.weight.assign(static_cast<std::size_t>(rows) * static_cast<std::size_t>(2 * part.pairs) *
+                               static_cast<std::size_t>(part.blocks * kMatmulBlock),
+                           0);
+        return parts_.emplace_back(std::move(part));
+    }
+
+    std::int16_t& weight(Part& part, int row, int tap, int input, int output) const {
+        return part.weight[matmul_.pack_index(part.blocks, part.rows * 2 * part.pairs,
+                                              row * 2 * part.pairs + tap * channels_ + input, output)];
+    }
+
+    void conv(const ConvTensors& t) {
+        Part& part = add(taps_, taps_, -(taps_ / 2), -(taps_ / 2), t.outputs);
         auto from = t.weight.begin();
         for (int o = 0; o < t.outputs; ++o)
             for (int i = 0; i < t.inputs; ++i)
-                for (int k = 0; k < kernel_ * kernel_; ++k)
-                    weight_[matmul_.pack_index(blocks_, all, k * channels + i, o)] = *from++;
+                for (int k = 0; k < taps_ * taps_; ++k) weight(part, k / taps_, k % taps_, i, o) = *from++;
     }
 
-    Traced traced() const override { return gdn_.traced(); }
-    int output_size(int size) const override { return (size - 1) / stride_ + 1; }
-    int unit_rows() const override { return 1; }
-    int first_row(int unit) const override { return unit * stride_ - kernel_ / 2; }
-    int end_row(int unit) const override { return first_row(unit) + kernel_; }
-    int good_units(int width) const override { return good_rows(output_size(width)); }
+    // `phases` 1: that of the odd or even rows and columns alone; 4: all, from 0 0 on, one behind the other.
+    void deconv(const ConvTensors& t, int odd_row, int odd_column, int phases) {
+        Part& part = add(3 - odd_row, 3 - odd_column, odd_row - 1, odd_column - 1, phases * t.outputs);
+        for (int phase = 0; phase < phases; ++phase)
+            for (int r = 0; r < part.rows; ++r)
+                for (int c = 0; c < part.taps; ++c) {
+                    const int p = odd_row + phase / 2, q = odd_column + phase % 2;
+                    const int down = p + 2 - 2 * (part.row + r), right = q + 2 - 2 * (part.column + c);
+                    if (down > 4 || right > 4) continue;
+                    for (int i = 0; i < t.inputs; ++i)
+                        for (int o = 0; o < t.outputs; ++o)
+                            weight(part, r, c, i,
+                                   phase * t.outputs +
+                                       o) = t.weight[25 * (static_cast<std::size_t>(i) *
+                                                               static_cast<std::size_t>(t.outputs) +
+                                                           static_cast<std::size_t>(o)) +
+                                                     static_cast<std::size_t>(5 * down + right)];
+                }
+    }
 
+    template <typename Out>
     void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team,
-             std::vector<LayerScratch>& scratch, GainTrace::Level* level) const override {
-        const int pieces = (out.width() + kPositions - 1) / kPositions;
+             std::vector<LayerScratch>& scratch, GainTrace::Level* level, Finish::To<Out> finish) const {
+        const int across = positions_of(in.width()), pieces = (across + kPositions - 1) / kPositions;
         team.run(units * pieces, [&](int item, int thread) {
-            const int row = first + item / pieces, column = item % pieces * kPositions,
-                      n = std::min(kPositions, out.width() - column);
+            const int unit = first + item / pieces, column = item % pieces * kPositions,
+                      n = std::min(kPositions, across - column);
             LayerScratch& memory = scratch[static_cast<std::size_t>(thread)];
-            const float* a[5];
-            for (int k = 0; k < kernel_; ++k)
-                a[k] = in.row_or_zeros(first_row(row) + k) + (column * stride_ - kernel_ / 2) * in.stride();
-            float* const to = out.row(row) + column * out.stride();
-            const int wide = blocks_ * kMatmulBlock;
-            const bool direct = out.stride() == wide;
-            float* const c = direct ? to
-                                    : LayerScratch::grown(memory.product, static_cast<std::size_t>(kPositions * wide));
-            matmul_.run(
-                {a, stride_ * in.stride(), n, kernel_, depth_, weight_.data(), blocks_, bias_.data(), c, wide, false});
-            if (slope_ != 1)
-                for (int i = 0; i < n * wide; ++i) c[i] = c[i] > 0 ? c[i] : c[i] * slope_;
-            for (int p = 0; p < n && !direct; ++p)
-                std::copy(c + p * wide, c + p * wide + out.stride(), to + p * out.stride());
-            gdn_.run(to, n, memory, level, row, column);
+            for (std::size_t i = 0; i < parts_.size(); ++i) {
+                const Part& part = parts_[i];
+                const int wide = part.blocks * kMatmulBlock;
+                const std::int32_t* const sums = products(in, part, unit, column, n, memory);
+                if (out.stride() == wide) {
+                    const int odd = static_cast<int>(i), each = transposed_ ? 2 : 1;
+                    Out* const to = out.row<Out>(each * unit + odd / 2) + (each * column + odd % 2) * wide;
+                    finish(sums, wide, n, wide, finisher_.table(), to, each * wide);
+                } else {
+                    narrowed(out, unit, column, n, wide, sums, memory, finish);
+                }
+            }
+            if (!gdn_.active()) return;
+            const int each = transposed_ ? 2 : 1;
+            for (int row = each * unit; row < each * (unit + 1); ++row)
+                gdn_.run(out.row<std::int16_t>(row) + each * column * out.stride(), each * n, memory, level, row,
+                         each * column);
         });
     }
 
-private:
-    int kernel_, stride_;
-    float slope_;
-    int depth_, blocks_;
-    MatmulF32Kernel matmul_;
-    Gdn gdn_;
-    AlignedVector<float> weight_, bias_;
-};
-
-// Output row 2 m + p takes kernel rows 4, 2, 0 (p = 0) or 3, 1 of the input rows m - 1, m, m + 1 or m, m + 1; columns
-// likewise.
-class OverlapAdd final : public TransformLayer {
-public:
-    OverlapAdd(const ConvTensors& t, Isa isa)
-        : TransformLayer(25 * t.outputs, t.outputs), slope_(t.slope), bias_(t.bias.begin(), t.bias.end()),
-          gdn_(t, isa) {
-        bias_.insert(bias_.end(), t.bias.begin(), t.bias.end());
+    const std::int32_t* products(const RowBuffer& in, const Part& part, int unit, int column, int n,
+                                 LayerScratch& memory) const {
+        const int wide = part.blocks * kMatmulBlock;
+        const std::int16_t* a[5];
+        for (int r = 0; r < part.rows; ++r)
+            a[r] = in.row_or_zeros(unit * step_ + part.row + r) + (column * step_ + part.column) * in.stride();
+        std::int32_t* const sums = LayerScratch::grown(memory.product, static_cast<std::size_t>(kPositions * wide));
+        matmul_.run({a, step_ * in.stride(), n, part.rows, part.pairs, part.weight.data(), part.blocks, nullptr, sums,
+                     wide});
+        return sums;
     }
 
-    Traced traced() const override { return gdn_.traced(); }
-    int output_size(int size) const override { return 2 * size; }
-    int unit_rows() const override { return 2; }
-    int first_row(int unit) const override { return unit - 1; }
-    int end_row(int unit) const override { return unit + 2; }
-    int good_units(int width) const override { return good_rows(width); }
-
-    void run(const RowBuffer& in, RowBuffer& out, int first, int units, ThreadTeam& team,
-             std::vector<LayerScratch>& scratch, GainTrace::Level* level) const override {
-        const int pieces = (in.width() + kPositions - 1) / kPositions;
-        team.run(units * pieces, [&](int item, int thread) {
-            const int m = first + item / pieces, column = item % pieces * kPositions,
-                      n = std::min(kPositions, in.width() - column);
-            for (int p = 0; p < 2; ++p) {
-                float* const to = out.row(2 * m + p) + 2 * column * out.stride();
-                outputs() == 3 ? sums<3>(in, m, p, column, n, to, out.stride())
-                               : sums<0>(in, m, p, column, n, to, out.stride());
-                gdn_.run(to, 2 * n, scratch[static_cast<std::size_t>(thread)], level, 2 * m + p, 2 * column);
-            }
-        });
+    // Outputs that lie close: those of a position and a row are one run.
+    template <typename Out>
+    void narrowed(RowBuffer& out, int unit, int column, int n, int wide, const std::int32_t* sums, LayerScratch& memory,
+                  Finish::To<Out> finish) const {
+        Out* const values = reinterpret_cast<Out*>(LayerScratch::grown(
+            memory.finished, static_cast<std::size_t>(kPositions * wide) * sizeof(Out)));
+        finish(sums, wide, n, wide, finisher_.table(), values, wide);
+        const int rows = transposed_ ? 2 : 1, count = rows * outputs_;
+        for (int r = 0; r < rows; ++r) {
+            const Out* from = values + r * count;
+            Out* to = out.row<Out>(rows * unit + r) + column * count;
+            for (int p = 0; p < n; ++p, from += wide, to += count) std::copy(from, from + count, to);
+        }
     }
 
-private:
-    // Outputs 2 j and 2 j + 1 take the products of kernel columns 0 and 1 of input j + 1, 2 and 3 of input j, and 4 of
-    // input j - 1, which lie beside one another. kOutputs: outputs(), where the compiler is to know it.
-    template <int kOutputs>
-    static constexpr int kGroup = kOutputs > 0 ? kOutputs : 1;
-
-    template <int kOutputs>
-    void sums(const RowBuffer& in, int m, int p, int column, int n, float* to, std::ptrdiff_t stride) const {
-        const int c = kOutputs > 0 ? kOutputs : outputs();
-        const std::ptrdiff_t step = in.stride();
-        const float* rows[3];
-        const int taps = 3 - p;
-        for (int t = 0; t < taps; ++t)
-            rows[t] = in.row_or_zeros(m + 1 - (4 - p - 2 * t) / 2) + column * step + (4 - p - 2 * t) * 5 * c;
-        for (int j = 0; j < n; ++j, to += 2 * stride)
-            for (int first = 0; first < 2 * c; first += 2 * kGroup<kOutputs>) {
-                float sum[2 * kGroup<kOutputs>];
-                for (int o = 0; o < 2 * kGroup<kOutputs>; ++o) sum[o] = bias_[static_cast<std::size_t>(first + o)];
-                for (int t = 0; t < taps; ++t) {
-                    const float* const at = rows[t] + j * step + first;
-                    for (int o = 0; o < 2 * kGroup<kOutputs>; ++o) sum[o] += at[step + o];
-                    for (int o = 0; o < 2 * kGroup<kOutputs>; ++o) sum[o] += at[2 * c + o];
-                    for (int o = 0; o < (kOutputs > 0 ? kOutputs : std::min(2, c - first)); ++o)
-                        sum[o] += at[4 * c - step + o];
-                }
-                for (int o = 0; o < 2 * kGroup<kOutputs>; ++o) {
-                    const int channel = first + o;
-                    to[channel < c ? channel : stride - c + channel] = sum[o] > 0 ? sum[o] : sum[o] * slope_;
-                }
-            }
-    }
-
-    float slope_;
-    std::vector<float> bias_;  // twice: of two columns
-    Gdn gdn_;
+    bool transposed_;
+    int step_, taps_, channels_;
+    MatmulI16Kernel matmul_;
+    Finish finish_;
+    std::vector<Part> parts_;
 };
 
 }  // namespace
 
 std::unique_ptr<TransformLayer> make_direct_conv(const ConvTensors& t, Isa isa) {
     return std::make_unique<DirectConv>(t, isa);
-}
-
-std::unique_ptr<TransformLayer> make_overlap_add(const ConvTensors& t, Isa isa) {
-    return std::make_unique<OverlapAdd>(t, isa);
 }
 
 }  // namespace jahp

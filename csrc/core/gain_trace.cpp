@@ -5,7 +5,7 @@
 #include <string>
 
 #include "core/error.hpp"
-#include "simd/matmul_f32.hpp"
+#include "simd/matmul_i16.hpp"
 
 namespace jahp {
 namespace {
@@ -30,12 +30,12 @@ void GainTrace::Level::forget(int end) {
     for (; first_ < end && !roots_.empty(); ++first_) roots_.pop_front();
 }
 
-float* GainTrace::Level::roots(int row, int column) {
+std::uint16_t* GainTrace::Level::roots(int row, int column) {
     return roots_[static_cast<std::size_t>(row - first_)].data() +
            static_cast<std::size_t>(column) * static_cast<std::size_t>(padded_);
 }
 
-float* GainTrace::Level::squares(int row, int column) {
+std::uint32_t* GainTrace::Level::squares(int row, int column) {
     return squares_.data() + static_cast<std::size_t>(row) * static_cast<std::size_t>(width_) +
            static_cast<std::size_t>(column);
 }

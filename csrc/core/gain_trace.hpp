@@ -4,6 +4,7 @@
 // and with the distance of the two alone.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <vector>
 
@@ -26,17 +27,17 @@ public:
         void make_room(int end);  // for rows below `end`
         void forget(int end);  // rows below `end`
 
-        // Roots of norms from a column on, as many floats apart from one column to the next as a kernel's padded
+        // Roots of norms from a column on, as many values apart from one column to the next as a kernel's padded
         // channels.
-        float* roots(int row, int column);
-        // Means over the channels of the squares of what the adjoint multiplied by; all rows stay.
-        float* squares(int row, int column);
-        const std::vector<float>& all_squares() const { return squares_; }
+        std::uint16_t* roots(int row, int column);
+        // Sums over the channels of the squares of what the adjoint multiplied by, of which 2^8 is 1; all rows stay.
+        std::uint32_t* squares(int row, int column);
+        const std::vector<std::uint32_t>& all_squares() const { return squares_; }
 
     private:
         int height_, width_, channels_, padded_, first_ = 0;
-        std::deque<AlignedVector<float>> roots_;  // of row first_ and those below it
-        std::vector<float> squares_;
+        std::deque<AlignedVector<std::uint16_t>> roots_;  // of row first_ and those below it
+        std::vector<std::uint32_t> squares_;
     };
 
     // For a stream that writes.

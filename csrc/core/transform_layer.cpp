@@ -2,6 +2,7 @@
 #include "core/transform_layer.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/error.hpp"
 
@@ -10,12 +11,31 @@ namespace {
 
 constexpr int kGdnPositions = 48;  // squares and norms of so many stay in the first-level cache
 constexpr int kMostChannels = 4096;
+constexpr int kMostShift = 29, kMostAfterShift = 31;
 
 int padded(int channels) { return (channels + kMatmulBlock - 1) / kMatmulBlock * kMatmulBlock; }
 
 std::size_t product(int a, int b, int c = 1, int d = 1) {
     return static_cast<std::size_t>(a) * static_cast<std::size_t>(b) * static_cast<std::size_t>(c) *
            static_cast<std::size_t>(d);
+}
+
+bool within(std::span<const std::uint8_t> shifts, int least, int most) {
+    return std::ranges::all_of(shifts, [&](int s) { return least <= s && s <= most; });
+}
+
+// Norms from 1 to 2^31 - 1, whatever the squares.
+bool bounded(const ConvTensors& t) {
+    for (int o = 0; o < t.outputs; ++o) {
+        std::int64_t most = t.beta[product(o, 1)];
+        if (most < 1) return false;
+        for (const std::int16_t g : t.gamma.subspan(product(o, t.outputs), product(t.outputs, 1))) {
+            if (g < 0) return false;
+            most += std::int64_t{g} * 65535;
+        }
+        if (most > std::numeric_limits<std::int32_t>::max()) return false;
+    }
+    return true;
 }
 
 void check(const ConvTensors& t) {
@@ -27,140 +47,158 @@ void check(const ConvTensors& t) {
                      : (t.kernel != 1 && t.kernel != 3 && t.kernel != 5) || (t.stride != 1 && t.stride != 2))
         refuse("a kernel of " + std::to_string(t.kernel) + " with stride " + std::to_string(t.stride) +
                " is not supported");
-    if (t.weight.size() != product(t.inputs, t.outputs, t.kernel, t.kernel) || t.bias.size() != product(t.outputs, 1))
-        refuse("weight and bias differ in their channels");
-    if (t.gamma.empty() != t.beta.empty() || (!t.gamma.empty() && (t.gamma.size() != product(t.outputs, t.outputs) ||
-                                                                   t.beta.size() != product(t.outputs, 1))))
-        refuse("gamma and beta of GDN do not have the layer's " + std::to_string(t.outputs) + " channels");
-    if (t.steady.size() != t.varying.size() ||
-        (!t.steady.empty() && (t.steady.size() != product(t.outputs, 1) || !t.gamma.empty())))
-        refuse("a local gain does not have the layer's " + std::to_string(t.outputs) + " channels, or comes with GDN");
+    const std::size_t channels = product(t.outputs, 1);
+    if (t.weight.size() != product(t.inputs, t.outputs, t.kernel, t.kernel) || t.bias.size() != channels ||
+        t.shift.size() != channels)
+        refuse("weight, bias and shift differ in their channels");
+    if (!within(t.shift, 0, kMostShift)) refuse("a shift is not 0 to " + std::to_string(kMostShift));
+    if (t.activation == Activation::gdn || t.activation == Activation::inverse_gdn) {
+        const int least = t.activation == Activation::gdn ? 16 : 1;
+        if (t.gamma.size() != product(t.outputs, t.outputs) || t.beta.size() != channels ||
+            t.after_shift.size() != channels)
+            refuse("gamma, beta and shift of GDN do not have the layer's " + std::to_string(t.outputs) + " channels");
+        if (!bounded(t)) refuse("gamma or beta is out of range, or their norm could leave 31 bits");
+        if (!within(t.after_shift, least, kMostAfterShift))
+            refuse("a shift of GDN is not " + std::to_string(least) + " to " + std::to_string(kMostAfterShift));
+    }
+    if (t.activation == Activation::local) {
+        if (t.steady.size() != channels || t.varying.size() != channels || t.varying_shift.size() != channels ||
+            t.after_shift.size() != channels)
+            refuse("a local gain does not have the layer's " + std::to_string(t.outputs) + " channels");
+        const auto negative = [](std::int16_t v) { return v < 0; };
+        if (std::ranges::any_of(t.steady, negative) || std::ranges::any_of(t.varying, negative))
+            refuse("a local gain is negative");
+        if (!within(t.varying_shift, 0, kMostAfterShift) || !within(t.after_shift, 0, kMostAfterShift))
+            refuse("a shift of a local gain is not 0 to " + std::to_string(kMostAfterShift));
+    }
+}
+
+template <typename T>
+AlignedVector<std::int32_t> padded_copy(std::span<const T> values, int count, std::int32_t beyond) {
+    AlignedVector<std::int32_t> out(static_cast<std::size_t>(count), beyond);
+    std::copy(values.begin(), values.end(), out.begin());
+    return out;
 }
 
 }  // namespace
 
-Product::Product(int depth, int outputs, const float* weight, Isa isa, Precision precision)
-    : depth_(depth), blocks_(padded(outputs) / kMatmulBlock), f32_(matmul_f32_for(isa)), bf16_(matmul_bf16()) {
-    const bool narrow = precision == Precision::bf16;
-    const int steps = narrow ? (depth + 1) / 2 : depth;
-    const MatmulF32Kernel packed{narrow ? kBf16Panel : f32_.panel, nullptr};
-    if (narrow)
-        pairs_.assign(product(steps, padded(outputs)), 0);
-    else
-        weight_.assign(product(steps, padded(outputs)), 0);
-    for (int k = 0; k < steps; ++k)
-        for (int first = 0; first < outputs; first += kMatmulBlock) {  // a block's outputs lie beside one another
-            const std::size_t at = packed.pack_index(blocks_, steps, k, first);
-            const int n = std::min(kMatmulBlock, outputs - first);
-            const float* const from = weight + product(narrow ? 2 * k : k, outputs) + first;
-            if (!narrow) {
-                std::copy(from, from + n, weight_.data() + at);
-                continue;
-            }
-            for (int o = 0; o < n; ++o)
-                pairs_[at + static_cast<std::size_t>(o)] = bf16_pair(from[o],
-                                                                     2 * k + 1 < depth ? from[outputs + o] : 0);
-        }
+Finisher::Finisher(const ConvTensors& t, int repeats) {
+    const auto places = product(padded(repeats * t.outputs), 1);
+    offset_.assign(places, 0);
+    shift_.assign(places, 2);
+    for (std::size_t i = 0; i < product(repeats, t.outputs); ++i) {
+        const std::size_t o = i % product(t.outputs, 1);
+        const std::uint32_t half = (std::uint32_t{1} << t.shift[o]) >> 1;
+        offset_[i] = static_cast<std::int32_t>(4 * (static_cast<std::uint32_t>(t.bias[o]) + half));
+        shift_[i] = t.shift[o] + 2;
+    }
+    std::int32_t low = -kActivationLimit, high = kActivationLimit;
+    element_ = Element::i16;
+    switch (t.activation) {
+        case Activation::none:
+            element_ = Element::i32;
+            low = std::numeric_limits<std::int32_t>::min();
+            high = std::numeric_limits<std::int32_t>::max();
+            break;
+        case Activation::pixels:
+            element_ = Element::u8;
+            low = 0;
+            high = 255;
+            break;
+        case Activation::relu:
+            low = 0;
+            break;
+        case Activation::leaky_relu:
+            low = kLeakyLow;
+            break;
+        case Activation::gdn:
+        case Activation::inverse_gdn:
+        case Activation::local:
+            low = -kSumLimit;
+            high = kSumLimit;
+            break;
+    }
+    table_ = {offset_.data(), shift_.data(), low, high, t.activation == Activation::leaky_relu};
 }
 
-void Product::run(const float* a, std::ptrdiff_t a_stride, int positions, const float* start, float* c,
-                  std::ptrdiff_t c_stride, bool add, LayerScratch& scratch) const {
-    if (pairs_.empty()) {
-        f32_.run({&a, a_stride, positions, 1, depth_, weight_.data(), blocks_, start, c, c_stride, add});
+Gdn::Gdn(const ConvTensors& t, Isa isa)
+    : active_(t.activation == Activation::gdn || t.activation == Activation::inverse_gdn ||
+              t.activation == Activation::local),
+      inverse_(t.activation == Activation::inverse_gdn),
+      traced_(t.activation == Activation::local ? Traced::reads : inverse_ ? Traced::writes : Traced::no),
+      channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)),
+      kernel_(gdn_for(isa)), matmul_(matmul_i16_for(isa)) {
+    if (!active_) return;
+    shift_ = padded_copy(t.after_shift, padded_, 16);
+    if (traced_ == Traced::reads) {
+        steady_ = padded_copy(t.steady, padded_, 0);
+        varying_ = padded_copy(t.varying, padded_, 0);
+        varying_shift_ = padded_copy(t.varying_shift, padded_, 0);
         return;
     }
-    std::uint32_t* const pairs = LayerScratch::grown(scratch.pairs, static_cast<std::size_t>(a_stride / 2 * positions));
-    bf16_.narrow(a, a_stride * positions, pairs);
-    bf16_.run({pairs, a_stride / 2, positions, (depth_ + 1) / 2, pairs_.data(), blocks_, start, c, c_stride, add});
+    const int depth = (channels_ + 1) / 2 * 2;
+    beta_ = padded_copy(t.beta, padded_, 1);
+    gamma_.assign(product(depth, padded_), 0);
+    for (int o = 0; o < channels_; ++o) {
+        std::uint32_t sum = 0;
+        for (int k = 0; k < channels_; ++k) {
+            const std::int16_t g = t.gamma[product(o, channels_) + product(k, 1)];
+            gamma_[matmul_.pack_index(padded_ / kMatmulBlock, depth, k, o)] = g;
+            sum += static_cast<std::uint32_t>(g);
+        }
+        // Squares come without kSquareBias.
+        std::int32_t& beta = beta_[product(o, 1)];
+        beta = static_cast<std::int32_t>(static_cast<std::uint32_t>(beta) +
+                                         sum * static_cast<std::uint32_t>(kSquareBias));
+    }
 }
 
-Gdn::Gdn(const ConvTensors& t, Isa isa, Precision precision)
-    : active_(!t.gamma.empty()), inverse_(t.inverse), traced_(!t.steady.empty()     ? Traced::reads
-                                                              : active_ && inverse_ ? Traced::writes
-                                                                                    : Traced::no),
-      channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)),
-      kernel_(gdn_for(isa)) {
-    steady_.assign(static_cast<std::size_t>(padded_), 0);
-    varying_.assign(static_cast<std::size_t>(padded_), 0);
-    std::copy(t.steady.begin(), t.steady.end(), steady_.begin());
-    std::copy(t.varying.begin(), t.varying.end(), varying_.begin());
-    if (!active_) return;
-    beta_.assign(static_cast<std::size_t>(padded_), 1);
-    std::copy(t.beta.begin(), t.beta.end(), beta_.begin());
-    std::vector<float> gamma(product(channels_, channels_));
-    for (int o = 0; o < channels_; ++o)
-        for (int k = 0; k < channels_; ++k)
-            gamma[product(k, channels_) + static_cast<std::size_t>(o)] = t.gamma[product(o, channels_) +
-                                                                                 static_cast<std::size_t>(k)];
-    gamma_.emplace(channels_, channels_, gamma.data(), isa, precision);
+void Gdn::norms(const std::int16_t* x, int positions, LayerScratch& scratch) const {
+    std::int16_t* const squares = LayerScratch::grown(scratch.squares, product(kGdnPositions, padded_));
+    std::int32_t* const norm = LayerScratch::grown(scratch.norm, product(kGdnPositions, padded_));
+    kernel_.squares(x, static_cast<std::ptrdiff_t>(positions) * padded_, squares);
+    const std::int16_t* const a = squares;
+    matmul_.run({&a, padded_, positions, 1, (channels_ + 1) / 2, gamma_.data(), padded_ / kMatmulBlock, beta_.data(),
+                 norm, padded_});
 }
 
-void Gdn::run(float* x, int positions, LayerScratch& scratch, GainTrace::Level* level, int row, int column) const {
-    const bool local = traced_ == Traced::reads;
-    if (!active_ && !local) return;
-    float* roots = level != nullptr ? level->roots(row, column) : nullptr;
-    float* means = local ? level->squares(row, column) : nullptr;
-    const std::size_t most = product(kGdnPositions, padded_);
-    float* const squares = LayerScratch::grown(scratch.squares, most);
-    float* const norm = LayerScratch::grown(scratch.norm, most);
+void Gdn::run(std::int16_t* x, int positions, LayerScratch& scratch, GainTrace::Level* level, int row,
+              int column) const {
+    std::uint16_t* roots = level != nullptr ? level->roots(row, column) : nullptr;
+    std::uint32_t* sums = traced_ == Traced::reads ? level->squares(row, column) : nullptr;
     for (int first = 0; first < positions; first += kGdnPositions) {
         const int n = std::min(kGdnPositions, positions - first);
-        float* const from = x + static_cast<std::ptrdiff_t>(first) * stride_;
-        float* values = from;
+        std::int16_t* const from = x + static_cast<std::ptrdiff_t>(first) * stride_;
+        std::int16_t* values = from;
         if (stride_ != padded_) {
-            values = LayerScratch::grown(scratch.narrow, most);
-            std::fill(values, values + n * padded_, 0.0f);
+            values = LayerScratch::grown(scratch.narrow, product(kGdnPositions, padded_));
+            std::fill(values, values + n * padded_, std::int16_t{0});
             for (int p = 0; p < n; ++p)
                 std::copy(from + p * stride_, from + p * stride_ + channels_, values + p * padded_);
         }
-        const std::ptrdiff_t count = static_cast<std::ptrdiff_t>(n) * padded_;
-        if (local) {
-            kernel_.local(values, n, padded_, steady_.data(), varying_.data(), roots, means);
-            for (int p = 0; p < n; ++p) means[p] /= static_cast<float>(channels_);
-            means += n;
+        if (traced_ == Traced::reads) {
+            kernel_.local(values, n, padded_,
+                          {steady_.data(), varying_.data(), varying_shift_.data(), shift_.data()}, roots, sums);
+            sums += n;
         } else {
-            kernel_.squares(values, count, squares);
-            gamma_->run(squares, padded_, n, beta_.data(), norm, padded_, false, scratch);
+            norms(values, n, scratch);
             if (roots != nullptr)
-                kernel_.multiply_keep(values, count, norm, roots);
+                kernel_.multiply_keep(values, n, padded_, scratch.norm.data(), shift_.data(), roots);
             else
-                (inverse_ ? kernel_.multiply : kernel_.divide)(values, count, norm);
+                (inverse_ ? kernel_.multiply : kernel_.divide)(values, n, padded_, scratch.norm.data(), shift_.data());
         }
-        if (roots != nullptr) roots += count;
+        if (roots != nullptr) roots += static_cast<std::ptrdiff_t>(n) * padded_;
         for (int p = 0; p < n && values != from; ++p)
             std::copy(values + p * padded_, values + p * padded_ + channels_, from + p * stride_);
     }
 }
 
-std::vector<std::unique_ptr<TransformLayer>> make_layers(const ConvTensors& t, Isa isa, Precision precision) {
+std::unique_ptr<TransformLayer> make_layer(const ConvTensors& t, Isa isa) {
     check(t);
-    std::vector<std::unique_ptr<TransformLayer>> layers;
-    const bool wide = t.inputs >= 8 && t.outputs >= 8;
-    if (wide && t.kernel == 5 && t.stride == 2) {
-        layers.push_back(make_winograd_conv(t, isa, precision));
-    } else if (!t.transposed) {
-        layers.push_back(make_direct_conv(t, isa));
-    } else {
-        // All 25 products of an input, one after the other, and then the sums of those that meet in an output.
-        const int products = 25 * t.outputs;
-        std::vector<float> weight(t.weight.size()), bias(static_cast<std::size_t>(products));
-        for (int i = 0; i < t.inputs; ++i)
-            for (int o = 0; o < t.outputs; ++o)
-                for (int k = 0; k < 25; ++k)
-                    weight[product(k * t.outputs + o, t.inputs) +
-                           static_cast<std::size_t>(i)] = t.weight[product(i * t.outputs + o, 25) +
-                                                                   static_cast<std::size_t>(k)];
-        ConvTensors products_of;
-        products_of.name = t.name;
-        products_of.outputs = products;
-        products_of.inputs = t.inputs;
-        products_of.kernel = products_of.stride = 1;
-        products_of.weight = weight;
-        products_of.bias = bias;
-        layers.push_back(make_direct_conv(products_of, isa));
-        layers.push_back(make_overlap_add(t, isa));
-    }
-    return layers;
+    std::unique_ptr<TransformLayer> layer;
+    if (t.inputs >= 8 && t.outputs >= 8 && t.kernel == 5 && t.stride == 2 && t.activation != Activation::pixels)
+        layer = make_winograd_conv(t, isa);
+    return layer != nullptr ? std::move(layer) : make_direct_conv(t, isa);
 }
 
 }  // namespace jahp

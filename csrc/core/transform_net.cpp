@@ -13,17 +13,7 @@ constexpr int kMostSide = 1 << 20;
 
 }  // namespace
 
-void check_bf16(Isa isa) {
-    if (!cpu_has_bf16()) throw Error(Fault::usage, "transforms in bfloat16 need AVX512-BF16, which this CPU lacks");
-    if (isa != Isa::avx512vnni)
-        throw Error(Fault::usage,
-                    std::string("transforms in bfloat16 need AVX512-BF16, and the instruction set is held at ") +
-                        isa_name(isa));
-}
-
-TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa, Precision precision)
-    : isa_(isa), precision_(precision) {
-    if (precision == Precision::bf16) check_bf16(isa);
+TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa) : isa_(isa) {
     if (layers.empty()) throw Error(Fault::model, "a transform needs a layer");
     append(layers);
 }
@@ -34,7 +24,9 @@ void TransformNet::append(std::span<const ConvTensors> layers) {
             throw Error(Fault::model, t.name + ": " + std::to_string(t.inputs) +
                                           " input channels; the layer before it has " +
                                           std::to_string(layers_.back()->outputs()));
-        for (auto& layer : make_layers(t, isa_, precision_)) layers_.push_back(std::move(layer));
+        if (!layers_.empty() && layers_.back()->element() != Element::i16)
+            throw Error(Fault::model, t.name + ": the layer before it gives no activations, but pixels or sums");
+        layers_.push_back(make_layer(t, isa_));
     }
 }
 
@@ -47,6 +39,18 @@ TransformNet TransformNet::followed_by(std::span<const ConvTensors> layers) cons
 int TransformNet::output_size(int size) const {
     for (const auto& layer : layers_) size = layer->output_size(size);
     return size;
+}
+
+OutputValues TransformNet::no_values() const {
+    switch (layers_.back()->element()) {
+        case Element::u8:
+            return std::vector<std::uint8_t>();
+        case Element::i32:
+            return std::vector<std::int32_t>();
+        case Element::i16:
+            break;
+    }
+    return std::vector<std::int16_t>();
 }
 
 TransformStream::TransformStream(const TransformNet& net, int height, int width, GainTrace* trace) : net_(net) {
@@ -72,7 +76,7 @@ TransformStream::TransformStream(const TransformNet& net, int height, int width,
         }
         levels_.push_back(level);
     }
-    rows_.emplace_back(height, width, net.outputs(), incoming);
+    rows_.emplace_back(height, width, net.outputs(), incoming, net.layers().back()->element());
 }
 
 bool TransformStream::ready(std::size_t i, int& units) const {
@@ -111,10 +115,11 @@ int TransformStream::room() const {
     return std::min(in.height(), needed + in.capacity()) - in.rows();
 }
 
-void TransformStream::take(std::vector<float>& out) {
+template <typename Out>
+void TransformStream::take(std::vector<Out>& out) {
     RowBuffer& rows = rows_.back();
     for (; taken_ < rows.rows(); ++taken_) {
-        const float* from = rows.row(taken_);
+        const Out* from = rows.row<Out>(taken_);
         if (rows.stride() == rows.channels()) {
             out.insert(out.end(), from, from + static_cast<std::ptrdiff_t>(rows.width()) * rows.channels());
             continue;
@@ -124,7 +129,12 @@ void TransformStream::take(std::vector<float>& out) {
     }
 }
 
-void TransformStream::push(std::span<const float> rows, int threads, std::vector<float>& out) {
+void TransformStream::push(std::span<const std::int16_t> rows, int threads, OutputValues& out) {
+    std::visit([&](auto& values) { push_to(rows, threads, values); }, out);
+}
+
+template <typename Out>
+void TransformStream::push_to(std::span<const std::int16_t> rows, int threads, std::vector<Out>& out) {
     if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
     RowBuffer& in = rows_.front();
     const std::size_t pitch = static_cast<std::size_t>(in.width()) * static_cast<std::size_t>(in.channels());
@@ -137,13 +147,14 @@ void TransformStream::push(std::span<const float> rows, int threads, std::vector
     out.reserve(out.size() + static_cast<std::size_t>(rows_.back().width()) * static_cast<std::size_t>(net_.outputs()) *
                                  static_cast<std::size_t>(
                                      count == static_cast<std::size_t>(in.height()) ? rows_.back().height() : 0));
-    const float* from = rows.data();
+    const std::int16_t* from = rows.data();
     for (auto left = static_cast<int>(count); left > 0;) {
         const int n = std::min(left, room());
         for (int r = 0; r < n; ++r) {
-            float* to = in.row(in.rows());
+            std::int16_t* to = in.row<std::int16_t>(in.rows());
             for (int c = 0; c < in.width(); ++c, from += in.channels(), to += in.stride())
-                std::copy(from, from + in.channels(), to);
+                for (int i = 0; i < in.channels(); ++i)
+                    to[i] = std::clamp<std::int16_t>(from[i], -kActivationLimit, kActivationLimit);
             in.add_rows(1);
         }
         left -= n;

@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -mavx2 -mfma.
+// Compiled with -mavx2.
 #include "simd/gdn_loop.hpp"
 
 namespace jahp {
 
-void gdn_squares_avx2(const float* x, std::ptrdiff_t count, float* squares) { squares_loop(x, count, squares); }
-void gdn_divide_avx2(float* x, std::ptrdiff_t count, const float* norm) { divide_loop(x, count, norm); }
-void gdn_multiply_avx2(float* x, std::ptrdiff_t count, const float* norm) { multiply_loop(x, count, norm); }
-void gdn_multiply_keep_avx2(float* x, std::ptrdiff_t count, const float* norm, float* roots) {
-    multiply_keep_loop(x, count, norm, roots);
-}
-void gdn_local_avx2(float* x, std::ptrdiff_t positions, std::ptrdiff_t channels, const float* steady,
-                    const float* varying, const float* roots, float* squares) {
-    local_loop(x, positions, channels, steady, varying, roots, squares);
-}
+void gdn_squares_avx2(const std::int16_t* x, std::ptrdiff_t count, std::int16_t* squares) { squares_loop(x, count, squares); }
+void gdn_divide_avx2(std::int16_t* x, std::ptrdiff_t positions, std::ptrdiff_t channels, const std::int32_t* norm, const std::int32_t* shift) { divide_loop(x, positions, channels, norm, shift); }
+void gdn_multiply_avx2(std::int16_t* x, std::ptrdiff_t positions, std::ptrdiff_t channels, const std::int32_t* norm, const std::int32_t* shift) { multiply_loop<false>(x, positions, channels, norm, shift, nullptr); }
+void gdn_multiply_keep_avx2(std::int16_t* x, std::ptrdiff_t positions, std::ptrdiff_t channels, const std::int32_t* norm, const std::int32_t* shift, std::uint16_t* roots) { multiply_loop<true>(x, positions, channels, norm, shift, roots); }
+void gdn_local_avx2(std::int16_t* x, std::ptrdiff_t positions, std::ptrdiff_t channels, const LocalGain& gain, const std::uint16_t* roots, std::uint32_t* squares) { local_loop(x, positions, channels, gain, roots, squares); }
 
 }  // namespace jahp

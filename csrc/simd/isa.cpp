@@ -21,7 +21,7 @@ constexpr Isa kAll[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::av
 // Asked of the CPU and not of __builtin_cpu_supports: gcc 12's does not know AVX-VNNI, and that of zig's runtime knows
 // nothing.
 struct Features {
-    bool avx2 = false, avxvnni = false, avx512vnni = false, avx512bf16 = false;
+    bool avx2 = false, avxvnni = false, avx512vnni = false;
     Features() {
         constexpr unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28;     // leaf 1, ecx
         constexpr unsigned ebx_avx2 = 1u << 5, f_bw_vl = 1u << 16 | 1u << 30 | 1u << 31,
@@ -36,7 +36,6 @@ struct Features {
         avx512vnni = (~saved & zmm) == 0 && (~b & f_bw_vl) == 0 && (c & vnni) != 0;
         if (a == 0 || __get_cpuid_count(7, 1, &a, &b, &c, &d) == 0) return;
         avxvnni = avx2 && (a & 1u << 4) != 0;
-        avx512bf16 = avx512vnni && (a & 1u << 5) != 0;
     }
 };
 
@@ -86,14 +85,6 @@ bool cpu_has(Isa isa) {
         default:
             return false;
     }
-}
-
-bool cpu_has_avx512bf16() {
-#if defined(__x86_64__)
-    return features().avx512bf16;
-#else
-    return false;
-#endif
 }
 
 Isa best_isa() {

@@ -10,9 +10,6 @@ const char* isa_name(Isa isa);
 
 bool cpu_has(Isa isa);
 
-// Beside avx512vnni: products of bfloat16.
-bool cpu_has_avx512bf16();
-
 // The best that this CPU has.
 Isa best_isa();
 

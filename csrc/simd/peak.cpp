@@ -22,27 +22,12 @@ const Peak& peak_for(Isa isa, std::int32_t limit) {
     return kPeakI16Scalar;
 }
 
-const Peak& peak_f32_for([[maybe_unused]] Isa isa) {
-#if defined(__x86_64__)
-    if (isa >= Isa::avx512vnni) return kPeakF32Avx512vnni;
-    if (isa >= Isa::avx2) return kPeakF32Avx2;
-#elif defined(__aarch64__)
-    if (isa >= Isa::neon) return kPeakF32Neon;
-#endif
-    return kPeakF32Scalar;
-}
-
-std::int64_t products(const Peak& peak, std::int64_t rounds) {
-    peak.run(rounds);
-    return rounds * peak.products;
-}
-
 }  // namespace
 
-std::int64_t peak_f32_products(Isa isa, std::int64_t rounds) { return products(peak_f32_for(isa), rounds); }
-
 std::int64_t peak_products(Isa isa, std::int32_t limit, std::int64_t rounds) {
-    return products(peak_for(isa, limit), rounds);
+    const Peak& peak = peak_for(isa, limit);
+    peak.run(rounds);
+    return rounds * peak.products;
 }
 
 }  // namespace jahp

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -mavx2 -mfma: includes intrinsics, C headers and plain structs only.
+// Compiled with -mavx2: includes intrinsics, C headers and plain structs only.
 #include <immintrin.h>
 
 #include "simd/peak.hpp"
@@ -24,21 +24,8 @@ void run(int64_t rounds) {
         asm volatile("" : : "x"(sums[i]));
 }
 
-void run_f32(int64_t rounds) {
-    __m256 sums[kSums], a = _mm256_set1_ps(0.5f);
-    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-        sums[i] = _mm256_set1_ps((float)i);
-    for (int64_t r = 0; r < rounds; ++r) {
-        asm volatile("" : "+x"(a));
-        JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-            sums[i] = _mm256_fmadd_ps(a, a, sums[i]);
-    }
-    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-        asm volatile("" : : "x"(sums[i]));
-}
-
 }  // namespace
 
-const Peak kPeakI16Avx2{kSums * 16, run}, kPeakF32Avx2{kSums * 8, run_f32};
+const Peak kPeakI16Avx2{kSums * 16, run};
 
 }  // namespace jahp

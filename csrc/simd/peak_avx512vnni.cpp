@@ -32,22 +32,8 @@ void run_i16(int64_t rounds) {
     run(rounds, [](__m512i sum, __m512i a) __attribute__((always_inline)) { return _mm512_dpwssd_epi32(sum, a, a); });
 }
 
-void run_f32(int64_t rounds) {
-    __m512 sums[kSums], a = _mm512_set1_ps(0.5f);
-    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-        sums[i] = _mm512_set1_ps((float)i);
-    for (int64_t r = 0; r < rounds; ++r) {
-        asm volatile("" : "+v"(a));
-        JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-            sums[i] = _mm512_fmadd_ps(a, a, sums[i]);
-    }
-    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-        asm volatile("" : : "v"(sums[i]));
-}
-
 }  // namespace
 
-const Peak kPeakI8Avx512vnni{kSums * 64, run_i8}, kPeakI16Avx512vnni{kSums * 32, run_i16},
-    kPeakF32Avx512vnni{kSums * 16, run_f32};
+const Peak kPeakI8Avx512vnni{kSums * 64, run_i8}, kPeakI16Avx512vnni{kSums * 32, run_i16};
 
 }  // namespace jahp

@@ -35,21 +35,8 @@ void run_i16(int64_t rounds) {
     });
 }
 
-void run_f32(int64_t rounds) {
-    float32x4_t sums[kSums], a = vdupq_n_f32(0.5f);
-    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-        sums[i] = vdupq_n_f32((float)i);
-    for (int64_t r = 0; r < rounds; ++r) {
-        asm volatile("" : "+w"(a));
-        JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-            sums[i] = vfmaq_f32(sums[i], a, a);
-    }
-    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-        asm volatile("" : : "w"(sums[i]));
-}
-
 }  // namespace
 
-const Peak kPeakI8Neon{kSums * 16, run_i8}, kPeakI16Neon{kSums * 4, run_i16}, kPeakF32Neon{kSums * 4, run_f32};
+const Peak kPeakI8Neon{kSums * 16, run_i8}, kPeakI16Neon{kSums * 4, run_i16};
 
 }  // namespace jahp

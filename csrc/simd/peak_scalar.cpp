@@ -16,17 +16,8 @@ void run(std::int64_t rounds) {
     asm volatile("" : : "m"(sums));
 }
 
-void run_f32(std::int64_t rounds) {
-    float sums[kSums] = {}, a = 3, b = 1.0f / 3;
-    for (std::int64_t i = 0; i < rounds; ++i) {
-        asm volatile("" : "+m"(a), "+m"(b));
-        for (float& sum : sums) sum += a * b;
-    }
-    asm volatile("" : : "m"(sums));
-}
-
 }  // namespace
 
-const Peak kPeakI16Scalar{kSums, run}, kPeakF32Scalar{kSums, run_f32};
+const Peak kPeakI16Scalar{kSums, run};
 
 }  // namespace jahp

@@ -5,12 +5,13 @@ namespace jahp {
 
 Winograd winograd_for([[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-    if (isa >= Isa::avx512vnni) return {winograd_input_avx512vnni, winograd_output_avx512vnni};
-    if (isa >= Isa::avx2) return {winograd_input_avx2, winograd_output_avx2};
+    if (isa >= Isa::avx512vnni)
+        return {winograd_input_avx512vnni, winograd_output_i16_avx512vnni, winograd_output_i32_avx512vnni};
+    if (isa >= Isa::avx2) return {winograd_input_avx2, winograd_output_i16_avx2, winograd_output_i32_avx2};
 #elif defined(__aarch64__)
-    if (isa >= Isa::neon) return {winograd_input_neon, winograd_output_neon};
+    if (isa >= Isa::neon) return {winograd_input_neon, winograd_output_i16_neon, winograd_output_i32_neon};
 #endif
-    return {winograd_input_scalar, winograd_output_scalar};
+    return {winograd_input_scalar, winograd_output_i16_scalar, winograd_output_i32_scalar};
 }
 
 }  // namespace jahp

@@ -1,71 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
 // The two ends of a convolution in Winograd's form (Winograd 1980; Lavin and Gray, "Fast algorithms for convolutional
-// neural networks", 2016), as Toom and Cook evaluate and interpolate polynomials.
+// neural networks", 2016), in exact integers.
 //
-// Along an axis a 5-tap filter of stride 2, or its transpose, falls apart into a filter of 3 taps and one of 2. Four
-// outputs
-//     y[i] = sum over k of g[k] d[i + k]
-// of one are A^T ((G g) * (B^T d)), with products at 6 points (3 taps) or 5 (2 taps): 0, 1, -1, 2, -2 (3 taps only),
-// infinity. For the point a, N(a) the product of a - b over the other finite points b:
-//     (G g)(a) = sum of g[k] a^k / N(a);  at infinity the last tap
-//     (B^T d)(a) = sum of d[k] times the coefficients of the product of (x - b) over the other finite points b; at
-//     infinity: all of them y[i] = sum of a^i m(a), and m(infinity) for i = 3
-// In two dimensions both axes are treated so: 16 outputs take 36, 30 or 25 products instead of 144, 96 or 64. A^T has
-// the same column for a point whichever filter it serves: products of filters whose outputs add up may be added before
-// A^T.
+// Along an axis a 5-tap filter of stride 2, or its transpose, falls apart into a filter of 3 taps g and one of 2, h. Two
+// outputs of each
+//     y[i] = g[0] d[i] + g[1] d[i + 1] + g[2] d[i + 2],   z[i] = h[0] e[i] + h[1] e[i + 1]
+// are sums of products at seven points, of what the inputs and the weights give there:
+//     0: d0 - d2, 2 g0      1: d1 + d2, g0 + g1 + g2      2: d2 - d1, g0 - g1 + g2      3: d1 - d3, 2 g2
+//     4: e0 - e1, h0        5: e1, h0 + h1                6: e1 - e2, h1
+//     2 y0 = m0 + m1 + m2,  2 y1 = m1 - m2 - m3,          z0 = m4 + m5,  z1 = m5 - m6
+// Points 4, 5, 6 count for the outputs as 0, 1, 3 do: where y and z add up, products at 4, 5, 6 with weights times two
+// may be added to those. In two dimensions both axes are treated so: 49 products for 2x2 outputs of a convolution, or
+// 4x4 of a transposed one, instead of 100, and outputs that come out times 1, 2 or 4, modulo 2^32.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
+#include "simd/finish.hpp"
 #include "simd/isa.hpp"
 
 namespace jahp {
 
-constexpr int kWinogradTile = 4;    // outputs along an axis
-constexpr int kWinogradPoints = 6;  // the most along an axis
+constexpr int kWinogradTile = 2;    // outputs of a filter along an axis
+constexpr int kWinogradPoints = 7;  // along an axis
 
-constexpr int winograd_points(int taps) { return taps + kWinogradTile - 1; }
-
-// out[(i * points_h + j) * point_stride + c] = B^T d B of d[i][j] = rows[i][j * column_step + c], for c < channels.
-// channels is a multiple of 16, points_v and points_h are 5 or 6.
+// out[(7 i + j) * point_stride + c] = the input's value at point i of the rows, j of the columns, of d[r][s] =
+// rows[r][s * column_step + c], for c < channels, a multiple of 16. samples, along both axes: 4, where d is they and e
+// the last three; or 7, where d is the even ones, e the odd ones. Inputs are within ±8191: what comes out fits.
 struct WinogradInput {
-    const float* const* rows;
+    const std::int16_t* const* rows;
     std::ptrdiff_t column_step;
-    int points_v, points_h, channels;
-    float* out;
+    int samples, channels;
+    std::int16_t* out;
     std::ptrdiff_t point_stride;
 };
 
-// y = bias[c] + A^T m A of m[i][j] = in[(i * points_h + j) * point_stride + c]; rows[i][j * column_step + c] = y > 0 ?
-// y : slope * y, for i < rows_valid <= 4, j < columns_valid <= 4, c < channels, a multiple of 16.
+// y of m[i][j] = in[(i * points_h + j) * point_stride + c], points 0 to 3 (points_v or points_h is 4) or 4 to 6 (3),
+// as 4 times the sum finished by `table` (simd/finish.hpp), goes to rows[i][j * column_step + c], for i < rows_valid <=
+// 2, j < columns_valid <= 2, c < channels, a multiple of 16.
+template <typename Out>
 struct WinogradOutput {
-    const float* in;
+    const std::int32_t* in;
     std::ptrdiff_t point_stride;
     int points_v, points_h, channels;
-    const float* bias;
-    float slope;
-    float* const* rows;
+    const FinishTable* table;
+    Out* const* rows;
     std::ptrdiff_t column_step;
     int rows_valid, columns_valid;
 };
 
 struct Winograd {
     void (*input)(const WinogradInput&);
-    void (*output)(const WinogradOutput&);
+    void (*output_i16)(const WinogradOutput<std::int16_t>&);
+    void (*output_i32)(const WinogradOutput<std::int32_t>&);
 };
 
 Winograd winograd_for(Isa isa);
 
-void winograd_input_scalar(const WinogradInput& w);
-void winograd_output_scalar(const WinogradOutput& w);
+#define JAHP_WINOGRAD(isa)                                             \
+    void winograd_input_##isa(const WinogradInput&);                   \
+    void winograd_output_i16_##isa(const WinogradOutput<std::int16_t>&); \
+    void winograd_output_i32_##isa(const WinogradOutput<std::int32_t>&)
+JAHP_WINOGRAD(scalar);
 #if defined(__x86_64__)
-void winograd_input_avx2(const WinogradInput& w);
-void winograd_output_avx2(const WinogradOutput& w);
-void winograd_input_avx512vnni(const WinogradInput& w);
-void winograd_output_avx512vnni(const WinogradOutput& w);
+JAHP_WINOGRAD(avx2);
+JAHP_WINOGRAD(avx512vnni);
 #elif defined(__aarch64__)
-void winograd_input_neon(const WinogradInput& w);
-void winograd_output_neon(const WinogradOutput& w);
+JAHP_WINOGRAD(neon);
 #endif
+#undef JAHP_WINOGRAD
 
 }  // namespace jahp

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -mavx2 -mfma.
+// Compiled with -mavx2.
 #define JAHP_VECTOR_BYTES 32
 #include "simd/winograd_loop.hpp"
 
 namespace jahp {
 
 void winograd_input_avx2(const WinogradInput& w) { input_loop(w); }
-void winograd_output_avx2(const WinogradOutput& w) { output_loop(w); }
+void winograd_output_i16_avx2(const WinogradOutput<std::int16_t>& w) { output_loop(w); }
+void winograd_output_i32_avx2(const WinogradOutput<std::int32_t>& w) { output_loop(w); }
 
 }  // namespace jahp

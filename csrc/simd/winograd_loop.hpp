@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops that the instruction sets share, over registers of JAHP_VECTOR_BYTES. For winograd_*.cpp alone: internal
-// linkage, so that each file has its own copy.
+// The loops that the instruction sets share, over registers of at most JAHP_VECTOR_BYTES. For winograd_*.cpp alone:
+// internal linkage, so that each file has its own copy.
 #pragma once
 
 #include "simd/unroll.hpp"
@@ -9,100 +9,102 @@
 namespace jahp {
 namespace {
 
-typedef float Floats __attribute__((vector_size(JAHP_VECTOR_BYTES), aligned(4), may_alias));
-constexpr int kFloats = JAHP_VECTOR_BYTES / 4;
+// Channels come in sixteens.
+constexpr int kShortBytes = JAHP_VECTOR_BYTES < 32 ? JAHP_VECTOR_BYTES : 32;
+typedef std::int16_t Shorts __attribute__((vector_size(kShortBytes), aligned(2), may_alias));
+typedef std::uint32_t Words __attribute__((vector_size(JAHP_VECTOR_BYTES), aligned(4), may_alias));
+typedef std::int32_t Ints __attribute__((vector_size(JAHP_VECTOR_BYTES), aligned(4), may_alias));
+typedef std::int16_t HalfShorts __attribute__((vector_size(JAHP_VECTOR_BYTES / 2), aligned(2), may_alias));
+constexpr int kShorts = kShortBytes / 2, kInts = JAHP_VECTOR_BYTES / 4;
 
-// B^T d in place: 6 or 5 values, `step` apart.
-template <int kPoints, int kStep>
-inline void into(Floats* d) {
-    const Floats d0 = d[0], d1 = d[kStep], d2 = d[2 * kStep], d3 = d[3 * kStep], d4 = d[4 * kStep];
-    if constexpr (kPoints == 6) {
-        const Floats d5 = d[5 * kStep], even = d4 - 4 * d2, odd = d3 - 4 * d1, near = d4 - d2, far = 2 * (d3 - d1);
-        d[0] = 4 * d0 - 5 * d2 + d4;
-        d[kStep] = even + odd;
-        d[2 * kStep] = even - odd;
-        d[3 * kStep] = near + far;
-        d[4 * kStep] = near - far;
-        d[5 * kStep] = 4 * d1 - 5 * d3 + d5;
+// The seven points of 4 or 7 samples.
+template <int kSamples>
+inline void into(const Shorts* s, Shorts* out, int step) {
+    constexpr bool kApart = kSamples == 7;
+    const Shorts d0 = s[0], d1 = s[kApart ? 2 : 1], d2 = s[kApart ? 4 : 2], d3 = s[kApart ? 6 : 3],
+                 e0 = s[1], e1 = s[kApart ? 3 : 2], e2 = s[kApart ? 5 : 3];
+    out[0] = d0 - d2;
+    out[step] = d1 + d2;
+    out[2 * step] = d2 - d1;
+    out[3 * step] = d1 - d3;
+    out[4 * step] = e0 - e1;
+    out[5 * step] = e1;
+    out[6 * step] = e1 - e2;
+}
+
+// Two outputs, times 2 where there are four points.
+template <int kPoints>
+inline void out_of(const Words* m, int step, Words* y, int y_step) {
+    const Words m0 = m[0], m1 = m[step], m2 = m[2 * step];
+    if constexpr (kPoints == 4) {
+        y[0] = m0 + m1 + m2;
+        y[y_step] = m1 - m2 - m[3 * step];
     } else {
-        const Floats near = d3 - d1, far = d3 - d2;
-        d[0] = 2 * (d0 - d2) + near;
-        d[kStep] = far - 2 * d1;
-        d[2 * kStep] = far + 2 * (d1 - d2);
-        d[3 * kStep] = near;
-        d[4 * kStep] = d4 - d2 - 2 * near;
+        y[0] = m0 + m1;
+        y[y_step] = m1 - m2;
     }
 }
 
-// y = A^T m: 6 or 5 values, `step` apart, to 4.
-template <int kPoints, int kStep>
-inline void out_of(const Floats* m, Floats* y, int y_step) {
-    const Floats m1 = m[kStep], m2 = m[2 * kStep], m3 = m[3 * kStep], sum = m1 + m2, difference = m1 - m2;
-    if constexpr (kPoints == 6) {
-        const Floats m4 = m[4 * kStep], far = m3 + m4, odd = m3 - m4;
-        y[0] = m[0] + sum + far;
-        y[y_step] = difference + 2 * odd;
-        y[2 * y_step] = sum + 4 * far;
-        y[3 * y_step] = difference + 8 * odd + m[5 * kStep];
-    } else {
-        y[0] = m[0] + sum + m3;
-        y[y_step] = difference + 2 * m3;
-        y[2 * y_step] = sum + 4 * m3;
-        y[3 * y_step] = difference + 8 * m3 + m[4 * kStep];
-    }
-}
-
-template <int kV, int kH>
+template <int kSamples>
 void input(const WinogradInput& w) {
-    for (int c = 0; c < w.channels; c += kFloats) {
-        Floats d[kV * kH];
-        JAHP_UNROLL for (int j = 0; j < kH; ++j) {
-            JAHP_UNROLL for (int i = 0; i < kV; ++i)
-                d[i * kH + j] = *reinterpret_cast<const Floats*>(w.rows[i] + j * w.column_step + c);
-            into<kV, kH>(d + j);
+    constexpr int kN = kWinogradPoints;
+    for (int c = 0; c < w.channels; c += kShorts) {
+        Shorts half[kN * kSamples];
+        JAHP_UNROLL for (int j = 0; j < kSamples; ++j) {
+            Shorts column[kSamples];
+            JAHP_UNROLL for (int i = 0; i < kSamples; ++i)
+                column[i] = *reinterpret_cast<const Shorts*>(w.rows[i] + j * w.column_step + c);
+            into<kSamples>(column, half + j, kSamples);
         }
-        JAHP_UNROLL for (int i = 0; i < kV; ++i) {
-            into<kH, 1>(d + i * kH);
-            JAHP_UNROLL for (int j = 0; j < kH; ++j)
-                *reinterpret_cast<Floats*>(w.out + (i * kH + j) * w.point_stride + c) = d[i * kH + j];
+        JAHP_UNROLL for (int i = 0; i < kN; ++i) {
+            Shorts points[kN];
+            into<kSamples>(half + i * kSamples, points, 1);
+            JAHP_UNROLL for (int j = 0; j < kN; ++j)
+                *reinterpret_cast<Shorts*>(w.out + (i * kN + j) * w.point_stride + c) = points[j];
         }
     }
 }
 
-template <int kV, int kH>
-void output(const WinogradOutput& w) {
-    const float slope = w.slope;
-    for (int c = 0; c < w.channels; c += kFloats) {
-        Floats columns[kWinogradTile * kH], y[kWinogradTile * kWinogradTile];
+inline void store(std::int32_t* to, Ints x) { *reinterpret_cast<Ints*>(to) = x; }
+inline void store(std::int16_t* to, Ints x) {
+    *reinterpret_cast<HalfShorts*>(to) = __builtin_convertvector(x, HalfShorts);
+}
+
+template <int kV, int kH, typename Out>
+void output(const WinogradOutput<Out>& w) {
+    constexpr int kLess = (kV == 3) + (kH == 3);  // doublings that are missing of 4 times the sum
+    const FinishTable& t = *w.table;
+    for (int c = 0; c < w.channels; c += kInts) {
+        Words half[2 * kH], y[4];
         JAHP_UNROLL for (int j = 0; j < kH; ++j) {
-            Floats m[kV];
+            Words m[kV];
             JAHP_UNROLL for (int i = 0; i < kV; ++i)
-                m[i] = *reinterpret_cast<const Floats*>(w.in + (i * kH + j) * w.point_stride + c);
-            out_of<kV, 1>(m, columns + j, kH);
+                m[i] = *reinterpret_cast<const Words*>(w.in + (i * kH + j) * w.point_stride + c);
+            out_of<kV>(m, 1, half + j, kH);
         }
-        const Floats bias = *reinterpret_cast<const Floats*>(w.bias + c);
-        JAHP_UNROLL for (int i = 0; i < kWinogradTile; ++i)
-            out_of<kH, 1>(columns + i * kH, y + i * kWinogradTile, 1);
-        for (int i = 0; i < w.rows_valid; ++i)
-            for (int j = 0; j < w.columns_valid; ++j) {
-                const Floats value = y[i * kWinogradTile + j] + bias;
-                *reinterpret_cast<Floats*>(w.rows[i] + j * w.column_step + c) = value > 0 ? value : value * slope;
-            }
+        JAHP_UNROLL for (int i = 0; i < 2; ++i)
+            out_of<kH>(half + i * kH, 1, y + 2 * i, 1);
+        const Words offset = *reinterpret_cast<const Words*>(t.offset + c);
+        const Ints shift = *reinterpret_cast<const Ints*>(t.shift + c);
+        JAHP_UNROLL for (int i = 0; i < 2; ++i) JAHP_UNROLL for (int j = 0; j < 2; ++j) {
+            if (i >= w.rows_valid || j >= w.columns_valid) continue;
+            Ints x = reinterpret_cast<Ints>((y[2 * i + j] << kLess) + offset) >> shift;
+            x = x < t.low ? x - x + t.low : x;
+            x = x > t.high ? x - x + t.high : x;
+            if (t.leaky) x = x < 0 ? (x * kLeakyMul + (1 << (kLeakyShift - 1))) >> kLeakyShift : x;
+            store(w.rows[i] + j * w.column_step + c, x);
+        }
     }
 }
 
-inline void input_loop(const WinogradInput& w) {
-    if (w.points_v == 6)
-        w.points_h == 6 ? input<6, 6>(w) : input<6, 5>(w);
-    else
-        w.points_h == 6 ? input<5, 6>(w) : input<5, 5>(w);
-}
+inline void input_loop(const WinogradInput& w) { w.samples == 4 ? input<4>(w) : input<7>(w); }
 
-inline void output_loop(const WinogradOutput& w) {
-    if (w.points_v == 6)
-        w.points_h == 6 ? output<6, 6>(w) : output<6, 5>(w);
+template <typename Out>
+inline void output_loop(const WinogradOutput<Out>& w) {
+    if (w.points_v == 4)
+        w.points_h == 4 ? output<4, 4>(w) : output<4, 3>(w);
     else
-        w.points_h == 6 ? output<5, 6>(w) : output<5, 5>(w);
+        w.points_h == 4 ? output<3, 4>(w) : output<3, 3>(w);
 }
 
 }  // namespace

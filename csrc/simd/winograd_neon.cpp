@@ -6,6 +6,7 @@
 namespace jahp {
 
 void winograd_input_neon(const WinogradInput& w) { input_loop(w); }
-void winograd_output_neon(const WinogradOutput& w) { output_loop(w); }
+void winograd_output_i16_neon(const WinogradOutput<std::int16_t>& w) { output_loop(w); }
+void winograd_output_i32_neon(const WinogradOutput<std::int32_t>& w) { output_loop(w); }
 
 }  // namespace jahp

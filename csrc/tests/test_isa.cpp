@@ -13,7 +13,6 @@ TEST(what_the_compilers_runtime_says) {
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     CHECK_EQ(cpu_has(Isa::avx2), avx2);
     CHECK_EQ(cpu_has(Isa::avx512vnni), avx512);
-    CHECK_EQ(cpu_has_avx512bf16(), avx512 && __builtin_cpu_supports("avx512bf16"));
     CHECK(!cpu_has(Isa::avxvnni) || avx2);
 }
 #endif

@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.constants import GDN_PEDESTAL, QUALITY_STEPS
+from jahp_fast.constants import GDN_PEDESTAL
 from jahp_fast.errors import ModelError
 from jahp_fast.export.ranges import Ranges
 from jahp_fast.transforms.layers import (
     ACTIVATION_LIMIT,
     LATENT_BITS,
     LEAST_GDN_SHIFT,
+    LEAST_LOG,
+    LOG_STEPS,
+    MOST_LOG,
     NORM_LIMIT,
     PIXEL_BITS,
     SQUARE_SHIFT,
     SUM_BITS,
     SUM_LIMIT,
-    quality_codes,
 )
 
 if TYPE_CHECKING:
@@ -46,10 +48,8 @@ ANALYSIS_ROOM = {"sums": (2.0, 1.05), "outputs": (1.2, 1.05)}
 """Of g_s's input, of what is in front of GDN and of what is behind it: how far they may grow beyond photos, and beyond the hardest of
 pictures, before they are clamped. In g_s twice was too little for other photos; rounding errors of g_a weigh more, and a clamp in it is
 no more than noise in a latent."""
-HYPER_ROOM = (1.5,)
-NEGATIVE_ROOM = (0.5,)
-"""Of activations in h_a, and of what a leaky ReLU takes, which makes a hundredth of that: to clamp the largest costs less than to round
-all coarser."""
+HYPER_ROOM = (2.0, 0.5)
+"""Of activations in h_a."""
 WRAP_ROOM = (4.0, 2.0)
 """Of sums before they wrap."""
 WEIGHT_LIMIT = 32767 - 16
@@ -142,13 +142,13 @@ def _norms(gamma: Floats, beta: Floats, scale: Floats, out: Floats, inverse: boo
     return tensors, unit, out
 
 
-def multipliers(factor: Floats, what: str) -> dict[str, Array]:
-    """factor (codes, channels) -> `mul` of 16 bits and a `shift` a channel with mul / 2^shift = factor, rounded."""
-    top = factor.max(0)
-    if not np.isfinite(top).all() or top.max() > 32767:
-        raise ModelError(f"{what} is too large for integers: {float(top.max()):g}")
-    shift = np.clip(np.floor(np.log2(65535 / np.maximum(top, 2.0**-62))), 1, 62)
-    return {"mul": np.rint(factor * 2.0**shift).astype(np.uint16), "shift": shift.astype(np.uint8)}
+def logarithms(factor: Floats, what: str) -> NDArray[np.int32]:
+    """log2 of factors, as a model file has it; what is too small for it is the least that there is."""
+    with np.errstate(divide="ignore"):
+        logs = np.rint(np.log2(factor) * LOG_STEPS)
+    if not logs.max() <= MOST_LOG:
+        raise ModelError(f"{what} is too large for integers: {float(factor.max()):g}")
+    return np.maximum(logs, LEAST_LOG).astype(np.int32)
 
 
 class _Export:
@@ -190,13 +190,11 @@ class _Export:
         self.train |= {f"{norm}.unit": unit.astype(np.float32), f"{norm}.in_scale": scale.astype(np.float32)}
         return out
 
-    def _gains(self, name: str) -> Floats:
-        """(codes, M) at every quality that a file can have: geometric between the rows."""
+    def _gains(self, name: str, unit: Floats, what: str) -> None:
+        """Keeps the factors of a table times those of the integers, (M,)."""
         table = getattr(self._model, name).detach().double().numpy()
-        self.train[name] = table.astype(np.float32)
-        qualities = self._config.qualities
-        at = qualities[0] + np.arange(quality_codes(qualities)) / QUALITY_STEPS
-        return np.exp(np.stack([np.interp(at, qualities, column) for column in table.T], 1))
+        self.tensors[name] = logarithms(np.exp(table) * unit, what)
+        self.train[f"{name}.unit"] = unit.astype(np.float32)
 
     def analysis(self) -> None:
         scale = np.full(3, 1 / 255)
@@ -206,32 +204,26 @@ class _Export:
         layer = self._folded("g_a.6", scale)
         unit = layer.unit()
         self._keep("g_a.6", layer, unit, None)
-        factor = unit * self._gains("gain") * 2.0**LATENT_BITS
-        self.tensors |= {f"gain.{part}": array for part, array in multipliers(factor, "the gain of a latent").items()}
+        self._gains("gain", unit * 2.0**LATENT_BITS, "the gain of a latent")
 
     def hyper_analysis(self) -> None:
         # Finer than the latents' own fraction would say nothing.
         scale = np.maximum(self._ranges.above("h_a", *HYPER_ROOM) / ACTIVATION_LIMIT, 2.0**-LATENT_BITS)
-        factor = 2.0**-LATENT_BITS / scale[None]
-        self.tensors |= {f"h_a.input.{part}": array for part, array in multipliers(factor, "the scale of h_a's input").items()}
+        self.tensors["h_a.input"] = logarithms(2.0**-LATENT_BITS / scale[None], "the scale of h_a's input")
         for i in (0, 2):
             layer = self._folded(f"h_a.{i}", scale)
             unit = layer.unit()
-            want = self._ranges.above(f"h_a.{i + 1}", *HYPER_ROOM)
-            if self._model.architecture != "bmshj2018-hyperprior":
-                want = np.maximum(want, self._ranges.above(f"h_a.{i}", *NEGATIVE_ROOM))
-            shift, scale = _shift_to(want / ACTIVATION_LIMIT, unit)
+            shift, scale = _shift_to(self._ranges.above(f"h_a.{i + 1}", *HYPER_ROOM) / ACTIVATION_LIMIT, unit)
             self._keep(f"h_a.{i}", layer, unit, shift)
         layer = self._folded("h_a.4", scale)
         shift, unit = _shift_onto(2.0**-LATENT_BITS, layer.unit(), 0, "hyper-latents")
         self._keep("h_a.4", layer, unit, shift)
 
     def synthesis(self) -> None:
-        gains = self._gains("inv_gain") * 2.0**-self._config.frac_bits
         # A few symbols of one have their room in a channel that the pictures left silent.
-        one = (gains * 2.0**self._config.frac_bits).max(0)
+        one = self._model.inv_gain.detach().double().exp().amax(0).numpy()
         scale = np.maximum(self._ranges.above("g_s", *SYNTHESIS_ROOM["input"]), 4 * one) / ACTIVATION_LIMIT
-        self.tensors |= {f"inv_gain.{part}": array for part, array in multipliers(gains / scale, "the inverse gain of a latent").items()}
+        self._gains("inv_gain", 2.0**-self._config.frac_bits / scale, "the inverse gain of a latent")
         for i in (0, 2, 4):
             scale = self._divisive("g_s", i, scale, self._folded(f"g_s.{i}", scale))
         layer = self._folded("g_s.6", scale, filtered=False)
@@ -260,7 +252,10 @@ def quantised_transforms(model: CompressionModel, ranges: Ranges, config: ModelC
 
 def transform_floats(tensors: Mapping[str, Array], train: Mapping[str, Array]) -> dict[str, Array]:
     """The state dict of g_a, h_a, g_s and the gains, as quantised_transforms left it."""
-    state: dict[str, Array] = {name: train[name] for name in ("gain", "inv_gain")}
+    state: dict[str, Array] = {}
+    for name in ("gain", "inv_gain"):
+        with np.errstate(all="ignore"):
+            state[name] = tensors[name] / LOG_STEPS * np.log(2) - np.log(train[f"{name}.unit"].astype(np.float64))
     for key in (key for key in train if key.endswith(".unit") and f"{key[:-5]}.bias" in tensors):
         name, unit, scale = key[:-5], train[key].astype(np.float64), train[f"{key[:-5]}.in_scale"].astype(np.float64)
         transposed = name.startswith("g_s.")

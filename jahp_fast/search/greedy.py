@@ -197,8 +197,8 @@ class Searcher:
 
     def _gain(self, quality: float) -> NDArray[np.float64]:
         """(M,) by how many units of g_s's input a step of one moves it."""
-        gain = self._transforms.gain("inv_gain")
-        return gain.at(quality) * 2.0 ** -gain.shift.astype(np.float64)
+        mul, shift = self._transforms.gain("inv_gain").at(quality)
+        return mul * 2.0 ** -shift.astype(np.float64)
 
     def curvature(self, quality: float) -> Floats:
         """(M,) mean increase of |x − x̂|² by a step of one."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch import Tensor
 from jahp_fast.constants import STRIDE
 from jahp_fast.transforms.layers import (
     ACTIVATION_LIMIT,
+    LEAKY_LIMIT,
     LEAKY_MUL,
     LEAKY_SHIFT,
     SQUARE_SHIFT,
@@ -108,7 +110,7 @@ class PlacedLayer:
             m = torch.div(2**31 + r, 2 * r, rounding_mode="floor")
             return shifted(x * m, across(by) - e).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
         if self._activation in ("relu", "leaky_relu"):
-            x = x.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+            x = x.clamp(-LEAKY_LIMIT, ACTIVATION_LIMIT)
             below = shifted(x * LEAKY_MUL, LEAKY_SHIFT) if self._activation == "leaky_relu" else torch.zeros_like(x)
             return torch.where(x < 0, below, x)
         return x
@@ -121,7 +123,7 @@ class PlacedLayer:
             x = x * n.sqrt() if self._activation == "igdn" else x * n.rsqrt() * 2.0**30
             return (x * across(torch.exp2(-by))).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
         if self._activation in ("relu", "leaky_relu"):
-            x = x.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+            x = x.clamp(-LEAKY_LIMIT, ACTIVATION_LIMIT)
             return torch.where(x < 0, x * (LEAKY_MUL * 2.0**-LEAKY_SHIFT if self._activation == "leaky_relu" else 0.0), x)
         return x
 
@@ -150,18 +152,14 @@ class Transforms:
         rows = [torch.from_numpy(part.astype("int32")).flatten(1) for part in parts]
         self._rows = torch.cat(rows, 1).to(self.device) if rows else None
         self._gains = {name: Gain(model, name) for name in ("gain", "inv_gain") + (("h_a.input",) if self._h_a else ())}
-        self._muls = {name: torch.from_numpy(gain.table.astype("int64")).to(self.device) for name, gain in self._gains.items()}
-        self._shifts = {name: across(torch.from_numpy(gain.shift.astype("int64")).to(self.device)) for name, gain in self._gains.items()}
 
     def _placed(self, layers: Sequence[Layer]) -> list[PlacedLayer]:
         return [PlacedLayer(layer, self.device, self._exact, i + 1 < len(layers)) for i, layer in enumerate(layers)]
 
-    def _mul(self, name: str, quality: float) -> Tensor:
-        return self._muls[name][self._gains[name].row(quality)]
-
-    def _scaled(self, x: Tensor, name: str, mul: Tensor, limit: int) -> Tensor:
-        """x (B, M, h, w) by channel."""
-        return shifted(x.long() * across(mul.long()), self._shifts[name]).clamp(-limit, limit)
+    def _gain(self, name: str, quality: float) -> Tensor:
+        """(2, M) int32: multipliers and shifts."""
+        mul, shift = self._gains[name].at(quality)
+        return torch.from_numpy(np.stack([mul, shift.astype(np.int32)])).to(self.device)
 
     def features(self, images: Tensor) -> Tensor:
         """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> sums of g_a, (B, M, ceil(H/16), ceil(W/16))."""
@@ -172,7 +170,7 @@ class Transforms:
 
     def scaled(self, features: Tensor, quality: float) -> Tensor:
         """Features times the gain of a quality: y times 2^LATENT_BITS, int64, not rounded further."""
-        return self._scaled(features, "gain", self._mul("gain", quality), LATENT_LIMIT)
+        return _scaled(features, self._gain("gain", quality), LATENT_LIMIT)
 
     def analysis(self, images: Tensor, quality: float) -> Tensor:
         """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> y (B, M, ceil(H/16), ceil(W/16)) int64, times
@@ -183,12 +181,12 @@ class Transforms:
         """y (B, M, h, w), as analysis gives it -> z (B, N, ceil(h/4), ceil(w/4)) int64, times 2^LATENT_BITS, not rounded further."""
         with torch.no_grad():
             sizes = y.abs() if self._config.architecture == "bmshj2018-hyperprior" else y
-            x = self._scaled(sizes, "h_a.input", self._mul("h_a.input", self._config.qualities[0]), ACTIVATION_LIMIT)
+            x = _scaled(sizes, self._gain("h_a.input", self._config.qualities[0]), ACTIVATION_LIMIT)
             return _integers(_run(self._h_a, x))
 
     def decoding_row(self, quality: float) -> Tensor:
         """What a quality decides in `synthesis`, in a vector of int32: the inverse gains, weight and bias of each layer of its own."""
-        parts = [self._mul("inv_gain", quality).int()]
+        parts = [self._gain("inv_gain", quality).flatten()]
         if self._rows is not None:
             row, t, steps = between(self._config.qualities, quality)
             exact = self._rows[row].long() * (steps - t) + self._rows[row + 1].long() * t + steps // 2
@@ -199,9 +197,9 @@ class Transforms:
         """ŷ (B, h, w, M) int32, with the model's fractional bits, and their decoding_row -> images (B, 3, height, width) uint8, cropped."""
         with torch.no_grad():
             latents = self._config.latents
-            parts = torch.split(row[latents:], [shape.numel() for shape in self._shapes])
+            parts = torch.split(row[2 * latents :], [shape.numel() for shape in self._shapes])
             own = [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
-            x = self._scaled(y.permute(0, 3, 1, 2), "inv_gain", row[:latents], ACTIVATION_LIMIT)
+            x = _scaled(y.permute(0, 3, 1, 2), row[: 2 * latents].reshape(2, latents), ACTIVATION_LIMIT)
             if not self._exact:
                 x = x.float().contiguous(memory_format=torch.channels_last)
             for i, layer in enumerate(self._g_s):
@@ -214,6 +212,12 @@ def _run(layers: Sequence[PlacedLayer], x: Tensor) -> Tensor:
     for layer in layers:
         x = layer.run(x)
     return x
+
+
+def _scaled(x: Tensor, gain: Tensor, limit: int) -> Tensor:
+    """x (B, M, h, w) by channel."""
+    mul, shift = gain.long()
+    return shifted(x.long() * across(mul), across(shift)).clamp(-limit, limit)
 
 
 def _integers(x: Tensor) -> Tensor:

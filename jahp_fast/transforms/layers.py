@@ -26,12 +26,22 @@ SUM_BITS = 30
 SQUARE_SHIFT = 12
 """GDN adds up squares of 28 bits divided by 2^12: 16 bits."""
 NORM_LIMIT = 2**31 - 1
-LEAKY_MUL, LEAKY_SHIFT = 41943, 22
+LEAKY_MUL, LEAKY_SHIFT = 2621, 18
 """A leaky ReLU's slope of 0.01."""
+LEAKY_LIMIT = 100 * ACTIVATION_LIMIT
+"""What it takes is clamped to, below 0."""
 LATENT_BITS = 8
 """Fractional bits of latents and hyper-latents before they are rounded."""
 LEAST_GDN_SHIFT = 16
 """Of GDN in g_a, whose quotient is normalised by up to 2^15."""
+LOG_BITS, MUL_BITS = 12, 15
+"""Gains are logarithms, in steps of 1/4096 of a factor of 2; multipliers have 16 bits, from 2^15 on."""
+LOG_STEPS = 1 << LOG_BITS
+LEAST_LOG, MOST_LOG = (MUL_BITS - 62) * LOG_STEPS, MUL_BITS * LOG_STEPS - 1
+"""For shifts of 1 to 62."""
+COARSE = np.rint(2.0 ** (MUL_BITS + np.arange(64) / 64)).astype(np.int64)
+FINE = np.rint(2.0 ** (MUL_BITS + np.arange(64) / 4096)).astype(np.int64)
+"""Whole and fine steps of the exponential: the integers nearest to 2^(15 + i/64) and 2^(15 + i/4096)."""
 PIXEL_BITS = 8
 """Least shift of g_s's last layer: so many bits of fraction are there for deeper samples."""
 
@@ -97,11 +107,6 @@ class Tensors:
         if gamma.min() < 0 or beta.min() < 1 or (gamma.astype(np.int64).sum(1) * 65535 + beta).max() > NORM_LIMIT:
             raise ModelError(f"{self._path}: transform.{name}: gamma or beta is out of range, or their norm could leave 31 bits")
         return gamma, beta, self.shift(f"{name}.shift", channels, 1 if inverse else LEAST_GDN_SHIFT, 31)
-
-
-def quality_codes(qualities: tuple[float, ...]) -> int:
-    """How many qualities, in steps of 1/20, a model has from its lowest to its highest."""
-    return round((qualities[-1] - qualities[0]) * QUALITY_STEPS) + 1
 
 
 def between(qualities: tuple[float, ...], quality: float) -> tuple[int, int, int]:
@@ -195,26 +200,26 @@ class SynthesisLayers:
         ]
 
 
-class Gain:
-    """Multipliers of a table, one row a quality: `x * mul / 2^shift` by channel, rounded. name: "gain", "inv_gain" or "h_a.input", which
-    is the same at all qualities.
+def multipliers(logs: NDArray[np.int64]) -> tuple[Ints, Bytes]:
+    """Of 2^(logs / 4096): a multiplier of 16 bits and a shift, mul / 2^shift."""
+    fraction = logs & (LOG_STEPS - 1)
+    mul = (COARSE[fraction >> 6] * FINE[fraction & 63] + (1 << (MUL_BITS - 1))) >> MUL_BITS
+    return mul.astype(np.int32), (MUL_BITS - (logs >> LOG_BITS)).astype(np.uint8)
 
-    Attributes:
-        table: (rows, M) uint16.
-        shift: (M,) uint8.
-    """
+
+class Gain:
+    """Factors of latents: x * mul / 2^shift by channel, rounded. name: "gain", "inv_gain", or "h_a.input", which is the same at all
+    qualities. Raises ModelError as Tensors does."""
 
     def __init__(self, model: ModelFile, name: str) -> None:
-        self._qualities, latents = model.config.qualities, model.config.latents
-        t = Tensors(model, f"{name}.")
-        rows = 1 if name == "h_a.input" else quality_codes(self._qualities)
-        self.table = t.take(f"{name}.mul", np.uint16, rows, latents)
-        self.shift = t.shift(f"{name}.shift", latents, 1, 62)
+        self._qualities, rows = model.config.qualities, 1 if name == "h_a.input" else len(model.config.qualities)
+        self._logs = Tensors(model, name).take(name, np.int32, rows, model.config.latents)
+        if self._logs.min() < LEAST_LOG or self._logs.max() > MOST_LOG:
+            raise ModelError(f"{model.path}: tensor transform.{name} has a logarithm that is not {LEAST_LOG} to {MOST_LOG}")
 
-    def row(self, quality: float) -> int:
-        """Of the table, for a quality."""
-        return round((quality - self._qualities[0]) * QUALITY_STEPS) if len(self.table) > 1 else 0
-
-    def at(self, quality: float) -> Ints:
-        """(M,) multipliers."""
-        return self.table[self.row(quality)].astype(np.int32)
+    def at(self, quality: float) -> tuple[Ints, Bytes]:
+        """(M,) multipliers and shifts."""
+        if len(self._logs) == 1:
+            return multipliers(self._logs[0].astype(np.int64))
+        row, t, steps = between(self._qualities, quality)
+        return multipliers(mixed(self._logs[row], self._logs[row + 1], t, steps).astype(np.int64))

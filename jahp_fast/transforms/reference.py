@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from jahp_fast.errors import UsageError
 from jahp_fast.transforms.layers import (
     ACTIVATION_LIMIT,
+    LEAKY_LIMIT,
     LEAKY_MUL,
     LEAKY_SHIFT,
     SQUARE_SHIFT,
@@ -151,7 +152,7 @@ def activate(sums: Wide, layer: Layer, trace: ReferenceTrace | None = None) -> V
             y = trace.local(clamped(x, SUM_LIMIT), steady.astype(np.int64), varying.astype(np.int64), varying_shift)
             return clamped(shifted(y, shift), ACTIVATION_LIMIT).astype(np.int16)
         case "relu" | "leaky_relu":
-            x = clamped(x, ACTIVATION_LIMIT)
+            x = np.clip(x, -LEAKY_LIMIT, ACTIVATION_LIMIT)
             below = shifted(x * LEAKY_MUL, np.full(1, LEAKY_SHIFT, np.uint8)) if layer.activation == "leaky_relu" else 0
             return np.where(x < 0, below, x).astype(np.int16)
         case "none":

@@ -78,11 +78,11 @@ CHANGES = {
     "another type": ("g_s.0.bias", np.zeros(1, np.int16), "has the type int16; int32 is needed"),
     "a shift that is too large": ("g_s.2.shift", np.full(1, 30, np.uint8), "has a shift that is not 0 to 29"),
     "too few bits for pixels": ("g_s.6.shift", np.full(3, 7, np.uint8), "has a shift that is not 8 to 29"),
-    "no shift of a gain": ("inv_gain.shift", np.zeros(2, np.uint8), "has a shift that is not 1 to 62"),
+    "a gain that is too large": ("inv_gain", np.full((2, 2), 61440, np.int32), "has a logarithm that is not -192512 to 61439"),
     "a norm of 0": ("g_s.1.beta", np.zeros(1, np.int32), "gamma or beta is out of range"),
     "a negative gamma": ("g_s.1.gamma", np.full((1, 1), -1, np.int16), "gamma or beta is out of range"),
     "a norm of 32 bits": ("g_s.5.gamma", np.full((1, 1), 32767, np.int16), "their norm could leave 31 bits"),
-    "a gain too few": ("inv_gain.mul", np.ones((140, 2), np.uint16), r"has the shape \(140, 2\); \(141, 2\) is needed"),
+    "a gain too few": ("inv_gain", np.ones((1, 2), np.int32), r"has the shape \(1, 2\); \(2, 2\) is needed"),
 }
 
 
@@ -111,7 +111,7 @@ def test_a_model_whose_rows_and_qualities_disagree(tmp_path):
     whole = short.transforms_model(tmp_path)
     path = tmp_path / "bad.safetensors"
     save_model(path, replace(whole.config, qualities=(4.0,)), whole.entropy, transforms=short.transform_tensors())
-    with pytest.raises(ModelError, match=r"transform.inv_gain.mul has the shape|transform.g_s.4.weight has the shape"):
+    with pytest.raises(ModelError, match=r"transform.inv_gain has the shape|transform.g_s.4.weight has the shape"):
         list(CpuTransforms(ModelFile(path), True).synthesis([np.ones((1, 1, 2), np.int32)], 16, 16, 4))
     with pytest.raises(independent.Refused):
         Synthesis(independent.Model(path), 80).run(np.ones((1, 1, 2), np.int32))

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from jahp_fast.constants import LAMBDAS, trade_off
 from jahp_fast.search.bits import BIT_STEPS, rounded_bits
 from jahp_fast.transforms import reference
-from jahp_fast.transforms.layers import LEAST_GDN_SHIFT, SQUARE_SHIFT, SUM_LIMIT, between, mixed, quality_codes
+from jahp_fast.transforms.layers import (
+    COARSE,
+    FINE,
+    LEAST_GDN_SHIFT,
+    LEAST_LOG,
+    MOST_LOG,
+    SQUARE_SHIFT,
+    SUM_LIMIT,
+    between,
+    mixed,
+    multipliers,
+)
 
 EDGES = [1, 2, 3, 4, 6, 7, 12, 13, 2**16, 2**29 - 1, 2**29, 2**30, 46340 * 46341, 46340 * 46341 + 1, 2**31 - 2, 2**31 - 1]
 
@@ -54,7 +65,7 @@ def test_squares_of_sums_have_16_bits():
 @pytest.mark.parametrize("qualities", [(1.0, 2.0, 3.0), (1.0, 8.0), (2.5, 2.55, 7.0)])
 def test_mixtures_lie_between_rows_and_meet_them(qualities):
     low, high = np.array([-32767, 0, 5, 32767], np.int16), np.array([32767, 1, 6, -32767], np.int16)
-    for code in range(quality_codes(qualities)):
+    for code in range(round(20 * (qualities[-1] - qualities[0])) + 1):
         quality = qualities[0] + code / 20
         row, t, steps = between(qualities, quality)
         assert qualities[row] * 20 + t == pytest.approx(quality * 20)
@@ -64,6 +75,22 @@ def test_mixtures_lie_between_rows_and_meet_them(qualities):
         if t == steps:
             assert np.array_equal(got, high)
     assert between((4.0,), 4.0) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(("table", "steps"), [(COARSE, 64), (FINE, 4096)], ids=["coarse", "fine"])
+def test_powers_of_two_are_the_nearest_integers(table, steps):
+    for i, n in enumerate(table.tolist()):
+        exact = 2 ** (15 * steps + i)
+        assert (2 * n - 1) ** steps < 2**steps * exact < (2 * n + 1) ** steps
+
+
+def test_multipliers_of_logarithms():
+    logs = np.concatenate([np.arange(-5000, 5000), [LEAST_LOG, MOST_LOG]]).astype(np.int64)
+    mul, shift = multipliers(logs)
+    assert mul.min() == 32768
+    assert mul.max() <= 65535
+    assert (shift.min(), shift.max()) == (1, 62)
+    assert np.abs(mul * 2.0 ** -shift.astype(float) / 2.0 ** (logs / 4096) - 1).max() < 2.0**-14
 
 
 def test_logarithms_that_files_depend_on_are_far_from_a_tie():

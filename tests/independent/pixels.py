@@ -22,8 +22,10 @@ class Synthesis:
         above = max(next(i for i, code in enumerate(codes) if code >= quality), 1) if self.rows > 1 else 0
         self.high, self.low = above, max(above - 1, 0)
         self.t, self.d = (quality - codes[self.low], codes[self.high] - codes[self.low]) if self.rows > 1 else (0, 1)
-        self.mul = self.take("inv_gain.mul", "U16", codes[-1] - codes[0] + 1, model.M)[quality - codes[0]]
-        self.shift = self.bounded("inv_gain.shift", "U8", 1, 62, model.M)
+        log = self.between(self.bounded("inv_gain", "I32", -192512, 61439, self.rows, model.M))
+        coarse = np.array([round(2 ** (15 + i / 64)) for i in range(64)])
+        fine = np.array([round(2 ** (15 + i / 4096)) for i in range(64)])
+        self.mul, self.shift = (coarse[log >> 6 & 63] * fine[log & 63] + 2**14) >> 15, 15 - (log >> 12)
 
     def take(self, name: str, kind: str, *shape: int | None) -> np.ndarray:
         """A tensor of that type and shape; None is any size."""
@@ -44,10 +46,12 @@ class Synthesis:
         rows = (self.rows,) if i in (4, 6) and self.rows > 1 else ()
         weight = self.take(f"g_s.{i}.weight", "I16", *rows, inputs, outputs, 5, 5)
         bias = self.take(f"g_s.{i}.bias", "I32", *rows, weight.shape[-3])
-        if not rows:
-            return weight, bias
-        between = [(w[self.low] * (self.d - self.t) + w[self.high] * self.t + self.d // 2) // self.d for w in (weight, bias)]
-        return between[0], between[1]
+        return (self.between(weight), self.between(bias)) if rows else (weight, bias)
+
+    def between(self, rows: np.ndarray) -> np.ndarray:
+        """Of rows for each quality, what the file's has."""
+        low, high = rows[self.low], rows[self.high]
+        return (low * (self.d - self.t) + high * self.t + self.d // 2) // self.d
 
     def run(self, y: np.ndarray) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
         """Y, (h, w, M), to (16 h, 16 w, 3) samples before they are limited to 0..255; and what each layer gave."""

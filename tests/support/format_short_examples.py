@@ -35,11 +35,7 @@ TAPS = ([1, 2, 3, 2, 1], [1, -1, 2, 3, 1])
 LAYERS = [([[20]], [[5000]], 6), ([[10]], [[-3000]], 7), ([[8], [11]], [[0], [100]], 7), ([[4, 2, -2]] * 2, [[16384, 32768, 49152]] * 2, 8)]
 """Of each transposed convolution of g_s: by row and output the factor of the kernel, and the bias; the shift."""
 GAMMA, BETA, GDN_SHIFT = 100, 1_000_000, 10
-LATENT, QUALITY = 3, 4.5
-
-
-def mul(code: int) -> int:
-    return 4000 - 20 * code
+LATENT, QUALITY, LOGS = 3, 4.5, (32768, 25810)
 
 
 def fields(**config: Any) -> dict[str, Any]:
@@ -140,8 +136,7 @@ def kernel() -> NDArray[np.int64]:
 def transform_tensors() -> dict[str, NDArray[Any]]:
     """g_s of one channel within, as a model file stores it."""
     tensors: dict[str, NDArray[Any]] = {
-        "inv_gain.mul": np.array([[mul(code)] * 2 for code in range(141)], np.uint16),
-        "inv_gain.shift": np.full(2, 4, np.uint8),
+        "inv_gain": np.array([[log] * 2 for log in LOGS], np.int32),
     }
     for i, (factors, bias, shift) in enumerate(LAYERS):
         weight = np.array(factors)[:, None, :, None, None] * kernel()  # (rows, 1, outputs, 5, 5)
@@ -181,6 +176,13 @@ def transposed(x: list[list[int]], rows: list[int], bias: list[int]) -> list[lis
     return out
 
 
+def gain() -> tuple[int, int, int]:
+    """The mixed logarithm at QUALITY, its multiplier and its shift."""
+    log = between(*LOGS)
+    coarse, fine = (round(2 ** (15 + i / steps)) for i, steps in ((log >> 6 & 63, 64), (log & 63, 4096)))
+    return log, (coarse * fine + (1 << 14)) >> 15, 15 - (log >> 12)
+
+
 def shifted(a: int, s: int) -> int:
     return (a + (1 << s >> 1)) >> s
 
@@ -196,7 +198,7 @@ def root(n: int) -> int:
 
 def synthesis() -> tuple[int, list[tuple[str, list[list[int]]]], list[list[list[int]]]]:
     """The input of g_s, the outputs of its layers (2 h, 2 w), and the last ones, 3 of (16, 16), not limited."""
-    first = shifted(LATENT * mul(round(20 * (QUALITY - 1))), 4)
+    first = shifted(LATENT * gain()[1], gain()[2])
     x, steps = [[first]], []
     for i, (factors, bias, shift) in enumerate(LAYERS[:3]):
         sums = transposed(x, [row[0] for row in factors], [row[0] for row in bias])
@@ -212,7 +214,9 @@ def synthesis() -> tuple[int, list[tuple[str, list[list[int]]]], list[list[list[
 def one_value(_: Path) -> str:
     first, steps, last = synthesis()
     lines = [
-        f"The input of `g_s.0` is shifted({LATENT} · {mul(70)}, 4) = {first}. The upper left 2 x 2 values behind each layer:", "",
+        "The mixed logarithm is {}, its multiplier {} and its shift {}.".format(*gain())
+        + f" So the input of `g_s.0` is shifted({LATENT} · {gain()[1]}, {gain()[2]}) = {first}.",
+        "The upper left 2 x 2 values behind each layer:", "",
         "| layer | (0, 0) | (0, 1) | (1, 0) | (1, 1) |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for name, x in [*steps, *((f"`g_s.6`, {c}", x) for c, x in zip(("red", "green", "blue"), last, strict=True))]:
