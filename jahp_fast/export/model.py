@@ -241,7 +241,7 @@ def export_calibrated(
     activations = activation_ranges(model, calibration).activations(model, form, 127 if activation_bits == 8 else 4095)
     return export_model(
         model, out, activations, form=form, activation_bits=activation_bits, prob_bits=prob_bits, qualities=qualities,
-        calibration=calibration, pictures=photos,
+        calibration=calibration, photos=photos,
     )  # fmt: skip
 
 
@@ -256,7 +256,8 @@ def export_model(
     qualities: Sequence[float] | None = None,
     tables: EntropyTables | None = None,
     calibration: Calibration | None = None,
-    pictures: Sequence[NDArray[np.uint8]] = (),
+    photos: Sequence[NDArray[np.uint8]] = (),
+    extremes: Sequence[NDArray[np.uint8]] = (),
     seen: Mapping[str, Moments] | None = None,
     metric: str = "mse",
     force: bool = False,
@@ -266,7 +267,7 @@ def export_model(
     Args:
         tables: by default own_tables.
         calibration: latents by which an encoder's search is prepared; without them it cannot search.
-        pictures: (H, W, 3) uint8, by which the transforms' integers are scaled, beside patterns of full contrast that are made here.
+        photos, extremes: for transform_ranges, (H, W, 3) uint8: what the transforms' integers are scaled by.
         seen: moments of the layers' inputs, by which their weights are rounded; without them each to the nearest integer.
         metric: what the model was trained for, "mse" or "ms-ssim"; written down for encoders.
         force: replace a file that is write-protected, too.
@@ -294,7 +295,7 @@ def export_model(
     hyper = len(tables.z_offset)
     names = tuple(qualities)
     config = ModelConfig(model.architecture, model.M, hyper, form, activation_bits, MEAN_BITS, tables.z_bits, prob_bits, names)
-    transforms, scales = quantised_transforms(model, transform_ranges(model, pictures), config)
+    transforms, scales = quantised_transforms(model, transform_ranges(model, photos, extremes), config)
     search = sensitivities(model, calibration, scales) if calibration is not None and form == "A" else {}
     return save_model(out, config, entropy, transforms, train | scales, search, metric, force)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,15 +20,31 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
-Ranges = dict[str, Floats]
-"""Largest magnitudes by channel. "g_a.0" to "g_a.6", "h_a.0" to "h_a.4" and "g_s.0" to "g_s.6": outputs of these modules, for h_a those of
-a layer in front of its activation, and below "h_a.1" and "h_a.3" behind it. "h_a": h_a's input. "g_s": g_s's input."""
 SIDE = 64
 """Of the patterns, in pixels."""
 LEAST = 1e-3
 """A channel's range is at least this part of the largest of its layer's: silent ones may wake up on another picture."""
 TINIEST = 1e-9
 """Of all ranges."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Largest magnitudes by channel, by name: "g_a.0" to "g_a.6", "h_a.0" to "h_a.4" and "g_s.0" to "g_s.6" for the outputs of these
+    modules, "h_a" and "g_s" for the inputs of these nets.
+
+    Attributes:
+        usual: on photos.
+        hardest: on pictures that are as hard as pictures get.
+    """
+
+    usual: dict[str, Floats]
+    hardest: dict[str, Floats]
+
+    def above(self, name: str, usual: float, hardest: float = 0.0) -> Floats:
+        """So many times the one and the other, whichever is more."""
+        top = np.maximum(usual * self.usual[name], hardest * self.hardest[name])
+        return np.maximum(top, max(LEAST * float(top.max()), TINIEST))
 
 
 def patterns() -> list[Pixels]:
@@ -48,18 +65,27 @@ def patterns() -> list[Pixels]:
     return [a.astype(np.uint8) for a in (*(np.repeat(255 * g[:, :, None], 3, 2) for g in grey), ramp, colours, bars, *flat)]
 
 
-def transform_ranges(model: CompressionModel, pictures: Sequence[Pixels]) -> Ranges:
-    """Of `pictures`, (H, W, 3) and extended to multiples of 16, and of `patterns`, at every row of the gains.
+def transform_ranges(model: CompressionModel, photos: Sequence[Pixels], extremes: Sequence[Pixels] = ()) -> Ranges:
+    """Of pictures, (H, W, 3) and extended to multiples of 16, at every row of the gains.
 
     Args:
         model: in float32, on the CPU, in evaluation mode.
+        photos: like those to come. Without any, `patterns` stand in their place.
+        extremes: as hard as pictures get, as text and drawings are; `patterns` join them.
 
     Raises:
         ModelError: an activation is not finite.
     """
+    hardest = _seen(model, [*extremes, *patterns()])
+    usual = _seen(model, photos) if photos else hardest
+    return Ranges(usual, hardest)
+
+
+def _seen(model: CompressionModel, pictures: Sequence[Pixels]) -> dict[str, Floats]:
+    """Largest magnitudes on the pictures."""
     import torch
 
-    seen: Ranges = {}
+    seen: dict[str, Floats] = {}
 
     def see(name: str, x: torch.Tensor) -> torch.Tensor:
         top = x.abs().amax((0, 2, 3)).double().numpy()
@@ -69,7 +95,7 @@ def transform_ranges(model: CompressionModel, pictures: Sequence[Pixels]) -> Ran
         return x
 
     with torch.no_grad():
-        for picture in (*pictures, *patterns()):
+        for picture in pictures:
             more = [(0, -n % STRIDE) for n in picture.shape[:2]]
             x = torch.from_numpy(np.pad(picture, (*more, (0, 0)), "edge")).permute(2, 0, 1)[None].float() / 255
             for i, layer in enumerate(model.g_a):
@@ -81,7 +107,7 @@ def transform_ranges(model: CompressionModel, pictures: Sequence[Pixels]) -> Ran
                 hat = see("g_s", y.round() * model.inv_gain[row].exp()[:, None, None])
                 for i, layer in enumerate(model.g_s):
                     hat = see(f"g_s.{i}", layer(hat, torch.tensor([row])) if i in (4, 6) and model.rows > 1 else layer(hat))
-    return {name: np.maximum(top, max(LEAST * float(top.max()), TINIEST)) for name, top in seen.items()}
+    return seen
 
 
 def _see_hyper(model: Any, y: torch.Tensor, see: Any) -> None:

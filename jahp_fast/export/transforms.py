@@ -43,11 +43,15 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-SUM_ROOM = 4.0
-"""What is in front of GDN, and g_s's input, may grow so far beyond the pictures'; twice was too little for other photos. Also sums, before
-they wrap."""
-ACTIVATION_ROOM = 3.0
-"""The same for other activations."""
+SYNTHESIS_ROOM = {"input": (4.0, 1.6), "sums": (4.0, 1.6), "outputs": (3.0, 1.2)}
+ANALYSIS_ROOM = {"sums": (2.0, 1.05), "outputs": (1.2, 1.05)}
+"""Of g_s's input, of what is in front of GDN and of what is behind it: how far they may grow beyond photos, and beyond the hardest of
+pictures, before they are clamped. In g_s twice was too little for other photos; rounding errors of g_a weigh more, and a clamp in it is
+no more than noise in a latent."""
+HYPER_ROOM = (2.0, 0.5)
+"""Of activations in h_a."""
+WRAP_ROOM = (4.0, 2.0)
+"""Of sums before they wrap."""
 WEIGHT_LIMIT = 32767 - 16
 """Of weights and of their combinations. What is left is for their rounding, and for that of weights between two rows."""
 GAMMA_LIMIT = 4095
@@ -63,7 +67,7 @@ class _Layer:
     Attributes:
         weight: (rows, outputs, inputs, k, k), times the scale of its inputs; one row where all qualities share it.
         bias: (rows, outputs).
-        top: (outputs,) largest real sums on the pictures.
+        top: (outputs,) real sums that must not wrap.
         transposed: of stride 2; its kernel's cells are summed by phase.
         limit: of its inputs' magnitude.
         filtered: whether Winograd's filters may run it.
@@ -87,7 +91,7 @@ class _Layer:
         totals = [np.abs(part).sum((2, 3, 4)) for part in (phases if self.transposed else [self.weight])]
         reach = (np.max(totals, axis=0) * self.limit + np.abs(self.bias)).max(0)
         room = 0.999 * 2**31 - self.limit * self.weight[0, 0].size
-        unit: Floats = np.maximum.reduce([largest / WEIGHT_LIMIT, reach / room, SUM_ROOM * self.top / 2 ** (SUM_BITS - 1)])
+        unit: Floats = np.maximum.reduce([largest / WEIGHT_LIMIT, reach / room, self.top / 2 ** (SUM_BITS - 1)])
         return unit
 
     def integers(self, unit: Floats) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
@@ -163,7 +167,7 @@ class _Export:
         weight = weight.swapaxes(1, 2) if transposed else weight
         bias = np.stack([part.bias.detach().double().numpy() for part in parts])
         self.train[f"{name}.in_scale"] = scale.astype(np.float32)
-        return _Layer(weight * scale[:, None, None], bias, self._ranges[name], transposed, **more)
+        return _Layer(weight * scale[:, None, None], bias, self._ranges.above(name, *WRAP_ROOM), transposed, **more)
 
     def _keep(self, name: str, layer: _Layer, unit: Floats, shift: NDArray[np.int64] | None) -> None:
         self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"] = layer.integers(unit)
@@ -175,11 +179,12 @@ class _Export:
         """A convolution and the GDN behind it; returns the scale of what that gives."""
         name, norm = f"{net}.{i}", f"{net}.{i + 1}"
         unit = layer.unit()
-        shift, scale = _shift_to(SUM_ROOM * self._ranges[name] / SUM_LIMIT, unit)
+        room = SYNTHESIS_ROOM if net == "g_s" else ANALYSIS_ROOM
+        shift, scale = _shift_to(self._ranges.above(name, *room["sums"]) / SUM_LIMIT, unit)
         self._keep(name, layer, unit, shift)
         module: Any = self._model.get_submodule(norm)
         beta, gamma = (t.detach().double().numpy() for t in module.values())
-        out = ACTIVATION_ROOM * self._ranges[norm] / ACTIVATION_LIMIT
+        out = self._ranges.above(norm, *room["outputs"]) / ACTIVATION_LIMIT
         tensors, unit, out = _norms(gamma, beta, scale, out, inverse=net == "g_s")
         self.tensors |= {f"{norm}.{part}": array for part, array in tensors.items()}
         self.train |= {f"{norm}.unit": unit.astype(np.float32), f"{norm}.in_scale": scale.astype(np.float32)}
@@ -203,26 +208,26 @@ class _Export:
 
     def hyper_analysis(self) -> None:
         # Finer than the latents' own fraction would say nothing.
-        scale = np.maximum(ACTIVATION_ROOM * self._ranges["h_a"] / ACTIVATION_LIMIT, 2.0**-LATENT_BITS)
+        scale = np.maximum(self._ranges.above("h_a", *HYPER_ROOM) / ACTIVATION_LIMIT, 2.0**-LATENT_BITS)
         self.tensors["h_a.input"] = logarithms(2.0**-LATENT_BITS / scale[None], "the scale of h_a's input")
         for i in (0, 2):
             layer = self._folded(f"h_a.{i}", scale)
             unit = layer.unit()
-            shift, scale = _shift_to(ACTIVATION_ROOM * self._ranges[f"h_a.{i + 1}"] / ACTIVATION_LIMIT, unit)
+            shift, scale = _shift_to(self._ranges.above(f"h_a.{i + 1}", *HYPER_ROOM) / ACTIVATION_LIMIT, unit)
             self._keep(f"h_a.{i}", layer, unit, shift)
         layer = self._folded("h_a.4", scale)
         shift, unit = _shift_onto(2.0**-LATENT_BITS, layer.unit(), 0, "hyper-latents")
         self._keep("h_a.4", layer, unit, shift)
 
     def synthesis(self) -> None:
-        # A symbol of one, at least, has its room in a channel that the pictures left silent.
+        # A few symbols of one have their room in a channel that the pictures left silent.
         one = self._model.inv_gain.detach().double().exp().amax(0).numpy()
-        scale = SUM_ROOM * np.maximum(self._ranges["g_s"], one) / ACTIVATION_LIMIT
+        scale = np.maximum(self._ranges.above("g_s", *SYNTHESIS_ROOM["input"]), 4 * one) / ACTIVATION_LIMIT
         self._gains("inv_gain", 2.0**-self._config.frac_bits / scale, "the inverse gain of a latent")
         for i in (0, 2, 4):
             scale = self._divisive("g_s", i, scale, self._folded(f"g_s.{i}", scale))
         layer = self._folded("g_s.6", scale, filtered=False)
-        layer.top = np.maximum(layer.top, 1.0)  # pictures may be dark, others not
+        layer.top = np.maximum(layer.top, WRAP_ROOM[0])  # pictures may be dark, others not
         shift, unit = _shift_onto(1 / 255, layer.unit(), PIXEL_BITS, "the pixels that g_s makes")
         self._keep("g_s.6", layer, unit, shift)
 
