@@ -5,7 +5,6 @@
 //
 // A transposed convolution is one of the input for each of the four places of an output in a square of 2x2: output row
 // 2 m + p takes kernel rows 4, 2, 0 (p = 0) or 3, 1 of the input rows m - 1, m, m + 1 or m, m + 1; columns likewise.
-// Where outputs are few, all four are computed as one.
 #include <algorithm>
 #include <cstring>
 
@@ -28,14 +27,12 @@ struct Part {
 class DirectConv final : public TransformLayer {
 public:
     DirectConv(const ConvTensors& t, Isa isa)
-        : TransformLayer(t, narrow(t) ? 4 : 1, isa), transposed_(t.transposed), step_(t.transposed ? 1 : t.stride),
+        : TransformLayer(t, 1, isa), transposed_(t.transposed), step_(t.transposed ? 1 : t.stride),
           taps_(t.transposed ? 3 : t.kernel), channels_(RowBuffer::stride_for(t.inputs)), matmul_(matmul_i16_for(isa)), finish_(finish_for(isa)) {
         if (!transposed_)
             conv(t);
-        else if (narrow(t))
-            deconv(t, 0, 0, 4);
         else
-            for (int phase = 0; phase < 4; ++phase) deconv(t, phase / 2, phase % 2, 1);
+            for (int phase = 0; phase < 4; ++phase) deconv(t, phase / 2, phase % 2);
     }
 
     int output_size(int size) const override { return transposed_ ? 2 * size : (size - 1) / step_ + 1; }
@@ -60,7 +57,6 @@ public:
     }
 
 private:
-    static bool narrow(const ConvTensors& t) { return t.transposed && t.outputs < 8; }
     int positions_of(int width) const { return transposed_ ? width : output_size(width); }
 
     Part& add(int rows, int taps, int row, int column, int outputs) {
@@ -84,24 +80,18 @@ private:
                 for (int k = 0; k < taps_ * taps_; ++k) weight(part, k / taps_, k % taps_, i, o) = *from++;
     }
 
-    // `phases` 1: that of the odd or even rows and columns alone; 4: all, from 0 0 on, one behind the other.
-    void deconv(const ConvTensors& t, int odd_row, int odd_column, int phases) {
-        Part& part = add(3 - odd_row, 3 - odd_column, odd_row - 1, odd_column - 1, phases * t.outputs);
-        for (int phase = 0; phase < phases; ++phase)
-            for (int r = 0; r < part.rows; ++r)
-                for (int c = 0; c < part.taps; ++c) {
-                    const int p = odd_row + phase / 2, q = odd_column + phase % 2;
-                    const int down = p + 2 - 2 * (part.row + r), right = q + 2 - 2 * (part.column + c);
-                    if (down > 4 || right > 4) continue;
-                    for (int i = 0; i < t.inputs; ++i)
-                        for (int o = 0; o < t.outputs; ++o)
-                            weight(part, r, c, i,
-                                   phase * t.outputs +
-                                       o) = t.weight[25 * (static_cast<std::size_t>(i) *
-                                                               static_cast<std::size_t>(t.outputs) +
-                                                           static_cast<std::size_t>(o)) +
-                                                     static_cast<std::size_t>(5 * down + right)];
-                }
+    void deconv(const ConvTensors& t, int odd_row, int odd_column) {
+        Part& part = add(3 - odd_row, 3 - odd_column, odd_row - 1, odd_column - 1, t.outputs);
+        for (int r = 0; r < part.rows; ++r)
+            for (int c = 0; c < part.taps; ++c) {
+                const int down = odd_row + 2 - 2 * (part.row + r), right = odd_column + 2 - 2 * (part.column + c);
+                for (int i = 0; i < t.inputs; ++i)
+                    for (int o = 0; o < t.outputs; ++o)
+                        weight(part, r, c, i, o) = t.weight[25 * (static_cast<std::size_t>(i) *
+                                                                      static_cast<std::size_t>(t.outputs) +
+                                                                  static_cast<std::size_t>(o)) +
+                                                            static_cast<std::size_t>(5 * down + right)];
+            }
     }
 
     template <typename Out>
@@ -144,19 +134,16 @@ private:
         return sums;
     }
 
-    // Outputs that lie close: those of a position and a row are one run.
+    // Outputs of a convolution that lie close.
     template <typename Out>
-    void narrowed(RowBuffer& out, int unit, int column, int n, int wide, const std::int32_t* sums, LayerScratch& memory,
+    void narrowed(RowBuffer& out, int row, int column, int n, int wide, const std::int32_t* sums, LayerScratch& memory,
                   Finish::To<Out> finish) const {
         Out* const values = reinterpret_cast<Out*>(LayerScratch::grown(
             memory.finished, static_cast<std::size_t>(kPositions * wide) * sizeof(Out)));
         finish(sums, wide, n, wide, finisher_.table(), values, wide);
-        const int rows = transposed_ ? 2 : 1, count = rows * outputs_;
-        for (int r = 0; r < rows; ++r) {
-            const Out* from = values + r * count;
-            Out* to = out.row<Out>(rows * unit + r) + column * count;
-            for (int p = 0; p < n; ++p, from += wide, to += count) std::copy(from, from + count, to);
-        }
+        const Out* from = values;
+        Out* to = out.row<Out>(row) + column * outputs_;
+        for (int p = 0; p < n; ++p, from += wide, to += outputs_) std::copy(from, from + outputs_, to);
     }
 
     bool transposed_;

@@ -11,7 +11,7 @@
 namespace jahp {
 namespace {
 
-constexpr int kMostTiles = 48;  // of an item: enough for each weight that is read, few enough for the caches
+constexpr int kMostTiles = 24;  // of an item: enough for each weight that is read, few enough for the caches
 constexpr int kGoodTiles = 96;
 constexpr int kPoints = kWinogradPoints;
 

@@ -68,8 +68,10 @@ void check(const ConvTensors& t) {
         const auto negative = [](std::int16_t v) { return v < 0; };
         if (std::ranges::any_of(t.steady, negative) || std::ranges::any_of(t.varying, negative))
             refuse("a local gain is negative");
-        if (!within(t.varying_shift, 0, kMostAfterShift) || !within(t.after_shift, 0, kMostAfterShift))
-            refuse("a shift of a local gain is not 0 to " + std::to_string(kMostAfterShift));
+        if (!within(t.varying_shift, 0, kMostAfterShift))
+            refuse("a local gain's shift of what varies is not 0 to " + std::to_string(kMostAfterShift));
+        if (!within(t.after_shift, 1, kMostAfterShift))
+            refuse("a local gain's shift is not 1 to " + std::to_string(kMostAfterShift));
     }
 }
 
@@ -195,6 +197,7 @@ void Gdn::run(std::int16_t* x, int positions, LayerScratch& scratch, GainTrace::
 
 std::unique_ptr<TransformLayer> make_layer(const ConvTensors& t, Isa isa) {
     check(t);
+    if (t.transposed && t.outputs < 8) return make_overlap_conv(t, isa);
     std::unique_ptr<TransformLayer> layer;
     if (t.inputs >= 8 && t.outputs >= 8 && t.kernel == 5 && t.stride == 2 && t.activation != Activation::pixels)
         layer = make_winograd_conv(t, isa);

@@ -37,7 +37,7 @@ struct ConvTensors {
     std::span<const std::int32_t> beta;   // (out), 1 or more; no norm leaves 31 bits
     std::span<const std::int16_t> steady, varying;  // of a local gain, (out), 0 or more
     std::span<const std::uint8_t> varying_shift;    // at most 31
-    std::span<const std::uint8_t> after_shift;  // of GDN 16 to 31, of its inverse 1 to 31, of a local gain at most 31
+    std::span<const std::uint8_t> after_shift;  // of GDN 16 to 31, of its inverse and a local gain 1 to 31
 };
 
 // Memory of one thread, grown on demand.
@@ -132,6 +132,7 @@ std::unique_ptr<TransformLayer> make_layer(const ConvTensors& t, Isa isa);
 
 // The members of transform_layer.cpp's choice; all give the same.
 std::unique_ptr<TransformLayer> make_direct_conv(const ConvTensors& t, Isa isa);
+std::unique_ptr<TransformLayer> make_overlap_conv(const ConvTensors& t, Isa isa);  // transposed, below 8 outputs
 // 5x5, stride 2 or transposed; 8 channels or more, no pixels. Null where the weights that Winograd's form needs are
 // beyond 16 bits.
 std::unique_ptr<TransformLayer> make_winograd_conv(const ConvTensors& t, Isa isa);

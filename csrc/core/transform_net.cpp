@@ -11,6 +11,14 @@ namespace {
 
 constexpr int kMostSide = 1 << 20;
 
+void clamp_to(const std::int16_t* __restrict from, int count, std::int16_t* __restrict to) {
+    constexpr std::int16_t limit = kActivationLimit;
+    for (int i = 0; i < count; ++i) {
+        const std::int16_t x = from[i] < -limit ? std::int16_t{-limit} : from[i];
+        to[i] = x > limit ? limit : x;
+    }
+}
+
 }  // namespace
 
 TransformNet::TransformNet(std::span<const ConvTensors> layers, Isa isa) : isa_(isa) {
@@ -152,9 +160,9 @@ void TransformStream::push_to(std::span<const std::int16_t> rows, int threads, s
         const int n = std::min(left, room());
         for (int r = 0; r < n; ++r) {
             std::int16_t* to = in.row<std::int16_t>(in.rows());
-            for (int c = 0; c < in.width(); ++c, from += in.channels(), to += in.stride())
-                for (int i = 0; i < in.channels(); ++i)
-                    to[i] = std::clamp<std::int16_t>(from[i], -kActivationLimit, kActivationLimit);
+            const bool close = in.stride() == in.channels();
+            const int columns = close ? 1 : in.width(), each = close ? in.width() * in.channels() : in.channels();
+            for (int c = 0; c < columns; ++c, from += each, to += in.stride()) clamp_to(from, each, to);
             in.add_rows(1);
         }
         left -= n;

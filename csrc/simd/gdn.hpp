@@ -16,7 +16,7 @@ constexpr std::int32_t kSquareBias = 32768;  // taken off squares of 16 bits, so
 // Of a local gain, one entry a channel. Factors are at most 32767.
 struct LocalGain {
     const std::int32_t *steady, *varying;  // 0 to 32767
-    const std::int32_t *varying_shift, *shift;  // 0 to 31
+    const std::int32_t *varying_shift, *shift;  // 0 to 31, 1 to 31
 };
 
 // x: `positions` rows of `channels` values, a multiple of 16, within ±kSumLimit; results are within ±kActivationLimit.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loops that the instruction sets share. For gdn_*.cpp alone: internal linkage, so that each file has its own copy,
 // vectorised for its own instructions (with -fno-math-errno: a root that sets errno is none). Floats give roots and
-// quotients that are off by one at most, and integers put them right: no rounding of a float is seen outside.
+// quotients that are too small by one at most, and integers put them right: no rounding of a float is seen outside.
 #pragma once
 
 #include "simd/gdn.hpp"
@@ -9,17 +9,26 @@
 namespace jahp {
 namespace {
 
+// Truncated, what a float has becomes the wanted integer or the one below: its error is less than 1/64.
+constexpr float kNearly = 0.5f - 1.0f / 64;
+
 // The integer nearest to the root of n: r^2 - r < n <= r^2 + r.
 inline std::int32_t root_of(std::int32_t n) {
-    const auto r = static_cast<std::int32_t>(__builtin_sqrtf(static_cast<float>(n)) + 0.5f);
+    const auto r = static_cast<std::int32_t>(__builtin_sqrtf(static_cast<float>(n)) + kNearly);
     const auto d = static_cast<std::int32_t>(static_cast<std::uint32_t>(n) -
                                              static_cast<std::uint32_t>(r) * static_cast<std::uint32_t>(r));
-    return r + (d > r ? 1 : 0) - (d <= -r ? 1 : 0);
+    return r + (d > r ? 1 : 0);
 }
 
-// product / 2^shift, rounded and clamped: products are within 2^30, and so is half of 2^shift.
+// The integer nearest to 2^30 / r, for r from 23170 to 46341: none is halfway between two.
+inline std::int32_t reciprocal_of(std::int32_t r) {
+    const auto m = static_cast<std::int32_t>(1073741824.0f / static_cast<float>(r) + kNearly);
+    return m + (2 * ((1 << 30) - m * r) > r ? 1 : 0);
+}
+
+// product / 2^shift, rounded and clamped, for shifts from 1 on.
 inline std::int32_t scaled_down(std::int32_t product, std::int32_t shift) {
-    std::int32_t y = (product + static_cast<std::int32_t>((1u << shift) >> 1)) >> shift;
+    std::int32_t y = ((product >> (shift - 1)) + 1) >> 1;
     y = y < -kActivationLimit ? -kActivationLimit : y;
     return y > kActivationLimit ? kActivationLimit : y;
 }
@@ -39,11 +48,8 @@ inline void divide_loop(std::int16_t* x, std::ptrdiff_t positions, std::ptrdiff_
             // rounded up to the next.
             const std::int32_t n = from[i];
             const auto bits = __builtin_bit_cast(std::int32_t, static_cast<float>(n & ~(n >> 1)));
-            const std::int32_t e = (30 + 127 - (bits >> 23)) >> 1, r = root_of(n << (2 * e));
-            // The integer nearest to 2^30 / r.
-            const auto near = static_cast<std::int32_t>(1073741824.0f / static_cast<float>(r) + 0.5f);
-            const std::int32_t twice = 2 * ((1 << 30) - near * r);
-            const std::int32_t m = near + (twice >= r ? 1 : 0) - (twice < -r ? 1 : 0);
+            const std::int32_t e = (30 + 127 - (bits >> 23)) >> 1;
+            const std::int32_t m = reciprocal_of(root_of(n << (2 * e)));
             value[i] = static_cast<std::int16_t>(scaled_down(value[i] * m, by[i] - e));
         }
     }
