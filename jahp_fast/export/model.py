@@ -308,7 +308,7 @@ def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tenso
     train = model.train
     state = transform_floats(model.read_transforms(""), train)
     for name in sorted({key.rsplit(".", 1)[0] for key in train if key.endswith(".unit")}):
-        if name.split(".")[0] in ("g_a", "h_a", "g_s"):
+        if f"{name}.weight" not in model.entropy:
             continue
         unit = train[f"{name}.unit"]
         in_scale = train[f"{name}.in_scale"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -164,8 +164,8 @@ class AnalysedArrays:
         return np.zeros((0, 0, 0), np.int32) if self.z is None else fixed(self.z, 0), fixed(self.y, self.frac_bits)
 
     def latents(self) -> tuple[Floats, Floats | None]:
-        unit = np.float32(2.0**-LATENT_BITS)
-        return self.y * unit, None if self.z is None else self.z * unit
+        y, z = (None if part is None else part.astype(np.float32) * np.float32(2.0**-LATENT_BITS) for part in (self.y, self.z))
+        return cast(Floats, y), z
 
 
 def fixed(x: Ints, bits: int) -> Ints:

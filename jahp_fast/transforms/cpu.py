@@ -127,7 +127,7 @@ class CpuTransforms:
 
     def scaled(self, x: Ints, name: str, quality: float, limit: int) -> NDArray[Any]:
         """x (h, w, M) times a gain at a quality, rounded and clamped; int16 where the limit lets it be."""
-        return self._scaled(x, *self.gain(name).at(quality), limit)
+        return self._scaled(np.ascontiguousarray(x), *self.gain(name).at(quality), limit)
 
     def analysis(self, blocks: Iterable[Pixels], height: int, width: int, quality: float | None, threads: int = 1) -> Ints:
         """An image's rows from top to bottom, in blocks (k, width, 3) uint8 -> y (h, w, M) times 2^LATENT_BITS, not rounded further.

@@ -98,7 +98,7 @@ def test_tensors_that_break_a_rule(tmp_path, what):
     else:
         tensors[name] = value
     path, y = tmp_path / "bad.safetensors", np.ones((1, 1, 2), np.int32)
-    save_model(path, whole.config, whole.entropy, transforms=tensors)
+    save_model(path, whole.config, whole.entropy, tensors, {})
     for native in (False, True):
         with pytest.raises(ModelError, match=words):
             list(CpuTransforms(ModelFile(path), native).synthesis([y], 16, 16, 4))
@@ -110,7 +110,7 @@ def test_a_model_whose_rows_and_qualities_disagree(tmp_path):
     """Layers of two rows, of a model with one quality."""
     whole = short.transforms_model(tmp_path)
     path = tmp_path / "bad.safetensors"
-    save_model(path, replace(whole.config, qualities=(4.0,)), whole.entropy, transforms=short.transform_tensors())
+    save_model(path, replace(whole.config, qualities=(4.0,)), whole.entropy, short.transform_tensors(), {})
     with pytest.raises(ModelError, match=r"transform.inv_gain has the shape|transform.g_s.4.weight has the shape"):
         list(CpuTransforms(ModelFile(path), True).synthesis([np.ones((1, 1, 2), np.int32)], 16, 16, 4))
     with pytest.raises(independent.Refused):

@@ -154,7 +154,7 @@ def transform_tensors() -> dict[str, NDArray[Any]]:
 def transforms_model(folder: Path) -> ModelFile:
     """The page's model with `transform_tensors`."""
     model = example.build(folder, fields())
-    save_model(folder / "pixels.safetensors", model.config, model.entropy, transforms=transform_tensors())
+    save_model(folder / "pixels.safetensors", model.config, model.entropy, transform_tensors(), {})
     return ModelFile(folder / "pixels.safetensors")
 
 
