@@ -30,11 +30,12 @@ from jahp_fast.export.calibration import (
     context_bits,
 )
 from jahp_fast.export.chain import Node, nodes_of
+from jahp_fast.export.floats import transform_floats
 from jahp_fast.export.ranges import transform_ranges
 from jahp_fast.export.rounding import Moments, round_weights
 from jahp_fast.export.sensitivity import sensitivities
 from jahp_fast.export.tables import WIDE, Row, make_row, pack_rows, scale_table
-from jahp_fast.export.transforms import quantised_transforms, transform_floats
+from jahp_fast.export.transforms import NETS, IntegerTransforms
 
 if TYPE_CHECKING:
     import torch
@@ -295,9 +296,9 @@ def export_model(
     hyper = len(tables.z_offset)
     names = tuple(qualities)
     config = ModelConfig(model.architecture, model.M, hyper, form, activation_bits, MEAN_BITS, tables.z_bits, prob_bits, names)
-    transforms, scales = quantised_transforms(model, transform_ranges(model, photos, extremes), config)
-    search = sensitivities(model, calibration, scales) if calibration is not None and form == "A" else {}
-    return save_model(out, config, entropy, transforms, train | scales, search, metric, force)
+    transforms = IntegerTransforms(model, transform_ranges(model, photos, extremes), config)
+    search = sensitivities(model, calibration, transforms.units) if calibration is not None and form == "A" else {}
+    return save_model(out, config, entropy, transforms.tensors, train | transforms.train, search, metric, force)
 
 
 def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tensor]]:
@@ -306,9 +307,9 @@ def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tenso
 
     model = ModelFile(path)
     train = model.train
-    state = transform_floats(model.read_transforms(""), train)
+    state: dict[str, Array] = {**transform_floats(model)}
     for name in sorted({key.rsplit(".", 1)[0] for key in train if key.endswith(".unit")}):
-        if f"{name}.weight" not in model.entropy:
+        if name in NETS:
             continue
         unit = train[f"{name}.unit"]
         in_scale = train[f"{name}.in_scale"]

@@ -28,18 +28,16 @@ _LATENTS = 16
 _PROBES = 4
 
 
-def sensitivities(
-    model: CompressionModel, calibration: Calibration, scales: Mapping[str, NDArray[np.float32]], seed: int = 0
-) -> dict[str, NDArray[Any]]:
+def sensitivities(model: CompressionModel, calibration: Calibration, units: Mapping[str, Floats], seed: int = 0) -> dict[str, NDArray[Any]]:
     """The search tensors of a model, a row for each of its qualities.
 
-    `search.root.i` (rows, N) int32: root mean square over positions and photos of the integer root that the i-th inverse GDN of g_s
+    `search.root.i` (rows, N) uint16: root mean square over positions and photos of the integer root that the i-th inverse GDN of g_s
     multiplies by. `search.curvature` (rows, M) float32: mean over positions and photos of the diagonal of JᵀJ, J the derivative of the
     image (0..1) by a channel of g_s's integer input; estimated with random signs (Hutchinson 1989). Not below the middle row's: the
     diagonal says what one step costs, and at low qualities, where it is small, a search of many steps would take too many.
 
     Args:
-        scales: of export.transforms, what a unit of the integers is worth.
+        units: of export.transforms.
     """
     import torch
 
@@ -50,18 +48,17 @@ def sensitivities(
     return in_units(
         [torch.stack(levels).double().numpy() for levels in zip(*factors, strict=True)],
         torch.maximum(curvature, curvature[rows // 2]).double().numpy(),
-        scales,
+        units,
     )
 
 
-def in_units(factors: Sequence[Floats], curvature: Floats, scales: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+def in_units(factors: Sequence[Floats], curvature: Floats, units: Mapping[str, Floats]) -> dict[str, NDArray[Any]]:
     """The search tensors of what inverse GDNs multiply by, (rows, N) each, and of curvatures by g_s's real input, (rows, M)."""
-    units = [scales[f"g_s.{2 * i + 1}.unit"].astype(np.float64) for i in range(len(ROOTS))]
     out: dict[str, NDArray[Any]] = {
-        name: np.rint(np.clip(factor / np.sqrt(unit), 1, NORM_LIMIT**0.5)).astype(np.int32)
-        for name, factor, unit in zip(ROOTS, factors, units, strict=True)
+        name: np.rint(np.clip(factor / np.sqrt(units[f"g_s.{2 * i + 1}"]), 1, NORM_LIMIT**0.5)).astype(np.uint16)
+        for i, (name, factor) in enumerate(zip(ROOTS, factors, strict=True))
     }
-    out[CURVATURE] = (curvature * scales["g_s.0.in_scale"].astype(np.float64) ** 2).astype(np.float32)
+    out[CURVATURE] = (curvature * units["g_s"] ** 2).astype(np.float32)
     return out
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""g_a, h_a, g_s and the gains as exact integers (docs/reference/format.md, section 14): the tensors `transform.*`, and the scales in
-`train.*` by which they become floats again.
+"""g_a, h_a, g_s and the gains as exact integers (docs/reference/format.md, section 14): the tensors `transform.*`, and the units in
+`train.*` by which they become floats again (export.floats).
 
 Activations are integers of 14 bits with a scale a channel, from the ranges of export.ranges and room above them. The scales of weights are
 free, so every layer's sums come back to activations by shifts alone. They are chosen so that
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.constants import GDN_PEDESTAL
 from jahp_fast.errors import ModelError
 from jahp_fast.export.ranges import Ranges
 from jahp_fast.transforms.layers import (
@@ -35,8 +34,6 @@ from jahp_fast.transforms.layers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from jahp_fast.entropy.model_file import ModelConfig
     from jahp_fast.models.priors import CompressionModel
 
@@ -54,6 +51,7 @@ WRAP_ROOM = (4.0, 2.0)
 """Of sums before they wrap."""
 WEIGHT_LIMIT = 32767 - 16
 """Of weights and of their combinations. What is left is for their rounding, and for that of weights between two rows."""
+NETS = ("g_a", "h_a", "g_s")
 GAMMA_LIMIT = 4095
 SQUARE_LIMIT = 65535
 _WINOGRAD = {3: np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]), 2: np.array([[1, 0], [1, 1], [0, 1]])}
@@ -151,13 +149,41 @@ def logarithms(factor: Floats, what: str) -> NDArray[np.int32]:
     return np.maximum(logs, LEAST_LOG).astype(np.int32)
 
 
-class _Export:
-    """Collects the tensors of one model."""
+class IntegerTransforms:
+    """Those of a model.
+
+    Attributes:
+        tensors: `transform.*`, without the prefix.
+        units: real values of the integers, (channels,): of g_s's input as "g_s", of a convolution's sums and of a GDN's norms by their
+            names.
+
+    Args:
+        model: in float32, on the CPU.
+
+    Raises:
+        ModelError: a net's numbers are too large for integers.
+    """
 
     def __init__(self, model: CompressionModel, ranges: Ranges, config: ModelConfig) -> None:
         self.tensors: dict[str, Array] = {}
-        self.train: dict[str, Array] = {}
+        self.units: dict[str, Floats] = {}
         self._model, self._ranges, self._config = model, ranges, config
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            try:
+                self._analysis()
+                if config.hyper_latents:
+                    self._hyper_analysis()
+                self._synthesis()
+            except FloatingPointError:
+                raise ModelError("the weights or gains of its transforms are too large for integers") from None
+
+    @property
+    def train(self) -> dict[str, Array]:
+        """`train.*`, without the prefix: the units of each net in one vector, in the order of its layers, without those that its shifts
+        tell."""
+        told = ("h_a.4", "g_s.6")
+        nets = {net: [unit for name, unit in self.units.items() if name.split(".")[0] == net and name not in told] for net in NETS}
+        return {f"{net}.unit": np.concatenate(units).astype(np.float32) for net, units in nets.items() if units}
 
     def _folded(self, name: str, scale: Floats, **more: Any) -> _Layer:
         module: Any = self._model.get_submodule(name)
@@ -166,14 +192,13 @@ class _Export:
         weight = np.stack([part.weight.detach().double().numpy() for part in parts])
         weight = weight.swapaxes(1, 2) if transposed else weight
         bias = np.stack([part.bias.detach().double().numpy() for part in parts])
-        self.train[f"{name}.in_scale"] = scale.astype(np.float32)
         return _Layer(weight * scale[:, None, None], bias, self._ranges.above(name, *WRAP_ROOM), transposed, **more)
 
     def _keep(self, name: str, layer: _Layer, unit: Floats, shift: NDArray[np.int64] | None) -> None:
         self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"] = layer.integers(unit)
         if shift is not None:
             self.tensors[f"{name}.shift"] = shift.astype(np.uint8)
-        self.train[f"{name}.unit"] = unit.astype(np.float32)
+        self.units[name] = unit
 
     def _divisive(self, net: str, i: int, scale: Floats, layer: _Layer) -> Floats:
         """A convolution and the GDN behind it; returns the scale of what that gives."""
@@ -185,18 +210,16 @@ class _Export:
         module: Any = self._model.get_submodule(norm)
         beta, gamma = (t.detach().double().numpy() for t in module.values())
         out = self._ranges.above(norm, *room["outputs"]) / ACTIVATION_LIMIT
-        tensors, unit, out = _norms(gamma, beta, scale, out, inverse=net == "g_s")
+        tensors, self.units[norm], out = _norms(gamma, beta, scale, out, inverse=net == "g_s")
         self.tensors |= {f"{norm}.{part}": array for part, array in tensors.items()}
-        self.train |= {f"{norm}.unit": unit.astype(np.float32), f"{norm}.in_scale": scale.astype(np.float32)}
         return out
 
     def _gains(self, name: str, unit: Floats, what: str) -> None:
         """Keeps the factors of a table times those of the integers, (M,)."""
         table = getattr(self._model, name).detach().double().numpy()
         self.tensors[name] = logarithms(np.exp(table) * unit, what)
-        self.train[f"{name}.unit"] = unit.astype(np.float32)
 
-    def analysis(self) -> None:
+    def _analysis(self) -> None:
         scale = np.full(3, 1 / 255)
         for i in (0, 2, 4):
             first = {"limit": 255, "filtered": False} if i == 0 else {}
@@ -206,10 +229,11 @@ class _Export:
         self._keep("g_a.6", layer, unit, None)
         self._gains("gain", unit * 2.0**LATENT_BITS, "the gain of a latent")
 
-    def hyper_analysis(self) -> None:
+    def _hyper_analysis(self) -> None:
         # Finer than the latents' own fraction would say nothing.
         scale = np.maximum(self._ranges.above("h_a", *HYPER_ROOM) / ACTIVATION_LIMIT, 2.0**-LATENT_BITS)
-        self.tensors["h_a.input"] = logarithms(2.0**-LATENT_BITS / scale[None], "the scale of h_a's input")
+        self.tensors["h_a.input"] = logs = logarithms(2.0**-LATENT_BITS / scale[None], "the scale of h_a's input")
+        scale = 2.0 ** (-LATENT_BITS - logs[0] / LOG_STEPS)
         for i in (0, 2):
             layer = self._folded(f"h_a.{i}", scale)
             unit = layer.unit()
@@ -219,10 +243,11 @@ class _Export:
         shift, unit = _shift_onto(2.0**-LATENT_BITS, layer.unit(), 0, "hyper-latents")
         self._keep("h_a.4", layer, unit, shift)
 
-    def synthesis(self) -> None:
+    def _synthesis(self) -> None:
         # A few symbols of one have their room in a channel that the pictures left silent.
         one = self._model.inv_gain.detach().double().exp().amax(0).numpy()
         scale = np.maximum(self._ranges.above("g_s", *SYNTHESIS_ROOM["input"]), 4 * one) / ACTIVATION_LIMIT
+        self.units["g_s"] = scale
         self._gains("inv_gain", 2.0**-self._config.frac_bits / scale, "the inverse gain of a latent")
         for i in (0, 2, 4):
             scale = self._divisive("g_s", i, scale, self._folded(f"g_s.{i}", scale))
@@ -230,47 +255,3 @@ class _Export:
         layer.top = np.maximum(layer.top, WRAP_ROOM[0])  # pictures may be dark, others not
         shift, unit = _shift_onto(1 / 255, layer.unit(), PIXEL_BITS, "the pixels that g_s makes")
         self._keep("g_s.6", layer, unit, shift)
-
-
-def quantised_transforms(model: CompressionModel, ranges: Ranges, config: ModelConfig) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The tensors `transform.*` and, of the transforms, `train.*`, without their prefixes.
-
-    Raises:
-        ModelError: a net's numbers are too large for integers.
-    """
-    export = _Export(model, ranges, config)
-    with np.errstate(over="raise", invalid="raise", divide="raise"):
-        try:
-            export.analysis()
-            if config.hyper_latents:
-                export.hyper_analysis()
-            export.synthesis()
-        except FloatingPointError:
-            raise ModelError("the weights or gains of its transforms are too large for integers") from None
-    return export.tensors, export.train
-
-
-def transform_floats(tensors: Mapping[str, Array], train: Mapping[str, Array]) -> dict[str, Array]:
-    """The state dict of g_a, h_a, g_s and the gains, as quantised_transforms left it."""
-    state: dict[str, Array] = {}
-    for name in ("gain", "inv_gain"):
-        with np.errstate(all="ignore"):
-            state[name] = tensors[name] / LOG_STEPS * np.log(2) - np.log(train[f"{name}.unit"].astype(np.float64))
-    for key in (key for key in train if key.endswith(".unit") and f"{key[:-5]}.bias" in tensors):
-        name, unit, scale = key[:-5], train[key].astype(np.float64), train[f"{key[:-5]}.in_scale"].astype(np.float64)
-        transposed = name.startswith("g_s.")
-        by = unit[:, None, None] / scale[:, None, None, None] if transposed else unit[:, None, None, None] / scale[:, None, None]
-        with np.errstate(all="ignore"):  # what is no number then is refused by whoever builds a model of it
-            weight, bias = tensors[f"{name}.weight"] * by, tensors[f"{name}.bias"] * unit
-        if weight.ndim == 5:
-            state |= {f"{name}.{row}.weight": w for row, w in enumerate(weight)}
-            state |= {f"{name}.{row}.bias": b for row, b in enumerate(bias)}
-        else:
-            state |= {f"{name}.weight": weight, f"{name}.bias": bias}
-    for key in (key for key in train if key.endswith(".unit") and f"{key[:-5]}.gamma" in tensors):
-        name, unit, scale = key[:-5], train[key].astype(np.float64), train[f"{key[:-5]}.in_scale"].astype(np.float64)
-        with np.errstate(all="ignore"):
-            gamma = tensors[f"{name}.gamma"] * unit[:, None] / (scale * scale * 2.0**SQUARE_SHIFT)
-            state[f"{name}.gamma"] = np.sqrt(gamma + GDN_PEDESTAL)
-            state[f"{name}.beta"] = np.sqrt(tensors[f"{name}.beta"] * unit + GDN_PEDESTAL)
-    return state

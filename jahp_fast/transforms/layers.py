@@ -209,17 +209,21 @@ def multipliers(logs: NDArray[np.int64]) -> tuple[Ints, Bytes]:
 
 class Gain:
     """Factors of latents: x * mul / 2^shift by channel, rounded. name: "gain", "inv_gain", or "h_a.input", which is the same at all
-    qualities. Raises ModelError as Tensors does."""
+    qualities. Raises ModelError as Tensors does.
+
+    Attributes:
+        logs: (rows, M), or (1, M), int32.
+    """
 
     def __init__(self, model: ModelFile, name: str) -> None:
         self._qualities, rows = model.config.qualities, 1 if name == "h_a.input" else len(model.config.qualities)
-        self._logs = Tensors(model, name).take(name, np.int32, rows, model.config.latents)
-        if self._logs.min() < LEAST_LOG or self._logs.max() > MOST_LOG:
+        self.logs = Tensors(model, name).take(name, np.int32, rows, model.config.latents)
+        if self.logs.min() < LEAST_LOG or self.logs.max() > MOST_LOG:
             raise ModelError(f"{model.path}: tensor transform.{name} has a logarithm that is not {LEAST_LOG} to {MOST_LOG}")
 
     def at(self, quality: float) -> tuple[Ints, Bytes]:
         """(M,) multipliers and shifts."""
-        if len(self._logs) == 1:
-            return multipliers(self._logs[0].astype(np.int64))
+        if len(self.logs) == 1:
+            return multipliers(self.logs[0].astype(np.int64))
         row, t, steps = between(self._qualities, quality)
-        return multipliers(mixed(self._logs[row], self._logs[row + 1], t, steps).astype(np.int64))
+        return multipliers(mixed(self.logs[row], self.logs[row + 1], t, steps).astype(np.int64))
