@@ -25,8 +25,7 @@ void scaled(std::span<const std::int32_t> x, std::span<const std::int32_t> mul, 
     const std::int64_t low = -std::int64_t{limit}, high = limit;
     for (std::size_t i = 0; i < x.size(); i += channels)
         for (std::size_t c = 0; c < channels; ++c)
-            out[i + c] = static_cast<Out>(
-                std::clamp((std::int64_t{x[i + c]} * mul[c] + half[c]) >> by[c], low, high));
+            out[i + c] = static_cast<Out>(std::clamp((std::int64_t{x[i + c]} * mul[c] + half[c]) >> by[c], low, high));
 }
 
 template void scaled(std::span<const std::int32_t>, std::span<const std::int32_t>, std::span<const std::uint8_t>,
