@@ -40,12 +40,12 @@ s390x: $(VENV)/.base
 # g++-aarch64-linux-gnu and qemu-user, and clang.
 STREAMS ?= 40
 DIGEST := csrc/tests/stream_digest --streams $(STREAMS) --golden csrc/tests/stream_digest.golden
-ARM_TESTS := test_dot test_requantise test_gdn test_matmul_f32 test_winograd
+ARM_TESTS := test_dot test_requantise test_finish test_gdn test_matmul_i16 test_overlap test_winograd
 arm: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset aarch64
 	$(BIN)/ninja -C build/aarch64 stream_digest $(ARM_TESTS) test_transform_net
 	for t in $(ARM_TESTS); do qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/csrc/tests/$$t || exit 1; done
-	for t in chains published; do qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/csrc/tests/test_transform_net $$t || exit 1; done
+	for t in chains published digests norms; do qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/csrc/tests/test_transform_net $$t || exit 1; done
 	qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/$(DIGEST) --threads 1,2
 
 clang: $(VENV)/.base

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 _Int32 = NDArray[np.int32]
+_Int16 = NDArray[np.int16]
 _Float32 = NDArray[np.float32]
+_Layer = tuple[str, _Int16, _Int32, NDArray[np.uint8], str, tuple[NDArray[Any], ...]]
 
 def crc32c(data: Buffer, crc: int = 0) -> int: ...
 def symbol_checksum(z: _Int32, y: _Int32) -> int: ...
 def isa_names() -> list[str]: ...
 def peak_macs(isa: str, bits: int, threads: int, seconds: float = 0.1) -> float:
-    """Multiply-adds a second that the products' instruction reaches on registers alone; bits: 8 or 16 (integers), 32 (floats)."""
+    """Multiply-adds a second that the products' instruction reaches on registers alone; bits: 8 or 16."""
 
 def range_encode(
     tables: CdfTables, lanes: int, lane: _Int32, row: _Int32, value: _Int32, shift: _Int32, min_bytes: int = 0, oracle: bool = False
@@ -68,42 +70,33 @@ def best_steps(
 ) -> _Int32:
     """As jahp_fast.search.step_search.best_steps. Raises UsageError for arrays of other types or sizes."""
 
-def has_bf16() -> bool:
-    """Whether this CPU has AVX512-BF16."""
-
-def check_bf16(isa: str = "") -> None:
-    """Raises UsageError where TransformNet(..., bf16=True) cannot run."""
+def scaled(x: _Int32, mul: _Int32, shift: NDArray[np.uint8], limit: int) -> NDArray[Any]:
+    """x (h, w, M) times mul / 2^shift (M,) by channel, rounded, halves up, and clamped to +-limit: int16 if that is below 32768, else
+    int32. shift: 1 to 62. Raises UsageError for arrays of other types or sizes, and for values out of these ranges."""
 
 class TransformNet:
-    """A chain of convolutions, float32, channels last. Immutable, may be shared between threads; weights are packed when it is made.
-
-    For one instruction set an output depends on the weights and the inputs alone: strips, threads and sizes change no bit.
+    """A chain of convolutions in integers, channels last (docs/reference/transforms.md). Immutable, may be shared between threads; weights
+    are packed when it is made. As jahp_fast.transforms.reference.ReferenceNet, bit for bit, with every instruction set.
     """
 
-    def __init__(
-        self, layers: Sequence[tuple[str, _Float32, _Float32, str, _Float32 | None, _Float32 | None]], isa: str = "", bf16: bool = False
-    ) -> None:
-        """Each layer: (kind, weight, bias, activation, gamma, beta).
+    def __init__(self, layers: Sequence[_Layer], isa: str = "") -> None:
+        """Each layer as jahp_fast.transforms.layers.Layer has it: (kind, weight, bias, shift, activation, extras).
 
         Args:
             layers: kind is "conv" (weight (out, in, k, k), k of 1, 3 or 5, zero padding k // 2, stride 2 if k is 5, else 1), "conv_s1" or
-                "conv_s2" (the stride by name), or "deconv" (weight (in, out, 5, 5), stride 2, padding 2, output padding 1);
-                bias (out,). activation is "none", "relu", "leaky_relu" (0.01), "gdn" or "igdn", which take gamma (out, out) and
-                beta (out,) as they act: y = x / sqrt(beta + gamma x^2), or x times that root; or "local", which takes steady (out,)
-                and varying (out,): x times steady + varying * the root that a trace has for this layer and place.
+                "conv_s2" (the stride by name), or "deconv" (weight (in, out, 5, 5), stride 2, padding 2, output padding 1).
             isa: an instruction set of isa_names(); "" is the best.
-            bf16: products in Winograd's form and of GDN have factors of bfloat16, with float32 sums.
 
         Raises:
-            ModelError: tensors contradict each other.
-            UsageError: an unknown name, bf16 where it cannot run, or an array of another type.
+            ModelError: tensors contradict each other, or values are out of their ranges.
+            UsageError: an unknown name, or an array of another type.
         """
 
-    def followed_by(self, layers: Sequence[tuple[str, _Float32, _Float32, str, _Float32 | None, _Float32 | None]]) -> TransformNet:
-        """A net of this one's layers, shared as they are packed, and these behind them, in its precision. Raises as the constructor."""
+    def followed_by(self, layers: Sequence[_Layer]) -> TransformNet:
+        """A net of this one's layers, shared as they are packed, and these behind them. Raises as the constructor."""
 
-    def run(self, x: _Float32, threads: int = 1) -> _Float32:
-        """x (h, w, c) -> (H, W, C)."""
+    def run(self, x: _Int16, threads: int = 1, trace: GainTrace | None = None) -> NDArray[Any]:
+        """x (h, w, c), clamped to +-8191 -> (H, W, C): int16, or what the last layer gives, int32 ("none") or uint8 ("pixels")."""
 
     def stream(self, height: int, width: int, trace: GainTrace | None = None) -> TransformStream:
         """Raises UsageError for impossible sizes, and for local gains without a trace of their size."""
@@ -114,18 +107,19 @@ class GainTrace:
     """
 
     def __init__(self) -> None: ...
-    def squares(self) -> list[_Float32]:
-        """By inverse GDN, in the order of g_s, (h, w): means over the channels of the squares of what the adjoint multiplied by."""
+    def squares(self) -> list[NDArray[np.uint32]]:
+        """By inverse GDN, in the order of g_s, (h, w): sums over the channels of the squares of what the adjoint multiplied by, of which
+        2^8 is 1."""
 
 class TransformStream:
     """One map of a known size on its way through a net, by strips. Memory grows with the width alone."""
 
-    def push(self, rows: _Float32, threads: int = 1) -> _Float32:
-        """The next rows (k, width, c) -> the output rows that became final, (k', W, C); k' may be 0.
+    def push(self, rows: _Int16, threads: int = 1) -> NDArray[Any]:
+        """The next rows (k, width, c), clamped to +-8191 -> the output rows that became final, (k', W, C); k' may be 0.
 
         Raises:
             UsageError: more rows than height, or of another shape; or a trace lacks rows that are needed.
         """
 
-    def finish(self, threads: int = 1) -> _Float32:
+    def finish(self, threads: int = 1) -> NDArray[Any]:
         """What is left, (k', W, C). Raises UsageError if rows are missing."""

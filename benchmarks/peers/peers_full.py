@@ -86,11 +86,11 @@ def measure_transforms(args: argparse.Namespace, worker: Worker) -> dict[str, fl
     print(f"  {'':<24} {'median s':>9} {'min to max':>20} {'n':>4} {'ratio':>8}")
     print("\n".join(lines))
     for net in ("g_a", "g_s"):
-        if ceiling := result.get("fp32_peak_macs_per_s"):
+        if ceiling := result.get("int16_peak_macs_per_s"):
             reached = macs_of(net, height, width, LOAD.n, LOAD.m) / result[f"{net}_s_ours"]
-            result[f"{net}_fp32_ceiling"] = reached / ceiling
+            result[f"{net}_int16_ceiling"] = reached / ceiling
     for key, value in result.items():
-        if "_over_" in key or "fp32" in key:
+        if "_over_" in key or "int16" in key:
             print(f"  {key} {value:.4g}")
     return result
 
@@ -126,9 +126,9 @@ def time_engines(
                 off = float(np.abs(np.load(output) - mine).max() / np.abs(mine).max())
                 if not off < TOLERANCE:
                     raise PeersError(f"{net} of {side} is up to {off:.2g} of its largest value from ours: not the same work")
-        peaks.append(_native.peak_macs("", 32, args.threads, 0.2))
+        peaks.append(_native.peak_macs("", 16, args.threads, 0.2))
     median = {key: statistics.median(wall) for key, wall in walls.items()}
-    result, lines = {"fp32_peak_macs_per_s": statistics.median(peaks)}, []
+    result, lines = {"int16_peak_macs_per_s": statistics.median(peaks)}, []
     for (net, side), wall in walls.items():
         ratio = median[net, side] / median[net, "ours"]
         result[f"{net}_s_{side}"] = median[net, side]

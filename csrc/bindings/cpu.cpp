@@ -26,9 +26,7 @@ double peak_macs(const std::string& isa_name, int bits, int threads, double seco
     if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
     if (!(seconds > 0) || seconds > 60) throw Error(Fault::usage, "seconds must be above 0 and at most 60");
     const Isa isa = parse_isa(isa_name.c_str());
-    const auto products = [&](std::int64_t rounds) {
-        return peak_products(isa, bits == 8 ? 127 : 4095, rounds);
-    };
+    const auto products = [&](std::int64_t rounds) { return peak_products(isa, bits == 8 ? 127 : 4095, rounds); };
     const py::gil_scoped_release release;
     std::atomic<int> waiting{threads};
     std::vector<double> rates(static_cast<std::size_t>(threads));

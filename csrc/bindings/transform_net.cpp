@@ -18,13 +18,13 @@ Activation activation_of(const std::string& name, const std::string& layer) {
     if (name == "gdn") return Activation::gdn;
     if (name == "igdn") return Activation::inverse_gdn;
     if (name == "local") return Activation::local;
-    throw Error(Fault::usage, layer + ": activation " + name +
-                                  " is none of none, pixels, relu, leaky_relu, gdn, igdn, local");
+    throw Error(Fault::usage,
+                layer + ": activation " + name + " is none of none, pixels, relu, leaky_relu, gdn, igdn, local");
 }
 
 void take_extras(ConvTensors& t, const py::tuple& extras) {
     const auto name = [&](const char* what) { return t.name + ": " + what; };
-    const std::size_t count = t.activation == Activation::local ? 4
+    const std::size_t count = t.activation == Activation::local                                            ? 4
                               : t.activation == Activation::gdn || t.activation == Activation::inverse_gdn ? 3
                                                                                                            : 0;
     if (extras.size() != count)

@@ -28,7 +28,8 @@ class DirectConv final : public TransformLayer {
 public:
     DirectConv(const ConvTensors& t, Isa isa)
         : TransformLayer(t, 1, isa), transposed_(t.transposed), step_(t.transposed ? 1 : t.stride),
-          taps_(t.transposed ? 3 : t.kernel), channels_(RowBuffer::stride_for(t.inputs)), matmul_(matmul_i16_for(isa)), finish_(finish_for(isa)) {
+          taps_(t.transposed ? 3 : t.kernel), channels_(RowBuffer::stride_for(t.inputs)), matmul_(matmul_i16_for(isa)),
+          finish_(finish_for(isa)) {
         if (!transposed_)
             conv(t);
         else
@@ -87,10 +88,10 @@ private:
                 const int down = odd_row + 2 - 2 * (part.row + r), right = odd_column + 2 - 2 * (part.column + c);
                 for (int i = 0; i < t.inputs; ++i)
                     for (int o = 0; o < t.outputs; ++o)
-                        weight(part, r, c, i, o) = t.weight[25 * (static_cast<std::size_t>(i) *
-                                                                      static_cast<std::size_t>(t.outputs) +
-                                                                  static_cast<std::size_t>(o)) +
-                                                            static_cast<std::size_t>(5 * down + right)];
+                        weight(part, r, c, i,
+                               o) = t.weight[25 * (static_cast<std::size_t>(i) * static_cast<std::size_t>(t.outputs) +
+                                                   static_cast<std::size_t>(o)) +
+                                             static_cast<std::size_t>(5 * down + right)];
             }
     }
 
@@ -129,8 +130,8 @@ private:
         for (int r = 0; r < part.rows; ++r)
             a[r] = in.row_or_zeros(unit * step_ + part.row + r) + (column * step_ + part.column) * in.stride();
         std::int32_t* const sums = LayerScratch::grown(memory.product, static_cast<std::size_t>(kPositions * wide));
-        matmul_.run({a, step_ * in.stride(), n, part.rows, part.pairs, part.weight.data(), part.blocks, nullptr, sums,
-                     wide});
+        matmul_.run(
+            {a, step_ * in.stride(), n, part.rows, part.pairs, part.weight.data(), part.blocks, nullptr, sums, wide});
         return sums;
     }
 
@@ -138,8 +139,8 @@ private:
     template <typename Out>
     void narrowed(RowBuffer& out, int row, int column, int n, int wide, const std::int32_t* sums, LayerScratch& memory,
                   Finish::To<Out> finish) const {
-        Out* const values = reinterpret_cast<Out*>(LayerScratch::grown(
-            memory.finished, static_cast<std::size_t>(kPositions * wide) * sizeof(Out)));
+        Out* const values = reinterpret_cast<Out*>(
+            LayerScratch::grown(memory.finished, static_cast<std::size_t>(kPositions * wide) * sizeof(Out)));
         finish(sums, wide, n, wide, finisher_.table(), values, wide);
         const Out* from = values;
         Out* to = out.row<Out>(row) + column * outputs_;

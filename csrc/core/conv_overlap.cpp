@@ -64,8 +64,8 @@ private:
     int wide() const { return blocks_ * kMatmulBlock; }
 
     template <typename Out>
-    void compute(const RowBuffer& in, RowBuffer& out, const Piece& piece, LayerScratch& memory,
-                 GainTrace::Level* level, Finish::To<Out> finish) const {
+    void compute(const RowBuffer& in, RowBuffer& out, const Piece& piece, LayerScratch& memory, GainTrace::Level* level,
+                 Finish::To<Out> finish) const {
         const std::ptrdiff_t row_size = (kColumns + 2) * wide();
         const int sums = (piece.columns + kTogether - 1) / kTogether * kTogether * 2 * outputs_;
         std::int32_t* const products = LayerScratch::grown(
@@ -76,8 +76,8 @@ private:
         const auto slot = [&](int row) { return products + (row + 3) % 3 * row_size; };
         for (int row = piece.begin - 1; row <= piece.end; ++row) {
             const std::int16_t* const a = in.row_or_zeros(row) + (piece.column - 1) * in.stride();
-            matmul_.run({&a, in.stride(), piece.columns + 2, 1, pairs_, weight_.data(), blocks_, nullptr, slot(row),
-                         wide()});
+            matmul_.run(
+                {&a, in.stride(), piece.columns + 2, 1, pairs_, weight_.data(), blocks_, nullptr, slot(row), wide()});
             const int m = row - 1;
             for (int p = 0; p < 2 && m >= piece.begin; ++p) {
                 // Row 2 m + p takes kernel rows 4, 2, 0 (p = 0) or 3, 1 of the input rows m - 1, m, m + 1 or m, m + 1.

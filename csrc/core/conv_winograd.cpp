@@ -105,9 +105,9 @@ private:
         };
         std::array<Place, kPoints * kPoints> places{};
         for (PointProduct& product : products_) {
-            product.weight.assign(product.points.size() * static_cast<std::size_t>(2 * pairs_) *
-                                      static_cast<std::size_t>(out_stride_),
-                                  0);
+            product.weight.assign(
+                product.points.size() * static_cast<std::size_t>(2 * pairs_) * static_cast<std::size_t>(out_stride_),
+                0);
             for (std::size_t s = 0; s < product.points.size(); ++s)
                 places[static_cast<std::size_t>(product.points[s])] = {&product, static_cast<int>(s)};
         }
@@ -117,9 +117,9 @@ private:
                 const int n = std::min(kMatmulBlock, t.outputs - first);
                 Together taps[25] = {}, half[kPoints][5];
                 for (int o = 0; o < n; ++o) {
-                    const std::int16_t* const kernel = t.weight.data() +
-                                                       25 * (transposed_ ? index(i, t.outputs, first + o)
-                                                                         : index(first + o, t.inputs, i));
+                    const std::int16_t* const kernel = t.weight.data() + 25 * (transposed_
+                                                                                   ? index(i, t.outputs, first + o)
+                                                                                   : index(first + o, t.inputs, i));
                     for (int k = 0; k < 25; ++k) taps[transposed_ ? 24 - k : k][o] = kernel[k];
                 }
                 for (int p = 0; p < kPoints; ++p)
@@ -165,8 +165,7 @@ private:
         std::size_t next = 0;
         for (int filter = 0; filter < (transposed_ ? 4 : 1); ++filter) {
             const int down = kFilters[filter / 2].count, right = kFilters[filter % 2].count;
-            for (int p = 0; p < down * right; ++p)
-                product(products_[next++], part, v, in_point, m + p * out_point);
+            for (int p = 0; p < down * right; ++p) product(products_[next++], part, v, in_point, m + p * out_point);
             if (element() == Element::i16)
                 out_of(out, part, filter, m, out_point, winograd_.output_i16);
             else

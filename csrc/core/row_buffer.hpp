@@ -25,7 +25,9 @@ public:
         : height_(height), width_(width), channels_(channels), stride_(stride_for(channels)),
           capacity_(std::min(capacity, height)), element_(element),
           pitch_((static_cast<std::size_t>(kLeft + width + kRight) * static_cast<std::size_t>(stride_) *
-                      static_cast<std::size_t>(element) + 63) / 64 * 64),
+                      static_cast<std::size_t>(element) +
+                  63) /
+                 64 * 64),
           values_(pitch_ * static_cast<std::size_t>(capacity_ + 1)) {}
 
     int height() const { return height_; }

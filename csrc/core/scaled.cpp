@@ -1,13 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/scaled.hpp"
 
-#include <algorithm>
 #include <limits>
 #include <vector>
 
 #include "core/error.hpp"
 
 namespace jahp {
+namespace {
+
+void scale_row(const std::int32_t* x, const std::int32_t* mul, const std::int64_t* half, const std::int64_t* shift,
+               std::int64_t limit, std::size_t count, std::int32_t* out) {
+    for (std::size_t i = 0; i < count; ++i) {
+        std::int64_t y = (std::int64_t{x[i]} * mul[i] + half[i]) >> shift[i];
+        y = y < -limit ? -limit : y;  // without a branch: none could be foreseen
+        y = y > limit ? limit : y;
+        out[i] = static_cast<std::int32_t>(y);
+    }
+}
+
+}  // namespace
 
 template <typename Out>
 void scaled(std::span<const std::int32_t> x, std::span<const std::int32_t> mul, std::span<const std::uint8_t> shift,
@@ -22,11 +34,11 @@ void scaled(std::span<const std::int32_t> x, std::span<const std::int32_t> mul, 
         by[c] = shift[c];
         half[c] = std::int64_t{1} << (shift[c] - 1);
     }
-    const std::int64_t low = -std::int64_t{limit}, high = limit;
-    for (std::size_t i = 0; i < x.size(); i += channels)
-        for (std::size_t c = 0; c < channels; ++c)
-            out[i + c] = static_cast<Out>(
-                std::clamp((std::int64_t{x[i + c]} * mul[c] + half[c]) >> by[c], low, high));
+    std::vector<std::int32_t> row(channels);  // narrowed apart: compilers find more to do at once
+    for (std::size_t i = 0; i < x.size(); i += channels) {
+        scale_row(x.data() + i, mul.data(), half.data(), by.data(), limit, channels, row.data());
+        for (std::size_t c = 0; c < channels; ++c) out[i + c] = static_cast<Out>(row[c]);
+    }
 }
 
 template void scaled(std::span<const std::int32_t>, std::span<const std::int32_t>, std::span<const std::uint8_t>,

@@ -126,8 +126,9 @@ Finisher::Finisher(const ConvTensors& t, int repeats) {
 Gdn::Gdn(const ConvTensors& t, Isa isa)
     : active_(t.activation == Activation::gdn || t.activation == Activation::inverse_gdn ||
               t.activation == Activation::local),
-      inverse_(t.activation == Activation::inverse_gdn),
-      traced_(t.activation == Activation::local ? Traced::reads : inverse_ ? Traced::writes : Traced::no),
+      inverse_(t.activation == Activation::inverse_gdn), traced_(t.activation == Activation::local ? Traced::reads
+                                                                 : inverse_                        ? Traced::writes
+                                                                                                   : Traced::no),
       channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)),
       kernel_(gdn_for(isa)), matmul_(matmul_i16_for(isa)) {
     if (!active_) return;
@@ -179,8 +180,8 @@ void Gdn::run(std::int16_t* x, int positions, LayerScratch& scratch, GainTrace::
                 std::copy(from + p * stride_, from + p * stride_ + channels_, values + p * padded_);
         }
         if (traced_ == Traced::reads) {
-            kernel_.local(values, n, padded_,
-                          {steady_.data(), varying_.data(), varying_shift_.data(), shift_.data()}, roots, sums);
+            kernel_.local(values, n, padded_, {steady_.data(), varying_.data(), varying_shift_.data(), shift_.data()},
+                          roots, sums);
             sums += n;
         } else {
             norms(values, n, scratch);

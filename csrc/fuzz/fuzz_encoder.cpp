@@ -3,7 +3,7 @@
 // Values are latents, 16 bits each, or (flag 1) the pixels of an image whose latents a random g_a gives. What the
 // encoder takes must decode to what it says the decoder will see, in form A without skipping to what it was given; what
 // it refuses is a usage error.
-#include <cmath>
+#include <algorithm>
 #include <memory>
 #include <span>
 
@@ -23,7 +23,7 @@ struct Kit {
     explicit Kit(const ModelShape& shape) : Kit(test::RandomModel(shape, 11)) {}
     explicit Kit(const test::RandomModel& model) : scalar(model.build(Isa::scalar)), best(model.build(best_isa())) {
         test::RandomNet random(5);
-        random.conv(3, 8, 5, 2, test::After::gdn).conv(8, scalar->latents(), 5, 2, test::After::nothing);
+        random.conv(3, 8, 5, 2, Activation::gdn).conv(8, scalar->latents(), 5, 2, Activation::none);
         g_a = std::make_unique<TransformNet>(random.build(best_isa()));
     }
     std::unique_ptr<EntropyModel> scalar, best;
@@ -68,10 +68,10 @@ Latents latents_of(const Kit& kit, std::span<const std::uint8_t> header, Values 
         for (std::int32_t& y : out.y) y = (values.signed_word() >> 2 * scale) * (1 << bits);
         return out;
     }
-    std::vector<float> image(static_cast<std::size_t>(16 * out.height * out.width * 3));
-    for (float& v : image) v = static_cast<float>(values.byte() << 2 * scale) / 255;
-    for (const float y : test::run(*kit.g_a, image, 4 * out.height, 4 * out.width, 1, 0))
-        out.y.push_back(static_cast<std::int32_t>(std::lrint(y * static_cast<float>(1 << bits))));
+    std::vector<std::int16_t> image(static_cast<std::size_t>(16 * out.height * out.width * 3));
+    for (std::int16_t& v : image) v = static_cast<std::int16_t>(std::min(values.byte() << 2 * scale, 32767));
+    const OutputValues sums = test::run(*kit.g_a, image, 4 * out.height, 4 * out.width, 1, 0);
+    for (const std::int32_t sum : std::get<std::vector<std::int32_t>>(sums)) out.y.push_back(sum >> 18 << bits);
     return out;
 }
 

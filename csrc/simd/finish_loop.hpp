@@ -14,7 +14,7 @@ inline void finish_rows(const std::int32_t* sums, std::ptrdiff_t sums_stride, in
     const std::int32_t low = t.low, high = t.high;
     for (int p = 0; p < positions; ++p) {
         const std::int32_t* __restrict s = sums + p * sums_stride;
-        const std::int32_t *__restrict offset = t.offset, *__restrict shift = t.shift;
+        const std::int32_t* __restrict offset = t.offset, * __restrict shift = t.shift;
         Out* __restrict to = out + p * out_stride;
         for (int o = 0; o < channels; ++o) {
             std::int32_t x = static_cast<std::int32_t>(4 * static_cast<std::uint32_t>(s[o]) +

@@ -42,14 +42,13 @@ struct GdnKernel {
 
 GdnKernel gdn_for(Isa isa);
 
-#define JAHP_GDN(isa)                                                                                               \
-    void gdn_squares_##isa(const std::int16_t*, std::ptrdiff_t, std::int16_t*);                                     \
-    void gdn_divide_##isa(std::int16_t*, std::ptrdiff_t, std::ptrdiff_t, const std::int32_t*, const std::int32_t*); \
-    void gdn_multiply_##isa(std::int16_t*, std::ptrdiff_t, std::ptrdiff_t, const std::int32_t*,                     \
-                            const std::int32_t*);                                                                   \
-    void gdn_multiply_keep_##isa(std::int16_t*, std::ptrdiff_t, std::ptrdiff_t, const std::int32_t*,                \
-                                 const std::int32_t*, std::uint16_t*);                                              \
-    void gdn_local_##isa(std::int16_t*, std::ptrdiff_t, std::ptrdiff_t, const LocalGain&, const std::uint16_t*,     \
+#define JAHP_GDN(isa)                                                                                                 \
+    void gdn_squares_##isa(const std::int16_t*, std::ptrdiff_t, std::int16_t*);                                       \
+    void gdn_divide_##isa(std::int16_t*, std::ptrdiff_t, std::ptrdiff_t, const std::int32_t*, const std::int32_t*);   \
+    void gdn_multiply_##isa(std::int16_t*, std::ptrdiff_t, std::ptrdiff_t, const std::int32_t*, const std::int32_t*); \
+    void gdn_multiply_keep_##isa(std::int16_t*, std::ptrdiff_t, std::ptrdiff_t, const std::int32_t*,                  \
+                                 const std::int32_t*, std::uint16_t*);                                                \
+    void gdn_local_##isa(std::int16_t*, std::ptrdiff_t, std::ptrdiff_t, const LocalGain&, const std::uint16_t*,       \
                          std::uint32_t*)
 JAHP_GDN(scalar);
 #if defined(__x86_64__)

@@ -42,7 +42,7 @@ inline void divide_loop(std::int16_t* x, std::ptrdiff_t positions, std::ptrdiff_
                         const std::int32_t* shift) {
     for (std::ptrdiff_t p = 0; p < positions; ++p) {
         std::int16_t* __restrict value = x + p * channels;
-        const std::int32_t *__restrict from = norm + p * channels, *__restrict by = shift;
+        const std::int32_t* __restrict from = norm + p * channels, * __restrict by = shift;
         for (std::ptrdiff_t i = 0; i < channels; ++i) {
             // Where n's highest bit is, the exponent of a float says: the bit below it is cleared, so that it cannot be
             // rounded up to the next.
@@ -61,7 +61,7 @@ inline void multiply_loop(std::int16_t* x, std::ptrdiff_t positions, std::ptrdif
     for (std::ptrdiff_t p = 0; p < positions; ++p) {
         std::int16_t* __restrict value = x + p * channels;
         std::uint16_t* __restrict keep = kKeep ? roots + p * channels : nullptr;
-        const std::int32_t *__restrict from = norm + p * channels, *__restrict by = shift;
+        const std::int32_t* __restrict from = norm + p * channels, * __restrict by = shift;
         for (std::ptrdiff_t i = 0; i < channels; ++i) {
             const std::int32_t r = root_of(from[i]);
             if (kKeep) keep[i] = static_cast<std::uint16_t>(r);
@@ -75,8 +75,7 @@ inline void local_loop(std::int16_t* x, std::ptrdiff_t positions, std::ptrdiff_t
     for (std::ptrdiff_t p = 0; p < positions; ++p) {
         std::int16_t* __restrict value = x + p * channels;
         const std::uint16_t* __restrict root = roots + p * channels;
-        const std::int32_t *__restrict steady = gain.steady, *__restrict varying = gain.varying,
-                           *__restrict varying_shift = gain.varying_shift, *__restrict shift = gain.shift;
+        const std::int32_t* __restrict steady = gain.steady, * __restrict varying = gain.varying, * __restrict varying_shift = gain.varying_shift, * __restrict shift = gain.shift;
         std::uint32_t sum = 0;
         for (std::ptrdiff_t i = 0; i < channels; ++i) {
             std::int32_t factor = steady[i] + ((varying[i] * root[i]) >> varying_shift[i]);

@@ -22,8 +22,7 @@ void tile(const MatmulI16& m, int p, int block, const int16_t* b) {
     __m256i sums[kRows][2], start[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     if (m.start != nullptr)
         for (int o = 0; o < 2; ++o)
-            start[o] = _mm256_loadu_si256(
-                reinterpret_cast<const __m256i*>(m.start + block * kMatmulBlock + o * 8));
+            start[o] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(m.start + block * kMatmulBlock + o * 8));
     JAHP_UNROLL for (int r = 0; r < kRows; ++r) JAHP_UNROLL
         for (int o = 0; o < 2; ++o) sums[r][o] = start[o];
     const ptrdiff_t stride = m.a_stride;

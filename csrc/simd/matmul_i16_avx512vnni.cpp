@@ -44,8 +44,8 @@ void tile(const MatmulI16& m, int p, int first, const int16_t* b) {
 
 using Tile = void (*)(const MatmulI16&, int, int, const int16_t*);
 template <int kBlocks>
-constexpr Tile kTiles[13] = {nullptr,          tile<1, kBlocks>, tile<2, kBlocks>,  tile<3, kBlocks>,  tile<4, kBlocks>,
-                             tile<5, kBlocks>, tile<6, kBlocks>, tile<7, kBlocks>,  tile<8, kBlocks>,  tile<9, kBlocks>,
+constexpr Tile kTiles[13] = {nullptr,           tile<1, kBlocks>,  tile<2, kBlocks>, tile<3, kBlocks>, tile<4, kBlocks>,
+                             tile<5, kBlocks>,  tile<6, kBlocks>,  tile<7, kBlocks>, tile<8, kBlocks>, tile<9, kBlocks>,
                              tile<10, kBlocks>, tile<11, kBlocks>, tile<12, kBlocks>};
 
 }  // namespace

@@ -8,9 +8,8 @@
 
 namespace jahp {
 
-// Runs `rounds` rounds of the instruction that dot_kernel_for(isa, limit), and for more than 8 bits matmul_i16_for(isa),
-// is built on, on registers alone, and returns
-// how many multiply-adds that were.
+// Runs `rounds` rounds of the instruction that dot_kernel_for(isa, limit), and for more than 8 bits
+// matmul_i16_for(isa), is built on, on registers alone, and returns how many multiply-adds that were.
 std::int64_t peak_products(Isa isa, std::int32_t limit, std::int64_t rounds);
 
 // Multiply-adds of one round of the version for an instruction set, and the loop itself.

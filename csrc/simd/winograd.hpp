@@ -2,8 +2,8 @@
 // The two ends of a convolution in Winograd's form (Winograd 1980; Lavin and Gray, "Fast algorithms for convolutional
 // neural networks", 2016), in exact integers.
 //
-// Along an axis a 5-tap filter of stride 2, or its transpose, falls apart into a filter of 3 taps g and one of 2, h. Two
-// outputs of each
+// Along an axis a 5-tap filter of stride 2, or its transpose, falls apart into a filter of 3 taps g and one of 2, h.
+// Two outputs of each
 //     y[i] = g[0] d[i] + g[1] d[i + 1] + g[2] d[i + 2],   z[i] = h[0] e[i] + h[1] e[i + 1]
 // are sums of products at seven points, of what the inputs and the weights give there:
 //     0: d0 - d2, 2 g0      1: d1 + d2, g0 + g1 + g2      2: d2 - d1, g0 - g1 + g2      3: d1 - d3, 2 g2
@@ -58,8 +58,8 @@ struct Winograd {
 
 Winograd winograd_for(Isa isa);
 
-#define JAHP_WINOGRAD(isa)                                             \
-    void winograd_input_##isa(const WinogradInput&);                   \
+#define JAHP_WINOGRAD(isa)                                               \
+    void winograd_input_##isa(const WinogradInput&);                     \
     void winograd_output_i16_##isa(const WinogradOutput<std::int16_t>&); \
     void winograd_output_i32_##isa(const WinogradOutput<std::int32_t>&)
 JAHP_WINOGRAD(scalar);

@@ -21,8 +21,8 @@ constexpr int kShorts = kShortBytes / 2, kInts = JAHP_VECTOR_BYTES / 4;
 template <int kSamples>
 inline void into(const Shorts* s, Shorts* out, int step) {
     constexpr bool kApart = kSamples == 7;
-    const Shorts d0 = s[0], d1 = s[kApart ? 2 : 1], d2 = s[kApart ? 4 : 2], d3 = s[kApart ? 6 : 3],
-                 e0 = s[1], e1 = s[kApart ? 3 : 2], e2 = s[kApart ? 5 : 3];
+    const Shorts d0 = s[0], d1 = s[kApart ? 2 : 1], d2 = s[kApart ? 4 : 2], d3 = s[kApart ? 6 : 3], e0 = s[1],
+                 e1 = s[kApart ? 3 : 2], e2 = s[kApart ? 5 : 3];
     out[0] = d0 - d2;
     out[step] = d1 + d2;
     out[2 * step] = d2 - d1;
@@ -86,14 +86,15 @@ void output(const WinogradOutput<Out>& w) {
             out_of<kH>(half + i * kH, 1, y + 2 * i, 1);
         const Words offset = *reinterpret_cast<const Words*>(t.offset + c);
         const Ints shift = *reinterpret_cast<const Ints*>(t.shift + c);
-        JAHP_UNROLL for (int i = 0; i < 2; ++i) JAHP_UNROLL for (int j = 0; j < 2; ++j) {
-            if (i >= w.rows_valid || j >= w.columns_valid) continue;
-            Ints x = reinterpret_cast<Ints>((y[2 * i + j] << kLess) + offset) >> shift;
-            x = x < t.low ? x - x + t.low : x;
-            x = x > t.high ? x - x + t.high : x;
-            if (t.leaky) x = x < 0 ? (x * kLeakyMul + (1 << (kLeakyShift - 1))) >> kLeakyShift : x;
-            store(w.rows[i] + j * w.column_step + c, x);
-        }
+        JAHP_UNROLL for (int i = 0; i < 2; ++i) JAHP_UNROLL
+            for (int j = 0; j < 2; ++j) {
+                if (i >= w.rows_valid || j >= w.columns_valid) continue;
+                Ints x = reinterpret_cast<Ints>((y[2 * i + j] << kLess) + offset) >> shift;
+                x = x < t.low ? x - x + t.low : x;
+                x = x > t.high ? x - x + t.high : x;
+                if (t.leaky) x = x < 0 ? (x * kLeakyMul + (1 << (kLeakyShift - 1))) >> kLeakyShift : x;
+                store(w.rows[i] + j * w.column_step + c, x);
+            }
     }
 }
 

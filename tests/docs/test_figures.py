@@ -148,7 +148,7 @@ def test_the_card_writes_its_figures():
         ("shipped_bytes", 17842.0, "17,842 bytes"),
         ("coder_ns_per_symbol_192_192", 3.9, "3.90 ns per symbol"),
         ("latent_decode_ratio_192_192", 470.26, "470"),
-        ("fp32_peak_macs_per_s", 1.11e11, "111,000,000,000 per second"),
+        ("int16_peak_macs_per_s", 1.11e11, "111,000,000,000 per second"),
         ("skipped", 0.0, "0.00"),
     ],
 )

@@ -12,7 +12,7 @@ from jahp_fast.transforms.layers import NORM_LIMIT, Layer
 
 WINOGRAD_WEIGHT = 32767 // 16
 """Up to it all weights of a layer fit 16 bits in Winograd's form."""
-LAST = ("none", "pixels")
+LARGEST_WEIGHT = 32767
 
 
 def random_layer(
@@ -23,10 +23,9 @@ def random_layer(
     kernel: int = 5,
     activation: str = "none",
     weight_limit: int = WINOGRAD_WEIGHT,
-    shift: int | None = None,
     extreme: bool = False,
 ) -> Layer:
-    """kind: one of TransformNet's. shift: of all outputs; else each its own, around what brings sums to the activations' range.
+    """kind: one of TransformNet's. Shifts are around what brings sums to the activations' range.
     extreme: weights are +-weight_limit, biases, norms and shifts anywhere in their ranges."""
     shape = (inputs, outputs, kernel, kernel) if kind == "deconv" else (outputs, inputs, kernel, kernel)
     weight = rng.integers(-weight_limit, weight_limit + 1, shape)
@@ -40,7 +39,7 @@ def random_layer(
     elif activation == "pixels":
         near = min(29, near + 5)
     low, high = (0, 29) if extreme else (max(0, near - 1), min(29, near + 1))
-    shifts = rng.integers(low, high + 1, outputs) if shift is None else np.full(outputs, shift)
+    shifts = rng.integers(low, high + 1, outputs)
     return Layer(
         kind,
         weight.astype(np.int16),
@@ -76,11 +75,8 @@ def random_net(rng: np.random.Generator, name: str, N: int, M: int) -> list[Laye
     elif name == "adjoint":
         widths, kind, after, last = (3, N, N, N, M), "conv", "local", "none"
     else:
-        return [
-            random_layer(rng, "conv", M, N, 3, "leaky_relu"),
-            random_layer(rng, "conv", N, N, 5, "leaky_relu"),
-            random_layer(rng, "conv", N, N),
-        ]
+        kernels = ((M, 3, "leaky_relu"), (N, 5, "leaky_relu"), (N, 5, "none"))
+        return [random_layer(rng, "conv", inputs, N, kernel, after) for inputs, kernel, after in kernels]
     return [random_layer(rng, kind, widths[i], widths[i + 1], 5, last if i == 3 else after) for i in range(4)]
 
 
