@@ -172,7 +172,7 @@ def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
     for plain in (False, True):
         got, answers = Searcher(model, plain).gradient(image, integers, quality, 1)
         difference = got - wanted[0].permute(1, 2, 0).numpy()
-        assert np.sqrt(np.square(difference).mean()) < 0.03 * float(wanted.square().mean().sqrt())
+        assert np.sqrt(np.square(difference).mean()) < 0.06 * float(wanted.square().mean().sqrt())
         np.testing.assert_allclose(answers, answer.detach().numpy(), rtol=0.03)
 
 
