@@ -81,7 +81,7 @@ def _codec(args: argparse.Namespace, **kwargs: Any) -> Any:
     name, models = args.model or "mbt2018", []
     if args.model and Path(args.model).suffix == ".safetensors":
         name, models = Path(args.model).stem, [args.model]
-    return Codec(name, device=args.device, backend=args.backend, threads=args.threads, models=models, bf16=args.bf16, **kwargs)
+    return Codec(name, device=args.device, backend=args.backend, threads=args.threads, models=models, exact=not args.inexact, **kwargs)
 
 
 def _device_options(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +93,7 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME|FILE", help="a model's name or its .safetensors file (default: mbt2018)")
     _device_options(parser)
     parser.add_argument("--threads", type=int, help="threads of the entropy path (default: all cores, at most 16)")
-    parser.add_argument("--bf16", action="store_true", help="faster, less exact transforms; needs a CPU with AVX512-BF16")
+    parser.add_argument("--inexact", action="store_true", help="on a GPU: faster transforms, whose pixels differ a little")
 
 
 def _encode(args: argparse.Namespace) -> int:

@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import arguments, library
 from jahp_fast.constants import QUALITY_STEPS
-from jahp_fast.errors import UnsupportedImage, UsageError
+from jahp_fast.encoding import Encoding, Prepared
+from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
-from jahp_fast.pipelines.contract import Pipeline, Symbols
+from jahp_fast.pipelines.contract import Pipeline
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
 from jahp_fast.search import greedy, rate_control
@@ -29,16 +29,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from jahp_fast.entropy.model_file import ModelFile
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """An image that can be coded: its pixels; metadata and alpha as chunks; width and height."""
-
-    rows: _image.Rows
-    mode: Literal["RGB", "L"]
-    chunks: dict[bytes, bytes]
-    size: tuple[int, int]
 
 
 class Codec:
@@ -60,9 +50,8 @@ class Codec:
         models: model files, looked through before the folders of JAHP_FAST_MODELS and the package's own.
         max_pixels: larger images are refused, both ways.
         graphs: on a GPU, decode single images by CUDA graphs: one for each shape that comes twice, at most eight.
-        bf16: on a CPU with AVX512-BF16 and the backend "native", g_a and g_s multiply bfloat16 numbers and sum in
-            float32: faster, with a loss that docs/lab/006-bfloat16-transforms.md states. Files are as decodable as
-            any, latents stay exact, and one CPU gives the same pixels for any threads, strips and batches.
+        exact: False lets a GPU run the transforms in float16: faster, but its pixels then differ by a grey level here and there from
+            those of other machines, and an image may give another file. Files are as decodable as any.
 
     Raises:
         UnknownModel: no such model.
@@ -81,14 +70,14 @@ class Codec:
         models: Sequence[str | os.PathLike[str]] | None = None,
         max_pixels: int = 2**28,
         graphs: bool = False,
-        bf16: bool = False,
+        exact: bool = True,
     ) -> None:
         self._model, self._backend = arguments.model_name(model), backend
         self._asked_threads = None if threads is None else arguments.whole("threads", threads, 1, 1024)
-        self._graphs, self._bf16 = arguments.switch("graphs", graphs), arguments.switch("bf16", bf16)
+        self._graphs, self._exact = arguments.switch("graphs", graphs), arguments.switch("exact", exact)
         self._max_pixels = arguments.whole("max_pixels", max_pixels, 1)
         files = () if models is None else arguments.model_files(models)
-        self._pipelines = Pipelines(device, backend, self._graphs, self._bf16, files)
+        self._pipelines = Pipelines(device, backend, self._graphs, self._exact, files)
         self._device = self._pipelines.device
         self._threads = self._asked_threads or min(MOST_THREADS, available_cores())
         self._encoder = self._pipelines.of_file(library.by_name(self._model, self._pipelines.models))
@@ -97,7 +86,7 @@ class Codec:
     def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
         """The class and __init__'s arguments: weights, locks and threads stay where they are."""
         asked = (self._model, self.quality, self._device, self._backend, self._asked_threads, self._pipelines.models)
-        return type(self), (*asked, self._max_pixels, self._graphs, self._bf16)
+        return type(self), (*asked, self._max_pixels, self._graphs, self._exact)
 
     @property
     def threads(self) -> int:
@@ -119,19 +108,9 @@ class Codec:
         """The id that streams of this codec carry, in hexadecimal."""
         return self._encoder.file.id.hex()
 
-    def _prepare(self, image: Any) -> _Prepared:
-        """Raises UnsupportedImage."""
-        arguments.refuse_path(image)
-        parts = _image.split(image)
-        height, width = parts.rows.height, parts.rows.width
-        if height * width > self._max_pixels:
-            raise UnsupportedImage(f"{width} x {height} pixels are more than max_pixels = {self._max_pixels}")
-        if max(height, width) > _container.MAX_SIDE:
-            raise UnsupportedImage(f"{width} x {height} pixels: a side may have {_container.MAX_SIDE}")
-        chunks = dict(parts.chunks)
-        if parts.alpha is not None:
-            chunks[b"ALPH"] = _image.pack_alpha(parts.alpha)
-        return _Prepared(parts.rows, parts.mode, chunks, (width, height))
+    @property
+    def _encoding(self) -> Encoding:
+        return Encoding(self._encoder, self.quality, self._threads)
 
     def encode(self, image: Any, effort: int = 0, max_bytes: int | None = None, target_bpp: float | None = None) -> bytes:
         """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
@@ -154,58 +133,18 @@ class Codec:
         """
         effort = arguments.whole("effort", effort, 0, 3)
         greedy.check(self._encoder.file, effort)
-        prepared = self._prepare(image)
+        prepared = Prepared.of(image, self._max_pixels)
         goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1])
-        if effort == 0 and goal is None:
-            return self._encode(prepared, Clock("cpu"))
         with self._encoder.guard("encoding " + _sizes([prepared.size])):
-            return self._search(prepared, effort, goal)
+            if effort == 0 and goal is None:
+                return self._encoding.plain(prepared, Clock("cpu"))
+            return self._encoding.searched(prepared, effort, goal)
 
     def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
         """encode, and seconds by stage: g_a, h_a, entropy; on a GPU with a wait between them."""
-        clock = Clock(self._device)
-        return self._encode(self._prepare(image), clock), clock.laps
-
-    def _encode(self, prepared: _Prepared, clock: Clock) -> bytes:
-        loaded, threads = self._encoder, self._threads
-        with loaded.guard("encoding " + _sizes([prepared.size])):
-            image = loaded.open(prepared.rows)
-            loaded.warm()
-            clock.lap("load")
-            symbols = image.analyse(self.quality, threads, clock).round_latents()  # and the floats are let go
-            data = self._pack(prepared, symbols, self.quality, threads)
-            clock.lap("entropy")
-        return data
-
-    def _search(self, prepared: _Prepared, effort: int, goal: rate_control.Goal | None) -> bytes:
-        """As _encode, with symbols that were searched for, at a quality that was."""
-        loaded, threads = self._encoder, self._threads
-        image = loaded.open(prepared.rows)
-        loaded.warm()
-        analyse = image.analyse_once(threads)
-
-        def attempt(code: int, rate: float | None = None) -> bytes:
-            quality = code / QUALITY_STEPS
-            analysed = analyse(quality)
-            symbols = analysed.round_latents()
-            if effort or rate is not None:
-                symbols = greedy.improved(loaded, image, analysed, symbols, quality, effort, rate or 1.0, threads)
-            return self._pack(prepared, symbols, quality, threads)
-
-        start = _container.quality_code(self.quality)
-        if goal is None:
-            return attempt(start)
-        low, high = (_container.quality_code(q) for q in (loaded.file.config.qualities[0], loaded.file.config.qualities[-1]))
-        trim = attempt if loaded.file.config.form == "A" else None
-        return rate_control.fit(attempt, trim, (low, high), start, goal)
-
-    def _pack(self, prepared: _Prepared, symbols: Symbols, quality: float, threads: int) -> bytes:
-        """The file of an image's symbols."""
-        loaded = self._encoder
-        payload, lanes, checksum = loaded.encode_symbols(*symbols, *prepared.size, threads)
-        return _container.pack(
-            _container.Stream(*prepared.size, prepared.mode, quality, loaded.file.id, lanes, 0, checksum, payload, prepared.chunks)
-        )
+        clock, prepared = Clock(self._device), Prepared.of(image, self._max_pixels)
+        with self._encoder.guard("encoding " + _sizes([prepared.size])):
+            return self._encoding.plain(prepared, clock), clock.laps
 
     def encode_batch(self, images: Iterable[Any]) -> list[bytes]:
         """Encodes each, in order; an error says which image, counted from 0.
@@ -213,18 +152,11 @@ class Codec:
         On a GPU images of equal shape go through the transforms together; on a CPU several are encoded at a time.
         """
         images = arguments.several(images, "images")
-        labels, loaded = range(len(images)), self._encoder
-        prepared = each(self._prepare, images, labels=labels)
+        prepared = each(lambda image: Prepared.of(image, self._max_pixels), images, labels=range(len(images)))
         if not prepared:
             return []
-
-        def code(i: int, symbols: Symbols, threads: int) -> bytes:
-            return self._pack(prepared[i], symbols, self.quality, threads)
-
-        with loaded.guard("encoding " + _sizes([p.size for p in prepared])):
-            opened = [loaded.open(p.rows) for p in prepared]
-            loaded.warm()
-            return loaded.encode_batch(opened, self.quality, self._threads, code)
+        with self._encoder.guard("encoding " + _sizes([p.size for p in prepared])):
+            return self._encoding.batch(prepared)
 
     def decode_latents(self, data: Bytes) -> Latents:
         """The exact part of decoding: everything from the file's bytes to ŷ.

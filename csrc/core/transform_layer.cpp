@@ -111,6 +111,7 @@ Finisher::Finisher(const ConvTensors& t, int repeats) {
             low = 0;
             break;
         case Activation::leaky_relu:
+            low = kLeakyLow;
             break;
         case Activation::gdn:
         case Activation::inverse_gdn:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One layer of g_a, h_a or g_s: a convolution with what follows it, in integers that docs/reference/transforms.md
+// One layer of g_a, h_a or g_s: a convolution with what follows it, in integers that docs/reference/format.md
 // defines. Layers are immutable; a stream owns the rows.
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// g_a, h_a or g_s: layers in a row, in integers, rows in, rows out (docs/reference/transforms.md).
+// g_a, h_a or g_s: layers in a row, in integers, rows in, rows out (docs/reference/format.md).
 //
 // All activations are channels last. An output depends on the weights and the inputs alone: not on the instruction set,
 // on how rows are pushed, on the number of threads or on the size of the map.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a layer's sums to what follows them: bias, shift, clamp and leaky ReLU (docs/reference/transforms.md).
+// From a layer's sums to what follows them: bias, shift, clamp and leaky ReLU (docs/reference/format.md, section 14).
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,8 @@
 
 namespace jahp {
 
-constexpr std::int32_t kLeakyMul = 41943, kLeakyShift = 22;  // a slope of 0.01
+constexpr std::int32_t kLeakyMul = 2621, kLeakyShift = 18;  // a slope of 0.01
+constexpr std::int32_t kLeakyLow = -819100;                 // what it takes; its product has 32 bits
 
 // Sums are taken modulo 2^30: four times a sum, modulo 2^32, shifted by two more, is that. One entry an output, whole
 // blocks of 16.
@@ -17,11 +18,11 @@ struct FinishTable {
     const std::int32_t* offset;  // 4 * (bias + 2^shift / 2), modulo 2^32
     const std::int32_t* shift;   // of the layer, plus 2: 2 to 31
     std::int32_t low, high;      // clamps
-    bool leaky;  // x < 0: (x * kLeakyMul + 2^21) >> kLeakyShift, for clamps within 13 bits and a sign
+    bool leaky;                  // x < 0: (x * kLeakyMul + 2^17) >> kLeakyShift; low is then kLeakyLow
 };
 
 // out[p * out_stride + o] = clamp(int32(4 * sums[p * sums_stride + o] + offset[o]) >> shift[o]), for p < positions, o <
-// channels, a multiple of 16; the clamps lie in the range of the output's type.
+// channels, a multiple of 16; the clamps lie in the range of the output's type, but for kLeakyLow.
 struct Finish {
     template <typename Out>
     using To = void (*)(const std::int32_t* sums, std::ptrdiff_t sums_stride, int positions, int channels,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The elementwise halves of GDN, around the product with gamma, and of what an adjoint multiplies by in its place
-// (docs/reference/transforms.md). Integers: all instruction sets agree.
+// (docs/reference/format.md). Integers: all instruction sets agree.
 #pragma once
 
 #include <cstddef>

@@ -26,8 +26,6 @@ MAX_SCALES = 1 << 16
 MAX_ROWS = 1 << 16
 MAX_STARTS = 1 << 24
 """Entries of `tables.starts`, 32 MiB."""
-MAX_LOG_GAIN = 87.0
-"""Of the logarithms of gains: their exponentials, and one over them, are normal numbers of float32."""
 _INFINITY = {"float16": 0x7C00, "float32": 0x7F800000}
 _KERNELS = {"transposed": (5,), "dense": (1,), "conv": (3,), "masked": range(3, 16, 2)}
 
@@ -93,10 +91,9 @@ def _sums(weight: Array, kind: str) -> Iterator[Array]:
 
 
 def check_floats(name: str, array: Array) -> None:
-    """Checks the values of a `float.*` or `train.*` tensor, as it is stored (name with that prefix).
+    """Checks the values of a `search.*` or `train.*` tensor, as it is stored (name with that prefix).
 
-    Every one is a finite number, and gains have exponentials that are finite and above 0. What overflows when numbers like these are
-    multiplied is for the arithmetic to bear: it gives an arbitrary picture, or latents that an encoder refuses.
+    Every one is a finite number.
 
     Raises:
         ModelError: naming the tensor and what is wrong with it.
@@ -108,9 +105,6 @@ def check_floats(name: str, array: Array) -> None:
     signed, unsigned = (int(array.view(array.dtype.str.replace("f", kind)).max()) for kind in "iu")
     finite = signed < infinity and unsigned < infinity + (1 << 8 * array.dtype.itemsize - 1)
     _require(finite, f"tensor {name} has a number that is not finite, as {array.dtype.name}")
-    if name in ("float.gain", "float.inv_gain"):
-        beyond = float(np.abs(array).max()) > MAX_LOG_GAIN
-        _require(not beyond, f"tensor {name} has the logarithm of a gain beyond ±{MAX_LOG_GAIN:g}")
 
 
 def check_entropy(config: ModelConfig, tensors: Mapping[str, Array]) -> None:

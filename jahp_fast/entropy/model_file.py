@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exported models: one safetensors file with the integer entropy path, the float transforms and a manifest (docs/reference/format.md).
+"""Exported models: one safetensors file with the integer entropy path, the integer transforms and a manifest (docs/reference/format.md).
 
-Tensor names: `config` (canonical JSON as uint8), `entropy.*` (integers, all that decoding latents needs), `float.*` (transforms and
-gains), `train.*` (what only training needs to go on from the file). The model id is a hash of the manifest, the manifest a list of the
-tensors' names, types, shapes and hashes, so the id names every value in the file.
+Tensor names: `config` (canonical JSON as uint8), `entropy.*` (integers, all that decoding latents needs), `transform.*` (integers: g_a,
+h_a, g_s and gains), `search.*` (what an encoder's search goes by), `train.*` (floats: what only training needs to go on from the file). The
+model id is a hash of the manifest, the manifest a list of the tensors' names, types, shapes and hashes, so the id names every value in
+the file.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ Array = NDArray[Any]
 Form = Literal["A", "B"]
 
 FORMAT_VERSION = 1
-SCALES = ("search.scale.0", "search.scale.1", "search.scale.2")
+ROOTS = ("search.root.0", "search.root.1", "search.root.2")
 CURVATURE = "search.curvature"
-"""Float tensors that decoders do not read: what an encoder's search wants to know of g_s."""
+"""Tensors that decoders do not read, with a row a quality: what an encoder's search wants to know of g_s. See export.sensitivity."""
 ARCHITECTURES = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean", "mbt2018-context", "mbt2018")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FLOATS = ("float.", "train.")
-"""Groups of tensors that are read when they are needed, and whose values are checked then."""
-_DTYPES = {"uint8": "U8", "int8": "I8", "uint16": "U16", "int32": "I32", "float16": "F16", "float32": "F32"}
+_FLOATS = ("search.", "train.")
+"""Groups of tensors that may be floats, whose values are checked when they are read."""
+_TRANSFORM_TYPES = ("U8", "U16", "I16", "I32")
+_DTYPES = {"uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "int32": "I32", "float16": "F16", "float32": "F32"}
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def read_id(path: str | os.PathLike[str]) -> bytes:
 
 
 class ModelFile:
-    """An exported model. The config and the `entropy.*` tensors are read and checked at once, float tensors when asked for.
+    """An exported model. The config and the `entropy.*` tensors are read and checked at once, all others when asked for.
 
     The file stays open: it may be replaced or removed meanwhile. A copy or pickle of this object holds the config and the entropy path
     alone, since an open file belongs to one process; whatever needs another tensor of it raises ModelError.
@@ -198,8 +200,9 @@ class ModelFile:
             kind = f"{name} {self._file.kind(name)} "
             if not line.startswith(kind) or not _SHA256.fullmatch(line[len(kind) :]):
                 raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
-            if name.startswith("float.") and kind.split(" ")[1] not in ("F16", "F32"):
-                raise ModelError(f"{self.path}: tensor {name} has the dtype {kind.split(' ')[1]}; transforms are F16 or F32")
+            if name.startswith("transform.") and kind.split(" ")[1] not in _TRANSFORM_TYPES:
+                wanted = ", ".join(_TRANSFORM_TYPES)
+                raise ModelError(f"{self.path}: tensor {name} has the dtype {kind.split(' ')[1]}; transforms have one of {wanted}")
         tensors = {name: self._read(name) for name in self.names if name == "config" or name.startswith("entropy.")}
         config = tensors.pop("config", None)
         if config is None or config.dtype != np.uint8 or config.ndim != 1:
@@ -212,7 +215,7 @@ class ModelFile:
             raise ModelError(f"{self.path}: {e}") from None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "floats"} | {"_file": None}
+        return {name: value for name, value in self.__dict__.items() if name != "search"} | {"_file": None}
 
     def _read(self, name: str) -> Array:
         """A tensor as it is stored. Raises ModelError for one that does not match the manifest, or breaks a rule of float tensors."""
@@ -228,27 +231,24 @@ class ModelFile:
                 raise ModelError(f"{self.path}: {e}") from None
         return array
 
-    @cached_property
-    def floats(self) -> dict[str, Array]:
-        """Transforms and gains, float32, without their prefix. Raises ModelError for one that does not match the manifest, or has a number
-        that is not finite."""
-        return self.read_floats("")
+    def read_transforms(self, prefix: str) -> dict[str, Array]:
+        """The integer tensors of transforms whose name starts with `prefix`, without `transform.`; no others are read. Raises ModelError
+        for one that does not match the manifest."""
+        return {name.removeprefix("transform."): self._read(name) for name in self.names if name.startswith(f"transform.{prefix}")}
 
-    def read_floats(self, prefix: str) -> dict[str, Array]:
-        """Those of `floats` whose name starts with `prefix`; no others are read. Raises ModelError as that does."""
-        return self._as_float32("float.", prefix)
+    @cached_property
+    def search(self) -> dict[str, Array]:
+        """The tensors `search.*`, by their whole names. Raises ModelError for one that does not match the manifest, or has a number that
+        is not finite."""
+        return {name: self._read(name) for name in self.names if name.startswith("search.")}
 
     @property
     def train(self) -> dict[str, Array]:
-        """What only training needs, float32, without prefix. Raises ModelError as `floats` does."""
-        return self._as_float32("train.", "")
-
-    def _as_float32(self, group: str, prefix: str) -> dict[str, Array]:
-        names = [name for name in self.names if name.startswith(group + prefix)]
-        return {name.removeprefix(group): self._read(name).astype(np.float32) for name in names}
+        """What only training needs, float32, without prefix. Raises ModelError as `search` does."""
+        return {name.removeprefix("train."): self._read(name).astype(np.float32) for name in self.names if name.startswith("train.")}
 
     def verify(self) -> None:
-        """Checks every tensor, the float ones too, against the manifest and for numbers that are not finite; raises ModelError naming the
+        """Checks every tensor against the manifest and for numbers that are not finite; raises ModelError naming the
         first that is wrong."""
         for name in self.names:
             self._read(name)
@@ -258,22 +258,26 @@ def save_model(
     path: str | os.PathLike[str],
     config: ModelConfig,
     entropy: Mapping[str, Array],
-    floats: Mapping[str, Array],
+    transforms: Mapping[str, Array],
     train: Mapping[str, Array],
+    search: Mapping[str, Array] | None = None,
     metric: str = "mse",
     force: bool = False,
 ) -> bytes:
     """Writes a model file atomically and returns its id.
 
-    Floats are stored as they come (float16 or float32). metric: see ModelFile; force: see atomic_file.
+    Args:
+        entropy, transforms, train: without their prefixes, of any type that a model file has.
+        search: by their whole names.
+        metric: see ModelFile. force: see atomic_file.
 
     Raises:
-        ModelError: a float has no such value there; nothing is written.
+        ModelError: a float is not finite, or a gain is beyond all use; nothing is written.
     """
     from safetensors.numpy import save
 
     tensors: dict[str, Array] = {"config": np.frombuffer(config.to_json(), np.uint8)}
-    for prefix, group in (("entropy.", entropy), ("float.", floats), ("train.", train)):
+    for prefix, group in (("entropy.", entropy), ("transform.", transforms), ("train.", train), ("", search or {})):
         tensors |= {prefix + name: np.ascontiguousarray(array) for name, array in group.items()}
     for name, array in tensors.items():
         if name.startswith(_FLOATS):

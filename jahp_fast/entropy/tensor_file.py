@@ -26,7 +26,7 @@ Array = NDArray[Any]
 MAX_HEADER = 1 << 24
 """Bytes of the JSON header: a thousand times what a model needs."""
 _MAX_DIMENSIONS = 8
-_DTYPES = {"U8": "<u1", "I8": "<i1", "U16": "<u2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
+_DTYPES = {"U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
 _NAME = re.compile(r"[!-~]+", re.ASCII)
 """Names of tensors: printable ASCII without spaces, so that a manifest has one reading."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a float checkpoint to an exported model, and back for training.
+"""From a float checkpoint to an exported model, and back for training. Transforms: export.transforms.
 
 Post-training quantisation: activations get a range per channel, from calibration photos at all qualities; its scale is folded into the
 next layer's weights, which are rounded to int8 with a scale per output. Both scales and the next layer's activation scale end up in one
@@ -30,9 +30,12 @@ from jahp_fast.export.calibration import (
     context_bits,
 )
 from jahp_fast.export.chain import Node, nodes_of
+from jahp_fast.export.floats import transform_floats
+from jahp_fast.export.ranges import transform_ranges
 from jahp_fast.export.rounding import Moments, round_weights
 from jahp_fast.export.sensitivity import sensitivities
 from jahp_fast.export.tables import WIDE, Row, make_row, pack_rows, scale_table
+from jahp_fast.export.transforms import NETS, IntegerTransforms
 
 if TYPE_CHECKING:
     import torch
@@ -229,7 +232,7 @@ def export_calibrated(
     prob_bits: int = 15,
     qualities: Sequence[float] | None = None,
 ) -> bytes:
-    """As export_model, with activations, and what a search needs, measured on (H, W, 3) uint8 training photos.
+    """As export_model, with activations, transforms, and what a search needs, measured on (H, W, 3) uint8 training photos.
 
     Args:
         model: in float32, on the CPU, in evaluation mode.
@@ -239,7 +242,7 @@ def export_calibrated(
     activations = activation_ranges(model, calibration).activations(model, form, 127 if activation_bits == 8 else 4095)
     return export_model(
         model, out, activations, form=form, activation_bits=activation_bits, prob_bits=prob_bits, qualities=qualities,
-        calibration=calibration,
+        calibration=calibration, photos=photos,
     )  # fmt: skip
 
 
@@ -253,8 +256,9 @@ def export_model(
     prob_bits: int = 15,
     qualities: Sequence[float] | None = None,
     tables: EntropyTables | None = None,
-    half: bool = True,
     calibration: Calibration | None = None,
+    photos: Sequence[NDArray[np.uint8]] = (),
+    extremes: Sequence[NDArray[np.uint8]] = (),
     seen: Mapping[str, Moments] | None = None,
     metric: str = "mse",
     force: bool = False,
@@ -263,11 +267,14 @@ def export_model(
 
     Args:
         tables: by default own_tables.
-        half: store the transforms as float16, else as float32.
         calibration: latents by which an encoder's search is prepared; without them it cannot search.
+        photos, extremes: for transform_ranges, (H, W, 3) uint8: what the transforms' integers are scaled by.
         seen: moments of the layers' inputs, by which their weights are rounded; without them each to the nearest integer.
         metric: what the model was trained for, "mse" or "ms-ssim"; written down for encoders.
         force: replace a file that is write-protected, too.
+
+    Raises:
+        ModelError: numbers are too large for integers, or not finite.
     """
     checked_form(model, form, activation_bits, prob_bits)
     rows_of_gains = model.gain.shape[0]
@@ -289,15 +296,9 @@ def export_model(
     hyper = len(tables.z_offset)
     names = tuple(qualities)
     config = ModelConfig(model.architecture, model.M, hyper, form, activation_bits, MEAN_BITS, tables.z_bits, prob_bits, names)
-    floats: dict[str, Array] = {}
-    for name, tensor in model.state_dict().items():
-        if name.split(".")[0] in ("g_a", "g_s", "h_a"):
-            floats[name] = (tensor.half() if half else tensor.float()).numpy()
-        elif name in ("gain", "inv_gain"):
-            floats[name] = tensor.float().numpy()
-    if calibration is not None and form == "A":
-        floats |= sensitivities(model, calibration)
-    return save_model(out, config, entropy, floats, train, metric, force)
+    transforms = IntegerTransforms(model, transform_ranges(model, photos, extremes), config)
+    search = sensitivities(model, calibration, transforms.units) if calibration is not None and form == "A" else {}
+    return save_model(out, config, entropy, transforms.tensors, train | transforms.train, search, metric, force)
 
 
 def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tensor]]:
@@ -305,20 +306,23 @@ def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tenso
     import torch
 
     model = ModelFile(path)
-    state: dict[str, Array] = {name: array for name, array in model.floats.items() if not name.startswith("search.")}
-    for name in sorted({key.rsplit(".", 1)[0] for key in model.train if key.endswith(".unit")}):
-        unit = model.train[f"{name}.unit"]
-        in_scale = model.train[f"{name}.in_scale"]
+    train = model.train
+    state: dict[str, Array] = {**transform_floats(model)}
+    for name in sorted({key.rsplit(".", 1)[0] for key in train if key.endswith(".unit")}):
+        if name in NETS:
+            continue
+        unit = train[f"{name}.unit"]
+        in_scale = train[f"{name}.in_scale"]
         with np.errstate(all="ignore"):  # what is no number then is refused by whoever builds a model of it
             weight = model.entropy[f"{name}.weight"] * unit[:, None, None, None] / in_scale[None, :, None, None]
-        bias = model.train[f"{name}.bias"]
+        bias = train[f"{name}.bias"]
         last = "entropy_parameters.4" if model.config.context else "h_s.4"
         if name == last and model.config.means and model.config.form == "A":
             bias[model.config.latents :] += 0.5 * 2.0**-model.config.mean_bits  # undo the floor, see parameter_scale
         if name in ("h_s.0", "h_s.2"):
             weight = weight.transpose(1, 0, 2, 3)
         state |= {f"{name}.weight": weight, f"{name}.bias": bias}
-    state |= {k: v for k, v in model.train.items() if k.startswith("entropy_bottleneck.")}
+    state |= {k: v for k, v in train.items() if k.startswith("entropy_bottleneck.")}
     if model.config.hyper_latents:  # symbols of imported models are counted from a median, float ones from 0
         state["h_a.4.bias"] = state["h_a.4.bias"] + model.entropy["z_offset"] * 2.0**-model.config.z_bits
     return model.config.architecture, {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in state.items()}

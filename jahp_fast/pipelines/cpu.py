@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from jahp_fast.constants import STRIDE
 from jahp_fast.files import container as _container
 from jahp_fast.files.image import Rows
 from jahp_fast.pipelines.contract import Floats, Ints, Opened, Pixels, Symbols, T
-from jahp_fast.pipelines.entropy_path import EntropyPath, rounded
+from jahp_fast.pipelines.entropy_path import EntropyPath
 from jahp_fast.system.devices import Clock
 from jahp_fast.system.extras import require_torch
 from jahp_fast.system.parallel import each, shared_out
-from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, in_blocks
+from jahp_fast.transforms.cpu import LATENT_LIMIT, LATENT_ROWS, CpuTransforms, in_blocks
+from jahp_fast.transforms.layers import LATENT_BITS
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +40,11 @@ class CpuPipeline(EntropyPath):
 
     Args:
         backend: "native", or "reference", whose transforms are NumPy's too.
-        bf16: see CpuTransforms.
     """
 
-    def __init__(self, file: ModelFile, backend: str, bf16: bool = False) -> None:
+    def __init__(self, file: ModelFile, backend: str) -> None:
         super().__init__(file, backend)
-        self.transforms = CpuTransforms(file, backend == "native", bf16)
+        self.transforms = CpuTransforms(file, backend == "native")
 
     def warm(self) -> None:
         """Makes the backend; each net is made by the first stage that needs it."""
@@ -83,7 +83,7 @@ class CpuPipeline(EntropyPath):
         return self._synthesis(rows, stream, threads)
 
     def _synthesis(self, rows: Iterable[Ints], stream: _container.Stream, threads: int) -> Iterator[Pixels]:
-        return self.transforms.synthesis(rows, stream.height, stream.width, stream.quality, self.file.config.frac_bits, threads)
+        return self.transforms.synthesis(rows, stream.height, stream.width, stream.quality, threads)
 
     def _image(self, y: Ints, stream: _container.Stream, threads: int) -> Pixels:
         out = np.empty((stream.height, stream.width, 3), np.uint8)
@@ -141,10 +141,10 @@ class OpenedRows:
 
     def analyse_once(self, threads: int) -> Callable[[float], AnalysedArrays]:
         rows, transforms = self.rows, self.pipeline.transforms
-        features = transforms.analysis(rows.blocks(BLOCK_ROWS), rows.height, rows.width, None, threads)
-        return lambda quality: self._behind(transforms.scaled(features, quality), threads)
+        sums = transforms.analysis(rows.blocks(BLOCK_ROWS), rows.height, rows.width, None, threads)
+        return lambda quality: self._behind(transforms.scaled(sums, "gain", quality, LATENT_LIMIT), threads)
 
-    def _behind(self, y: Floats, threads: int) -> AnalysedArrays:
+    def _behind(self, y: Ints, threads: int) -> AnalysedArrays:
         config = self.pipeline.file.config
         return AnalysedArrays(y, self.pipeline.transforms.hyper_analysis(y, threads) if config.hyper_latents else None, config.frac_bits)
 
@@ -154,14 +154,21 @@ class OpenedRows:
 
 @dataclass(frozen=True)
 class AnalysedArrays:
-    """y (h, w, M) and z (hz, wz, N) or None."""
+    """y (h, w, M) and z (hz, wz, N) or None, times 2^LATENT_BITS."""
 
-    y: Floats
-    z: Floats | None
+    y: Ints
+    z: Ints | None
     frac_bits: int
 
     def round_latents(self) -> Symbols:
-        return np.zeros((0, 0, 0), np.int32) if self.z is None else rounded(self.z, 0), rounded(self.y, self.frac_bits)
+        return np.zeros((0, 0, 0), np.int32) if self.z is None else fixed(self.z, 0), fixed(self.y, self.frac_bits)
 
     def latents(self) -> tuple[Floats, Floats | None]:
-        return self.y, self.z
+        y, z = (None if part is None else part.astype(np.float32) * np.float32(2.0**-LATENT_BITS) for part in (self.y, self.z))
+        return cast(Floats, y), z
+
+
+def fixed(x: Ints, bits: int) -> Ints:
+    """Numbers with LATENT_BITS fractional bits, rounded to `bits` of them, halves up."""
+    shift = LATENT_BITS - bits
+    return x if shift == 0 else ((x.astype(np.int64) + (1 << shift >> 1)) >> shift).astype(np.int32)

@@ -12,20 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jahp_fast import backends
 from jahp_fast.entropy.layout import StreamLayout
-from jahp_fast.errors import FormatError, UnsupportedImage
+from jahp_fast.errors import FormatError
 from jahp_fast.files import container as _container
-from jahp_fast.pipelines.contract import Floats, Opened, Pixels, Symbols, T
-from jahp_fast.pipelines.cpu import BLOCK_ROWS
-from jahp_fast.pipelines.entropy_path import BEYOND, CHECKSUM_ERROR, EntropyPath
+from jahp_fast.pipelines.contract import Floats, Ints, Opened, Pixels, Symbols, T
+from jahp_fast.pipelines.cpu import BLOCK_ROWS, fixed
+from jahp_fast.pipelines.entropy_path import CHECKSUM_ERROR, EntropyPath
 from jahp_fast.system.devices import Clock, Guard
 from jahp_fast.system.parallel import each, shared_out
 from jahp_fast.transforms.cpu import in_blocks
+from jahp_fast.transforms.layers import LATENT_BITS
 
 if TYPE_CHECKING:
     import torch
@@ -91,11 +93,13 @@ class DevicePipeline(EntropyPath):
         backend: a resolved name.
         device: "cpu" or "cuda:N".
         graphs: decode by CUDA graphs, one a shape.
+        exact: see transforms.device.
     """
 
-    def __init__(self, file: ModelFile, backend: str, device: str = "cpu", graphs: bool = False) -> None:
+    def __init__(self, file: ModelFile, backend: str, device: str = "cpu", graphs: bool = False, exact: bool = True) -> None:
         super().__init__(file, backend, device)
         self._transforms: Transforms | None = None
+        self._exact = exact
         self._graphs: GraphCache | None = None
         if graphs:
             from jahp_fast.pipelines.graphs import CudaRecording, GraphCache
@@ -108,7 +112,7 @@ class DevicePipeline(EntropyPath):
             if self._transforms is None:
                 from jahp_fast.transforms.device import Transforms
 
-                self._transforms = Transforms(self.file, self.device)
+                self._transforms = Transforms(self.file, self.device, self._exact)
             return self._transforms
 
     def warm(self) -> None:
@@ -162,7 +166,7 @@ class DevicePipeline(EntropyPath):
         self, streams: Sequence[_container.Stream], threads: int, finish: Callable[[int, Pixels], T], labels: Sequence[int] | None
     ) -> list[T]:
         """Latents of all streams by as few launches as there can be; images of one shape and quality go through g_s together."""
-        arrays = [_array(rgb) for rgb in self.decode(streams, threads, labels).settle(labels)]
+        arrays = [_last(rgb) for rgb in self.decode(streams, threads, labels).settle(labels)]
         return each(lambda i: finish(i, arrays[i]), range(len(arrays)), labels=labels)
 
     def decode_tensor(self, stream: _container.Stream, threads: int) -> torch.Tensor:
@@ -172,14 +176,14 @@ class DevicePipeline(EntropyPath):
     def decode_rows(self, stream: _container.Stream, threads: int) -> Iterator[Pixels]:
         """The image is decoded whole, and handed out in blocks."""
         with self.guard(f"decoding an image of {stream.width} x {stream.height} pixels"):
-            image = _array(self.decode_tensor(stream, threads))
+            image = _last(self.decode_tensor(stream, threads))
         yield from in_blocks(image, BLOCK_ROWS)
 
     def decode_timed(self, stream: _container.Stream, threads: int, clock: Clock) -> tuple[Pixels, dict[str, float]]:
         """(H, W, 3), and seconds of the parts of `latents`; laps latents and g_s."""
         started = self.start_latents([stream], threads)
         clock.lap("latents")
-        image = _array(self.finish(started, [stream]).settle()[0])
+        image = _last(self.finish(started, [stream]).settle()[0])
         clock.lap("g_s")
         return image, started.times
 
@@ -207,7 +211,7 @@ class DevicePipeline(EntropyPath):
             stream = streams[group[0]]
             row = self.transforms.decoding_row(stream.quality)
             batch = torch.stack([started.y[i] for i in group])
-            pixels = self.transforms.synthesis(batch, row, self.file.config.frac_bits, stream.height, stream.width)
+            pixels = self.transforms.synthesis(batch, row, stream.height, stream.width)
             for k, i in enumerate(group):
                 out[i] = pixels[k]
         return Decoded(out, started.verdicts, [s.checksum for s in streams])
@@ -232,13 +236,13 @@ class DevicePipeline(EntropyPath):
         """One stream: all of it by one graph if the backend is a SizedBackend, else what comes after its latents."""
         import torch
 
-        layout, bits = self.layout(stream), self.file.config.frac_bits
+        layout = self.layout(stream)
         height, width = stream.height, stream.width
         row = self.transforms.decoding_row(stream.quality)
         payload = self._payloads([stream])[0]
 
         def tail(z: torch.Tensor, y: torch.Tensor, status: torch.Tensor, row: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return self.transforms.synthesis(y[None], row, bits, height, width)[0], verdict_of(z, y, status)
+            return self.transforms.synthesis(y[None], row, height, width)[0], verdict_of(z, y, status)
 
         def whole(payload: torch.Tensor, size: torch.Tensor, row: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return tail(*cast(SizedBackend, self.backend).start_sized(payload, size, layout), row)
@@ -283,35 +287,30 @@ class OpenedTensor:
         return AnalysedTensors(y[0], z, config.frac_bits)
 
     def pixels(self) -> Pixels:
-        return _array(self.rgb)
+        return _last(self.rgb)
 
 
 @dataclass(frozen=True)
 class AnalysedTensors:
-    """y (M, h, w) and z (N, hz, wz) or None, on the device."""
+    """y (M, h, w) and z (N, hz, wz) or None, times 2^LATENT_BITS, on the device."""
 
     y: torch.Tensor
     z: torch.Tensor | None
     frac_bits: int
 
     def round_latents(self) -> Symbols:
-        import torch
-
-        parts = [(self.y * (1 << self.frac_bits)).permute(1, 2, 0)] + ([] if self.z is None else [self.z.permute(1, 2, 0)])
-        rounded = [part.round() for part in parts]
-        if not bool(torch.stack([r.abs().amax() for r in rounded]).amax() <= 2**30):
-            raise UnsupportedImage(BEYOND)
-        arrays = [r.to(torch.int32).contiguous().cpu().numpy() for r in rounded]
-        return (arrays[1] if self.z is not None else np.zeros((0, 0, 0), np.int32)), arrays[0]
+        y, z = (None if part is None else _last(part.int()) for part in (self.y, self.z))
+        return np.zeros((0, 0, 0), np.int32) if z is None else fixed(z, 0), fixed(cast(Ints, y), self.frac_bits)
 
     def latents(self) -> tuple[Floats, Floats | None]:
-        y, z = (None if part is None else part.float().permute(1, 2, 0).contiguous().cpu().numpy() for part in (self.y, self.z))
+        y, z = (None if part is None else _last(part.float() * 2.0**-LATENT_BITS) for part in (self.y, self.z))
         return cast(Floats, y), z
 
 
-def _array(rgb: torch.Tensor) -> Pixels:
-    """(3, H, W) -> (H, W, 3) in host memory."""
-    return cast(Pixels, rgb.permute(1, 2, 0).contiguous().cpu().numpy())
+def _last(x: torch.Tensor) -> NDArray[Any]:
+    """(C, h, w) -> (h, w, C) in host memory."""
+    array: NDArray[Any] = x.permute(1, 2, 0).contiguous().cpu().numpy()
+    return array
 
 
 def verdict_of(z: torch.Tensor, y: torch.Tensor, status: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,6 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jahp_fast import _native, backends
 from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.layout import StreamLayout
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 
 UNCODABLE = "the model's latents for this image cannot be coded"
 """Latents that are out of range are the image's fault, not the caller's."""
-BEYOND = f"{UNCODABLE}: a latent is beyond 2^30 or not a number"
 CHECKSUM_ERROR = "the checksum of the decoded symbols does not match"
 
 
@@ -91,18 +87,3 @@ def check_symbols(z: Ints, y: Ints, stream: _container.Stream) -> None:
     """Raises FormatError unless the checksum of the decoded symbols is the stream's."""
     if _native.symbol_checksum(z, y) != stream.checksum:
         raise FormatError(CHECKSUM_ERROR)
-
-
-def rounded(x: NDArray[np.float32], bits: int) -> Ints:
-    """round(x 2^bits), row by row: large images have large latents.
-
-    Raises UnsupportedImage for a latent that is beyond 2^30 or not a number.
-    """
-    out = np.empty(x.shape, np.int32)
-    for row, to in zip(x, out, strict=True):
-        with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all numbers is refused just below
-            nearest = np.rint(row * np.float32(1 << bits))
-        if not max(float(nearest.max()), -float(nearest.min())) <= 2**30:
-            raise UnsupportedImage(BEYOND)
-        to[:] = nearest
-    return out

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=4)
-def shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str, bf16: bool) -> Pipeline:
+def shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str, exact: bool) -> Pipeline:
     """One for all codecs of a process: making a codec anew for each image costs next to nothing."""
     if device == "cpu" and backend not in backends.ON_DEVICE:
-        return CpuPipeline(file, backend, bf16)
+        return CpuPipeline(file, backend)
     require_torch(f"device {device!r}" if device != "cpu" else f"backend {backend!r}")
     from jahp_fast.pipelines.device import DevicePipeline
 
-    return DevicePipeline(file, backend, device, graphs)
+    return DevicePipeline(file, backend, device, graphs, exact)
 
 
 class Pipelines:
@@ -42,14 +42,14 @@ class Pipelines:
     """
 
     def __init__(
-        self, device: str | torch.device, backend: str, graphs: bool, bf16: bool, models: Sequence[str | os.PathLike[str]]
+        self, device: str | torch.device, backend: str, graphs: bool, exact: bool, models: Sequence[str | os.PathLike[str]]
     ) -> None:
         self.device, self.models = devices.checked(device), tuple(models)
         name = backends.resolve(backend, self.device)
         self._asked = backend if backend == "auto" and not os.environ.get("JAHP_FAST_BACKEND") else name
-        self._graphs, self._bf16 = graphs, bf16
-        if bf16 and self.device != "cpu":
-            raise UsageError("bf16 is for transforms on a CPU")
+        self._graphs, self._exact = graphs, exact
+        if not exact and self.device == "cpu" and name not in backends.ON_DEVICE:
+            raise UsageError("exact=False is for transforms on a GPU; on a CPU nothing is faster than the exact ones")
         if graphs and not (self.device != "cpu" and name in backends.ON_DEVICE):
             raise UsageError(f"graphs need a GPU and a backend that computes there, not {name} on {self.device}")
         self._lock = threading.Lock()
@@ -58,7 +58,7 @@ class Pipelines:
     def of_file(self, file: ModelFile) -> Pipeline:
         """The pipeline of a model."""
         name = backends.resolve(self._asked, self.device)
-        loaded = shared(file, name, self.device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""), self._bf16)
+        loaded = shared(file, name, self.device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""), self._exact)
         with self._lock:
             return self._loaded.setdefault(file.id, loaded)
 

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int32]
 _ESCAPE_BITS = 16
+BIT_STEPS = 4096
+
+
+def rounded_bits(prob_bits: int, frequencies: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Bits of frequencies out of 2^prob_bits, in steps of 2^-12: the same on every machine, since no logarithm of an integer up to 2^16
+    comes near the middle of two steps."""
+    return prob_bits - np.rint(np.log2(frequencies) * BIT_STEPS) / BIT_STEPS
 
 
 class SymbolBits:
@@ -37,7 +44,7 @@ class SymbolBits:
         table = np.empty(int((size + 2).sum()), np.float32)
         for n, to in zip(size, first, strict=True):
             ends = np.append(starts[at + 1 : at + n + 1], 1 << model.config.prob_bits)
-            bits = model.config.prob_bits - np.log2(ends - starts[at : at + n + 1])
+            bits = rounded_bits(model.config.prob_bits, ends - starts[at : at + n + 1])
             escape = bits[n] + _ESCAPE_BITS
             table[to], table[to + n + 1] = escape, escape
             table[to + 1 : to + n + 1] = bits[:n]

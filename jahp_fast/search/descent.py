@@ -4,7 +4,7 @@
 The nets are the model's own: g_s, and the entropy nets with their integers turned back into floats. Symbols are rounded by stochastic
 Gumbel annealing (Yang, Bamler and Mandt, "Improving inference for neural image compression", NeurIPS 2020, section 3.2): up or down at
 random, the nearer the likelier, through a relaxation that hardens from step to step. The random numbers are the same each time: one image
-gives the same symbols on one machine.
+gives the same symbols on one machine. Its gradients are floats, so another machine may find other symbols.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jahp_fast import _native
 from jahp_fast.constants import trade_off
+from jahp_fast.errors import UnsupportedImage
 from jahp_fast.export.model import dequantise
 from jahp_fast.models import registry
 from jahp_fast.models.layers import gaussian_likelihood
-from jahp_fast.pipelines.entropy_path import rounded
+from jahp_fast.pipelines.entropy_path import UNCODABLE
+from jahp_fast.system.cpu import cpu_has_bf16
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -40,7 +41,7 @@ TEMPERATURES = 0.5, 0.05
 def _net(model: ModelFile) -> Any:
     net: Any = registry.from_state_dict(dequantise(model.path)[1]).eval()
     net = net.to(memory_format=torch.channels_last)
-    net.bf16 = _native.has_bf16()
+    net.bf16 = cpu_has_bf16()
     return net.requires_grad_(False)
 
 
@@ -103,5 +104,14 @@ def refined(
         optimizer.zero_grad()
         cost.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    symbols = [rounded(t.detach()[0].permute(1, 2, 0).contiguous().numpy(), 0) for t in parts]
+    symbols = [_rounded(t.detach()[0].permute(1, 2, 0).contiguous().numpy()) for t in parts]
     return (symbols[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), symbols[0]
+
+
+def _rounded(x: Floats) -> Ints:
+    """Raises UnsupportedImage for a latent that is beyond 2^30 or not a number."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all numbers is refused just below
+        nearest = np.rint(x)
+    if not max(float(nearest.max()), -float(nearest.min())) <= 2**30:
+        raise UnsupportedImage(f"{UNCODABLE}: a latent is beyond 2^30 or not a number")
+    return nearest.astype(np.int32)

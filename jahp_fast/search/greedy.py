@@ -10,10 +10,8 @@ Bits of a symbol are exact: the logarithm of its frequency in the row of the tab
     2 u · step + curvature · step²          u: half of the gradient of |x − x̂|² at the present symbols
 
 Effort 1 knows u without automatic differentiation: it decodes the nearest integers, takes the difference to the image back through the
-adjoint of g_s (a chain of plain convolutions), and steps each symbol by one where that pays. Each inverse GDN is held at a gain between
-the root mean square of all photos and what it was there, LOCAL of the way: the mean alone does not know which parts of an image answer
-strongly, the local gain alone is that of one point, which a step of one leaves far behind (tests/search/test_search.py correlates
-the result with the gradient). The curvature, which is measured for a channel, grows with the squares of these gains.
+adjoint of g_s (search.adjoint), and steps each symbol by one where that pays. The curvature, which is measured for a channel, grows with
+the squares of the gains that the adjoint met.
 
 The best step comes first, and those behind it count with what it left to be gained: its effect on the slopes around it is that of the
 linear chain, forth and back (see step_search). Rates are those that the contexts of before gave. MARGIN, the bits that a step must
@@ -25,7 +23,7 @@ jahp_fast.search.descent.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -34,33 +32,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native
-from jahp_fast.constants import GDN_BETA_MIN, STRIDE, trade_off
-from jahp_fast.entropy.model_file import CURVATURE, SCALES
+from jahp_fast.constants import STRIDE, trade_off
+from jahp_fast.entropy.model_file import CURVATURE
 from jahp_fast.errors import UsageError
+from jahp_fast.search.adjoint import Adjoint, searched
 from jahp_fast.search.bits import SymbolBits
 from jahp_fast.search.step_search import best_steps
 from jahp_fast.system.extras import require_torch
-from jahp_fast.transforms.cpu import (
-    LATENT_ROWS,
-    CpuTransforms,
-    Floats,
-    Ints,
-    Net,
-    Tensors,
-    Trace,
-    in_blocks,
-    made_net,
-    made_trace,
-    row_at,
-    run_by_rows,
-)
-from jahp_fast.transforms.reference import Layer
+from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, Trace, in_blocks, made_trace
+from jahp_fast.transforms.layers import between
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.pipelines.contract import Analysed, Opened, Pipeline, Symbols
 
-LOCAL = 0.3
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Shorts = NDArray[np.int16]
+Pixels = NDArray[np.uint8]
+
 MARGIN = 1.75
 PRICE = 0.6
 TYPICAL = 5.0
@@ -81,8 +71,8 @@ def check(model: ModelFile, effort: int) -> None:
         raise UsageError(f"{model.path.stem} was trained for {model.metric}, and effort minimises squared error: it has effort 0 alone")
     if model.config.form != "A":
         raise UsageError(f"{model.path.stem} is of form B, whose symbols depend on each other: it has effort 0 alone")
-    if f"float.{CURVATURE}" not in model.names:
-        raise UsageError(f"{model.path.stem} has no tensors for searching (float.{CURVATURE}): `jahp export` writes them")
+    if CURVATURE not in model.names:
+        raise UsageError(f"{model.path.stem} has no tensors for searching ({CURVATURE}): `jahp export` writes them")
     if effort > 1:
         require_torch(f"effort {effort}", "train")
 
@@ -142,7 +132,7 @@ class Searcher:
         self.bits = SymbolBits(model, reference)
         self._transforms = CpuTransforms(model, not reference)
         self._reference = reference
-        self._adjoint: tuple[float, Net] | None = None
+        self._adjoint: tuple[float, Adjoint] | None = None
         self._lock = threading.Lock()
         self._shape: Floats | None = None
 
@@ -155,7 +145,7 @@ class Searcher:
         pays = np.minimum(down, up) < -TYPICAL
         return symbols + np.where(pays, np.where(down <= up, np.int32(-1), np.int32(1)), np.int32(0))
 
-    def stepped(self, image: NDArray[np.uint8], start: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> Ints:
+    def stepped(self, image: Pixels, start: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> Ints:
         """start[1], with symbols one step up or down where that pays.
 
         Args:
@@ -170,55 +160,61 @@ class Searcher:
         best = best_steps if self._reference else _native.best_steps
         return y + best(weight * slope, curvature, answer, down, up, self.interaction(curvature), MARGIN)
 
-    def cost(self, image: NDArray[np.uint8], symbols: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> float:
+    def cost(self, image: Pixels, symbols: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> float:
         """What is minimised, of the integers z and y, in bits."""
         z, y = symbols
-        errors = sum(float(np.square(rows).sum(dtype=np.float64)) for rows in self._errors(image, y, quality, threads))
+        errors = sum(int(np.square(rows, dtype=np.int32).sum(dtype=np.int64)) for rows in self._errors(image, y, quality, threads))
         rows, shifts = self.bits.rows(z, y, threads)
         bits = float(self.bits.of(rows, y - shifts).sum(dtype=np.float64))
         bits += float(self.bits.of(np.broadcast_to(np.arange(z.shape[2], dtype=np.int32), z.shape), z).sum(dtype=np.float64))
-        return trade_off(quality) * 255**2 / 3 * errors + rate * bits
+        return trade_off(quality) / 3 * errors + rate * bits
 
-    def gradient(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int) -> tuple[Floats, Floats]:
+    def gradient(self, image: Pixels, y: Ints, quality: float, threads: int) -> tuple[Floats, Floats]:
         """About half of the gradient of |x − x̂|² by y, (h, w, M); and (h, w), about 1, how strongly the image answers there."""
         h, w, _ = y.shape
-        trace = made_trace(not self._reference)
+        trace, adjoint = made_trace(not self._reference), self.adjoint(quality)
         errors = self._errors(image, y, quality, threads, trace)
         first = next(errors)  # g_s has to come before its adjoint
-        adjoint = self.adjoint(quality).stream(h * STRIDE, w * STRIDE, trace)
-        slopes = [adjoint.push(rows, threads) for rows in chain([first], errors)]
-        slope = np.concatenate([*slopes, adjoint.finish(threads)]) * self._transforms.gain("inv_gain", quality)
-        answer = np.ones((h, w), np.float32)
+        stream = adjoint.net.stream(h * STRIDE, w * STRIDE, trace)
+        slopes = [stream.push(adjoint.entered(rows), threads) for rows in chain([first], errors)]
+        unit = (adjoint.unit * self._gain(quality) / 255**2).astype(np.float32)
+        slope = np.concatenate([*slopes, stream.finish(threads)]).astype(np.float32) * unit
+        answer = np.ones((h, w))
         for squares in trace.squares():
-            answer *= squares.reshape(h, squares.shape[0] // h, w, squares.shape[1] // w).mean((1, 3))
-        return slope, answer
+            answer *= adjoint.mean_square(squares, h, w)
+        return slope, answer.astype(np.float32)
 
-    def _errors(self, image: NDArray[np.uint8], y: Ints, quality: float, threads: int, trace: Trace | None = None) -> Iterator[Floats]:
-        """x̂ − x from top to bottom, in blocks (k, 16 w, 3) of the grid of latents, zero outside of the image."""
+    def _errors(self, image: Pixels, y: Ints, quality: float, threads: int, trace: Trace | None = None) -> Iterator[Shorts]:
+        """x̂ − x from top to bottom, in grey levels, in blocks (k, 16 w, 3) of the grid of latents, zero outside of the image."""
         height, width = image.shape[:2]
         h, w, _ = y.shape
         done = 0
-        for decoded in self._transforms.synthesis(in_blocks(y, LATENT_ROWS), height, width, quality, 0, threads, trace):
+        for decoded in self._transforms.synthesis(in_blocks(y, LATENT_ROWS), height, width, quality, threads, trace):
             seen = done + len(decoded)
-            error = np.zeros((len(decoded) + (STRIDE * h - height if seen == height else 0), STRIDE * w, 3), np.float32)
-            inside = error[: len(decoded), :width]
-            np.subtract(decoded, image[done:seen], out=inside, dtype=np.float32)
-            inside *= np.float32(1 / 255)
+            error = np.zeros((len(decoded) + (STRIDE * h - height if seen == height else 0), STRIDE * w, 3), np.int16)
+            np.subtract(decoded, image[done:seen], out=error[: len(decoded), :width], dtype=np.int16)
             done = seen
             yield error
+
+    def _gain(self, quality: float) -> NDArray[np.float64]:
+        """(M,) by how many units of g_s's input a step of one moves it."""
+        mul, shift = self._transforms.gain("inv_gain").at(quality)
+        return mul * 2.0 ** -shift.astype(np.float64)
 
     def curvature(self, quality: float) -> Floats:
         """(M,) mean increase of |x − x̂|² by a step of one."""
         config = self.model.config
-        table = Tensors(self.model, CURVATURE).take(CURVATURE, len(config.qualities), config.latents)
-        return row_at(table, config.qualities, quality) * self._transforms.gain("inv_gain", quality) ** 2
+        table = searched(self.model, CURVATURE, config.latents).astype(np.float64)
+        row, t, steps = between(config.qualities, quality)
+        mixed = table[row] + t / steps * (table[row + 1] - table[row]) if t else table[row]
+        return (mixed * self._gain(quality) ** 2).astype(np.float32)
 
-    def adjoint(self, quality: float) -> Net:
-        """The chain of convolutions from pixels to latents. That of the last quality is kept."""
+    def adjoint(self, quality: float) -> Adjoint:
+        """That of the last quality is kept."""
         kept = self._adjoint
         if kept is None or kept[0] != quality:
-            layers = adjoint_layers(self.model, self._transforms.g_s_layers(quality), quality)
-            self._adjoint = kept = quality, made_net(layers, not self._reference)
+            made = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self._reference)
+            self._adjoint = kept = quality, made
         return kept[1]
 
     def interaction(self, curvature: Floats) -> Floats:
@@ -229,29 +225,11 @@ class Searcher:
         """
         with self._lock:
             if self._shape is None:
-                self._shape = self._interaction_shape()
+                qualities = self.model.config.qualities
+                quality = qualities[len(qualities) // 2]
+                self._shape = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self._reference).shape()
         root: Floats = np.sqrt(np.maximum(curvature, np.float32(0)))
         return self._shape * root[:, None, None, None] * root
-
-    def _interaction_shape(self) -> Floats:
-        """(M, 3, 3, M), 1 for a channel's effect on itself. Impulses in all channels, side by side, through the chain and back."""
-        qualities, latents = self.model.config.qualities, self.model.config.latents
-        quality = qualities[len(qualities) // 2]
-        weights = [weight for _, weight, *_ in adjoint_layers(self.model, self._transforms.g_s_layers(quality), quality)]
-        there: list[Layer] = [("deconv", w, np.zeros(w.shape[1], np.float32), "none", None, None) for w in reversed(weights)]
-        back: list[Layer] = [("conv", w, np.zeros(w.shape[0], np.float32), "none", None, None) for w in weights]
-        apart = 4  # their effects hardly meet
-        side = int(np.ceil(np.sqrt(latents)))
-        impulses = np.zeros((apart * side + 1, apart * side + 1, latents), np.float32)
-        places = [(apart * (c // side) + 2, apart * (c % side) + 2) for c in range(latents)]
-        for c, (row, column) in enumerate(places):
-            impulses[row, column, c] = 1
-        answers = run_by_rows(made_net(back, not self._reference), run_by_rows(made_net(there, not self._reference), impulses))
-        shape = np.stack([answers[row - 1 : row + 2, column - 1 : column + 2] for row, column in places])
-        own = np.diagonal(shape[:, 1, 1]).copy()
-        own[own <= 0] = 1  # a channel that nothing answers to
-        root = np.sqrt(own)
-        return np.ascontiguousarray(shape / root[:, None, None, None] / root)
 
     def _bits_added(self, z: Ints, y: Ints, rate: float, threads: int) -> tuple[Floats, Floats]:
         """(h, w, M) each: rate times the bits that a step down, and one up, adds to y."""
@@ -260,22 +238,3 @@ class Searcher:
         now = self.bits.of(rows, values)
         down, up = (np.float32(rate) * (self.bits.of(rows, values + d) - now) for d in (-1, 1))
         return down, up
-
-
-def adjoint_layers(model: ModelFile, g_s: Sequence[Layer], quality: float) -> list[Layer]:
-    """g_s backwards, linear: its deconvolutions' weights transposed, times the mean gains of its inverse GDN at a quality, and between them
-    what the local gains make of the mean ones."""
-    scales, qualities = Tensors(model, "search."), model.config.qualities
-    layers: list[Layer] = []
-    for i in (3, 2, 1, 0):
-        weight = g_s[i][1]  # a deconvolution's (inputs, outputs) are its adjoint's (outputs, inputs)
-        bias = np.zeros(len(weight), np.float32)
-        if i == 0:
-            layers.append(("conv", weight, bias, "none", None, None))
-            continue
-        table = scales.take(SCALES[i - 1], len(qualities), len(weight))
-        mean: Floats = np.maximum(row_at(table, qualities, quality), np.float32(GDN_BETA_MIN**0.5))
-        steady: Floats = np.full_like(mean, 1 - LOCAL)
-        varying: Floats = np.float32(LOCAL) / mean
-        layers.append(("conv", np.ascontiguousarray(weight * mean[:, None, None, None]), bias, "local", steady, varying))
-    return layers

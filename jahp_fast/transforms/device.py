@@ -1,136 +1,224 @@
 # SPDX-License-Identifier: Apache-2.0
-"""g_a, h_a and g_s of an exported model, in torch. The float part of the codec: it need not agree between machines.
+"""g_a, h_a and g_s of an exported model, in torch, for GPUs: the integers of docs/reference/format.md, section 14, to the bit.
 
-On a CPU all is float32. On a GPU the convolutions inside g_a and g_s run in float16, channels last; GDN, h_a, the gains and the last
-layer of each net stay in float32. float16 and not bfloat16, because ŷ is rounded after g_a: weights are stored as float16, so it
-loses nothing of them, and its 11 bits round activations eight times as finely as bfloat16's 8 (tests/train/test_transforms.py
-compares how many symbols each changes). Its smaller range, ±65504, holds: image and latents enter as units to hundreds, and squares are
-formed in float32, inside GDN.
+Products go through float64 convolutions. Their sums are integers below 2^46, so float64 holds them exactly in any order, and rounding to
+an integer takes away what an algorithm that is not a plain sum might leave.
+
+`exact=False` is for speed alone: inner convolutions in float16, channels last, all else in float32, nothing rounded between the layers.
+float16 and not bfloat16, because ŷ is rounded after g_a: its 11 bits round activations eight times as finely as bfloat16's 8. Its
+smaller range, ±65504, holds: sums are divided by their powers of two with the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from jahp_fast.constants import BY_ROW, STRIDE
-from jahp_fast.entropy.model_file import ModelFile
-from jahp_fast.errors import ModelError
-from jahp_fast.models import registry
-from jahp_fast.models.layers import GDN
-from jahp_fast.transforms.cpu import has_layers_by_row
+from jahp_fast.constants import STRIDE
+from jahp_fast.transforms.layers import (
+    ACTIVATION_LIMIT,
+    LEAKY_LIMIT,
+    LEAKY_MUL,
+    LEAKY_SHIFT,
+    SQUARE_SHIFT,
+    SUM_BITS,
+    SUM_LIMIT,
+    Gain,
+    Layer,
+    TransformLayers,
+    between,
+)
+
+if TYPE_CHECKING:
+    from jahp_fast.entropy.model_file import ModelFile
+
+LATENT_LIMIT = 2**31 - 1
+
+
+def shifted(x: Tensor, shift: Tensor | int) -> Tensor:
+    """x / 2^shift, rounded to the nearest, halves up."""
+    one = torch.ones((), dtype=torch.int64, device=x.device)
+    return (x + ((one << shift) >> 1)) >> shift
+
+
+def root(n: Tensor) -> Tensor:
+    """The integer nearest to the square root, for n from 1 to 2^31 - 1."""
+    r = n.double().sqrt().long()
+    return r + (n > r * r + r).long()
+
+
+def across(channels: Tensor) -> Tensor:
+    """(C,) beside (B, C, h, w)."""
+    return channels[:, None, None]
+
+
+class PlacedLayer:
+    """One layer on a device.
+
+    Args:
+        inner: whether another layer follows, so that float16 may do.
+    """
+
+    def __init__(self, layer: Layer, device: torch.device, exact: bool, inner: bool) -> None:
+        self._kind, self._stride, self._activation, self._exact = layer.kind, layer.stride, layer.activation, exact
+        self._type = torch.float64 if exact else torch.float16 if inner else torch.float32
+        self._shift = torch.from_numpy(layer.shift.astype("int64")).to(device)
+        self._extras = [torch.from_numpy(part.astype("int64")).to(device) for part in layer.extras]
+        self._weight, self._bias = self.prepared(
+            *(torch.from_numpy(part.astype("int32")).to(device) for part in (layer.weight, layer.bias))
+        )
+
+    def prepared(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Integers as `run` takes them in place of the layer's own."""
+        if self._exact:
+            return weight.double(), bias.long()
+        unit = torch.exp2(-self._shift.float())
+        weight = weight.float() * (unit[:, None, None] if self._kind == "deconv" else unit[:, None, None, None])
+        return weight.to(self._type).contiguous(memory_format=torch.channels_last), bias.float() * unit
+
+    def run(self, x: Tensor, own: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """(B, inputs, h, w) -> (B, outputs, h', w'); int64 where exact, else float32."""
+        weight, bias = own or (self._weight, self._bias)
+        x = x.to(self._type)
+        if self._kind == "deconv":
+            sums = F.conv_transpose2d(x, weight, None, 2, 2, 1)
+        else:
+            sums = F.conv2d(x, weight, None, self._stride, weight.shape[2] // 2)
+        return self._activated(sums.round().long() + across(bias)) if self._exact else self._rough(sums.float() + across(bias))
+
+    def _activated(self, sums: Tensor) -> Tensor:
+        shift = across(self._shift)
+        sums = sums + ((torch.ones_like(shift) << shift) >> 1)
+        half = 1 << (SUM_BITS - 1)
+        x = (((sums + half) & (2 * half - 1)) - half) >> shift
+        if self._activation in ("gdn", "igdn"):
+            gamma, beta, by = self._extras
+            x = x.clamp(-SUM_LIMIT, SUM_LIMIT)
+            squares = shifted(x * x, SQUARE_SHIFT).double()
+            n = F.conv2d(squares, gamma.double()[:, :, None, None]).round().long() + across(beta)
+            if self._activation == "igdn":
+                return shifted(x * root(n), across(by)).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+            e = torch.zeros_like(n)
+            for _ in range(15):
+                e += ((n << (2 * e)) < 2**29).long()
+            r = root(n << (2 * e))
+            m = torch.div(2**31 + r, 2 * r, rounding_mode="floor")
+            return shifted(x * m, across(by) - e).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        if self._activation in ("relu", "leaky_relu"):
+            x = x.clamp(-LEAKY_LIMIT, ACTIVATION_LIMIT)
+            below = shifted(x * LEAKY_MUL, LEAKY_SHIFT) if self._activation == "leaky_relu" else torch.zeros_like(x)
+            return torch.where(x < 0, below, x)
+        return x
+
+    def _rough(self, x: Tensor) -> Tensor:
+        if self._activation in ("gdn", "igdn"):
+            gamma, beta, by = (part.float() for part in self._extras)
+            x = x.clamp(-SUM_LIMIT, SUM_LIMIT)
+            n = F.conv2d(x * x * 2.0**-SQUARE_SHIFT, gamma[:, :, None, None], beta)
+            x = x * n.sqrt() if self._activation == "igdn" else x * n.rsqrt() * 2.0**30
+            return (x * across(torch.exp2(-by))).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        if self._activation in ("relu", "leaky_relu"):
+            x = x.clamp(-LEAKY_LIMIT, ACTIVATION_LIMIT)
+            return torch.where(x < 0, x * (LEAKY_MUL * 2.0**-LEAKY_SHIFT if self._activation == "leaky_relu" else 0.0), x)
+        return x
 
 
 class Transforms:
-    """The float half of a model on one device. Safe to share between threads. Nothing here waits for the device.
+    """The transforms of a model on one device. Safe to share between threads. Nothing here waits for the device.
 
     Args:
         device: "cpu" or "cuda:N".
-        inner: type of the inner convolutions; by default float16 on a GPU and float32 on a CPU.
+        exact: see the module.
 
     Raises:
-        ModelError: a float tensor is missing or has the wrong shape.
+        ModelError: a tensor is missing, has the wrong shape or is out of range.
     """
 
-    def __init__(self, model: ModelFile, device: str = "cpu", inner: torch.dtype | None = None) -> None:
-        c = model.config
-        self.device = torch.device(device)
-        inner = inner or (torch.float32 if self.device.type == "cpu" else torch.float16)
-        floats = {name: torch.from_numpy(np.array(array)) for name, array in model.floats.items()}
-        if not has_layers_by_row(model):
-            floats = registry.with_layers_by_row(floats, len(c.qualities))
-        self._qualities = c.qualities
-        if "g_a.0.weight" not in floats:
-            raise ModelError(f"{model.path}: tensor float.g_a.0.weight is missing")
-        with torch.device("meta"):  # the entropy nets of this module stay without memory: integers do their work
-            net = registry.build(c.architecture, floats["g_a.0.weight"].shape[0], c.latents, rows=len(c.qualities))
-        for name, wanted in net.state_dict().items():
-            if name.split(".")[0] not in ("g_a", "g_s", "h_a", "gain", "inv_gain"):
-                continue
-            if name not in floats or floats[name].shape != wanted.shape:
-                has = "is missing" if name not in floats else f"has the shape {tuple(floats[name].shape)}"
-                raise ModelError(f"{model.path}: tensor float.{name} {has}; {tuple(wanted.shape)} is needed")
-        net.load_state_dict(floats, strict=False, assign=True)
-        self._gain = net.gain.detach().to(self.device)
-        tables = [net.inv_gain.detach()]
-        for i in BY_ROW:
-            layers = list(net.g_s[i].children()) or [net.g_s[i]]
-            tables += [torch.stack([cast(Tensor, getattr(layer, kind)).detach() for layer in layers]) for kind in ("weight", "bias")]
-        self._shapes = [table.shape[1:] for table in tables]
-        self._decoding = torch.cat([table.flatten(1) for table in tables], 1).to(self.device)
-        self._inner = inner
-        self._g_a, self._g_s = self._placed(net.g_a, inner), self._placed(net.g_s, inner)
-        if c.hyper_latents:
-            net.h_a = self._placed(cast(nn.Sequential, net.h_a), torch.float32)
-        self._net = net.eval()
+    def __init__(self, model: ModelFile, device: str = "cpu", exact: bool = True) -> None:
+        layers, self._config = TransformLayers(model), model.config
+        self.device, self._exact = torch.device(device), exact
+        self._g_a = self._placed(layers.g_a())
+        self._h_a = self._placed(layers.h_a()) if self._config.hyper_latents else []
+        g_s = layers.g_s()
+        low, self._common = g_s.at(self._config.qualities[0]), len(g_s.common)
+        self._g_s = self._placed([*g_s.common, *low])
+        self._shapes = [torch.Size(part.shape) for layer in low for part in (layer.weight, layer.bias)]
+        parts = [part for weight, bias in g_s.tails for part in (weight, bias)]
+        rows = [torch.from_numpy(part.astype("int32")).flatten(1) for part in parts]
+        self._rows = torch.cat(rows, 1).to(self.device) if rows else None
+        self._gains = {name: Gain(model, name) for name in ("gain", "inv_gain") + (("h_a.input",) if self._h_a else ())}
 
-    def _placed(self, layers: nn.Sequential, inner: torch.dtype) -> nn.Sequential:
-        for layer in list(layers)[:-1]:
-            if not isinstance(layer, GDN):
-                layer.to(inner)
-        layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-        return layers.to(self.device).eval()
+    def _placed(self, layers: Sequence[Layer]) -> list[PlacedLayer]:
+        return [PlacedLayer(layer, self.device, self._exact, i + 1 < len(layers)) for i, layer in enumerate(layers)]
 
-    def _row(self, table: Tensor, quality: float) -> Tensor:
-        """Linear between the rows of the qualities around this one."""
-        q = self._qualities
-        if len(q) == 1:
-            return table[0]
-        high = min(max(int(np.searchsorted(q, quality)), 1), len(q) - 1)
-        return torch.lerp(table[high - 1], table[high], (quality - q[high - 1]) / (q[high] - q[high - 1]))
+    def _gain(self, name: str, quality: float) -> Tensor:
+        """(2, M) int32: multipliers and shifts."""
+        mul, shift = self._gains[name].at(quality)
+        return torch.from_numpy(np.stack([mul, shift.astype(np.int32)])).to(self.device)
 
     def features(self, images: Tensor) -> Tensor:
-        """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> what g_a gives, (B, M, ceil(H/16), ceil(W/16))."""
+        """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> sums of g_a, (B, M, ceil(H/16), ceil(W/16))."""
         with torch.no_grad():
-            x = images.float() / 255
-            return _run(self._g_a, F.pad(x, (0, -x.shape[3] % STRIDE, 0, -x.shape[2] % STRIDE), "replicate"))
+            x = images.double() if self._exact else images.float()
+            x = F.pad(x, (0, -x.shape[3] % STRIDE, 0, -x.shape[2] % STRIDE), "replicate")
+            return _integers(_run(self._g_a, x))
 
     def scaled(self, features: Tensor, quality: float) -> Tensor:
-        """Features times the gain of a quality: y, not rounded."""
-        with torch.no_grad():
-            return features * self._row(self._gain, quality).exp()[:, None, None]
+        """Features times the gain of a quality: y times 2^LATENT_BITS, int64, not rounded further."""
+        return _scaled(features, self._gain("gain", quality), LATENT_LIMIT)
 
     def analysis(self, images: Tensor, quality: float) -> Tensor:
-        """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> y (B, M, ceil(H/16), ceil(W/16)) float32.
-
-        Not rounded.
-        """
+        """images (B, 3, H, W) uint8, any size, the border repeated to multiples of 16 -> y (B, M, ceil(H/16), ceil(W/16)) int64, times
+        2^LATENT_BITS, not rounded further."""
         return self.scaled(self.features(images), quality)
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
-        """y (B, M, h, w), as analysis gives it -> z (B, N, ceil(h/4), ceil(w/4)), not rounded."""
+        """y (B, M, h, w), as analysis gives it -> z (B, N, ceil(h/4), ceil(w/4)) int64, times 2^LATENT_BITS, not rounded further."""
         with torch.no_grad():
-            return self._net.hyper_analysis(y)
+            sizes = y.abs() if self._config.architecture == "bmshj2018-hyperprior" else y
+            x = _scaled(sizes, self._gain("h_a.input", self._config.qualities[0]), ACTIVATION_LIMIT)
+            return _integers(_run(self._h_a, x))
 
     def decoding_row(self, quality: float) -> Tensor:
-        """What a quality decides in `synthesis`, in a vector: logarithms of the inverse gains, weight and bias of each layer of BY_ROW."""
-        return self._row(self._decoding, quality)
+        """What a quality decides in `synthesis`, in a vector of int32: the inverse gains, weight and bias of each layer of its own."""
+        parts = [self._gain("inv_gain", quality).flatten()]
+        if self._rows is not None:
+            row, t, steps = between(self._config.qualities, quality)
+            exact = self._rows[row].long() * (steps - t) + self._rows[row + 1].long() * t + steps // 2
+            parts.append(torch.div(exact, steps, rounding_mode="floor").int())
+        return torch.cat(parts)
 
-    def synthesis(self, y: Tensor, row: Tensor, frac_bits: int, height: int, width: int) -> Tensor:
-        """ŷ (B, h, w, M) int32, times 2^frac_bits, and their decoding_row -> images (B, 3, height, width) uint8, cropped."""
+    def synthesis(self, y: Tensor, row: Tensor, height: int, width: int) -> Tensor:
+        """ŷ (B, h, w, M) int32, with the model's fractional bits, and their decoding_row -> images (B, 3, height, width) uint8, cropped."""
         with torch.no_grad():
-            parts = torch.split(row, [shape.numel() for shape in self._shapes])
-            gain, *own = (part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True))
-            y_hat = y.permute(0, 3, 1, 2).float() * 2.0**-frac_bits  # channels last in memory, as the layers like it
-            types = [self._inner if i < len(self._g_s) - 1 else torch.float32 for i in BY_ROW]
-            layers = {i: (own[2 * k].to(types[k]), own[2 * k + 1].to(types[k])) for k, i in enumerate(BY_ROW)}
-            x = _run(self._g_s, y_hat * gain.exp()[:, None, None], layers)[:, :, :height, :width]
-            # ŷ of hostile streams may overflow float16; what comes of it is arbitrary, but a number.
-            return (torch.nan_to_num(x).clamp(0, 1) * 255).round().to(torch.uint8)
+            latents = self._config.latents
+            parts = torch.split(row[2 * latents :], [shape.numel() for shape in self._shapes])
+            own = [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+            x = _scaled(y.permute(0, 3, 1, 2), row[: 2 * latents].reshape(2, latents), ACTIVATION_LIMIT)
+            if not self._exact:
+                x = x.float().contiguous(memory_format=torch.channels_last)
+            for i, layer in enumerate(self._g_s):
+                k = 2 * (i - self._common)
+                x = layer.run(x, layer.prepared(own[k], own[k + 1]) if k >= 0 else None)
+            return _integers(x[:, :, :height, :width]).clamp(0, 255).to(torch.uint8)
 
 
-def _run(layers: nn.Sequential, x: Tensor, own: Mapping[int, tuple[Tensor, Tensor]] | None = None) -> Tensor:
-    """Convolutions in the type of their weights; GDN gives float32. own: weight and bias of transposed convolutions, by their place."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    for i, layer in enumerate(layers):
-        if own and i in own:
-            weight, bias = own[i]
-            x = F.conv_transpose2d(x.to(weight.dtype), weight.contiguous(memory_format=torch.channels_last), bias, 2, 2, 1)
-            continue
-        x = layer(x if isinstance(layer, GDN) else x.to(cast(Tensor, layer.weight).dtype))
+def _run(layers: Sequence[PlacedLayer], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer.run(x)
     return x
+
+
+def _scaled(x: Tensor, gain: Tensor, limit: int) -> Tensor:
+    """x (B, M, h, w) by channel."""
+    mul, shift = gain.long()
+    return shifted(x.long() * across(mul), across(shift)).clamp(-limit, limit)
+
+
+def _integers(x: Tensor) -> Tensor:
+    return x.round().long() if x.is_floating_point() else x

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers of g_a, h_a and g_s in integers (docs/reference/transforms.md): what they hold, and how they come out of a model file."""
+"""Layers of g_a, h_a and g_s in integers (docs/reference/format.md, section 14): what they hold, and how they come out of a model file."""
 
 from __future__ import annotations
 
@@ -26,12 +26,22 @@ SUM_BITS = 30
 SQUARE_SHIFT = 12
 """GDN adds up squares of 28 bits divided by 2^12: 16 bits."""
 NORM_LIMIT = 2**31 - 1
-LEAKY_MUL, LEAKY_SHIFT = 41943, 22
+LEAKY_MUL, LEAKY_SHIFT = 2621, 18
 """A leaky ReLU's slope of 0.01."""
+LEAKY_LIMIT = 100 * ACTIVATION_LIMIT
+"""What it takes is clamped to, below 0."""
 LATENT_BITS = 8
 """Fractional bits of latents and hyper-latents before they are rounded."""
 LEAST_GDN_SHIFT = 16
 """Of GDN in g_a, whose quotient is normalised by up to 2^15."""
+LOG_BITS, MUL_BITS = 12, 15
+"""Gains are logarithms, in steps of 1/4096 of a factor of 2; multipliers have 16 bits, from 2^15 on."""
+LOG_STEPS = 1 << LOG_BITS
+LEAST_LOG, MOST_LOG = (MUL_BITS - 62) * LOG_STEPS, MUL_BITS * LOG_STEPS - 1
+"""For shifts of 1 to 62."""
+COARSE = np.rint(2.0 ** (MUL_BITS + np.arange(64) / 64)).astype(np.int64)
+FINE = np.rint(2.0 ** (MUL_BITS + np.arange(64) / 4096)).astype(np.int64)
+"""Whole and fine steps of the exponential: the integers nearest to 2^(15 + i/64) and 2^(15 + i/4096)."""
 PIXEL_BITS = 8
 """Least shift of g_s's last layer: so many bits of fraction are there for deeper samples."""
 
@@ -99,11 +109,6 @@ class Tensors:
         return gamma, beta, self.shift(f"{name}.shift", channels, 1 if inverse else LEAST_GDN_SHIFT, 31)
 
 
-def quality_codes(qualities: tuple[float, ...]) -> int:
-    """How many qualities, in steps of 1/20, a model has from its lowest to its highest."""
-    return round((qualities[-1] - qualities[0]) * QUALITY_STEPS) + 1
-
-
 def between(qualities: tuple[float, ...], quality: float) -> tuple[int, int, int]:
     """(row, t, steps): a quality lies t of `steps` twentieths above the row's; t is 0 only at the first row."""
     if len(qualities) == 1:
@@ -120,7 +125,8 @@ def mixed(low: NDArray[Any], high: NDArray[Any], t: int, steps: int) -> NDArray[
 
 
 class TransformLayers:
-    """The layers of a model's transforms, out of the file alone. Raises ModelError for a tensor that is missing, misshapen or out of range."""
+    """The layers of a model's transforms, out of the file alone. Raises ModelError for a tensor that is missing, misshapen or out of
+    range."""
 
     def __init__(self, model: ModelFile) -> None:
         self._model, self._config = model, model.config
@@ -160,6 +166,7 @@ class SynthesisLayers:
 
     Attributes:
         common: layers that are the same at all qualities: the first two, or all.
+        tails: weights and biases of the others, with a row for each of the model's qualities.
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -168,13 +175,13 @@ class SynthesisLayers:
         inner = t.take("g_s.2.weight", np.int16, None, None, 5, 5).shape[0]
         rows = len(self._qualities)
         layers: list[Layer] = []
-        self._tails: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        self.tails: list[tuple[NDArray[Any], NDArray[Any]]] = []
         for i in (0, 2, 4, 6):
             outputs, each = (3 if i == 6 else inner), ((rows,) if i in BY_ROW and rows > 1 else ())
             weight = t.take(f"g_s.{i}.weight", np.int16, *each, inputs, outputs, 5, 5)
             bias = t.take(f"g_s.{i}.bias", np.int32, *each, outputs)
             if each:
-                self._tails.append((weight, bias))
+                self.tails.append((weight, bias))
                 weight, bias = weight[0], bias[0]
             shift = t.shift(f"g_s.{i}.shift", outputs, PIXEL_BITS if i == 6 else 0)
             if i == 6:
@@ -182,29 +189,41 @@ class SynthesisLayers:
             else:
                 layers.append(Layer("deconv", weight, bias, shift, "igdn", t.gdn(f"g_s.{i + 1}", outputs, inverse=True)))
             inputs = outputs
-        self.common, self._own = (layers[: BY_ROW[0] // 2], layers[BY_ROW[0] // 2 :]) if self._tails else (layers, [])
+        self.common, self._own = (layers[: BY_ROW[0] // 2], layers[BY_ROW[0] // 2 :]) if self.tails else (layers, [])
 
     def at(self, quality: float) -> list[Layer]:
         """Those behind the common ones: weights and biases lie between the rows' (`mixed`)."""
         row, t, steps = between(self._qualities, quality)
         return [
             layer._replace(weight=mixed(weight[row], weight[row + 1], t, steps), bias=mixed(bias[row], bias[row + 1], t, steps))
-            for layer, (weight, bias) in zip(self._own, self._tails, strict=True)
+            for layer, (weight, bias) in zip(self._own, self.tails, strict=True)
         ]
 
 
+def multipliers(logs: NDArray[np.int64]) -> tuple[Ints, Bytes]:
+    """Of 2^(logs / 4096): a multiplier of 16 bits and a shift, mul / 2^shift."""
+    fraction = logs & (LOG_STEPS - 1)
+    mul = (COARSE[fraction >> 6] * FINE[fraction & 63] + (1 << (MUL_BITS - 1))) >> MUL_BITS
+    return mul.astype(np.int32), (MUL_BITS - (logs >> LOG_BITS)).astype(np.uint8)
+
+
 class Gain:
-    """Multipliers of a table, one row a quality: `x * mul / 2^shift` by channel, rounded. name: "gain", "inv_gain" or "h_a.input", which
-    is the same at all qualities."""
+    """Factors of latents: x * mul / 2^shift by channel, rounded. name: "gain", "inv_gain", or "h_a.input", which is the same at all
+    qualities. Raises ModelError as Tensors does.
+
+    Attributes:
+        logs: (rows, M), or (1, M), int32.
+    """
 
     def __init__(self, model: ModelFile, name: str) -> None:
-        self._qualities, latents = model.config.qualities, model.config.latents
-        t = Tensors(model, f"{name}.")
-        rows = 1 if name == "h_a.input" else quality_codes(self._qualities)
-        self._mul = t.take(f"{name}.mul", np.uint16, rows, latents)
-        self.shift = t.shift(f"{name}.shift", latents, 1, 62)
+        self._qualities, rows = model.config.qualities, 1 if name == "h_a.input" else len(model.config.qualities)
+        self.logs = Tensors(model, name).take(name, np.int32, rows, model.config.latents)
+        if self.logs.min() < LEAST_LOG or self.logs.max() > MOST_LOG:
+            raise ModelError(f"{model.path}: tensor transform.{name} has a logarithm that is not {LEAST_LOG} to {MOST_LOG}")
 
-    def at(self, quality: float) -> Ints:
-        """(M,) multipliers."""
-        code = round((quality - self._qualities[0]) * QUALITY_STEPS) if len(self._mul) > 1 else 0
-        return self._mul[code].astype(np.int32)
+    def at(self, quality: float) -> tuple[Ints, Bytes]:
+        """(M,) multipliers and shifts."""
+        if len(self.logs) == 1:
+            return multipliers(self.logs[0].astype(np.int64))
+        row, t, steps = between(self._qualities, quality)
+        return multipliers(mixed(self.logs[row], self.logs[row + 1], t, steps).astype(np.int64))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integer transforms in NumPy: the plain version of `_native.TransformNet`, with its interface, and the words of docs/reference/transforms.md.
+"""Integer transforms in NumPy: the plain version of `_native.TransformNet`, with its interface, in the words of the format's page
+(docs/reference/format.md, section 14).
 
 Arrays are (rows, columns, channels). Products go through float64, in which they and their sums are exact.
 """
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from jahp_fast.errors import UsageError
 from jahp_fast.transforms.layers import (
     ACTIVATION_LIMIT,
+    LEAKY_LIMIT,
     LEAKY_MUL,
     LEAKY_SHIFT,
     SQUARE_SHIFT,
@@ -48,9 +50,9 @@ def clamped(x: Wide, limit: int) -> Wide:
     return np.clip(x, -limit, limit)
 
 
-def scaled(x: NDArray[np.int32], mul: Ints, shift: Bytes, limit: int) -> Ints:
-    """x * mul / 2^shift by channel, the last axis, rounded and clamped."""
-    return clamped(shifted(x.astype(np.int64) * mul, shift), limit).astype(np.int32)
+def scaled(x: Ints, mul: Ints, shift: Bytes, limit: int) -> Values:
+    """x * mul / 2^shift by channel, the last axis, rounded and clamped; int16 where the limit lets it be, else int32."""
+    return clamped(shifted(x.astype(np.int64) * mul, shift), limit).astype(np.int16 if limit < 1 << 15 else np.int32)
 
 
 def convolve(x: Values, weight: Shorts, stride: int) -> Wide:
@@ -150,7 +152,7 @@ def activate(sums: Wide, layer: Layer, trace: ReferenceTrace | None = None) -> V
             y = trace.local(clamped(x, SUM_LIMIT), steady.astype(np.int64), varying.astype(np.int64), varying_shift)
             return clamped(shifted(y, shift), ACTIVATION_LIMIT).astype(np.int16)
         case "relu" | "leaky_relu":
-            x = clamped(x, ACTIVATION_LIMIT)
+            x = np.clip(x, -LEAKY_LIMIT, ACTIVATION_LIMIT)
             below = shifted(x * LEAKY_MUL, np.full(1, LEAKY_SHIFT, np.uint8)) if layer.activation == "leaky_relu" else 0
             return np.where(x < 0, below, x).astype(np.int16)
         case "none":

@@ -85,21 +85,24 @@ def test_alpha_with_a_preset_dictionary_is_refused():
 
 @pytest.mark.parametrize("native", [True, False], ids=["native", "reference"])
 def test_g_s(tmp_path, native):
-    """Pixels of the package's own transforms are those of the page's formulas in float64."""
+    """Pixels of the package's own transforms are those of the page's formulas."""
     y = np.array([[[short.LATENT, 0]]], np.int32)
     transforms = CpuTransforms(short.transforms_model(tmp_path), native)
-    rows = np.concatenate(list(transforms.synthesis([y], 16, 16, short.QUALITY, 0)))
-    last = short.synthesis()[2]
-    assert rows[0, 0].tolist() == short.pixel(last[:, 0, 0])
-    exact = np.clip(last, 0, 1).transpose(1, 2, 0) * 255
-    assert np.abs(rows - exact).max() < 0.501
+    rows = np.concatenate(list(transforms.synthesis([y], 16, 16, short.QUALITY)))
+    assert rows.transpose(2, 0, 1).tolist() == np.clip(short.synthesis()[2], 0, 255).tolist()
+    found = independent.pixels.Synthesis(independent.Model(tmp_path / "pixels.safetensors"), round(20 * short.QUALITY)).run(y)[0]
+    assert found.transpose(2, 0, 1).tolist() == short.synthesis()[2]
 
 
 def test_the_page_says_what_g_s_the_example_has():
     text = " ".join(example.PAGE.read_text().split())
     for taps in short.TAPS:
-        assert "(" + ", ".join(f"{n:g}" for n in taps).replace("-", "−") + ")" in text
-    multiples = "| `g_s.6` | red 0.25, green 0.125, blue −0.125 | 0.25, 0.5, 0.75 |"
-    assert multiples in text
-    assert short.LAYERS == [([1.0], [0.125]), ([0.5], [-0.25]), ([0.5], [0.0]), ([0.25, 0.125, -0.125], [0.25, 0.5, 0.75])]
-    assert (short.BETA, short.GAMMA, short.INV_GAIN, short.LATENT, short.QUALITY) == (1, 0.5, [0, -0.5], 3, 4.5)
+        assert "(" + ", ".join(map(str, taps)).replace("-", "−") + ")" in text
+    assert "`inv_gain` is {} at quality 1 and {} at quality 8".format(*short.LOGS) in text
+    for i, (factors, bias, shift) in enumerate(short.LAYERS[:3]):
+        cells = [", then ".join(dict.fromkeys(str(row[0]).replace("-", "−") for row in rows)) for rows in (factors, bias)]
+        assert f"| `g_s.{2 * i}` | {cells[0]} | {cells[1]} | {shift} |" in text
+    assert "| `g_s.6` | red 4, green 2, blue −2 | 16384, 32768, 49152 | 8 |" in text
+    assert short.LAYERS[3] == ([[4, 2, -2]] * 2, [[16384, 32768, 49152]] * 2, 8)
+    assert f"`gamma` {short.GAMMA}, `beta` {short.BETA}, `shift` {short.GDN_SHIFT}" in text
+    assert (short.LATENT, short.QUALITY) == (3, 4.5)

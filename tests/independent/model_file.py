@@ -14,7 +14,7 @@ import numpy as np
 
 from .stream_file import Refused, require
 
-DTYPES = {"U8": "<u1", "I8": "<i1", "U16": "<u2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
+DTYPES = {"U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
 #                   z and h_s, context, means
 ARCHITECTURES = {
     "bmshj2018-factorized": (False, False, False),
@@ -84,7 +84,7 @@ def read_tensors(data: bytes) -> tuple[dict[str, bytes], dict[str, tuple[str, li
 class Model:
     """`config` (fields of the page), `id` (8 bytes), `tensors` (names without `entropy.`, int64) and what they say of the flow.
 
-    `floats`: dtype, shape, hash by the manifest and bytes of each `float.*` tensor, its hash not checked.
+    `transforms`: dtype, shape, hash by the manifest and bytes of each `transform.*` tensor, its hash not checked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,10 +97,9 @@ class Model:
         require([line[0] for line in lines] == sorted(kinds), "the manifest lists other tensors")
         for name, dtype, shape, digest in lines:
             require((dtype, shape) == (kinds[name][0], f"[{','.join(map(str, kinds[name][1]))}]"), f"{name}: the manifest differs")
-            require(not name.startswith("float.") or dtype in ("F16", "F32"), f"{name} is neither F16 nor F32")
             if name == "config" or name.startswith("entropy."):
                 require(hashlib.sha256(raw[name]).hexdigest() == digest, f"{name}: the manifest has another hash")
-        self.floats = {line[0]: (*kinds[line[0]], line[3], raw[line[0]]) for line in lines if line[0].startswith("float.")}
+        self.transforms = {line[0]: (*kinds[line[0]], line[3], raw[line[0]]) for line in lines if line[0].startswith("transform.")}
         self.id = hashlib.sha256(manifest.encode()).digest()[:8]
         require("config" in kinds and kinds["config"][0] == "U8" and len(kinds["config"][1]) == 1, "no config")
         self.config: dict[str, Any] = read_json(raw["config"])

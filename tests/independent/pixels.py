@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From ŷ to pixels by docs/reference/format.md, in float64: what the tolerance of that page counts from. Written from that page alone."""
+"""From ŷ to pixels by section 14 of docs/reference/format.md, in integers. Written from that page alone."""
 
 from __future__ import annotations
 
@@ -12,67 +12,100 @@ from .stream_file import StreamFile, require
 
 
 class Synthesis:
-    """`inv_gain` and g_s of a model at one quality. `tensors` hold the file's numbers, widened."""
+    """`inv_gain` and g_s of a model at the code of a file's quality, 20 to 160. Tensors hold the file's numbers as int64."""
 
-    def __init__(self, model: Model, quality: float) -> None:
+    def __init__(self, model: Model, quality: int) -> None:
         self.model = model
-        q = [float(n) for n in model.config["qualities"]]
-        above = next((i for i, n in enumerate(q) if n >= quality), len(q) - 1)
-        self.low = max(above - 1, 0)
-        self.high = min(self.low + 1, len(q) - 1)
-        self.share = (quality - q[self.low]) / (q[self.high] - q[self.low]) if self.high > self.low else 0.0
-        by_row = [f"float.g_s.{i}.0.weight" in model.floats for i in (4, 6)]
-        self.by_row = by_row[0]
-        require(by_row[0] == by_row[1] and (len(q) > 1 or not by_row[0]), "g_s.4 and g_s.6 by row: both, or none")
-        gains = self.take("inv_gain", len(q), model.M)
-        self.gain = np.exp(self.between(gains[self.low], gains[self.high]))
+        codes = [round(20 * n) for n in model.config["qualities"]]
+        require(all(abs(20 * n - code) < 1e-9 for n, code in zip(model.config["qualities"], codes, strict=True)), "qualities not in 1/20")
+        self.rows = len(codes)
+        above = max(next(i for i, code in enumerate(codes) if code >= quality), 1) if self.rows > 1 else 0
+        self.high, self.low = above, max(above - 1, 0)
+        self.t, self.d = (quality - codes[self.low], codes[self.high] - codes[self.low]) if self.rows > 1 else (0, 1)
+        log = self.between(self.bounded("inv_gain", "I32", -192512, 61439, self.rows, model.M))
+        coarse = np.array([round(2 ** (15 + i / 64)) for i in range(64)])
+        fine = np.array([round(2 ** (15 + i / 4096)) for i in range(64)])
+        self.mul, self.shift = (coarse[log >> 6 & 63] * fine[log & 63] + 2**14) >> 15, 15 - (log >> 12)
 
-    def take(self, name: str, *shape: int | None) -> np.ndarray:
-        """A tensor of that shape; None is any size."""
-        require(f"float.{name}" in self.model.floats, f"float.{name} is missing")
-        dtype, sizes, digest, data = self.model.floats[f"float.{name}"]
-        require(hashlib.sha256(data).hexdigest() == digest, f"float.{name}: the manifest has another hash")
+    def take(self, name: str, kind: str, *shape: int | None) -> np.ndarray:
+        """A tensor of that type and shape; None is any size."""
+        require(f"transform.{name}" in self.model.transforms, f"transform.{name} is missing")
+        dtype, sizes, digest, data = self.model.transforms[f"transform.{name}"]
+        require(hashlib.sha256(data).hexdigest() == digest, f"transform.{name}: the manifest has another hash")
         fits = len(sizes) == len(shape) and all(n >= 1 and want in (None, n) for n, want in zip(sizes, shape, strict=True))
-        require(fits, f"float.{name} has another shape")
-        return np.frombuffer(data, DTYPES[dtype]).reshape(sizes).astype(np.float64)
+        require(fits and dtype == kind, f"transform.{name} has another type or shape")
+        return np.frombuffer(data, DTYPES[dtype]).reshape(sizes).astype(np.int64)
 
-    def between(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        return low + self.share * (high - low)
+    def bounded(self, name: str, kind: str, low: int, high: int, *shape: int | None) -> np.ndarray:
+        array = self.take(name, kind, *shape)
+        require(low <= array.min() and array.max() <= high, f"transform.{name} leaves its range")
+        return array
 
     def layer(self, i: int, inputs: int, outputs: int | None) -> tuple[np.ndarray, np.ndarray]:
         """weight and bias of g_s.i."""
-        names = [f"g_s.{i}.{row}" for row in (self.low, self.high)] if self.by_row and i in (4, 6) else [f"g_s.{i}"] * 2
-        weights = [self.take(f"{name}.weight", inputs, outputs, 5, 5) for name in names]
-        biases = [self.take(f"{name}.bias", weights[0].shape[1]) for name in names]
-        return self.between(*weights), self.between(*biases)
+        rows = (self.rows,) if i in (4, 6) and self.rows > 1 else ()
+        weight = self.take(f"g_s.{i}.weight", "I16", *rows, inputs, outputs, 5, 5)
+        bias = self.take(f"g_s.{i}.bias", "I32", *rows, weight.shape[-3])
+        return (self.between(weight), self.between(bias)) if rows else (weight, bias)
 
-    def run(self, y: np.ndarray) -> np.ndarray:
-        """Y, (h, w, M), to (16 h, 16 w, 3) numbers of which 0 to 1 are shown."""
-        x = y * 2.0 ** -(self.model.B if self.model.form_b else 0) * self.gain
+    def between(self, rows: np.ndarray) -> np.ndarray:
+        """Of rows for each quality, what the file's has."""
+        low, high = rows[self.low], rows[self.high]
+        return (low * (self.d - self.t) + high * self.t + self.d // 2) // self.d
+
+    def run(self, y: np.ndarray) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
+        """Y, (h, w, M), to (16 h, 16 w, 3) samples before they are limited to 0..255; and what each layer gave."""
+        x = np.clip(shifted(y.astype(np.int64) * self.mul, self.shift), -8191, 8191)
+        steps = [("input", x)]
         width: int | None = None
         for i in (0, 2, 4, 6):
             weight, bias = self.layer(i, x.shape[2], 3 if i == 6 else width)
-            x = transposed(x, weight, bias)
-            width = x.shape[2]
+            width = weight.shape[1]
+            shift = self.bounded(f"g_s.{i}.shift", "U8", 8 if i == 6 else 0, 29, width)
+            sums = transposed(x, weight) + bias + np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
+            x = ((sums + 2**29) % 2**30 - 2**29) >> shift
+            steps.append((f"g_s.{i}", x))
             if i < 6:
-                beta = np.maximum(self.take(f"g_s.{i + 1}.beta", width), (1e-6 + 2.0**-36) ** 0.5) ** 2 - 2.0**-36
-                gamma = np.maximum(self.take(f"g_s.{i + 1}.gamma", width, width), 2.0**-18) ** 2 - 2.0**-36
-                x = x * np.sqrt(beta + (x * x) @ gamma.T)
-        return x
+                x = self.inverse_gdn(f"g_s.{i + 1}", x)
+                steps.append((f"g_s.{i + 1}", x))
+        return x, steps
+
+    def inverse_gdn(self, name: str, x: np.ndarray) -> np.ndarray:
+        width = x.shape[2]
+        gamma = self.bounded(f"{name}.gamma", "I16", 0, 32767, width, width)
+        beta = self.bounded(f"{name}.beta", "I32", 1, 2**31 - 1, width)
+        shift = self.bounded(f"{name}.shift", "U8", 1, 31, width)
+        require((65535 * gamma.sum(axis=1) + beta).max() < 2**31, f"{name}: the norm leaves 31 bits")
+        x = np.clip(x, -16383, 16383)
+        n = beta + (((x * x + 2048) >> 12) @ gamma.T)
+        return np.clip(shifted(x * root(n), shift), -8191, 8191)
 
 
-def transposed(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def shifted(a: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """For s of at least 1."""
+    return (a + (np.int64(1) << (s - 1))) >> s
+
+
+def root(n: np.ndarray) -> np.ndarray:
+    """By bits from above: the largest r with r² - r < n."""
+    r = np.zeros_like(n)
+    for bit in range(15, -1, -1):
+        more = r + (1 << bit)
+        r = np.where(more * more - more < n, more, r)
+    return r
+
+
+def transposed(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """(h, w, I) to (2h, 2w, O): input (i, j) and kernel cell (a, b) add to output (2i + a - 2, 2j + b - 2)."""
     h, w, _ = x.shape
-    canvas = np.zeros((2 * h + 4, 2 * w + 4, len(bias)))
+    canvas = np.zeros((2 * h + 4, 2 * w + 4, weight.shape[1]))  # float64 holds sums below 2^53
     for a in range(5):
         for b in range(5):
-            canvas[a : a + 2 * h : 2, b : b + 2 * w : 2] += x @ weight[:, :, a, b]
-    return canvas[2 : 2 + 2 * h, 2 : 2 + 2 * w] + bias
+            canvas[a : a + 2 * h : 2, b : b + 2 * w : 2] += x.astype(float) @ weight[:, :, a, b].astype(float)
+    return canvas[2 : 2 + 2 * h, 2 : 2 + 2 * w].astype(np.int64)
 
 
 def samples(stream: StreamFile, model: Model, y: np.ndarray) -> np.ndarray:
     """(H, W, 3) or, of mode 1, (H, W) samples of 0 to 255."""
-    shown = Synthesis(model, stream.quality / 20).run(y)[: stream.height, : stream.width]
-    rgb = np.rint(np.clip(np.nan_to_num(shown, nan=0), 0, 1) * 255).astype(np.int64)
+    rgb = np.clip(Synthesis(model, stream.quality).run(y)[0][: stream.height, : stream.width], 0, 255)
     return rgb if stream.mode == 0 else (rgb.sum(axis=2) + 1) // 3

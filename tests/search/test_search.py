@@ -12,7 +12,7 @@ import jahp_fast
 from jahp_fast import Codec
 from jahp_fast.backends import load
 from jahp_fast.constants import trade_off
-from jahp_fast.entropy.model_file import CURVATURE, SCALES, ModelFile
+from jahp_fast.entropy.model_file import CURVATURE, ROOTS, ModelFile
 from jahp_fast.errors import MissingExtra, UsageError
 from jahp_fast.search.bits import SymbolBits
 from jahp_fast.search.greedy import Searcher
@@ -81,7 +81,7 @@ def test_without_torch_effort_1_works_and_2_says_what_is_missing(monkeypatch, ph
 
 def test_a_model_without_search_tensors_says_so(tmp_path, photo_crop):
     model = random_model(tmp_path / "old.safetensors", FORM_A[-1], seed=1)
-    assert f"float.{CURVATURE}" not in model.names
+    assert CURVATURE not in model.names
     from jahp_fast.search import greedy
 
     with pytest.raises(UsageError, match=r"old has no tensors for searching.*jahp export"):
@@ -107,7 +107,7 @@ def test_the_adjoint_correlates_with_the_gradient(quality):
     model = ModelFile(SHIPPED)
     transforms = Transforms(model)
     y = transforms.analysis(torch.from_numpy(image).permute(2, 0, 1)[None], quality)
-    symbols = y.round().requires_grad_(True)
+    symbols = ((y + 128) >> 8).float().requires_grad_(True)
     module = registry.from_state_dict(dequantise(SHIPPED)[1])
     error = (module.synthesis(symbols, torch.tensor([quality - 1])) - torch.from_numpy(image).permute(2, 0, 1)[None] / 255).square().sum()
     (gradient,) = torch.autograd.grad(error, symbols)
@@ -128,38 +128,40 @@ def test_the_gradient_is_the_plain_one(height, width, quality):
     wanted, answers = plain.gradient(image, y, quality, 1)
     seen = [fast.gradient(image, y, quality, threads) for threads in (1, 2, 3)]
     for got, answer in seen:
-        assert np.array_equal(got, seen[0][0])
-        assert np.array_equal(answer, seen[0][1])
-        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
-        np.testing.assert_allclose(answer, answers, rtol=1e-4)
+        assert np.array_equal(got, wanted)
+        assert np.array_equal(answer, answers)
         assert got.shape == y.shape
         assert answer.shape == y.shape[:2]
+    curvature = fast.curvature(quality)
+    assert np.array_equal(fast.interaction(curvature), plain.interaction(curvature))
 
 
 def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
-    """With nothing of the mean gains left, the adjoint is the derivative of g_s whose inverse GDNs multiply by constants."""
+    """With nothing of the mean gains left, the adjoint is, to its bits, the derivative of g_s whose inverse GDNs multiply by constants."""
     import torch
     import torch.nn.functional as F
 
     from jahp_fast.export.model import dequantise
     from jahp_fast.models import registry
     from jahp_fast.models.layers import GDN, DeconvByRow
-    from jahp_fast.search import greedy
-    from jahp_fast.transforms.cpu import Tensors
+    from jahp_fast.search import adjoint
 
-    monkeypatch.setattr(greedy, "LOCAL", 1.0)
+    monkeypatch.setattr(adjoint, "LOCAL", 1.0)
     model = ModelFile(SHIPPED)
-    image = photo()[64:160, 128:240]
+    image = np.ascontiguousarray(photo()[64:160, 128:240])
     net = registry.from_state_dict(dequantise(SHIPPED)[1])
     quality, row = 3, torch.tensor([2])
-    integers = latents(model.config, 6, 7)[1]
+    integers = Codec(quality=quality).decode_latents(Codec(quality=quality).encode(image)).y.transpose(1, 2, 0).copy()
+    noise = np.random.default_rng(0).integers(-25, 26, image.shape)  # so that errors are large beside the rounding of pixels
+    image = np.clip(image + noise, 0, 255).astype(np.uint8)
     symbols = torch.from_numpy(integers).float().permute(2, 0, 1)[None].requires_grad_(True)
     x, squares = symbols * net.inv_gain[2].exp()[:, None, None], []
     for layer in net.g_s:
         if isinstance(layer, GDN):
             beta, gamma = layer.values()
             factor = F.conv2d(x * x, gamma[:, :, None, None], beta).sqrt().detach()
-            mean = torch.from_numpy(Tensors(model, "search.").take(SCALES[len(squares)], 8, 64)[2])
+            unit = model.train[f"g_s.{2 * len(squares) + 1}.unit"]
+            mean = torch.from_numpy(model.search[ROOTS[len(squares)]][2] * np.sqrt(unit))
             squares.append((factor / mean[:, None, None]).square().mean(1, keepdim=True))
             x = x * factor
         else:
@@ -171,8 +173,8 @@ def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
     for plain in (False, True):
         got, answers = Searcher(model, plain).gradient(image, integers, quality, 1)
         difference = got - wanted[0].permute(1, 2, 0).numpy()
-        assert np.sqrt(np.square(difference).mean()) < 1e-3 * float(wanted.square().mean().sqrt())  # pixels that round the other way
-        np.testing.assert_allclose(answers, answer.detach().numpy(), rtol=1e-3)
+        assert np.sqrt(np.square(difference).mean()) < 0.03 * float(wanted.square().mean().sqrt())
+        np.testing.assert_allclose(answers, answer.detach().numpy(), rtol=0.03)
 
 
 def test_steps_have_to_earn_their_margin(monkeypatch):
@@ -206,7 +208,8 @@ def test_sensitivities_are_those_of_each_row(monkeypatch):
             model.get_submodule(f"g_s.6.{row}").weight.mul_(factor)
     calibration = calibrate(model, [photo()[:16, :32], photo()[100:116, 200:232]])
     monkeypatch.setattr(sensitivity, "_PROBES", 600)
-    got = sensitivity.sensitivities(model, calibration)
+    scales = {f"g_s.{i}.unit": np.full(6, 1e-8, np.float32) for i in (1, 3, 5)} | {"g_s.0.in_scale": np.ones(5, np.float32)}
+    got = sensitivity.sensitivities(model, calibration, scales)
     exact, jacobian = [], partial(torch.autograd.functional.jacobian, vectorize=True)
     for row in range(3):
         latents = [y.round() * model.inv_gain[row].detach().exp()[:, None, None] for y in calibration.y[row::3]]
@@ -218,7 +221,7 @@ def test_sensitivities_are_those_of_each_row(monkeypatch):
                 x = _g_s(model, row, y, upto=2 * i + 1)
                 means.append((model.g_s[2 * i + 1](x) / x).detach().square().mean((0, 2, 3)))
             assert isinstance(model.g_s[2 * i + 1], GDN)
-            np.testing.assert_allclose(got[f"search.scale.{i}"][row], (sum(means) / len(means)).sqrt(), rtol=1e-4)
+            np.testing.assert_allclose(got[ROOTS[i]][row] * 1e-4, (sum(means) / len(means)).sqrt(), rtol=1e-3)
     exact = torch.stack(exact)
     assert bool((exact[2] > exact[1]).all())
     assert bool((exact[1] > exact[0]).all())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import re
 import struct
 import tempfile
@@ -26,16 +27,15 @@ from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.files import container
 
-Floats = NDArray[np.float64]
 SKIP = 1
 PADDED_SIDE = 1024
 ALPHA = [[255, 255, 128, 0], [255, 254, 127, 0], [0, 1, 130, 0]]
-TAPS = ([0.25, 0.5, 0.75, 0.5, 0.25], [0.25, -0.25, 0.5, 0.75, 0.25])
+TAPS = ([1, 2, 3, 2, 1], [1, -1, 2, 3, 1])
 """Of a kernel of g_s, by row and by column: kernel(a, b) is their product."""
-LAYERS = [([1.0], [0.125]), ([0.5], [-0.25]), ([0.5], [0.0]), ([0.25, 0.125, -0.125], [0.25, 0.5, 0.75])]
-"""Of each transposed convolution of g_s: by output, the factor of the kernel, and the bias."""
-BETA, GAMMA, INV_GAIN = 1.0, 0.5, [0.0, -0.5]
-LATENT, QUALITY = 3, 4.5
+LAYERS = [([[20]], [[5000]], 6), ([[10]], [[-3000]], 7), ([[8], [11]], [[0], [100]], 7), ([[4, 2, -2]] * 2, [[16384, 32768, 49152]] * 2, 8)]
+"""Of each transposed convolution of g_s: by row and output the factor of the kernel, and the bias; the shift."""
+GAMMA, BETA, GDN_SHIFT = 100, 1_000_000, 10
+LATENT, QUALITY, LOGS = 3, 4.5, (32768, 25810)
 
 
 def fields(**config: Any) -> dict[str, Any]:
@@ -129,67 +129,99 @@ def alpha(_: Path) -> str:
     return "\n".join([*table, "", hex_block(alpha_chunk())])
 
 
-def kernel() -> Floats:
+def kernel() -> NDArray[np.int64]:
     return np.outer(*TAPS)
 
 
-def float_tensors() -> dict[str, NDArray[Any]]:
+def transform_tensors() -> dict[str, NDArray[Any]]:
     """g_s of one channel within, as a model file stores it."""
-    tensors: dict[str, NDArray[Any]] = {"inv_gain": np.array([[n, n] for n in INV_GAIN], np.float32)}
-    for i, (factors, bias) in enumerate(LAYERS):
-        weight = np.stack([kernel() * f for f in factors])[None]
+    tensors: dict[str, NDArray[Any]] = {
+        "inv_gain": np.array([[log] * 2 for log in LOGS], np.int32),
+    }
+    for i, (factors, bias, shift) in enumerate(LAYERS):
+        weight = np.array(factors)[:, None, :, None, None] * kernel()  # (rows, 1, outputs, 5, 5)
         if i == 0:  # two latents; the second is 0 in the example, so that its weights show nothing
-            weight = np.concatenate([weight, weight])
-        tensors |= {f"g_s.{2 * i}.weight": weight.astype(np.float16), f"g_s.{2 * i}.bias": np.array(bias, np.float16)}
+            weight = np.concatenate([weight, weight], 1)
+        rows = slice(None) if i >= 2 else 0
+        tensors |= {f"g_s.{2 * i}.weight": weight[rows].astype(np.int16), f"g_s.{2 * i}.bias": np.array(bias, np.int32)[rows]}
+        tensors[f"g_s.{2 * i}.shift"] = np.full(len(bias[0]), shift, np.uint8)
         if i < 3:
-            tensors |= {f"g_s.{2 * i + 1}.beta": np.array([BETA], np.float16), f"g_s.{2 * i + 1}.gamma": np.array([[GAMMA]], np.float16)}
+            gdn = {"gamma": np.array([[GAMMA]], np.int16), "beta": np.array([BETA], np.int32), "shift": np.array([GDN_SHIFT], np.uint8)}
+            tensors |= {f"g_s.{2 * i + 1}.{part}": value for part, value in gdn.items()}
     return tensors
 
 
 def transforms_model(folder: Path) -> ModelFile:
-    """The page's model with `float_tensors`."""
+    """The page's model with `transform_tensors`."""
     model = example.build(folder, fields())
-    save_model(folder / "pixels.safetensors", model.config, model.entropy, float_tensors(), {})
+    save_model(folder / "pixels.safetensors", model.config, model.entropy, transform_tensors(), {})
     return ModelFile(folder / "pixels.safetensors")
 
 
-def transposed(x: Floats, factor: float, bias: float) -> Floats:
-    """One channel, by the page's formula: (h, w) -> (2 h, 2 w)."""
-    h, w = x.shape
-    out = np.full((2 * h, 2 * w), bias)
+def between(low: int, high: int) -> int:
+    """At QUALITY, between rows of quality 1 and 8."""
+    t, d = round(20 * (QUALITY - 1)), 140
+    return (low * (d - t) + high * t + d // 2) // d
+
+
+def transposed(x: list[list[int]], rows: list[int], bias: list[int]) -> list[list[int]]:
+    """One channel, by the page's formula: (h, w) -> sums (2 h, 2 w). `rows`: factors of the kernel, of one or of two rows."""
+    h, w = len(x), len(x[0])
+    cells = [[between(rows[0] * int(k), rows[-1] * int(k)) for k in line] for line in kernel()]
+    out = [[between(bias[0], bias[-1])] * (2 * w) for _ in range(2 * h)]
     for i, j, a, b in itertools.product(range(h), range(w), range(5), range(5)):
         r, q = 2 * i + a - 2, 2 * j + b - 2
         if 0 <= r < 2 * h and 0 <= q < 2 * w:
-            out[r, q] += factor * kernel()[a, b] * x[i, j]
+            out[r][q] += cells[a][b] * x[i][j]
     return out
 
 
-def synthesis() -> tuple[Floats, list[tuple[str, Floats]], Floats]:
-    """The input of g_s, the outputs of its layers (2 h, 2 w), and the last ones (3, 16, 16), in float64."""
-    share = (QUALITY - 1) / 7
-    x = np.full((1, 1), LATENT * np.exp(INV_GAIN[0] + share * (INV_GAIN[1] - INV_GAIN[0])))
-    first, steps = x, []
-    beta = max(BETA, (1e-6 + 2.0**-36) ** 0.5) ** 2 - 2.0**-36
-    gamma = max(GAMMA, 2.0**-18) ** 2 - 2.0**-36
-    for i, ((factor,), (bias,)) in enumerate(LAYERS[:3]):
-        x = transposed(x, factor, bias)
+def gain() -> tuple[int, int, int]:
+    """The mixed logarithm at QUALITY, its multiplier and its shift."""
+    log = between(*LOGS)
+    coarse, fine = (round(2 ** (15 + i / steps)) for i, steps in ((log >> 6 & 63, 64), (log & 63, 4096)))
+    return log, (coarse * fine + (1 << 14)) >> 15, 15 - (log >> 12)
+
+
+def shifted(a: int, s: int) -> int:
+    return (a + (1 << s >> 1)) >> s
+
+
+def limited(a: int, low: int, high: int) -> int:
+    return max(low, min(a, high))
+
+
+def root(n: int) -> int:
+    r = math.isqrt(n)
+    return r + (n > r * r + r)
+
+
+def synthesis() -> tuple[int, list[tuple[str, list[list[int]]]], list[list[list[int]]]]:
+    """The input of g_s, the outputs of its layers (2 h, 2 w), and the last ones, 3 of (16, 16), not limited."""
+    first = shifted(LATENT * gain()[1], gain()[2])
+    x, steps = [[first]], []
+    for i, (factors, bias, shift) in enumerate(LAYERS[:3]):
+        sums = transposed(x, [row[0] for row in factors], [row[0] for row in bias])
+        x = [[limited(shifted(n, shift), -16383, 16383) for n in line] for line in sums]
         steps.append((f"`g_s.{2 * i}`", x))
-        x = x * np.sqrt(beta + gamma * x * x)
+        x = [[limited(shifted(n * root(BETA + GAMMA * shifted(n * n, 12)), GDN_SHIFT), -8191, 8191) for n in line] for line in x]
         steps.append((f"`g_s.{2 * i + 1}`", x))
-    return first, steps, np.stack([transposed(x, factor, bias) for factor, bias in zip(*LAYERS[3], strict=True)])
-
-
-def pixel(values: Floats) -> list[int]:
-    return [int(n) for n in np.rint(np.clip(values, 0, 1) * 255)]
+    factors, bias, shift = LAYERS[3]
+    colours = [transposed(x, [row[c] for row in factors], [row[c] for row in bias]) for c in range(3)]
+    return first, steps, [[[shifted(n, shift) for n in line] for line in colour] for colour in colours]
 
 
 def one_value(_: Path) -> str:
     first, steps, last = synthesis()
-    lines = [f"The input of `g_s.0` is {LATENT} · exp({-0.25:g}) = {first[0, 0]:.6f}. The upper left 2 x 2 values behind each layer:", ""]
-    lines += ["| layer | (0, 0) | (0, 1) | (1, 0) | (1, 1) |", "|---|---|---|---|---|"]
+    lines = [
+        "The mixed logarithm is {}, its multiplier {} and its shift {}.".format(*gain())
+        + f" So the input of `g_s.0` is shifted({LATENT} · {gain()[1]}, {gain()[2]}) = {first}.",
+        "The upper left 2 x 2 values behind each layer:", "",
+        "| layer | (0, 0) | (0, 1) | (1, 0) | (1, 1) |", "|---|---|---|---|---|",
+    ]  # fmt: skip
     for name, x in [*steps, *((f"`g_s.6`, {c}", x) for c, x in zip(("red", "green", "blue"), last, strict=True))]:
-        lines.append(f"| {name} | " + " | ".join(f"{n:.6f}" for n in x[:2, :2].ravel()) + " |")
-    corner = pixel(last[:, 0, 0])
+        lines.append(f"| {name} | " + " | ".join(str(n) for line in x[:2] for n in line[:2]) + " |")
+    corner = [limited(colour[0][0], 0, 255) for colour in last]
     lines += ["", f"So the pixel at (0, 0) is {tuple(corner)}; in mode 1 it is {(sum(corner) + 1) // 3}."]
     return "\n".join(lines) + "\n"
 

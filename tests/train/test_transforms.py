@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""g_a, h_a and g_s: the numbers of the models' own modules, batches, qualities, and why float16 on a GPU."""
+"""g_a, h_a and g_s in torch: near the numbers of the models' own modules, batches, qualities, and what float16 does on a GPU."""
 
 import numpy as np
 import pytest
@@ -40,14 +40,14 @@ def test_numbers_of_the_module(shipped, module, images, quality):
         x_hat = module.synthesis(y.round(), q)
     got = shipped.analysis(images, quality)
     assert got.shape == (2, 192, 4, 5)
-    assert torch.allclose(got, y, rtol=1e-4, atol=1e-4)
-    assert torch.allclose(shipped.hyper_analysis(y), z, rtol=1e-4, atol=1e-4)
+    assert (got / 256 - y).abs().max() < 0.5
+    assert (got / 256 - y).abs().mean() < 0.03
+    assert (shipped.hyper_analysis(got) / 256 - z).abs().mean() < 0.01
     integers = y.round().int().permute(0, 2, 3, 1).contiguous()
-    pixels = shipped.synthesis(integers, shipped.decoding_row(quality), 0, 50, 70)
+    pixels = shipped.synthesis(integers, shipped.decoding_row(quality), 50, 70)
     want = (x_hat[:, :, :50, :70].clamp(0, 1) * 255).round()
-    assert (pixels.float() - want).abs().max() <= 1
-    assert (pixels.float() - want).abs().mean() < 0.01
-    assert torch.equal(shipped.synthesis(integers * 64, shipped.decoding_row(quality), 6, 50, 70), pixels)
+    assert (pixels.float() - want).abs().max() <= 2
+    assert (pixels.float() - want).abs().mean() < 0.15
 
 
 def test_a_quality_has_its_last_layer(tiny_models):
@@ -55,50 +55,41 @@ def test_a_quality_has_its_last_layer(tiny_models):
     tiny = Transforms(ModelFile(tiny_models["tiny"]))
     y = torch.randint(-3, 4, (1, 3, 4, 12), dtype=torch.int32)
     rows = [tiny.decoding_row(quality) for quality in (3, 4, 3.25)]
-    assert torch.allclose(rows[2], torch.lerp(rows[0], rows[1], 0.25))
+    assert torch.equal(rows[2][24:], torch.div(rows[0][24:].long() * 15 + rows[1][24:].long() * 5 + 10, 20, rounding_mode="floor").int())
     pixels = []
     for row in rows:
-        row[:12] = 0  # the gains
-        pixels.append(tiny.synthesis(y, row, 0, 48, 64).int())
+        row[:24] = rows[0][:24]  # the gains
+        pixels.append(tiny.synthesis(y, row, 48, 64).int())
     assert (pixels[1] - pixels[0]).abs().max() > 3
     assert (pixels[2] - pixels[0]).abs().max() > 0
 
 
-def changed(exact, y):
-    """Share of symbols that round otherwise, and the largest error of y."""
-    return float((exact.round() != y.round()).float().mean()), float((exact - y).abs().max())
-
-
-def test_float16_disturbs_less_than_bfloat16(shipped):
-    """At the highest quality, where y is largest: float16 changes under a symbol in 250, bfloat16 several times as many."""
+def test_float16_disturbs_little(shipped):
+    """At the highest quality, where y is largest: a symbol in 80 changes, and pixels by a level."""
     image = torch.from_numpy(photo()[192:320, 256:384].copy()).permute(2, 0, 1)[None]
-    exact = shipped.analysis(image, 8)
-    assert float(exact.abs().max()) > 20
-    integers = exact.round().int().permute(0, 2, 3, 1).contiguous()
-    gains = shipped.decoding_row(8)
-    pixels = shipped.synthesis(integers, gains, 0, 128, 128).int()
-    figures = {}
-    for inner in (torch.float16, torch.bfloat16):
-        rough = Transforms(ModelFile(SHIPPED), inner=inner)
-        difference = (rough.synthesis(integers, gains, 0, 128, 128).int() - pixels).abs()
-        figures[inner] = (*changed(exact, rough.analysis(image, 8)), float(difference.max()), float(difference.float().mean()))
-    half, brain = figures[torch.float16], figures[torch.bfloat16]
-    assert half[0] < 1 / 250, figures
-    assert half[1] < 1 / 16, figures
-    assert half[2] <= 1, figures
-    assert half[3] < 0.05, figures
-    assert brain[0] > 4 * half[0], figures
-    assert brain[1] > 4 * half[1], figures
+    exact, row = shipped.analysis(image, 8), shipped.decoding_row(8)
+    assert float(exact.abs().max()) > 20 * 256
+    integers = ((exact + 128) >> 8).int().permute(0, 2, 3, 1).contiguous()
+    pixels = shipped.synthesis(integers, row, 128, 128).int()
+    rough = Transforms(ModelFile(SHIPPED), exact=False)
+    difference = (rough.synthesis(integers, row, 128, 128).int() - pixels).abs()
+    y = rough.analysis(image, 8)
+    figures = [float(n) for n in (((y + 128) >> 8 != (exact + 128) >> 8).float().mean(), (y - exact).abs().max() / 256,
+                                  difference.max(), difference.float().mean())]  # fmt: skip
+    assert 0 < figures[0] < 1 / 50, figures
+    assert figures[1] < 1 / 2, figures
+    assert figures[2] <= 2, figures
+    assert 0 < figures[3] < 0.15, figures
 
 
-def test_absurd_latents_give_numbers(shipped):
-    """ŷ at the ends of its range overflows float16; pixels come of it, and the next image is not disturbed."""
-    rough = Transforms(ModelFile(SHIPPED), inner=torch.float16)
+def test_float16_of_absurd_latents_gives_pixels(shipped):
+    """And the next image is not disturbed."""
+    rough = Transforms(ModelFile(SHIPPED), exact=False)
     y = torch.from_numpy(np.random.default_rng(0).choice([-32767, 32767], (1, 2, 2, 192)).astype(np.int32))
-    gains = rough.decoding_row(1)
-    assert rough.synthesis(y, gains, 0, 32, 32).shape == (1, 3, 32, 32)
-    calm = rough.synthesis(torch.zeros_like(y), gains, 0, 32, 32)
-    assert (calm.int() - shipped.synthesis(torch.zeros_like(y), gains, 0, 32, 32).int()).abs().max() <= 1
+    row = rough.decoding_row(1)
+    assert rough.synthesis(y, row, 32, 32).shape == (1, 3, 32, 32)
+    calm = rough.synthesis(torch.zeros_like(y), row, 32, 32)
+    assert (calm.int() - shipped.synthesis(torch.zeros_like(y), row, 32, 32).int()).abs().max() <= 2
 
 
 def test_single_quality(tmp_path, photo_crop):
@@ -107,4 +98,5 @@ def test_single_quality(tmp_path, photo_crop):
     path = tmp_path / "m.safetensors"
     export_state(model.state_dict(), path, photos=[photo_crop], qualities=[5])
     transforms = Transforms(ModelFile(path))
-    assert torch.equal(transforms.decoding_row(5)[:12], model.inv_gain[0].detach())
+    assert len(transforms.decoding_row(5)) == 24  # gains alone
+    assert transforms.synthesis(torch.ones(1, 2, 3, 12, dtype=torch.int32), transforms.decoding_row(5), 30, 40).shape == (1, 3, 30, 40)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an image to a file, with one model in use: prepare, analyse, round or search, code, pack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jahp_fast import arguments
+from jahp_fast.constants import QUALITY_STEPS
+from jahp_fast.errors import UnsupportedImage
+from jahp_fast.files import container as _container
+from jahp_fast.files import image as _image
+from jahp_fast.pipelines.contract import Pipeline, Symbols
+from jahp_fast.search import greedy, rate_control
+from jahp_fast.system.devices import Clock
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image that can be coded: its pixels; metadata and alpha as chunks; width and height."""
+
+    rows: _image.Rows
+    mode: Literal["RGB", "L"]
+    chunks: dict[bytes, bytes]
+    size: tuple[int, int]
+
+    @staticmethod
+    def of(image: Any, max_pixels: int) -> Prepared:
+        """Raises UnsupportedImage."""
+        arguments.refuse_path(image)
+        parts = _image.split(image)
+        height, width = parts.rows.height, parts.rows.width
+        if height * width > max_pixels:
+            raise UnsupportedImage(f"{width} x {height} pixels are more than max_pixels = {max_pixels}")
+        if max(height, width) > _container.MAX_SIDE:
+            raise UnsupportedImage(f"{width} x {height} pixels: a side may have {_container.MAX_SIDE}")
+        chunks = dict(parts.chunks)
+        if parts.alpha is not None:
+            chunks[b"ALPH"] = _image.pack_alpha(parts.alpha)
+        return Prepared(parts.rows, parts.mode, chunks, (width, height))
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A model in use, at one quality, on so many threads."""
+
+    pipeline: Pipeline
+    quality: float
+    threads: int
+
+    def plain(self, prepared: Prepared, clock: Clock) -> bytes:
+        """The nearest integers; laps load, g_a, h_a and entropy."""
+        image = self.pipeline.open(prepared.rows)
+        self.pipeline.warm()
+        clock.lap("load")
+        symbols = image.analyse(self.quality, self.threads, clock).round_latents()  # and what was not rounded is let go
+        data = self.packed(prepared, symbols, self.quality, self.threads)
+        clock.lap("entropy")
+        return data
+
+    def searched(self, prepared: Prepared, effort: int, goal: rate_control.Goal | None) -> bytes:
+        """Symbols that were searched for, at a quality that was."""
+        pipeline, threads = self.pipeline, self.threads
+        image = pipeline.open(prepared.rows)
+        pipeline.warm()
+        analyse = image.analyse_once(threads)
+
+        def attempt(code: int, rate: float | None = None) -> bytes:
+            quality = code / QUALITY_STEPS
+            analysed = analyse(quality)
+            symbols = analysed.round_latents()
+            if effort or rate is not None:
+                symbols = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads)
+            return self.packed(prepared, symbols, quality, threads)
+
+        start = _container.quality_code(self.quality)
+        if goal is None:
+            return attempt(start)
+        config = pipeline.file.config
+        low, high = (_container.quality_code(q) for q in (config.qualities[0], config.qualities[-1]))
+        trim = attempt if config.form == "A" else None
+        return rate_control.fit(attempt, trim, (low, high), start, goal)
+
+    def batch(self, prepared: Sequence[Prepared]) -> list[bytes]:
+        """Several images, several at a time; an error says which."""
+
+        def code(i: int, symbols: Symbols, threads: int) -> bytes:
+            return self.packed(prepared[i], symbols, self.quality, threads)
+
+        opened = [self.pipeline.open(p.rows) for p in prepared]
+        self.pipeline.warm()
+        return self.pipeline.encode_batch(opened, self.quality, self.threads, code)
+
+    def packed(self, prepared: Prepared, symbols: Symbols, quality: float, threads: int) -> bytes:
+        """The file of an image's symbols."""
+        payload, lanes, checksum = self.pipeline.encode_symbols(*symbols, *prepared.size, threads)
+        model = self.pipeline.file.id
+        return _container.pack(
+            _container.Stream(*prepared.size, prepared.mode, quality, model, lanes, 0, checksum, payload, prepared.chunks)
+        )

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adjoint of g_s in integers: how an error of the image looks to its latents. For the encoder's search (jahp_fast.search.greedy).
+
+Backwards, a deconvolution is a convolution with the same weights, and an inverse GDN a factor a channel, here held between the root mean
+square of its roots over all photos and what its root was in this image, LOCAL of the way: the mean alone does not know which parts of an
+image answer strongly, the local root alone is that of one point, which a step of one leaves far behind (tests/search/test_search.py
+correlates the result with the gradient).
+
+Weights are g_s's own, times the mean root; the layers' activations are sums divided by powers of two, chosen by what white noise makes of
+them. All that is integers, so that every machine takes the same steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast import _native
+from jahp_fast.constants import STRIDE
+from jahp_fast.entropy.model_file import CURVATURE, ROOTS
+from jahp_fast.errors import ModelError
+from jahp_fast.transforms import reference
+from jahp_fast.transforms.cpu import made_net
+from jahp_fast.transforms.layers import ACTIVATION_LIMIT, SUM_BITS, Layer, between, mixed
+
+if TYPE_CHECKING:
+    from jahp_fast.entropy.model_file import ModelFile
+
+Ints = NDArray[np.int32]
+Shorts = NDArray[np.int16]
+Wide = NDArray[np.int64]
+LOCAL = 0.3
+ONE_BITS = 13
+"""A local gain of 2^13 is 1."""
+ENTRY_BITS = 3
+"""Errors of the image enter times 2^3."""
+ROOT_LIMIT = 46341
+"""The root of 2^31 - 1, rounded."""
+USUAL_BITS = 9
+"""White noise shall give activations of about 2^9: four bits are left for what is larger than usual."""
+NOISE_SIDE = 8
+"""Of the white noise, in latents."""
+LAST_SHIFT = 3
+"""Impulses enter the last layer divided by 2^3: sums of theirs add up where others' do not, and must not wrap."""
+
+
+class Adjoint:
+    """Of one model at one quality.
+
+    Attributes:
+        net: from what `entered` gives, (16 h, 16 w, 3), to the latents, (h, w, M) int32.
+        unit: of what comes out: the derivative by g_s's integer input of the sum of errors times pixels, in grey levels.
+
+    Args:
+        g_s: its layers at the quality.
+        native: nets of the C++ core, else NumPy's.
+    """
+
+    def __init__(self, model: ModelFile, g_s: Sequence[Layer], quality: float, native: bool) -> None:
+        self._native, self._g_s, self._curvature = native, g_s, searched(model, CURVATURE, g_s[0].weight.shape[0])
+        row, t, steps = between(model.config.qualities, quality)
+        self._row = row
+        self._means: list[Wide] = []
+        for name, layer in zip(ROOTS, g_s, strict=False):
+            table = searched(model, name, layer.outputs)
+            mean = mixed(table[row], table[row + 1], t, steps) if t else table[row]
+            self._means.append(np.clip(mean, 1, ROOT_LIMIT).astype(np.int64))
+        last = g_s[-1].shift.astype(np.int64)
+        self._entry = (ENTRY_BITS - (last - last.min())).astype(np.int64)
+        self.unit = 2.0 ** -(ENTRY_BITS + int(last.min()))
+        largest = max(4, round(24 * 2 ** ((1 - quality) / 3)))  # errors of pictures are like that
+        noise = np.random.Generator(np.random.PCG64(0)).integers(-largest, largest + 1, (NOISE_SIDE * STRIDE, NOISE_SIDE * STRIDE, 3))
+        seen: NDArray[Any] = self.entered(noise.astype(np.int16))
+        layers: list[Layer] = []
+        for i in (3, 2, 1):
+            weight, down = self._through(g_s[i].weight, i - 1, 0)
+            sums = self._alone(Layer("conv", weight, _zeros(len(weight)), _bytes(0, len(weight)), "none"), seen)
+            keep, total = self._fitting(sums, down)
+            self.unit *= 2.0**keep
+            first = np.clip(total - ONE_BITS, 0, SUM_BITS - 1)
+            second = np.clip(total - first, 1, 31)
+            layers.append(
+                Layer(
+                    "conv",
+                    weight,
+                    _zeros(len(weight)),
+                    first.astype(np.uint8),
+                    "local",
+                    (*_factors(self._means[i - 1]), second.astype(np.uint8)),
+                )
+            )
+            seen = self._scaled(sums, total - ONE_BITS)
+        weight = g_s[0].weight
+        layers.append(Layer("conv", weight, _zeros(len(weight)), _bytes(0, len(weight)), "none"))
+        self.net = made_net(layers, native)
+
+    def entered(self, errors: Shorts) -> Shorts:
+        """Errors of the image, (h, w, 3) in grey levels, as the net takes them: what one of a sum of g_s's last layer is worth differs by
+        channel in powers of two."""
+        up, down = np.maximum(self._entry, 0), np.maximum(-self._entry, 0)
+        return ((errors.astype(np.int32) << up) >> down).astype(np.int16)
+
+    def mean_square(self, squares: NDArray[np.uint32], h: int, w: int) -> NDArray[np.float64]:
+        """What a trace gives for one inverse GDN -> (h, w), the mean square of the local gains of a latent's square, about 1."""
+        rows, columns = squares.shape
+        channels = next(len(mean) for mean, at in zip(self._means, (2, 4, 8), strict=True) if at * h == rows)
+        sums = squares.astype(np.int64).reshape(h, rows // h, w, columns // w).sum((1, 3))
+        return sums / (channels * (rows // h) * (columns // w) * 2.0 ** (2 * (ONE_BITS - reference.FACTOR_SQUARE_SHIFT)))
+
+    def shape(self) -> NDArray[np.float32]:
+        """(M, 3, 3, M) what a step of the first channel adds to the slope of the last, 1 for a channel's effect on itself: impulses in all
+        channels, side by side, through the chain and back, inverse GDN at its mean."""
+        # Impulses of the same effect: of one size, those of weak channels would drown in the rounding.
+        weak = np.maximum(self._curvature[self._row].astype(np.float64), np.finfo(np.float32).tiny)
+        sizes = np.clip(np.rint(ACTIVATION_LIMIT // 2 * np.sqrt(weak.min() / weak)), 1, None)
+        latents = len(sizes)
+        apart = 4  # their effects hardly meet
+        side = int(np.ceil(np.sqrt(latents)))
+        x: NDArray[Any] = np.zeros((apart * side + 1, apart * side + 1, latents), np.int16)
+        places = [(apart * (c // side) + 2, apart * (c % side) + 2) for c in range(latents)]
+        for c, (row, column) in enumerate(places):
+            x[row, column, c] = sizes[c]
+        for i in range(4):
+            if i < 3:
+                weight, down = self._through(self._g_s[i].weight, i, 1)
+            else:
+                weight, down = self._g_s[i].weight, -self._entry + ENTRY_BITS
+            outputs = weight.shape[1]
+            x = self._carried(Layer("deconv", weight, _zeros(outputs), _bytes(0, outputs), "none"), x, down)
+        x = self._scaled(x.astype(np.int32), -self._entry + ENTRY_BITS)
+        for i in (3, 2, 1):
+            weight, down = self._through(self._g_s[i].weight, i - 1, 0)
+            x = self._carried(Layer("conv", weight, _zeros(len(weight)), _bytes(0, len(weight)), "none"), x, down)
+        answers = self._alone(Layer("conv", self._g_s[0].weight, _zeros(latents), _bytes(0, latents), "none"), x >> np.int16(LAST_SHIFT))
+        shape = np.stack([answers[row - 1 : row + 2, column - 1 : column + 2] for row, column in places]).astype(np.float64)
+        shape /= sizes[:, None, None, None]
+        own = np.diagonal(shape[:, 1, 1]).copy()
+        own[own <= 0] = 1  # a channel that nothing answers to
+        root = np.sqrt(own)
+        return np.ascontiguousarray(shape / root[:, None, None, None] / root, np.float32)
+
+    def _through(self, weight: Shorts, gdn: int, axis: int) -> tuple[Shorts, Wide]:
+        """A deconvolution's weights times the mean roots of an inverse GDN at its inputs (axis 0) or outputs (1); and by how many bits, a
+        channel, the sums then stand too high."""
+        mean, before = self._means[gdn], self._g_s[gdn]
+        bits = np.array([int(m).bit_length() for m in mean])
+        normal = np.where(bits > ONE_BITS, mean >> np.maximum(bits - ONE_BITS, 0), mean << np.maximum(ONE_BITS - bits, 0))
+        by = normal[:, None, None, None] if axis == 0 else normal[:, None, None]
+        product = reference.shifted(weight.astype(np.int64) * by, np.full(1, ONE_BITS, np.uint8))
+        return product.astype(np.int16), before.shift.astype(np.int64) + before.extras[2].astype(np.int64) - bits
+
+    def _fitting(self, sums: Ints, down: Wide) -> tuple[int, Wide]:
+        """(keep, total): sums / 2^total, a channel, are of the usual size; total = down + keep + ONE_BITS."""
+        squares = np.square(sums.astype(np.int64) >> 8).sum((0, 1)) // (sums.shape[0] * sums.shape[1])
+        energy = max(int(square) >> 2 * int(d - down.min()) for square, d in zip(squares, down, strict=True))
+        bits = (
+            energy.bit_length() + 1
+        ) // 2 + 8  # of the root mean square of the strongest channel, were all of them shifted by down.min()
+        keep = bits - USUAL_BITS - int(down.min())
+        return keep, down + keep + ONE_BITS
+
+    def _carried(self, layer: Layer, x: Shorts, down: Wide) -> Shorts:
+        """What a layer makes of x, scaled by one power of two so that it fits, and by `down`, a channel."""
+        sums = self._alone(layer, x)
+        tops = np.abs(sums.astype(np.int64)).max((0, 1))
+        keep = max(int(top).bit_length() - int(d - down.min()) for top, d in zip(tops, down, strict=True)) - ONE_BITS
+        return self._scaled(sums, keep + down - down.min())
+
+    def _scaled(self, sums: Ints, shift: Wide) -> Shorts:
+        """Sums divided by 2^shift, a channel, which may be negative."""
+        scaled = _native.scaled if self._native else reference.scaled
+        mul = np.int32(1) << np.clip(1 - shift, 0, 15).astype(np.int32)
+        return scaled(sums, mul.astype(np.int32), np.clip(shift, 1, 62).astype(np.uint8), ACTIVATION_LIMIT)
+
+    def _alone(self, layer: Layer, x: Shorts) -> Ints:
+        return made_net([layer], self._native).run(x)
+
+
+def _factors(mean: Wide) -> tuple[Shorts, Shorts, NDArray[np.uint8]]:
+    """Of a layer "local": 1 - LOCAL, and LOCAL of the root over its mean, as 15 bits and a shift."""
+    steady = np.full(len(mean), round((1 - LOCAL) * 2**ONE_BITS), np.int16)
+    one = round(LOCAL * 2**ONE_BITS)
+    shift = np.array([15 + int(m).bit_length() - one.bit_length() - 1 for m in mean])
+    return steady, ((np.int64(one) << shift) // mean).astype(np.int16), shift.astype(np.uint8)
+
+
+def _zeros(channels: int) -> Ints:
+    return np.zeros(channels, np.int32)
+
+
+def _bytes(value: int, channels: int) -> NDArray[np.uint8]:
+    return np.full(channels, value, np.uint8)
+
+
+def searched(model: ModelFile, name: str, channels: int) -> NDArray[Any]:
+    """A tensor (rows, channels) that only an encoder's search reads. Raises ModelError if it is missing or of another shape."""
+    array, shape = model.search.get(name), (len(model.config.qualities), channels)
+    if array is None or array.shape != shape:
+        raise ModelError(f"{model.path}: tensor {name} is missing, or is not of the shape {shape}")
+    return array
