@@ -63,7 +63,7 @@ check-all: $(VENV)/.test lint cpp-test  ## everything, in full (hours); checks.m
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize-all
 	$(BIN)/python -m pytest -q -m "not gpu" --benchmark-disable
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
-	$(MAKE) msan asan-python valgrind s390x digests
+	$(MAKE) roots msan asan-python valgrind s390x digests
 	$(MAKE) arm clang STREAMS=200
 	build/test/csrc/tests/stream_digest --streams 1000 --threads 1,2,3,4,5,6,7,8 --golden csrc/tests/stream_digest.golden
 	$(CHECK) tests/checks/check_packages.py

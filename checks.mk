@@ -1,8 +1,12 @@
 # Checks that take longer, need more, or are run seldom; `make check-all` runs most. Included by the Makefile.
 
-.PHONY: sanitize msan asan-python valgrind digests s390x arm clang fuzz peers ray browser gpu-check fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
+.PHONY: roots sanitize msan asan-python valgrind digests s390x arm clang fuzz peers ray browser gpu-check fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
 
-# The same under the address and undefined-behaviour sanitizers.
+# The roots of GDN, of all 31-bit norms, with every instruction set: half a minute.
+roots: cpp-test
+	build/test/csrc/tests/all_roots
+
+# The C++ tests under the address and undefined-behaviour sanitizers.
 sanitize: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize
 
@@ -13,7 +17,7 @@ msan: $(VENV)/.base
 # The extension under the address and undefined-behaviour sanitizers, in an environment of its own that reads what is in .venv.
 ASAN := .venv-asan
 ASAN_TESTS := tests/codec/test_codec.py tests/codec/test_container.py tests/codec/test_damage.py tests/entropy/test_range_coder.py tests/entropy/test_integer_net.py \
-  tests/codec/test_transforms_cpu.py tests/codec/test_hostile_models.py tests/codec/test_golden.py
+  tests/codec/test_transforms_cpu.py tests/codec/test_native_transforms.py tests/codec/test_hostile_models.py tests/codec/test_golden.py
 asan-python: $(ASAN)/.built
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:malloc_context_size=5 $(ASAN)/bin/python -m pytest -q -m "not slow and not gpu" $(ASAN_TESTS)

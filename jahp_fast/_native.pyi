@@ -75,8 +75,8 @@ def scaled(x: _Int32, mul: _Int32, shift: NDArray[np.uint8], limit: int) -> NDAr
     int32. shift: 1 to 62. Raises UsageError for arrays of other types or sizes, and for values out of these ranges."""
 
 class TransformNet:
-    """A chain of convolutions in integers, channels last (docs/reference/transforms.md). Immutable, may be shared between threads; weights
-    are packed when it is made. As jahp_fast.transforms.reference.ReferenceNet, bit for bit, with every instruction set.
+    """A chain of convolutions in integers, channels last (docs/reference/format.md, section 14). Immutable, may be shared between threads;
+    weights are packed when it is made. As jahp_fast.transforms.reference.ReferenceNet, bit for bit, with every instruction set.
     """
 
     def __init__(self, layers: Sequence[_Layer], isa: str = "") -> None:

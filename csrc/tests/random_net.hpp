@@ -123,8 +123,8 @@ private:
                     y[o] = std::clamp<std::int64_t>(x[c], 0, 8191);
                     break;
                 case Activation::leaky_relu:
-                    y[o] = textbook_clamped(x[c], 8191);
-                    if (y[o] < 0) y[o] = textbook_shifted(y[o] * 41943, 22);
+                    y[o] = std::clamp<std::int64_t>(x[c], -819100, 8191);
+                    if (y[o] < 0) y[o] = textbook_shifted(y[o] * 2621, 18);
                     break;
                 case Activation::gdn: {
                     std::int64_t n = norm(t, x, o);

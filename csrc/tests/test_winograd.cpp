@@ -74,7 +74,8 @@ void check_outputs(void (*output)(const WinogradOutput<Out>&), std::int32_t limi
                                                              0x7fffffff),
                                offset = random.many<std::int32_t>(at(channels), -(std::int64_t{1} << 31), 0x7fffffff),
                                shift = random.many<std::int32_t>(at(channels), 2, 31);
-                    const FinishTable table{offset.data(), shift.data(), -limit, limit, leaky};
+                    const std::int32_t low = leaky ? kLeakyLow : -limit;
+                    const FinishTable table{offset.data(), shift.data(), low, limit, leaky};
                     std::vector<std::vector<Out>> y(2, std::vector<Out>(at(2 * step), kUntouched));
                     Out* rows[2] = {y[0].data(), y[1].data()};
                     output({m.data(), stride, pv, ph, channels, &table, rows, step, rows_valid, columns_valid});
@@ -95,8 +96,8 @@ void check_outputs(void (*output)(const WinogradOutput<Out>&), std::int32_t limi
                             std::int64_t want = static_cast<std::int32_t>(sum +
                                                                           static_cast<std::uint32_t>(offset[at(c)])) >>
                                                 shift[at(c)];
-                            want = textbook_clamped(want, limit);
-                            if (leaky && want < 0) want = textbook_shifted(want * 41943, 22);
+                            want = std::clamp<std::int64_t>(want, low, limit);
+                            if (leaky && want < 0) want = textbook_shifted(want * 2621, 18);
                             CHECK_EQ(std::int64_t{y[at(i)][at(x)]}, want);
                         }
                 }
