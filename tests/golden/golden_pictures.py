@@ -56,7 +56,7 @@ def random_transforms(config: ModelConfig, inner: int, seed: int) -> dict[str, N
     inputs = M
     for i in (0, 2, 4, 6):
         outputs = 3 if i == 6 else inner
-        conv(f"g_s.{i}", (inputs, outputs, 5, 5), outputs, 13 if i == 6 else 11, (rows,) if i > 2 and rows > 1 else (), (i == 6) << 20)
+        conv(f"g_s.{i}", (inputs, outputs, 5, 5), outputs, 17 if i == 6 else 12, (rows,) if i > 2 and rows > 1 else (), (i == 6) << 24)
         if i < 6:
             gdn(f"g_s.{i + 1}", 9)
         inputs = outputs
@@ -66,7 +66,7 @@ def random_transforms(config: ModelConfig, inner: int, seed: int) -> dict[str, N
         conv("h_a.4", (N, N, 5, 5), N, 12)
         out["h_a.input"] = rng.integers(-2000, 2000, (1, M)).astype(np.int32)
     slope = np.linspace(0, 8000, rows).astype(np.int64)[:, None] + rng.integers(0, 2000, (rows, M))
-    out["gain"] = (slope - 46000).astype(np.int32)
+    out["gain"] = (slope - 58000).astype(np.int32)
     out["inv_gain"] = (30000 - slope - config.frac_bits * 4096).astype(np.int32)
     return out
 

@@ -15,8 +15,8 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
 import golden_pictures as pictures
+import numpy as np
 import subtle
 from builders import CASES, Case, random_latents, random_model
 
