@@ -86,9 +86,9 @@ def compare(architecture: str, args: argparse.Namespace, folder: Path) -> bool:
     read = understood(read_state(checkpoint))
     converted = convert(read, [load_photo(p) for p in files])
     out = folder / f"{architecture}.safetensors"
-    converted.save(out, half=args.float16)
+    converted.save(out)
     print(f"{architecture}, N = {n}, M = {m}, " + (f"{args.steps} steps" if args.steps else "calibrated random weights"))
-    print(f"  {converted.kept}; {'float16' if args.float16 else 'float32'} transforms")
+    print(f"  {converted.kept}")
     codec = jahp_fast.Codec(architecture, models=[out])
     sound = True
     for row, photo in zip(rows, photos, strict=True):
@@ -121,7 +121,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where checkpoints stay, and are looked for")
     parser.add_argument("--photo", type=Path, action="append", help="to code (default: examples/photo.png); may be repeated")
     parser.add_argument("--only", choices=ARCHITECTURES, action="append")
-    parser.add_argument("--float16", action="store_true", help="store the transforms in float16")
     args = parser.parse_args(argv)
     args.photo = args.photo or [PHOTO]
     try:

@@ -18,7 +18,7 @@ struct FinishTable {
     const std::int32_t* offset;  // 4 * (bias + 2^shift / 2), modulo 2^32
     const std::int32_t* shift;   // of the layer, plus 2: 2 to 31
     std::int32_t low, high;      // clamps
-    bool leaky;                  // x < 0: (x * kLeakyMul + 2^17) >> kLeakyShift; low is then kLeakyLow
+    bool leaky;  // x < 0: (x * kLeakyMul + 2^17) >> kLeakyShift; low is then kLeakyLow
 };
 
 // out[p * out_stride + o] = clamp(int32(4 * sums[p * sums_stride + o] + offset[o]) >> shift[o]), for p < positions, o <

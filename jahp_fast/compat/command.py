@@ -17,7 +17,8 @@ SYNTHETIC_MEASURED = 4
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Turns a checkpoint of CompressAI into a model file: its entropy path rounded to integers (form B, 8-bit weights, 16-bit "
-        "activations), its tables kept where it has them. Architectures: bmshj2018-factorized, bmshj2018-hyperprior, mbt2018-mean, "
+        "activations) and its transforms too, its tables kept where it has them. "
+        "Architectures: bmshj2018-factorized, bmshj2018-hyperprior, mbt2018-mean, "
         "mbt2018. Says what the integers cost. No code in the checkpoint is run."
     )
     parser.add_argument("checkpoint", metavar="CKPT", help=".pth, .pth.tar, .pt or .safetensors; a trainer's wrapping is seen through")
@@ -26,8 +27,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", nargs="+", metavar="DIR", help="photos to calibrate and measure on (default: synthetic pictures)")
     parser.add_argument("--calibrate", type=int, default=16, metavar="N", help="photos to calibrate on (default 16)")
     parser.add_argument("--measure", type=int, default=8, metavar="N", help="other photos to measure on (default 8)")
-    parser.add_argument("--transforms", choices=("float16", "float32"), default="float32",
-                        help="how g_a, h_a and g_s are stored (default float32; float16 is half as large, and moves latents)")  # fmt: skip
     force_option(parser)
 
 
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         calibration = []
         measured = [dead_leaves(SYNTHETIC_PICTURES + i) for i in range(SYNTHETIC_MEASURED)]
     converted = convert(checkpoint, calibration)
-    identity = converted.save(args.out, quality=args.quality, half=args.transforms == "float16", force=args.force)
+    identity = converted.save(args.out, quality=args.quality, force=args.force)
     print(f"{model.architecture}, N = {model.N}, M = {model.M}, form {converted.form}; {converted.kept}")
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
     print(report(checkpoint, converted, ModelFile(args.out), measured).text())

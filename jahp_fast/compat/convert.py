@@ -52,7 +52,7 @@ class Converted:
     Attributes:
         model: the float model. Its h_a gives z less its medians.
         medians: (N,) float64, what h_s has to add; empty without z.
-        tables, activations, seen: for export_model.
+        tables, activations, seen, photos: for export_model.
         kept: for the reader, which tables are the checkpoint's own.
     """
 
@@ -61,17 +61,18 @@ class Converted:
     tables: EntropyTables
     activations: Activations
     seen: Mapping[str, Moments]
+    photos: Sequence[NDArray[np.uint8]]
     kept: str
 
     @property
     def form(self) -> Form:
         return form_of(self.model)
 
-    def save(self, out: str | os.PathLike[str], *, quality: float = 4.0, half: bool = False, force: bool = False) -> bytes:
+    def save(self, out: str | os.PathLike[str], *, quality: float = 4.0, force: bool = False) -> bytes:
         """Writes a model file, with 16-bit activations, and returns its id. force: see atomic_file."""
         return export_model(
             self.model, out, self.activations, form=self.form, activation_bits=ACTIVATION_BITS, prob_bits=PROB_BITS,
-            qualities=[quality], tables=self.tables, half=half, seen=self.seen, force=force,
+            qualities=[quality], tables=self.tables, seen=self.seen, photos=self.photos, force=force,
         )  # fmt: skip
 
 
@@ -103,10 +104,12 @@ def convert(checkpoint: Checkpoint, photos: Sequence[NDArray[np.uint8]] = ()) ->
         with torch.no_grad():
             cast(Any, model).h_a[4].bias.sub_(torch.from_numpy(medians).float())
     headroom = HEADROOM if photos else SYNTHETIC_HEADROOM
-    activations, seen, z_bits = _calibrated(model, medians, photos or [dead_leaves(seed) for seed in range(SYNTHETIC_PICTURES)], headroom)
+    pictures = photos or [dead_leaves(seed) for seed in range(SYNTHETIC_PICTURES)]
+    activations, seen, z_bits = _calibrated(model, medians, pictures, headroom)
     scale, scale_rows = ({}, []) if factorised else _scales(checkpoint.gaussian, len(rows))
     z_offset = np.rint(medians * 2.0**z_bits).astype(np.int32)
-    return Converted(model, medians, EntropyTables(rows + scale_rows, scale, z_offset, z_bits), activations, seen, _kept(checkpoint))
+    tables = EntropyTables(rows + scale_rows, scale, z_offset, z_bits)
+    return Converted(model, medians, tables, activations, seen, pictures, _kept(checkpoint))
 
 
 def _kept(checkpoint: Checkpoint) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an imported model's integers cost: its payload beside the float model's rate, and its pixels beside the float model's.
 
-The float model is asked on the contexts that the integers had: position by position it would be CompressAI's slow loop, and within the
-rounding of a mean (1/128) they are the same contexts.
+Latents and pixels are those of the file's integer transforms. The float model is asked on the contexts that the integers had: position by
+position it would be CompressAI's slow loop, and within the rounding of a mean (1/128) they are the same contexts.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from jahp_fast.compat.checkpoint import PROB_BITS, Checkpoint
 from jahp_fast.compat.convert import Converted
 from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.model_file import ModelFile
+from jahp_fast.export.loss import integer_latents
 from jahp_fast.export.model import SCALE_BITS
 from jahp_fast.models.layers import gaussian_likelihood
+from jahp_fast.transforms.cpu import CpuTransforms
 
 ESCAPE_BITS = 16
 """Of a value outside its table, besides the escape symbol (docs/reference/format.md, "Range coder"); larger ones take more."""
@@ -38,7 +40,7 @@ class ImportReport:
         float_bytes: the same by the tables that the file has: what the float networks' choice of rows costs. CompressAI's tables round
             scales up to one of 64 and cost about 1 % more than the ideal.
         payload_bytes: real payloads, of one lane.
-        worst: largest |x_hat - float model's x_hat|, in grey levels (1/255), both clamped to the range of pixels, not rounded.
+        worst: largest difference of a sample from the float model's, in grey levels.
         psnr, float_psnr: dB, of 8-bit pixels over all pictures together.
     """
 
@@ -46,7 +48,7 @@ class ImportReport:
     ideal_bytes: float
     float_bytes: float
     payload_bytes: int
-    worst: float
+    worst: int
     psnr: float
     float_psnr: float
 
@@ -59,51 +61,38 @@ class ImportReport:
         return (
             f"{self.pictures} pictures: float networks with these tables {self.float_bytes:.0f} bytes, payload {self.payload_bytes} bytes "
             f"({100 * self.excess:+.2f} %); float likelihoods {self.ideal_bytes:.0f} bytes\n"
-            f"x_hat: largest difference {self.worst:.2f} grey levels; PSNR {self.psnr:.3f} dB, float model {self.float_psnr:.3f} dB"
+            f"x_hat: largest difference {self.worst} grey levels; PSNR {self.psnr:.3f} dB, float model {self.float_psnr:.3f} dB"
         )
 
 
 def report(checkpoint: Checkpoint, converted: Converted, file: ModelFile, photos: Sequence[NDArray[np.uint8]]) -> ImportReport:
     """Codes the photos, (H, W, 3) uint8 cropped to multiples of 16, with the file that `converted` was saved as."""
     native = _native.EntropyModel(file.config.as_native(), file.entropy)
-    synthesis: Any = _stored_synthesis(converted, file)
+    transforms, quality = CpuTransforms(file, True), file.config.qualities[0]
     costs = _Costs(converted)
-    ideal_bits, float_bits, payload, worst, errors, float_errors, values = 0.0, 0.0, 0, 0.0, 0.0, 0.0, 0
+    ideal_bits, float_bits, payload, worst, errors, float_errors, values = 0.0, 0.0, 0, 0, 0.0, 0.0, 0
     with torch.inference_mode():
-        for photo in photos:
-            h, w = (n // STRIDE * STRIDE for n in photo.shape[:2])
-            pixels = torch.from_numpy(photo[:h, :w].copy()).permute(2, 0, 1)[None]
-            y = converted.model.g_a(pixels.float() / 255)
-            q = converted.model.hyper_analysis(y).round() if file.config.hyper_latents else y.new_zeros(1, 0, 0, 0)
-            wanted = (y * 2.0**file.config.frac_bits).round()
-            coded, y_integers = native.encode(_last(q), _last(wanted), lanes=1, skip=0, min_bytes=0, threads=1)[:2]
+        for whole in photos:
+            h, w = (n // STRIDE * STRIDE for n in whole.shape[:2])
+            photo = np.ascontiguousarray(whole[:h, :w])
+            pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None]
+            z, wanted = integer_latents(transforms, file, photo, quality)
+            coded, y_integers = native.encode(z, wanted, lanes=1, skip=0, min_bytes=0, threads=1)[:2]
+            q = torch.from_numpy(z).permute(2, 0, 1)[None].float()
             y_hat = torch.from_numpy(y_integers).permute(2, 0, 1)[None] * 2.0**-file.config.frac_bits
             ideal, bits, float_y_hat = _float_model(checkpoint, converted, costs, pixels, q, y_hat)
-            x_hat, float_x_hat = (net.g_s(latents).clamp(0, 1) * 255
-                                  for net, latents in ((synthesis, y_hat), (checkpoint.model, float_y_hat)))  # fmt: skip
+            float_x_hat = (checkpoint.model.g_s(float_y_hat).clamp(0, 1) * 255).round()
+            x_hat = torch.from_numpy(np.concatenate(list(transforms.synthesis([y_integers], h, w, quality)))).permute(2, 0, 1)[None].float()
             ideal_bits, float_bits, payload = ideal_bits + ideal, float_bits + bits, payload + len(coded)
-            worst = max(worst, float((x_hat - float_x_hat).abs().max()))
-            errors += float((x_hat.round() - pixels).square().sum())
-            float_errors += float((float_x_hat.round() - pixels).square().sum())
+            worst = max(worst, int((x_hat - float_x_hat).abs().max()))
+            errors += float((x_hat - pixels).square().sum())
+            float_errors += float((float_x_hat - pixels).square().sum())
             values += pixels.numel()
     return ImportReport(len(photos), ideal_bits / 8, float_bits / 8, payload, worst, _psnr(errors / values), _psnr(float_errors / values))
 
 
-def _last(a: Tensor) -> NDArray[np.int32]:
-    return np.ascontiguousarray(a[0].permute(1, 2, 0).numpy().astype(np.int32))
-
-
 def _psnr(mse: float) -> float:
     return 10 * math.log10(255**2 / mse) if mse else math.inf
-
-
-def _stored_synthesis(converted: Converted, file: ModelFile) -> Any:
-    """A copy of the model whose transforms are those of the file, with what float16 made of them."""
-    import copy
-
-    stored = copy.deepcopy(converted.model)
-    stored.load_state_dict({name: torch.from_numpy(array) for name, array in file.floats.items()}, strict=False)
-    return stored
 
 
 class _Costs:

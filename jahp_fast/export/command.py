@@ -14,7 +14,7 @@ from jahp_fast.files.outputs import checked_file, force_option
 from jahp_fast.train.settings import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jahp_fast.export.finetune import Latents
     from jahp_fast.models.priors import CompressionModel
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 FINETUNE_BATCH, FINETUNE_SIDE, FINETUNE_MEMORY = 8, 256, 2**31
 """Crops a step, their side in pixels, and bytes of decoded photos to keep."""
+SYNTHETIC, SYNTHETIC_SIDE = 6, 192
+"""Synthetic pictures of each kind, and their side in pixels: what photos lack, and transforms must bear."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Rounds the entropy path of a checkpoint to integers, calibrated on photos, and writes a model file. "
-        "Prints real payloads beside the rate that the float model estimates, on photos that were not used for calibration."
+        "Rounds a checkpoint to integers, its entropy path and its transforms, calibrated on photos and on synthetic pictures, and writes "
+        "a model file. Prints real payloads beside the rate that the float model estimates, and what pixels and sizes lose by the "
+        "integers, on photos that were not used for calibration."
     )
     parser.add_argument(
         "checkpoint", metavar="CKPT", help="a state dict (.safetensors, .pt, .pth.tar), a trainer's last.pt, or an exported model"
@@ -65,6 +68,14 @@ def _choose(files: PhotoFiles, args: argparse.Namespace) -> tuple[list[Photo], l
     return [load_photo(p) for p in shuffled[: args.calibrate]], [load_photo(p) for p in largest[: args.measure]]
 
 
+def extremes(photos: Sequence[Photo]) -> list[Photo]:
+    """Synthetic pictures of all kinds. photos: what objects are cut from."""
+    from jahp_fast.train.synthetic import KINDS, picture
+
+    size = SYNTHETIC_SIDE, SYNTHETIC_SIDE
+    return [picture(kind, seed, size, photos=photos) for kind in KINDS for seed in range(SYNTHETIC)]
+
+
 def _latents(model: CompressionModel, crops: Crops, seed: int) -> Callable[[], Latents]:
     """Batches for fine-tuning: crops of photos, each at a random row of the gains."""
     import torch
@@ -86,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.export.calibration import activation_ranges, calibrate
     from jahp_fast.export.finetune import finetune, search_clipping
+    from jahp_fast.export.loss import format_loss_table, transform_losses
     from jahp_fast.export.model import checked_form, export_model
     from jahp_fast.export.payload import format_payload_table, payload_table
     from jahp_fast.train.checkpoint import load
@@ -116,10 +128,14 @@ def run(args: argparse.Namespace) -> int:
     print("rounding" + (", and measuring what an encoder's search needs" if args.form == "A" else ""), flush=True)
     identity = export_model(
         model, args.out, activations, form=args.form, activation_bits=args.activation_bits, prob_bits=args.prob_bits,
-        calibration=calibration, metric=args.metric or start.training.metric or "mse", force=args.force,
+        calibration=calibration, photos=calibration_photos, extremes=extremes(calibration_photos),
+        metric=args.metric or start.training.metric or "mse", force=args.force,
     )  # fmt: skip
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
     if measured_photos:
         print(f"payload beside the float model's estimate, {len(measured_photos)} held-out photos:", flush=True)
-        print(format_payload_table(payload_table(float_model, ModelFile(args.out), measured_photos)))
+        file = ModelFile(args.out)
+        print(format_payload_table(payload_table(float_model, file, measured_photos)))
+        print("integer transforms beside the float model's, pixels in dB of PSNR:", flush=True)
+        print(format_loss_table(transform_losses(float_model, file, measured_photos)))
     return 0

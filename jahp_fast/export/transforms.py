@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-SYNTHESIS_ROOM = {"input": (4.0, 1.6), "sums": (4.0, 1.6), "outputs": (3.0, 1.2)}
-ANALYSIS_ROOM = {"sums": (2.0, 1.05), "outputs": (1.2, 1.05)}
+SYNTHESIS_ROOM = {"input": (4.0, 2.5), "sums": (4.0, 2.0), "outputs": (3.0, 2.5)}
+ANALYSIS_ROOM = {"sums": (1.5, 1.2), "outputs": (1.2, 1.2)}
 """Of g_s's input, of what is in front of GDN and of what is behind it: how far they may grow beyond photos, and beyond the hardest of
 pictures, before they are clamped. In g_s twice was too little for other photos; rounding errors of g_a weigh more, and a clamp in it is
 no more than noise in a latent."""
 HYPER_ROOM = (2.0, 0.5)
 """Of activations in h_a."""
-WRAP_ROOM = (4.0, 2.0)
+WRAP_ROOM = (4.0, 2.5)
 """Of sums before they wrap."""
 WEIGHT_LIMIT = 32767 - 16
 """Of weights and of their combinations. What is left is for their rounding, and for that of weights between two rows."""
@@ -103,7 +103,8 @@ class _Layer:
 def _shift_to(want: Floats, unit: Floats) -> tuple[NDArray[np.int64], Floats]:
     """Shift by which sums of `unit` become activations of scale `want` or somewhat more, and that scale."""
     shift = np.clip(np.ceil(np.log2(want / unit)), 0, SUM_BITS - 1).astype(np.int64)
-    return shift, unit * 2.0**shift
+    scale: Floats = unit * 2.0**shift
+    return shift, scale
 
 
 def _shift_onto(scale: float, unit: Floats, least: int, what: str) -> tuple[NDArray[np.int64], Floats]:
@@ -146,7 +147,8 @@ def logarithms(factor: Floats, what: str) -> NDArray[np.int32]:
         logs = np.rint(np.log2(factor) * LOG_STEPS)
     if not logs.max() <= MOST_LOG:
         raise ModelError(f"{what} is too large for integers: {float(factor.max()):g}")
-    return np.maximum(logs, LEAST_LOG).astype(np.int32)
+    kept: NDArray[np.int32] = np.maximum(logs, LEAST_LOG).astype(np.int32)
+    return kept
 
 
 class IntegerTransforms:

@@ -108,7 +108,8 @@ class Adjoint:
         rows, columns = squares.shape
         channels = next(len(mean) for mean, at in zip(self._means, (2, 4, 8), strict=True) if at * h == rows)
         sums = squares.astype(np.int64).reshape(h, rows // h, w, columns // w).sum((1, 3))
-        return sums / (channels * (rows // h) * (columns // w) * 2.0 ** (2 * (ONE_BITS - reference.FACTOR_SQUARE_SHIFT)))
+        root = np.sqrt(sums / (channels * (rows // h) * (columns // w))) + 0.5  # a trace takes the floor of factors
+        return np.square(root / 2.0 ** (ONE_BITS - reference.FACTOR_SQUARE_SHIFT))
 
     def shape(self) -> NDArray[np.float32]:
         """(M, 3, 3, M) what a step of the first channel adds to the slope of the last, 1 for a channel's effect on itself: impulses in all

@@ -160,8 +160,7 @@ def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
         if isinstance(layer, GDN):
             beta, gamma = layer.values()
             factor = F.conv2d(x * x, gamma[:, :, None, None], beta).sqrt().detach()
-            unit = model.train[f"g_s.{2 * len(squares) + 1}.unit"]
-            mean = torch.from_numpy(model.search[ROOTS[len(squares)]][2] * np.sqrt(unit))
+            mean = torch.from_numpy(model.search[ROOTS[len(squares)]][2] * np.sqrt(norm_unit(layer, model, len(squares))))
             squares.append((factor / mean[:, None, None]).square().mean(1, keepdim=True))
             x = x * factor
         else:
@@ -173,8 +172,14 @@ def test_local_gains_are_those_of_automatic_differentiation(monkeypatch):
     for plain in (False, True):
         got, answers = Searcher(model, plain).gradient(image, integers, quality, 1)
         difference = got - wanted[0].permute(1, 2, 0).numpy()
-        assert np.sqrt(np.square(difference).mean()) < 0.03 * float(wanted.square().mean().sqrt())
+        assert np.sqrt(np.square(difference).mean()) < 0.06 * float(wanted.square().mean().sqrt())
         np.testing.assert_allclose(answers, answer.detach().numpy(), rtol=0.03)
+
+
+def norm_unit(gdn, model, level):
+    """(N,) what a unit of the norms of g_s's GDN is worth: real beta over integer beta."""
+    beta, _ = gdn.values()
+    return beta.detach().numpy() / model.read_transforms(f"g_s.{2 * level + 1}.beta")[f"g_s.{2 * level + 1}.beta"]
 
 
 def test_steps_have_to_earn_their_margin(monkeypatch):
@@ -208,8 +213,8 @@ def test_sensitivities_are_those_of_each_row(monkeypatch):
             model.get_submodule(f"g_s.6.{row}").weight.mul_(factor)
     calibration = calibrate(model, [photo()[:16, :32], photo()[100:116, 200:232]])
     monkeypatch.setattr(sensitivity, "_PROBES", 600)
-    scales = {f"g_s.{i}.unit": np.full(6, 1e-8, np.float32) for i in (1, 3, 5)} | {"g_s.0.in_scale": np.ones(5, np.float32)}
-    got = sensitivity.sensitivities(model, calibration, scales)
+    units = {f"g_s.{i}": np.full(6, 1e-6) for i in (1, 3, 5)} | {"g_s": np.ones(5)}
+    got = sensitivity.sensitivities(model, calibration, units)
     exact, jacobian = [], partial(torch.autograd.functional.jacobian, vectorize=True)
     for row in range(3):
         latents = [y.round() * model.inv_gain[row].detach().exp()[:, None, None] for y in calibration.y[row::3]]
@@ -221,7 +226,7 @@ def test_sensitivities_are_those_of_each_row(monkeypatch):
                 x = _g_s(model, row, y, upto=2 * i + 1)
                 means.append((model.g_s[2 * i + 1](x) / x).detach().square().mean((0, 2, 3)))
             assert isinstance(model.g_s[2 * i + 1], GDN)
-            np.testing.assert_allclose(got[ROOTS[i]][row] * 1e-4, (sum(means) / len(means)).sqrt(), rtol=1e-3)
+            np.testing.assert_allclose(got[ROOTS[i]][row] * 1e-3, (sum(means) / len(means)).sqrt(), rtol=2e-3)
     exact = torch.stack(exact)
     assert bool((exact[2] > exact[1]).all())
     assert bool((exact[1] > exact[0]).all())
