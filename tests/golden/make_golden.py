@@ -85,9 +85,10 @@ def write(name: str, model: ModelFile, width: int, height: int, lanes: int, skip
     return entry(name, model, container.pack(stream))
 
 
-def write_picture(name: str, model: ModelFile, image: np.ndarray, quality: float) -> dict[str, object]:
+def write_picture(name: str, model: ModelFile, image: np.ndarray, quality: float, **options: bool) -> dict[str, object]:
     """The file of a picture, unless it stands here; returns its entry of golden.json."""
-    return KNOWN.get(name) or entry(name, model, Codec(model.path.stem, quality, backend="reference", models=[model.path]).encode(image))
+    codec = Codec(model.path.stem, quality, backend="reference", models=[model.path], **options)
+    return KNOWN.get(name) or entry(name, model, codec.encode(image))
 
 
 def entry(name: str, model: ModelFile, data: bytes) -> dict[str, object]:
@@ -138,6 +139,8 @@ def main() -> None:
         entries[f"{model}-{i}"] = write_picture(
             f"{model}-{i}", pictures.model(HERE, model), pictures.picture(i, height, width, channels), quality
         )
+    checked = pictures.picture(99, 45, 31, 4)
+    entries["pictures-checked"] = write_picture("pictures-checked", pictures.model(HERE, "pictures"), checked, 2.0, pixel_checksum=True)
     name, model, height, width, quality = pictures.WILD
     entries[name] = write(name, pictures.model(HERE, model), width, height, 2, quality=quality, wild=0.5)
     for name in subtle.MODELS:
