@@ -104,7 +104,9 @@ def _encode(args: argparse.Namespace) -> int:
         image = pictures.read(_read(args.input), args.input)
         if args.auto_orient:
             image = pictures.oriented(image, args.input)
-        data = _codec(args, quality=args.quality).encode(image, args.effort, args.max_bytes, args.target_bpp)
+        data = _codec(args, quality=args.quality, pixel_checksum=args.pixel_checksum).encode(
+            image, args.effort, args.max_bytes, args.target_bpp
+        )
     with _output(args.output, args.force) as file:
         file.write(data)
     return 0
@@ -211,6 +213,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")
     p.add_argument("--target-bpp", type=float, metavar="X", help="choose the quality: the file nearest to X bits per pixel")
     p.add_argument("--auto-orient", action="store_true", help="turn the pixels as the EXIF orientation says, and clear it; else it is kept")
+    p.add_argument("--pixel-checksum", action="store_true", help="decode the file too, and keep a checksum of its pixels in it")
     _codec_options(p)
     force_option(p)
     p.description = _REPLACES

@@ -16,6 +16,7 @@ from jahp_fast.encoding import Encoding, Prepared
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
+from jahp_fast.files.pixel_proof import PixelProof
 from jahp_fast.pipelines.contract import Pipeline
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
@@ -52,6 +53,8 @@ class Codec:
         graphs: on a GPU, decode single images by CUDA graphs: one for each shape that comes twice, at most eight.
         exact: False lets a GPU run the transforms in float16: faster, but its pixels then differ by a grey level here and there from
             those of other machines, and an image may give another file. Files are as decodable as any.
+        pixel_checksum: decode each file that was encoded, and put a checksum of its pixels into it: 12 bytes, and the time of a decode.
+            Decoders that find one hold their pixels to it, but for exact=False and decode_tensor on a GPU.
 
     Raises:
         UnknownModel: no such model.
@@ -71,10 +74,12 @@ class Codec:
         max_pixels: int = 2**28,
         graphs: bool = False,
         exact: bool = True,
+        pixel_checksum: bool = False,
     ) -> None:
         self._model, self._backend = arguments.model_name(model), backend
         self._asked_threads = None if threads is None else arguments.whole("threads", threads, 1, 1024)
         self._graphs, self._exact = arguments.switch("graphs", graphs), arguments.switch("exact", exact)
+        self._pixel_checksum = arguments.switch("pixel_checksum", pixel_checksum)
         self._max_pixels = arguments.whole("max_pixels", max_pixels, 1)
         files = () if models is None else arguments.model_files(models)
         self._pipelines = Pipelines(device, backend, self._graphs, self._exact, files)
@@ -86,7 +91,7 @@ class Codec:
     def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
         """The class and __init__'s arguments: weights, locks and threads stay where they are."""
         asked = (self._model, self.quality, self._device, self._backend, self._asked_threads, self._pipelines.models)
-        return type(self), (*asked, self._max_pixels, self._graphs, self._exact)
+        return type(self), (*asked, self._max_pixels, self._graphs, self._exact, self._pixel_checksum)
 
     @property
     def threads(self) -> int:
@@ -110,7 +115,7 @@ class Codec:
 
     @property
     def _encoding(self) -> Encoding:
-        return Encoding(self._encoder, self.quality, self._threads)
+        return Encoding(self._encoder, self.quality, self._threads, self._pixel_checksum)
 
     def encode(self, image: Any, effort: int = 0, max_bytes: int | None = None, target_bpp: float | None = None) -> bytes:
         """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
@@ -133,7 +138,7 @@ class Codec:
         """
         effort = arguments.whole("effort", effort, 0, 3)
         greedy.check(self._encoder.file, effort)
-        prepared = Prepared.of(image, self._max_pixels)
+        prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum)
         goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1])
         with self._encoder.guard("encoding " + _sizes([prepared.size])):
             if effort == 0 and goal is None:
@@ -142,7 +147,7 @@ class Codec:
 
     def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
         """encode, and seconds by stage: g_a, h_a, entropy; on a GPU with a wait between them."""
-        clock, prepared = Clock(self._device), Prepared.of(image, self._max_pixels)
+        clock, prepared = Clock(self._device), Prepared.of(image, self._max_pixels, self._pixel_checksum)
         with self._encoder.guard("encoding " + _sizes([prepared.size])):
             return self._encoding.plain(prepared, clock), clock.laps
 
@@ -152,7 +157,7 @@ class Codec:
         On a GPU images of equal shape go through the transforms together; on a CPU several are encoded at a time.
         """
         images = arguments.several(images, "images")
-        prepared = each(lambda image: Prepared.of(image, self._max_pixels), images, labels=range(len(images)))
+        prepared = each(lambda image: Prepared.of(image, self._max_pixels, self._pixel_checksum), images, labels=range(len(images)))
         if not prepared:
             return []
         with self._encoder.guard("encoding " + _sizes([p.size for p in prepared])):
@@ -201,7 +206,9 @@ class Codec:
     def _rows(self, loaded: Pipeline, stream: _container.Stream) -> Iterator[NDArray[np.uint8]]:
         packed = stream.chunks.get(b"ALPH")
         alpha = None if packed is None else _image.AlphaReader(packed, stream.height, stream.width)
+        proof = PixelProof(stream, self._exact)
         for rgb in loaded.decode_rows(stream, self._threads):
+            proof.take(rgb)
             yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
 
     def decode_batch(self, streams: Iterable[Bytes]) -> list[NDArray[np.uint8]]:
@@ -223,13 +230,19 @@ class Codec:
             group = [streams[i] for i in mine]
 
             def finish(k: int, rgb: NDArray[np.uint8], group: list[_container.Stream] = group) -> NDArray[np.uint8]:
-                return _joined(group[k], rgb)
+                return self._joined(group[k], rgb)
 
             said = None if labels is None else [labels[i] for i in mine]
             with loaded.guard("decoding " + _sizes([s.size for s in group])):
                 loaded.warm()
                 out.update(zip(mine, loaded.decode_batch(group, self._threads, finish, said), strict=True))
         return [out[i] for i in range(len(streams))]
+
+    def _joined(self, stream: _container.Stream, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The array that decode returns for (H, W, 3) pixels."""
+        PixelProof(stream, self._exact).take(rgb)
+        alpha = _image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width) if b"ALPH" in stream.chunks else None
+        return _image.join(rgb, stream.mode, alpha)
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
@@ -242,7 +255,7 @@ class Codec:
             loaded.warm()
             clock.lap("load")
             rgb, times = loaded.decode_timed(stream, self._threads, clock)
-        return _joined(stream, rgb), clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
+        return self._joined(stream, rgb), clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
 
     def decode_pil(self, data: Bytes) -> Image.Image:
         """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
@@ -254,8 +267,8 @@ class Codec:
         grey_alpha = stream.mode == "L" and pixels.ndim == 3
         image = Image.fromarray(np.ascontiguousarray(pixels[:, :, [0, 3]]) if grey_alpha else pixels)
         chunks = stream.chunks
-        for kind, name in _container.KNOWN_CHUNKS.items():
-            if kind in chunks and kind != b"ALPH":
+        for kind, name in _container.METADATA_CHUNKS.items():
+            if kind in chunks:
                 image.info[name] = Given(chunks[kind], image)
         return image
 
@@ -271,6 +284,8 @@ class Codec:
         loaded = self._pipelines.of_id(stream.model)
         with loaded.guard("decoding " + _sizes([stream.size])):
             rgb = loaded.decode_tensor(stream, self._threads)
+        if self._device == "cpu":
+            PixelProof(stream, self._exact).take(rgb.permute(1, 2, 0).numpy())
         if stream.mode == "L":
             rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
         if b"ALPH" not in stream.chunks:
@@ -283,12 +298,6 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
     width, height = max(sizes, key=lambda s: s[0] * s[1])
     many = f"{len(sizes)} images of up to " if len(sizes) > 1 else "an image of "
     return f"{many}{width} x {height} pixels"
-
-
-def _joined(stream: _container.Stream, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The array that decode returns for (H, W, 3) pixels."""
-    alpha = _image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width) if b"ALPH" in stream.chunks else None
-    return _image.join(rgb, stream.mode, alpha)
 
 
 def _checked_quality(file: ModelFile, quality: float) -> float:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from jahp_fast import arguments
@@ -12,6 +12,7 @@ from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.errors import UnsupportedImage
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
+from jahp_fast.files.pixel_proof import pixel_checksum
 from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.search import greedy, rate_control
 from jahp_fast.system.devices import Clock
@@ -27,8 +28,8 @@ class Prepared:
     size: tuple[int, int]
 
     @staticmethod
-    def of(image: Any, max_pixels: int) -> Prepared:
-        """Raises UnsupportedImage."""
+    def of(image: Any, max_pixels: int, pixel_checksum: bool) -> Prepared:
+        """With room for a checksum of the pixels, if there is to be one. Raises UnsupportedImage."""
         arguments.refuse_path(image)
         parts = _image.split(image)
         height, width = parts.rows.height, parts.rows.width
@@ -39,6 +40,8 @@ class Prepared:
         chunks = dict(parts.chunks)
         if parts.alpha is not None:
             chunks[b"ALPH"] = _image.pack_alpha(parts.alpha)
+        if pixel_checksum:
+            chunks[_container.PIXEL_CHECKSUM] = bytes(4)
         return Prepared(parts.rows, parts.mode, chunks, (width, height))
 
 
@@ -49,6 +52,7 @@ class Encoding:
     pipeline: Pipeline
     quality: float
     threads: int
+    pixel_checksum: bool
 
     def plain(self, prepared: Prepared, clock: Clock) -> bytes:
         """The nearest integers; laps load, g_a, h_a and entropy."""
@@ -58,7 +62,7 @@ class Encoding:
         symbols = image.analyse(self.quality, self.threads, clock).round_latents()  # and what was not rounded is let go
         data = self.packed(prepared, symbols, self.quality, self.threads)
         clock.lap("entropy")
-        return data
+        return self.proved(data, self.threads)
 
     def searched(self, prepared: Prepared, effort: int, goal: rate_control.Goal | None) -> bytes:
         """Symbols that were searched for, at a quality that was."""
@@ -77,17 +81,17 @@ class Encoding:
 
         start = _container.quality_code(self.quality)
         if goal is None:
-            return attempt(start)
+            return self.proved(attempt(start), threads)
         config = pipeline.file.config
         low, high = (_container.quality_code(q) for q in (config.qualities[0], config.qualities[-1]))
         trim = attempt if config.form == "A" else None
-        return rate_control.fit(attempt, trim, (low, high), start, goal)
+        return self.proved(rate_control.fit(attempt, trim, (low, high), start, goal), threads)
 
     def batch(self, prepared: Sequence[Prepared]) -> list[bytes]:
         """Several images, several at a time; an error says which."""
 
         def code(i: int, symbols: Symbols, threads: int) -> bytes:
-            return self.packed(prepared[i], symbols, self.quality, threads)
+            return self.proved(self.packed(prepared[i], symbols, self.quality, threads), threads)
 
         opened = [self.pipeline.open(p.rows) for p in prepared]
         self.pipeline.warm()
@@ -100,3 +104,11 @@ class Encoding:
         return _container.pack(
             _container.Stream(*prepared.size, prepared.mode, quality, model, lanes, 0, checksum, payload, prepared.chunks)
         )
+
+    def proved(self, data: bytes, threads: int) -> bytes:
+        """The file with the checksum of its pixels, if it is to have one."""
+        if not self.pixel_checksum:
+            return data
+        stream = _container.unpack(data, None)
+        (checksum,) = self.pipeline.decode_batch([stream], threads, lambda _, rgb: pixel_checksum(rgb, stream.mode), None)
+        return _container.pack(replace(stream, chunks={**stream.chunks, _container.PIXEL_CHECKSUM: checksum.to_bytes(4, "little")}))

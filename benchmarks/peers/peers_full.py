@@ -2,9 +2,9 @@
 """`transforms` and `full` of peers.py: g_a and g_s beside other engines, whole encoding and decoding beside other codecs.
 
 `transforms`: the native nets, torch (channels last, eager, with the system's malloc and with jemalloc), ONNX Runtime and OpenVINO (float32)
-on the same 192/192 weights and inputs, `--threads` threads each, by turns; floats in, floats out. Their results must agree with ours to
-1e-3 of the largest value. The share of the fp32 ceiling counts one multiply-add a weight and position, of convolutions and GDN, over what
-FMA reaches on registers alone.
+on the same 192/192 weights and inputs, `--threads` threads each, by turns; floats in, floats out, where ours are integers. Their results
+must agree with ours to 0.01 of the largest value. The share of the ceiling counts one multiply-add a weight and position, of convolutions
+and GDN, over what products of 16 bits reach on registers alone.
 
 `full`: pixels to file and file to pixels, beside CompressAI's `compress` and `decompress` at 192/192; and, for perspective, the shipped
 model beside JPEG, WebP, AVIF and JPEG XL by Pillow's defaults, at the highest quality whose file is not larger than ours.
@@ -28,13 +28,14 @@ from peers_ours import check_latents, check_payload, codec_for, export
 from jahp_fast import Codec, _native
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.train.preload import MALLOC_CONF, find_jemalloc
-from jahp_fast.transforms.cpu import layers_of
+from jahp_fast.transforms.cpu import CpuTransforms
+from jahp_fast.transforms.layers import ACTIVATION_LIMIT, TransformLayers
 
 LOAD = LOADS[0]
 ENGINES = ("torch", "onnxruntime", "openvino")
 CALLS = 3
 """In a row, of each engine, after one that does not count: their threads have gone to sleep, and others had the caches."""
-TOLERANCE = 1e-3
+TOLERANCE = 0.01
 FORMATS = ("JPEG", "WEBP", "AVIF", "JXL")
 
 
@@ -95,19 +96,32 @@ def measure_transforms(args: argparse.Namespace, worker: Worker) -> dict[str, fl
     return result
 
 
-def our_nets(folder: Path, photo: NDArray[np.uint8]) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
-    """The native nets of the worker's weights, and the inputs that the engines get too, channels last."""
+def our_nets(folder: Path, photo: NDArray[np.uint8]) -> tuple[dict[str, Any], dict[str, NDArray[np.int16]]]:
+    """The native nets of the worker's weights, and the inputs that the engines get too, channels last, in our units."""
     from safetensors.torch import load_file
 
     model = ModelFile(export(load_file(folder / "state.safetensors"), folder / "a.jahpm", photo))
-    nets = {net: _native.TransformNet(layers_of(model, net)) for net in ("g_a", "g_s")}
-    latents = np.load(folder / "latents.npy").astype(np.float32).transpose(1, 2, 0)
-    return nets, {"g_a": photo.astype(np.float32) / np.float32(255), "g_s": np.ascontiguousarray(latents)}
+    transforms, quality = CpuTransforms(model, native=True), model.config.qualities[0]
+    nets = {
+        "g_a": _native.TransformNet(TransformLayers(model).g_a()),
+        "g_s": _native.TransformNet(transforms.g_s_layers(quality)),
+    }
+    latents = np.load(folder / "latents.npy").astype(np.int32).transpose(1, 2, 0) << model.config.frac_bits
+    return nets, {"g_a": photo.astype(np.int16), "g_s": transforms.scaled(latents, "inv_gain", quality, ACTIVATION_LIMIT)}
+
+
+def difference(net: str, theirs: NDArray[np.float32], mine: NDArray[Any]) -> float:
+    """The largest, of the largest value: of pixels, or of features, of which ours have a unit a channel."""
+    if net == "g_s":
+        return float(np.abs(np.clip(theirs, 0, 1) - mine / np.float32(255)).max())
+    ours = mine.astype(np.float64)
+    unit = (theirs * ours).sum((0, 1)) / np.maximum((ours * ours).sum((0, 1)), 1)
+    return float(np.abs(theirs - unit * ours).max() / np.abs(theirs).max())
 
 
 def time_engines(
     nets: dict[str, Any],
-    inputs: dict[str, NDArray[np.float32]],
+    inputs: dict[str, NDArray[np.int16]],
     sides: dict[str, tuple[Worker, str]],
     folder: Path,
     args: argparse.Namespace,
@@ -123,7 +137,7 @@ def time_engines(
             for side, (engine, what) in sides.items():
                 output = folder / f"{net}.npy"
                 walls[net, side] += engine.ask("run", engine=what, net=net, calls=CALLS, output=str(output))["wall"]
-                off = float(np.abs(np.load(output) - mine).max() / np.abs(mine).max())
+                off = difference(net, np.load(output), mine)
                 if not off < TOLERANCE:
                     raise PeersError(f"{net} of {side} is up to {off:.2g} of its largest value from ours: not the same work")
         peaks.append(_native.peak_macs("", 16, args.threads, 0.2))

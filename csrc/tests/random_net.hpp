@@ -192,7 +192,7 @@ private:
             const std::int64_t most = ((std::int64_t{1} << 31) - 1 - (1 << 20)) / 65535 / outputs;
             t.gamma = shorts(size(outputs, outputs), 0, std::min<std::int64_t>(32767, most));
             t.beta = ints_.emplace_back(random_.many<std::int32_t>(channels, 1, 1 << 20));
-            t.after_shift = inverse ? shifts(channels, 12, 15) : shifts(channels, 27, 30);
+            t.after_shift = inverse ? shifts(channels, 12, 15) : shifts(channels, 16, 18);
         }
         if (after == Activation::local) {
             t.steady = shorts(channels, 0, 8191);

@@ -114,7 +114,7 @@ TEST(digests) {
         RandomNet g_a = small_g_a(5), g_s = small_g_s(6);
         const auto x = random_activations(g_a.random(), count(64, 80, 3)),
                    y = random_activations(g_s.random(), count(5, 6, 24));
-        CHECK_EQ(digest(run(g_a.build(isa), x, 64, 80, 2, 7)), 2015013923u);
+        CHECK_EQ(digest(run(g_a.build(isa), x, 64, 80, 2, 7)), 734148905u);
         CHECK_EQ(digest(run(g_s.build(isa), y, 5, 6, 2, 2)), 1714407338u);
     }
 }

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SCALE_MIN, SCALE_MAX = 0.11, 256.0  # the field's bounds on a Gaussian's scale (CompressAI, scale table)
-TAIL = 0.005  # under a Gaussian 0.08 would do; latents lie far from the mean more often (docs/lab/009-table-precision.md)
-WIDE = 0.15  # of gaussian_row: what trained models' latents are distributed like (docs/lab/013-heavy-tails.md)
+TAIL = 0.005  # under a Gaussian 0.08 would do; latents lie far from the mean more often (docs/lab/008-table-precision.md)
+WIDE = 0.15  # of gaussian_row: what trained models' latents are distributed like (docs/lab/012-heavy-tails.md)
 _ALWAYS = 2  # values this near to the mode are always in the table: predictions that are too sure are then cheap to correct
 
 

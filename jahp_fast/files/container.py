@@ -40,7 +40,10 @@ PIXELS_PER_BYTE = 16384
 """A stream may claim at most so many pixels a payload byte: decoders can bound their memory by the file's length."""
 MAX_SIDE = 1 << 24
 """Pixels a side."""
-KNOWN_CHUNKS = {b"ALPH": "alpha", b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp"}
+METADATA_CHUNKS = {b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp"}
+"""By type, what Pillow calls it."""
+PIXEL_CHECKSUM = b"pcrc"
+KNOWN_CHUNKS = {b"ALPH", PIXEL_CHECKSUM, *METADATA_CHUNKS}
 _HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
 _MODES: tuple[Literal["RGB", "L"], ...] = ("RGB", "L")
 assert _HEADER.size == HEADER_BYTES
@@ -165,6 +168,8 @@ def _parse_chunks(data: bytes) -> dict[bytes, bytes]:
             raise FormatError(f"chunk {name!r} is there twice")
         if kind not in KNOWN_CHUNKS and kind[:1].isupper():
             raise FormatError(f"critical chunk {name!r} is unknown to this release")
+        if kind == PIXEL_CHECKSUM and length != 4:
+            raise FormatError(f"chunk {name!r} has {length} bytes, not 4")
         chunks[kind] = data[at + 8 : at + 8 + length]
         at += 8 + length
     return chunks

@@ -78,7 +78,7 @@ class JahpImageFile(ImageFile.ImageFile):
         self._data = data
         self._size = stream.size
         self._mode = stream.mode + ("" if b"ALPH" not in stream.chunks else "A")
-        for kind, name in container.KNOWN_CHUNKS.items():
+        for kind, name in container.METADATA_CHUNKS.items():
             if kind in stream.chunks and name in _METADATA:
                 self.info[name] = stream.chunks[kind]
         self.info |= {"quality": stream.quality, "model": stream.model.hex()}

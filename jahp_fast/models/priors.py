@@ -5,7 +5,7 @@ Sources: `bmshj2018-*`: Ballé et al. (ICLR 2018). `mbt2018*`: Minnen, Ballé, T
 CompressAI. Attribute names and state-dict keys are CompressAI's. Added are `gain` and `inv_gain` (rows, M), natural logarithms, one row a
 quality (as in Cui et al., "Asymmetric gained deep image compression with continuous rate adaptation", CVPR 2021). Where there are several
 rows, g_s's last two deconvolutions have as many: `g_s.6.0.weight` and so on in place of `g_s.6.weight`. Most of what transforms lose by
-serving all qualities is lost there (docs/lab/012-one-model-for-all-qualities.md).
+serving all qualities is lost there (docs/lab/011-one-model-for-all-qualities.md).
 
 Quantisation is the paper's (form A): y_hat = round(gain * g_a(x)), an integer, and the mean lives in the entropy model alone.
 In training the entropy model sees y plus uniform noise in [-1/2, 1/2) and g_s sees round(y) with a straight-through gradient.

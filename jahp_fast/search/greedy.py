@@ -16,7 +16,7 @@ the squares of the gains that the adjoint met.
 The best step comes first, and those behind it count with what it left to be gained: its effect on the slopes around it is that of the
 linear chain, forth and back (see step_search). Rates are those that the contexts of before gave. MARGIN, the bits that a step must
 earn, stands for the best of many guesses being luck in part; PRICE of the bits for what other symbols pay when a context changes. All
-three constants were chosen on eight held-out training photos (docs/lab/020-search-constants.md). Efforts 2 and 3:
+three constants were chosen on eight held-out training photos (docs/lab/019-search-constants.md). Efforts 2 and 3:
 jahp_fast.search.descent.
 """
 

@@ -88,7 +88,7 @@ def test_fractions_are_no_counts(tiny_models, value):
     ("arguments", "message"),
     [
         ({"graphs": "no"}, "graphs must be True or False, not 'no'"),
-        ({"bf16": 1}, "bf16 must be True or False, not 1"),
+        ({"exact": 1}, "exact must be True or False, not 1"),
         ({"backend": 3}, "backend must be one of native.*not 3"),
         ({"device": 0}, "device 0 is not supported"),
         ({"device": None}, "device None is not supported"),

@@ -56,7 +56,7 @@ def said(command, folder):
         ("jahp enc", ["encode"]),
         ("jahp e", ["encode", "eval", "export"]),
         ("jahp encode --max", ["--max-bytes"]),
-        ("jahp decode --", ["--help", "--save-option", "--model", "--device", "--backend", "--threads", "--bf16", "--force"]),
+        ("jahp decode --", ["--help", "--save-option", "--model", "--device", "--backend", "--threads", "--inexact", "--force"]),
         ("jahp batch de", ["decode"]),
         ("jahp train --metric m", ["mse", "ms-ssim"]),
         ("jahp train --clock ''", ["wall", "cpu"]),

@@ -6,6 +6,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+import golden_pictures as pictures
 import numpy as np
 import pytest
 
@@ -59,6 +60,29 @@ def test_encoding_the_latents_gives_the_payload_again(name):
     assert backend.encode(z, y, layout, 3)[0] == stream.payload
 
 
+PICTURED = sorted(name for name, entry in ENTRIES.items() if "pixels" in entry)
+
+
+@pytest.mark.parametrize("name", PICTURED)
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_pixels(backend, name):
+    data = (GOLDEN / f"{name}.jahp").read_bytes()
+    shown = codec(backend).decode(data)
+    if "alpha" in ENTRIES[name]:
+        shown = shown[:, :, :3]
+    assert hashlib.sha256(np.ascontiguousarray(shown).tobytes()).hexdigest() == ENTRIES[name]["pixels"]
+    assert name == "pictures-0" or len(np.unique(shown)) > 50
+
+
+@pytest.mark.parametrize("isa", _native.isa_names())
+def test_pictures_give_their_files(isa, monkeypatch):
+    """One picture, one file."""
+    monkeypatch.setenv("JAHP_FAST_ISA", isa)
+    for i, (model, height, width, channels, quality) in enumerate(pictures.PICTURES):
+        encoder = Codec(model, quality, models=[GOLDEN / f"{model}.safetensors"])
+        assert encoder.encode(pictures.picture(i, height, width, channels)) == (GOLDEN / f"{model}-{i}.jahp").read_bytes()
+
+
 def test_everything_is_covered():
     streams = {name: parts(name) for name in ENTRIES}
     assert {p.stem for p in GOLDEN.glob("*.jahp")} == set(ENTRIES)
@@ -73,6 +97,8 @@ def test_everything_is_covered():
     assert {s.lanes for s, _, _ in streams.values()} == {1, 2, 4, 8, 16, 32, 64}
     assert {s.mode for s, _, _ in streams.values()} == {"RGB", "L"}
     assert len({s.skip for s, _, _ in streams.values()}) >= 4
+    assert {i.config.architecture for _, i, _ in (streams[name] for name in PICTURED)} >= {"mbt2018", "bmshj2018-factorized"}
+    assert {streams[name][0].mode for name in PICTURED} == {"RGB", "L"}
     assert len({(s.width % 16, s.height % 16) for s, _, _ in streams.values()}) >= 6
     padded = streams["padded"][0]
     assert len(padded.payload) == container.min_payload_bytes(padded.width, padded.height)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pixels are those of the decoder that was written from docs/reference/format.md alone (tests/independent)."""
 
+import hashlib
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import format_short_examples as short
 import independent
@@ -14,6 +17,9 @@ from jahp_fast import Codec
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.errors import ModelError
 from jahp_fast.transforms.cpu import CpuTransforms
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+ENTRIES = json.loads((GOLDEN / "golden.json").read_text())
 
 
 def decoded(data, path):
@@ -69,6 +75,12 @@ def test_a_tensor_of_another_hash_is_refused(tmp_path):
         Synthesis(model, 80).run(y)
     with pytest.raises(ModelError, match=r"transform.g_s.2.bias does not match the manifest"):
         list(CpuTransforms(ModelFile(path), True).synthesis([y], 16, 16, 4))
+
+
+@pytest.mark.parametrize("name", sorted(name for name, entry in ENTRIES.items() if "pixels" in entry))
+def test_golden_pictures(name):
+    pixels = decoded((GOLDEN / f"{name}.jahp").read_bytes(), GOLDEN / f"{ENTRIES[name]['model']}.safetensors")
+    assert hashlib.sha256(pixels.astype(np.uint8).tobytes()).hexdigest() == ENTRIES[name]["pixels"]
 
 
 CHANGES = {

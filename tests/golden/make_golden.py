@@ -3,9 +3,10 @@
 
     PYTHONPATH=tests/support python tests/golden/make_golden.py
 
-Models are random integers, a few KB each, without transforms; streams cover every architecture, form, activation width, table
-precision, number of lanes, skipping, padding, grey, alpha and metadata. golden.json holds SHA-256 digests of z and y (int32,
-little-endian, channels first). It adds what is missing and never writes a file that stands here already; then run control_points.py.
+Models are random integers, a few KB each, without transforms but for those of golden_pictures.py. Streams cover every architecture,
+form, activation width, table precision, number of lanes, skipping, padding, grey, alpha and metadata. golden.json holds SHA-256 digests
+of z and y (int32, little-endian, channels first), of alpha, and of pixels. It adds what is missing and never writes a file that stands
+here already; then run control_points.py.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import hashlib
 import json
 from pathlib import Path
 
+import golden_pictures as pictures
 import numpy as np
 import subtle
 from builders import CASES, Case, random_latents, random_model
 
-from jahp_fast import _native
+from jahp_fast import Codec, _native
 from jahp_fast.backends.reference import ReferenceBackend
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile, save_model
@@ -69,24 +71,39 @@ def thresholds_met() -> ModelFile:
 
 
 def write(name: str, model: ModelFile, width: int, height: int, lanes: int, skip: int = 0, mode: str = "RGB", chunks=None,
-          fill: int | None = None, quality: float = 4.5) -> dict[str, object]:  # fmt: skip
+          fill: int | None = None, quality: float = 4.5, wild: float = 0.01) -> dict[str, object]:  # fmt: skip
     """One stream of random latents, or of ±`fill`, unless it stands here; returns its entry of golden.json."""
     if name in KNOWN:
         return KNOWN[name]
     h, w = -(-height // 16), -(-width // 16)
-    z, y = random_latents(model, h, w, seed=len(name), wild=0.0 if skip else 0.01)
+    z, y = random_latents(model, h, w, seed=len(name), wild=0.0 if skip else wild)
     if fill is not None:
         z, y = (np.where(np.arange(a.size).reshape(a.shape) % 2, fill, -fill).astype(np.int32) for a in (z, y))
     layout = StreamLayout(h, w, lanes, skip, container.min_payload_bytes(width, height))
     payload, seen, lanes = ReferenceBackend(model).encode(z, y, layout, 1)[:3]
     stream = container.Stream(width, height, mode, quality, model.id, lanes, skip, _native.symbol_checksum(z, seen), payload, chunks or {})
-    (HERE / f"{name}.jahp").write_bytes(container.pack(stream))
-    return {
-        "model": model.path.stem,
-        "shape": [int(seen.shape[2]), h, w],
-        "y": digest(seen.transpose(2, 0, 1)),
-        "z": digest(z.transpose(2, 0, 1)) if model.config.hyper_latents else None,
-    }
+    return entry(name, model, container.pack(stream))
+
+
+def write_picture(name: str, model: ModelFile, image: np.ndarray, quality: float, **options: bool) -> dict[str, object]:
+    """The file of a picture, unless it stands here; returns its entry of golden.json."""
+    codec = Codec(model.path.stem, quality, backend="reference", models=[model.path], **options)
+    return KNOWN.get(name) or entry(name, model, codec.encode(image))
+
+
+def entry(name: str, model: ModelFile, data: bytes) -> dict[str, object]:
+    """Writes a stream; its entry of golden.json, with pixels where the model has transforms, and alpha where the stream has it."""
+    (HERE / f"{name}.jahp").write_bytes(data)
+    codec = Codec(model.path.stem, model.config.qualities[0], backend="reference", models=[model.path])
+    latents, out = codec.decode_latents(data), {"model": model.path.stem}
+    out |= {"shape": list(latents.y.shape), "y": digest(latents.y), "z": None if latents.z is None else digest(latents.z)}
+    if model.path.stem in pictures.MODELS:
+        shown = codec.decode(data)
+        if b"ALPH" in container.unpack(data).chunks:
+            out["alpha"] = hashlib.sha256(shown[:, :, -1].tobytes()).hexdigest()
+            shown = shown[:, :, :3] if container.unpack(data).mode == "RGB" else shown[:, :, 0]
+        out["pixels"] = hashlib.sha256(np.ascontiguousarray(shown).tobytes()).hexdigest()
+    return out
 
 
 def main() -> None:
@@ -118,6 +135,14 @@ def main() -> None:
     entries["thresholds"] = write("thresholds", thresholds_met(), 60, 40, 2)
     entries["padded"] = write("padded", context, 1024, 512, 1, skip=255, fill=0)
     entries["factorized-skip"] = write("factorized-skip", models["bmshj2018-factorized-A-a8-p15"], 40, 20, 2, skip=7)
+    for i, (model, height, width, channels, quality) in enumerate(pictures.PICTURES):
+        entries[f"{model}-{i}"] = write_picture(
+            f"{model}-{i}", pictures.model(HERE, model), pictures.picture(i, height, width, channels), quality
+        )
+    checked = pictures.picture(99, 45, 31, 4)
+    entries["pictures-checked"] = write_picture("pictures-checked", pictures.model(HERE, "pictures"), checked, 2.0, pixel_checksum=True)
+    name, model, height, width, quality = pictures.WILD
+    entries[name] = write(name, pictures.model(HERE, model), width, height, 2, quality=quality, wild=0.5)
     for name in subtle.MODELS:
         entries[name] = write(name, subtle.model(HERE, name), 70, 50, 2)
     (HERE / "golden.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")

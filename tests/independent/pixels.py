@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from .model_file import DTYPES, Model
-from .stream_file import StreamFile, require
+from .stream_file import StreamFile, crc32c, require
 
 
 class Synthesis:
@@ -108,4 +108,7 @@ def transposed(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def samples(stream: StreamFile, model: Model, y: np.ndarray) -> np.ndarray:
     """(H, W, 3) or, of mode 1, (H, W) samples of 0 to 255."""
     rgb = np.clip(Synthesis(model, stream.quality).run(y)[0][: stream.height, : stream.width], 0, 255)
-    return rgb if stream.mode == 0 else (rgb.sum(axis=2) + 1) // 3
+    shown = rgb if stream.mode == 0 else (rgb.sum(axis=2) + 1) // 3
+    if b"pcrc" in stream.chunks:
+        require(crc32c(shown.astype(np.uint8).tobytes()) == int.from_bytes(stream.chunks[b"pcrc"], "little"), "the checksum of the pixels")
+    return shown

@@ -57,7 +57,7 @@ def _extras(rng: np.random.Generator, activation: str, outputs: int, extreme: bo
         room = NORM_LIMIT - gamma.sum(1) * 65535
         beta = np.where(rng.random(outputs) < 0.5, 1, room) if extreme else rng.integers(1, np.minimum(room, 2**20) + 1)
         least = 16 if activation == "gdn" else 1
-        shift = rng.integers(least, 32, outputs) if extreme else rng.integers(*((28, 31) if activation == "gdn" else (11, 15)), outputs)
+        shift = rng.integers(least, 32, outputs) if extreme else rng.integers(*((16, 19) if activation == "gdn" else (11, 15)), outputs)
         return gamma.astype(np.int16), beta.astype(np.int32), shift.astype(np.uint8)
     if activation == "local":
         steady, varying = rng.integers(0, 32768 if extreme else 8192, (2, outputs))

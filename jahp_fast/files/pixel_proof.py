@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checksum of a file's pixels, where it has one (docs/reference/format.md, section 14.8)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast import _native
+from jahp_fast.errors import FormatError
+from jahp_fast.files.container import PIXEL_CHECKSUM, Stream
+from jahp_fast.files.image import join
+
+PIXEL_ERROR = "the checksum of the pixels does not match: this decoder, or its model, is not the one that the file was made for"
+
+
+def pixel_checksum(rgb: NDArray[np.uint8], mode: Literal["RGB", "L"], before: int = 0) -> int:
+    """CRC-32C of the samples of (k, W, 3) pixels, without alpha, going on from that of the rows before."""
+    return _native.crc32c(np.ascontiguousarray(join(rgb, mode, None)).data.cast("B"), before)
+
+
+class PixelProof:
+    """Takes the rows of a stream's pixels, and judges them with the last.
+
+    Args:
+        exact: False for pixels that need not be the format's: nothing is judged.
+    """
+
+    def __init__(self, stream: Stream, exact: bool) -> None:
+        wanted = stream.chunks.get(PIXEL_CHECKSUM) if exact else None
+        self._wanted = None if wanted is None else int.from_bytes(wanted, "little")
+        self._mode, self._left, self._crc = stream.mode, stream.height, 0
+
+    def take(self, rgb: NDArray[np.uint8]) -> None:
+        """The next rows, (k, W, 3). Raises FormatError with the last ones if the checksum does not match."""
+        if self._wanted is None:
+            return
+        self._crc = pixel_checksum(rgb, self._mode, self._crc)
+        self._left -= len(rgb)
+        if self._left == 0 and self._crc != self._wanted:
+            raise FormatError(PIXEL_ERROR)
