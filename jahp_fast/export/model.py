@@ -325,4 +325,5 @@ def dequantise(path: str | os.PathLike[str]) -> tuple[str, dict[str, torch.Tenso
     state |= {k: v for k, v in train.items() if k.startswith("entropy_bottleneck.")}
     if model.config.hyper_latents:  # symbols of imported models are counted from a median, float ones from 0
         state["h_a.4.bias"] = state["h_a.4.bias"] + model.entropy["z_offset"] * 2.0**-model.config.z_bits
-    return model.config.architecture, {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in state.items()}
+    with np.errstate(over="ignore"):
+        return model.config.architecture, {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in state.items()}

@@ -6,7 +6,8 @@ Activations are integers of 14 bits with a scale a channel, from the ranges of e
 free, so every layer's sums come back to activations by shifts alone. They are chosen so that
 
 - weights fit 16 bits, also those of Winograd's minimal filters, which a fast decoder makes of them: combinations of up to nine of them;
-- no sum of weights times activations can leave 32 bits, and sums four times those of the pictures stay within 30.
+- no sum in g_s can leave 32 bits, whatever the file, and sums four times those of photos stay within 30. In g_a and h_a, where rounding
+  of weights costs most, sums beyond these are left to wrap: it would take activations that are all at their limits.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 SYNTHESIS_ROOM = {"input": (4.0, 2.5), "sums": (4.0, 2.0), "outputs": (3.0, 2.5)}
-ANALYSIS_ROOM = {"sums": (1.5, 1.2), "outputs": (1.2, 1.2)}
+ANALYSIS_ROOM = {"sums": (1.3, 1.1), "outputs": (1.2, 1.1)}
 """Of g_s's input, of what is in front of GDN and of what is behind it: how far they may grow beyond photos, and beyond the hardest of
 pictures, before they are clamped. In g_s twice was too little for other photos; rounding errors of g_a weigh more, and a clamp in it is
 no more than noise in a latent."""
 HYPER_ROOM = (2.0, 0.5)
 """Of activations in h_a."""
+DECODED_REACH, ENCODED_REACH = 0.999 * 2**31, 2.0**33
+"""Of weights times activations at their limits, in g_s and elsewhere."""
 WRAP_ROOM = (4.0, 2.5)
 """Of sums before they wrap."""
 WEIGHT_LIMIT = 32767 - 16
@@ -88,7 +91,7 @@ class _Layer:
             largest = np.maximum(largest, np.abs(np.einsum("ia,roxab,jb->roxij", rows, phase, columns, optimize=True)).max((0, 2, 3, 4)))
         totals = [np.abs(part).sum((2, 3, 4)) for part in (phases if self.transposed else [self.weight])]
         reach = (np.max(totals, axis=0) * self.limit + np.abs(self.bias)).max(0)
-        room = 0.999 * 2**31 - self.limit * self.weight[0, 0].size
+        room = (DECODED_REACH if self.transposed else ENCODED_REACH) - self.limit * self.weight[0, 0].size
         unit: Floats = np.maximum.reduce([largest / WEIGHT_LIMIT, reach / room, self.top / 2 ** (SUM_BITS - 1)])
         return unit
 
@@ -101,10 +104,10 @@ class _Layer:
 
 
 def _shift_to(want: Floats, unit: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Shift by which sums of `unit` become activations of scale `want` or somewhat more, and that scale."""
-    shift = np.clip(np.ceil(np.log2(want / unit)), 0, SUM_BITS - 1).astype(np.int64)
-    scale: Floats = unit * 2.0**shift
-    return shift, scale
+    """Shift by which sums of `unit` become activations of scale `want`, or up to 1.4 times that; and the unit, or up to 1.4 times it."""
+    shift = np.clip(np.rint(np.log2(want / unit)), 0, SUM_BITS - 1)
+    unit = np.maximum(unit, want * np.exp2(-shift))
+    return shift.astype(np.int64), unit
 
 
 def _shift_onto(scale: float, unit: Floats, least: int, what: str) -> tuple[NDArray[np.int64], Floats]:
@@ -113,8 +116,8 @@ def _shift_onto(scale: float, unit: Floats, least: int, what: str) -> tuple[NDAr
     if shift.min() < least:
         raise ModelError(f"{what} are too large for integers")
     shift = np.minimum(shift, SUM_BITS - 1)
-    rounder: Floats = np.exp2(-shift.astype(np.float64)) * scale
-    return shift, rounder
+    kept: Floats = scale * np.exp2(-shift.astype(np.float64))
+    return shift, kept
 
 
 def _norms(gamma: Floats, beta: Floats, scale: Floats, out: Floats, inverse: bool) -> tuple[dict[str, Array], Floats, Floats]:
@@ -206,9 +209,9 @@ class IntegerTransforms:
     def _divisive(self, net: str, i: int, scale: Floats, layer: _Layer) -> Floats:
         """A convolution and the GDN behind it; returns the scale of what that gives."""
         name, norm = f"{net}.{i}", f"{net}.{i + 1}"
-        unit = layer.unit()
         room = SYNTHESIS_ROOM if net == "g_s" else ANALYSIS_ROOM
-        shift, scale = _shift_to(self._ranges.above(name, *room["sums"]) / SUM_LIMIT, unit)
+        shift, unit = _shift_to(self._ranges.above(name, *room["sums"]) / SUM_LIMIT, layer.unit())
+        scale = unit * 2.0**shift
         self._keep(name, layer, unit, shift)
         module: Any = self._model.get_submodule(norm)
         beta, gamma = (t.detach().double().numpy() for t in module.values())
@@ -239,8 +242,8 @@ class IntegerTransforms:
         scale = 2.0 ** (-LATENT_BITS - logs[0] / LOG_STEPS)
         for i in (0, 2):
             layer = self._folded(f"h_a.{i}", scale)
-            unit = layer.unit()
-            shift, scale = _shift_to(self._ranges.above(f"h_a.{i + 1}", *HYPER_ROOM) / ACTIVATION_LIMIT, unit)
+            shift, unit = _shift_to(self._ranges.above(f"h_a.{i + 1}", *HYPER_ROOM) / ACTIVATION_LIMIT, layer.unit())
+            scale = unit * 2.0**shift
             self._keep(f"h_a.{i}", layer, unit, shift)
         layer = self._folded("h_a.4", scale)
         shift, unit = _shift_onto(2.0**-LATENT_BITS, layer.unit(), 0, "hyper-latents")

@@ -251,8 +251,8 @@ def test_a_model_file_that_is_replaced_removed_or_overwritten(tiny_models, tmp_p
     """Weights are those of the file that was opened, or there is an error: never those of another."""
     path = tmp_path / "tiny.safetensors"
     other = ModelFile(tiny_models["tiny"])
-    floats = {name: -array for name, array in other.floats.items()}
-    save_model(tmp_path / "other", other.config, other.entropy, floats, {})
+    transforms = {name: -array if name.endswith("weight") else array for name, array in other.read_transforms("").items()}
+    save_model(tmp_path / "other", other.config, other.entropy, transforms, {})
     wanted = Codec("tiny", models=[tiny_models["tiny"]]).encode(photo_crop)
 
     def codec():

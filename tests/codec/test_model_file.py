@@ -45,18 +45,18 @@ def load_all(path):
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda file: pickle.loads(pickle.dumps(file))], ids=["copy", "pickle"])
 def test_a_copy_holds_the_entropy_path_and_no_open_file(good, copied):
     file = ModelFile(SHIPPED)
-    floats = file.floats
+    search = file.search
     twin = copied(file)
     assert (twin.id, twin.config) == (file.id, file.config)
     assert all(np.array_equal(twin.entropy[name], array) for name, array in file.entropy.items())
-    with pytest.raises(ModelError, match=r"this copy of it holds the entropy path alone, not float\.g_a\.0\.bias"):
-        twin.read_floats("g_a.0.bias")
+    with pytest.raises(ModelError, match=r"this copy of it holds the entropy path alone, not transform\.g_a\.0\.bias"):
+        twin.read_transforms("g_a.0.bias")
     with pytest.raises(ModelError, match="entropy path alone"):
         twin.verify()
     del twin
     gc.collect()
     file.verify()  # its file is still open
-    assert file.floats is floats
+    assert file.search is search
 
 
 def test_reading_where_there_is_no_pread(good, monkeypatch):
@@ -124,18 +124,20 @@ def test_changed_tensors_are_noticed(good, tmp_path):
             ModelFile(tmp_path / "lie.safetensors")
 
 
-def test_float_tensors_are_verified_on_demand(good, tmp_path):
-    path = tmp_path / "floats.safetensors"
-    save_model(path, good.config, good.entropy, {"g_a.0.weight": np.ones(3, np.float32)}, {"unit": np.ones(2, np.float16)})
+def test_other_tensors_are_verified_on_demand(good, tmp_path):
+    path = tmp_path / "others.safetensors"
+    search = {"search.curvature": np.ones(3, np.float32)}
+    save_model(path, good.config, good.entropy, {"g_a.0.weight": np.ones(3, np.int16)}, {"unit": np.ones(2, np.float16)}, search)
     file = ModelFile(path)
     file.verify()
-    assert file.floats["g_a.0.weight"].tolist() == [1, 1, 1]
+    assert file.read_transforms("g_a.")["g_a.0.weight"].tolist() == [1, 1, 1]
+    assert (file.read_transforms("g_s."), list(file.search)) == ({}, ["search.curvature"])
     assert file.train["unit"].dtype == np.float32
     tensors = load_file(path)
-    tensors["float.g_a.0.weight"][1] = 2
+    tensors["transform.g_a.0.weight"][1] = 2
     save_file(tensors, path, {"jahp": "1", "manifest": file.manifest})
     again = ModelFile(path)
-    with pytest.raises(ModelError, match=r"tensor float.g_a.0.weight does not match"):
+    with pytest.raises(ModelError, match=r"tensor transform.g_a.0.weight does not match"):
         again.verify()
 
 
@@ -282,7 +284,7 @@ def test_a_model_without_config(good, tmp_path):
         ModelFile(tmp_path / "bad.safetensors")
 
 
-def test_float_tensors_that_are_missing(good, tmp_path, photo_crop):
+def test_transforms_that_are_missing(good, tmp_path, photo_crop):
     """A model file with an entropy path but no transforms decodes latents; pixels are refused with a clear word."""
     path = rebuilt(good, tmp_path / "mute.safetensors")
     codec = Codec("mute", models=[path])
@@ -290,20 +292,21 @@ def test_float_tensors_that_are_missing(good, tmp_path, photo_crop):
         codec.encode(photo_crop[:20, :20])
 
 
-def test_float_tensors_of_the_wrong_shape(tiny_models, tmp_path, photo_crop):
+def test_transforms_of_the_wrong_shape(tiny_models, tmp_path, photo_crop):
     tiny = ModelFile(tiny_models["tiny"])
-    gain, weight = tiny.floats["gain"], tiny.floats["g_s.0.weight"]
+    transforms = tiny.read_transforms("")
+    gain, weight = transforms["gain"], transforms["g_s.0.weight"]
     data = Codec("tiny", models=[tiny_models["tiny"]]).encode(photo_crop[:20, :20])
     for change, name in (
         ({"g_s.0.weight": weight[:-1]}, r"g_s.0.weight has the shape \(11, 8, 5, 5\); \(12, 8, 5, 5\) is needed"),
-        ({"g_s.6.3.weight": weight}, r"g_s.6.3.weight has the shape \(12, 8, 5, 5\); \(8, 3, 5, 5\) is needed"),
+        ({"g_s.6.weight": weight}, r"g_s.6.weight has the shape \(12, 8, 5, 5\); \(8, 8, 3, 5, 5\) is needed"),
+        ({"g_s.2.shift": transforms["g_s.2.bias"][:8]}, "g_s.2.shift has the type int32; uint8 is needed"),
         ({"inv_gain": gain[:, :-1]}, "inv_gain has"),
         ({"gain": gain[:3]}, "gain has"),
         ({"h_a.2.bias": gain}, "h_a.2.bias has"),
         ({"g_a.1.gamma": gain}, "g_a.1.gamma has"),
     ):
-        floats = {k: v.astype(np.float32) for k, v in (tiny.floats | change).items()}
-        save_model(tmp_path / "bad.safetensors", tiny.config, tiny.entropy, floats, {})
+        save_model(tmp_path / "bad.safetensors", tiny.config, tiny.entropy, transforms | change, {})
         codec = Codec("bad", models=[tmp_path / "bad.safetensors"])
         stream = container.Stream(**{**container.unpack(data).__dict__, "model": bytes.fromhex(codec.model_id)})
         with pytest.raises(ModelError, match=name):

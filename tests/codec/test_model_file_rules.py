@@ -18,7 +18,7 @@ from jahp_fast import Codec
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.errors import ModelError
 
-FLOAT = "float.g_s.0.bias"
+LATE = "transform.g_s.0.bias"
 
 
 class Parts:
@@ -58,10 +58,10 @@ class Parts:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """A model file with a float tensor of twelve numbers."""
+    """A model file with a tensor of twelve numbers that latents do not need."""
     folder = tmp_path_factory.mktemp("good")
     model = random_model(folder / "entropy.safetensors", Case("mbt2018"), seed=5)
-    save_model(folder / "good.safetensors", model.config, model.entropy, {"g_s.0.bias": np.arange(12, dtype=np.float16)}, {})
+    save_model(folder / "good.safetensors", model.config, model.entropy, {"g_s.0.bias": np.arange(12, dtype=np.int16)}, {})
     return folder / "good.safetensors"
 
 
@@ -157,29 +157,30 @@ def test_config(good, tmp_path, what):
     refused(tmp_path / "bad.safetensors", parts.file(), words)
 
 
-@pytest.mark.parametrize("dtype", ["F64", "BF16", "I64", "BOOL", "U32", "I16", "U64", "F8_E4M3", "C64", "f32", " F32", ""])
-@pytest.mark.parametrize("name", ["float.more", "entropy.more", "train.more", "more"])
+@pytest.mark.parametrize("dtype", ["F64", "BF16", "I64", "BOOL", "U32", "U64", "F8_E4M3", "C64", "f32", " F32", ""])
+@pytest.mark.parametrize("name", ["transform.more", "entropy.more", "train.more", "more"])
 def test_dtypes(good, tmp_path, dtype, name):
     parts = Parts(good)
-    parts.add(name, bytes(16), dtype, [16 // {"F64": 8, "I64": 8, "U64": 8, "C64": 8, "BF16": 2, "I16": 2, "BOOL": 1}.get(dtype, 4)])
-    refused(tmp_path / "bad.safetensors", parts.file(), f"{name}' has the dtype '{dtype}', not one of U8, I8, U16, I32, F16, F32")
+    parts.add(name, bytes(16), dtype, [16 // {"F64": 8, "I64": 8, "U64": 8, "C64": 8, "BF16": 2, "BOOL": 1}.get(dtype, 4)])
+    refused(tmp_path / "bad.safetensors", parts.file(), f"{name}' has the dtype '{dtype}', not one of U8, I8, U16, I16, I32, F16, F32")
 
 
-@pytest.mark.parametrize("dtype", ["U8", "I8", "U16", "I32"])
-def test_transforms_are_floats(good, tmp_path, dtype):
-    """Integers among them would be read as floats, where the page has none."""
+@pytest.mark.parametrize("dtype", ["I8", "F16", "F32"])
+def test_transforms_are_integers(good, tmp_path, dtype):
     parts = Parts(good)
-    parts.add(FLOAT, bytes(16), dtype, [16 // {"U16": 2, "I32": 4}.get(dtype, 1)])
-    refused(tmp_path / "bad.safetensors", parts.file(), f"tensor {FLOAT} has the dtype {dtype}; transforms are F16 or F32")
+    parts.add(LATE, bytes(16), dtype, [16 // {"F16": 2, "F32": 4}.get(dtype, 1)])
+    (tmp_path / "bad.safetensors").write_bytes(parts.file())
+    with pytest.raises(ModelError, match=f"tensor {LATE} has the dtype {dtype}; transforms have one of U8, U16, I16, I32"):
+        ModelFile(tmp_path / "bad.safetensors")
     parts = Parts(good)
-    parts.add("train.more", bytes(16), dtype, [16 // {"U16": 2, "I32": 4}.get(dtype, 1)])
+    parts.add("train.more", bytes(16), dtype, [16 // {"F16": 2, "F32": 4}.get(dtype, 1)])
     (tmp_path / "fine.safetensors").write_bytes(parts.file())
     assert ModelFile(tmp_path / "fine.safetensors").id == independent.Model(tmp_path / "fine.safetensors").id
 
 
-NAMES = {"none": "", "a space": "float.a b", "a space before": " float.a", "a line feed": "float.a\nb", "a tab": "float.a\tb",
-         "a zero": "float.a\0", "delete": "float.a\x7f", "an umlaut": "float.ä", "a space that breaks no line": "float.a\u00a0b",
-         "a line separator": "float.a\u2028b", "an emoji": "float.\U0001f600", "full width": "float.\uff41"}  # fmt: skip
+NAMES = {"none": "", "a space": "train.a b", "a space before": " train.a", "a line feed": "train.a\nb", "a tab": "train.a\tb",
+         "a zero": "train.a\0", "delete": "train.a\x7f", "an umlaut": "train.ä", "a space that breaks no line": "train.a\u00a0b",
+         "a line separator": "train.a\u2028b", "an emoji": "train.\U0001f600", "full width": "train.\uff41"}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", NAMES)
@@ -189,7 +190,7 @@ def test_names(good, tmp_path, what):
     refused(tmp_path / "bad.safetensors", parts.file(), "is not made of printable ASCII without spaces")
 
 
-ENTRY = f'"{FLOAT}":{{"dtype":"F16","shape":[12],'.encode()
+ENTRY = f'"{LATE}":{{"dtype":"I16","shape":[12],'.encode()
 HEADERS = {
     "a space before it": (lambda t: b" " + t, "does not start with '{'"),
     "a line feed before it": (lambda t: b"\n" + t, "does not start with '{'"),
@@ -238,9 +239,9 @@ def test_header(good, tmp_path, what):
 
 
 LINES = {
-    "another dtype": lambda line: line.replace(" F16 ", " F32 "),
-    "no dtype": lambda line: line.replace(" F16 ", " "),
-    "a dtype in small letters": lambda line: line.replace(" F16 ", " f16 "),
+    "another dtype": lambda line: line.replace(" I16 ", " U16 "),
+    "no dtype": lambda line: line.replace(" I16 ", " "),
+    "a dtype in small letters": lambda line: line.replace(" I16 ", " i16 "),
     "another shape": lambda line: line.replace("[12]", "[3,4]"),
     "a shape with a space": lambda line: line.replace("[12]", "[12, ]"),
     "a shape without brackets": lambda line: line.replace("[12]", "12"),
@@ -252,32 +253,32 @@ LINES = {
     "digits beyond hexadecimal": lambda line: line[:-1] + "g",
     "other digits of Unicode": lambda line: line[:-1] + "\u0661",
     "a space behind": lambda line: line + " ",
-    "two spaces": lambda line: line.replace(" F16", "  F16"),
-    "a tab": lambda line: line.replace(" F16", "\tF16"),
-    "another name": lambda line: line.replace(FLOAT, FLOAT + "x"),
+    "two spaces": lambda line: line.replace(" I16", "  I16"),
+    "a tab": lambda line: line.replace(" I16", "\tI16"),
+    "another name": lambda line: line.replace(LATE, LATE + "x"),
 }
 
 
 @pytest.mark.parametrize("what", LINES)
-def test_lines_of_float_tensors(good, tmp_path, what):
+def test_lines_of_tensors_that_are_read_later(good, tmp_path, what):
     """They are checked with the file, although the tensor is not read."""
     parts = Parts(good)
-    line = parts.line(FLOAT)
+    line = parts.line(LATE)
     changed = LINES[what](line)
     assert changed != line
     text = replaced(json.dumps(line)[1:-1].encode(), json.dumps(changed)[1:-1].encode())(parts.text())
     refused(tmp_path / "bad.safetensors", parts.file(text), r"does not match the manifest|manifest does not list the tensors")
 
 
-def test_a_float_tensor_of_another_hash_is_refused_when_it_is_read(good, tmp_path):
+def test_a_tensor_of_another_hash_is_refused_when_it_is_read(good, tmp_path):
     """A latent decoder need not read it (docs/reference/format.md); `verify` and whatever wants pixels do."""
     parts = Parts(good)
     text = parts.text()
-    parts.bytes[FLOAT] = bytes(24)
+    parts.bytes[LATE] = bytes(24)
     path = tmp_path / "late.safetensors"
     path.write_bytes(parts.file(text))
     model = ModelFile(path)
     assert model.id == independent.Model(path).id
-    for read in (model.verify, lambda: model.read_floats("g_s.")):
-        with pytest.raises(ModelError, match=f"tensor {FLOAT} does not match the manifest"):
+    for read in (model.verify, lambda: model.read_transforms("g_s.")):
+        with pytest.raises(ModelError, match=f"tensor {LATE} does not match the manifest"):
             read()

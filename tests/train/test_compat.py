@@ -30,11 +30,11 @@ def pictures():
     return [dead_leaves(seed, 128) for seed in range(2)]
 
 
-def imported(model, tmp_path, pictures, tables=True, half=False):
+def imported(model, tmp_path, pictures, tables=True):
     checkpoint = understood(state_of(model, tables))
     converted = convert(checkpoint, pictures)
     path = tmp_path / "imported.safetensors"
-    converted.save(path, half=half)
+    converted.save(path)
     return checkpoint, converted, ModelFile(path)
 
 
@@ -139,7 +139,7 @@ def test_training_can_go_on_from_an_imported_file(architecture, tmp_path, pictur
         if architecture != "bmshj2018-factorized":
             torch.testing.assert_close(again.hyper_analysis(y), model.hyper_analysis(y), atol=0.01, rtol=0)
         else:
-            torch.testing.assert_close(again.g_a(x), converted.model.g_a(x))
+            torch.testing.assert_close(again.g_a(x), converted.model.g_a(x), atol=0.005, rtol=0)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
