@@ -23,12 +23,12 @@ constexpr Isa kAll[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::av
 struct Features {
     bool avx2 = false, avxvnni = false, avx512vnni = false;
     Features() {
-        constexpr unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28;     // leaf 1, ecx
+        constexpr unsigned osxsave = 1u << 27, avx = 1u << 28;     // leaf 1, ecx
         constexpr unsigned ebx_avx2 = 1u << 5, f_bw_vl = 1u << 16 | 1u << 30 | 1u << 31,
                            vnni = 1u << 11;  // leaf 7: ebx, ebx, ecx
         constexpr unsigned ymm = 0x06, zmm = 0xe6;  // registers that the system saves
         unsigned a, b, c, d;
-        if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (~c & (fma | osxsave | avx)) != 0) return;
+        if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (~c & (osxsave | avx)) != 0) return;
         unsigned saved, high;
         __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
         if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (~saved & ymm) != 0) return;
