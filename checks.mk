@@ -26,10 +26,11 @@ asan-python: $(ASAN)/.built
 valgrind: $(VENV)/.test
 	$(CHECK) tests/checks/check_valgrind.py
 
-# One table of what the same numbered streams give, built in nine ways, two of them for other architectures under an emulator. A way
+# Two tables. What a thousand pictures, their files and their pixels are by every way of this machine; and what the same numbered streams give, built in nine ways, two of them for other architectures under an emulator. A way
 # whose compiler is not installed is named as not run.
-digests: $(VENV)/.base
+digests: $(VENV)/.test
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python csrc/tests/digest_table.py --streams 1000 --emulated 100
+	$(CHECK) tests/checks/picture_digests.py
 
 # The C++ tests of the entropy path on a big-endian machine, under an emulator: needs g++-s390x-linux-gnu and qemu-user.
 S390X_TESTS := cdf context_decoder context_input crc32c dot integer_net latent_decode range_coder range_decode requantise symbol_checksum \

@@ -70,7 +70,8 @@ class Random {
 public:
     explicit Random(std::uint32_t seed) : engine_(seed) {}
     std::int64_t operator()(std::int64_t low, std::int64_t high) {
-        const std::uint64_t bits = static_cast<std::uint64_t>(engine_()) << 32 | engine_();
+        const std::uint64_t upper = engine_();  // two calls in one expression would leave their order to the compiler
+        const std::uint64_t bits = upper << 32 | engine_();
         return low + static_cast<std::int64_t>(bits % static_cast<std::uint64_t>(high - low + 1));
     }
     template <typename T>

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""stream_digest built in many ways: one table of what the same numbered streams give, which must be one number.
+"""stream_digest and picture_digest built in many ways: one table of what the same numbered streams and pictures give, which must be
+one number each.
 
     python csrc/tests/digest_table.py [--streams 1000] [--emulated 100] [--only NAME ...]
 
 Builds into build/digest-NAME; needs cmake and ninja. A way whose compiler is not installed is listed as missing, and the exit status is
-1 if a result differs from another of as many streams, or from csrc/tests/stream_digest.golden.
+1 if a result differs from another of as many, or from csrc/tests/stream_digest.golden or picture_digest.golden.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT / "csrc/tests/stream_digest.golden"
+PROGRAMS = {"stream_digest": "--streams", "picture_digest": "--pictures"}
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ def build(way: Way) -> Path:
     how = [f"-DCMAKE_TOOLCHAIN_FILE={ROOT}/cmake/{way.toolchain}.cmake"] if way.toolchain else [f"-DCMAKE_CXX_COMPILER={way.compiler}"]
     options = ["-DJAHP_PYTHON=OFF", "-DJAHP_TESTS=ON", "-DJAHP_CUDA=OFF", "-DCMAKE_BUILD_TYPE=None", f"-DCMAKE_CXX_FLAGS={way.flags}"]
     environment = os.environ | ({"JAHP_ZIG": zig() or ""} if way.toolchain == "zig-musl" else {})
-    for command in (["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *how, *options], ["ninja", "-C", folder, "-j2", "stream_digest"]):
+    for command in (["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *how, *options], ["ninja", "-C", folder, "-j2", *PROGRAMS]):
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    return folder / "csrc/tests/stream_digest"
+    return folder / "csrc/tests"
 
 
 def missing(way: Way) -> str:
@@ -70,37 +71,40 @@ def missing(way: Way) -> str:
     return ", ".join(name for name in names if shutil.which(name) is None)
 
 
+def recorded(program: str) -> dict[int, str]:
+    """Results from the first number on, by how many there were."""
+    lines = (ROOT / f"csrc/tests/{program}.golden").read_text().splitlines()
+    fields = [line.split() for line in lines if not line.startswith("#")]
+    return {int(count): result for *first, count, result in fields if not first or first == ["0"]}
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="One table of stream digests.")
-    parser.add_argument("--streams", type=int, default=1000, help="of each native build and instruction set")
+    parser = argparse.ArgumentParser(description="One table of digests.")
+    parser.add_argument("--streams", type=int, default=1000, help="and pictures, of each native build and instruction set")
     parser.add_argument("--emulated", type=int, default=100, help="of each build under an emulator")
     parser.add_argument("--only", nargs="+", choices=[way.name for way in WAYS])
     args = parser.parse_args()
-    recorded = {
-        (int(first), int(count)): result
-        for first, count, result in (line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#"))
-    }
-    results: dict[int, set[str]] = {}
-    print(f"{'build':10} {'instruction sets':44} {'threads':8} {'streams':>7}  input     result", flush=True)
+    results: dict[tuple[str, int], set[str]] = {}
+    print(f"{'build':10} {'program':15} {'threads':8} {'count':>6}  input     result", flush=True)
     for way in WAYS:
         if args.only and way.name not in args.only:
             continue
         if lacks := missing(way):
             print(f"{way.name:10} not run: {lacks}", flush=True)
             continue
-        count = args.emulated if way.emulator else args.streams
-        command = [*way.emulator, str(build(way)), "--streams", str(count), "--threads", way.threads]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode != 0:
-            print(f"{way.name:10} failed with status {done.returncode}", flush=True)
-            results.setdefault(count, set()).add(f"failure of {way.name}")
-            continue
-        lines = done.stdout.splitlines()
-        _, isas, threads = lines[0].split(";")
-        _, _, put, result = lines[-1].split()
-        results.setdefault(count, set()).add(result)
-        print(f"{way.name:10} {isas.strip():44} {threads.removesuffix(' threads').strip():8} {count:7}  {put}  {result}", flush=True)
-    wrong = {n: found for n, found in results.items() if found != {recorded.get((0, n), next(iter(found)))}}
+        folder, count = build(way), args.emulated if way.emulator else args.streams
+        for program, option in PROGRAMS.items():
+            command = [*way.emulator, str(folder / program), option, str(count), "--threads", way.threads]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            found = results.setdefault((program, count), set())
+            if done.returncode != 0:
+                print(f"{way.name:10} {program:15} failed with status {done.returncode}", flush=True)
+                found.add(f"failure of {way.name}")
+                continue
+            _, _, put, result = done.stdout.splitlines()[-1].split()
+            found.add(result)
+            print(f"{way.name:10} {program:15} {way.threads:8} {count:6}  {put}  {result}", flush=True)
+    wrong = {key: found for key, found in results.items() if found != {recorded(key[0]).get(key[1], next(iter(found)))}}
     print(f"differences: {wrong or 'none'}")
     return 1 if wrong else 0
 
