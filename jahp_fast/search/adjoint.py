@@ -101,7 +101,8 @@ class Adjoint:
         """Errors of the image, (h, w, 3) in grey levels, as the net takes them: what one of a sum of g_s's last layer is worth differs by
         channel in powers of two."""
         up, down = np.maximum(self._entry, 0), np.maximum(-self._entry, 0)
-        return ((errors.astype(np.int32) << up) >> down).astype(np.int16)
+        moved: Shorts = ((errors.astype(np.int32) << up) >> down).astype(np.int16)
+        return moved
 
     def mean_square(self, squares: NDArray[np.uint32], h: int, w: int) -> NDArray[np.float64]:
         """What a trace gives for one inverse GDN -> (h, w), the mean square of the local gains of a latent's square, about 1."""
@@ -109,7 +110,8 @@ class Adjoint:
         channels = next(len(mean) for mean, at in zip(self._means, (2, 4, 8), strict=True) if at * h == rows)
         sums = squares.astype(np.int64).reshape(h, rows // h, w, columns // w).sum((1, 3))
         root = np.sqrt(sums / (channels * (rows // h) * (columns // w))) + 0.5  # a trace takes the floor of factors
-        return np.square(root / 2.0 ** (ONE_BITS - reference.FACTOR_SQUARE_SHIFT))
+        mean: NDArray[np.float64] = np.square(root / 2.0 ** (ONE_BITS - reference.FACTOR_SQUARE_SHIFT))
+        return mean
 
     def shape(self) -> NDArray[np.float32]:
         """(M, 3, 3, M) what a step of the first channel adds to the slope of the last, 1 for a channel's effect on itself: impulses in all

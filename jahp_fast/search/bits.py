@@ -22,7 +22,8 @@ BIT_STEPS = 4096
 def rounded_bits(prob_bits: int, frequencies: NDArray[np.int64]) -> NDArray[np.float64]:
     """Bits of frequencies out of 2^prob_bits, in steps of 2^-12: the same on every machine, since no logarithm of an integer up to 2^16
     comes near the middle of two steps."""
-    return prob_bits - np.rint(np.log2(frequencies) * BIT_STEPS) / BIT_STEPS
+    bits: NDArray[np.float64] = prob_bits - np.rint(np.log2(frequencies) * BIT_STEPS) / BIT_STEPS
+    return bits
 
 
 class SymbolBits:

@@ -207,7 +207,8 @@ class Searcher:
         table = searched(self.model, CURVATURE, config.latents).astype(np.float64)
         row, t, steps = between(config.qualities, quality)
         mixed = table[row] + t / steps * (table[row + 1] - table[row]) if t else table[row]
-        return (mixed * self._gain(quality) ** 2).astype(np.float32)
+        curvature: Floats = (mixed * self._gain(quality) ** 2).astype(np.float32)
+        return curvature
 
     def adjoint(self, quality: float) -> Adjoint:
         """That of the last quality is kept."""

@@ -36,8 +36,9 @@ FACTOR_LIMIT, FACTOR_SQUARE_SHIFT = 32767, 5
 
 def shifted(x: Wide, shift: Bytes | Wide) -> Wide:
     """x / 2^shift, rounded to the nearest, halves up."""
-    half = (np.int64(1) << shift.astype(np.int64)) >> 1
-    return (x + half) >> shift
+    by = shift.astype(np.int64)
+    half: Wide = (np.int64(1) << by) >> 1
+    return (x + half) >> by
 
 
 def wrapped(x: Wide) -> Wide:
@@ -154,11 +155,13 @@ def activate(sums: Wide, layer: Layer, trace: ReferenceTrace | None = None) -> V
         case "relu" | "leaky_relu":
             x = np.clip(x, -LEAKY_LIMIT, ACTIVATION_LIMIT)
             below = shifted(x * LEAKY_MUL, np.full(1, LEAKY_SHIFT, np.uint8)) if layer.activation == "leaky_relu" else 0
-            return np.where(x < 0, below, x).astype(np.int16)
+            above: Values = np.where(x < 0, below, x).astype(np.int16)
+            return above
         case "none":
             return x.astype(np.int32)
         case "pixels":
-            return np.clip(x, 0, 255).astype(np.uint8)
+            pixels: Bytes = np.clip(x, 0, 255).astype(np.uint8)
+            return pixels
     raise UsageError(f"activation {layer.activation!r} is unknown")
 
 
@@ -197,7 +200,12 @@ class ReferenceNet:
     @property
     def dtype(self) -> type[np.generic]:
         """Of what comes out."""
-        return {"none": np.int32, "pixels": np.uint8}.get(self._layers[-1].activation, np.int16)
+        match self._layers[-1].activation:
+            case "none":
+                return np.int32
+            case "pixels":
+                return np.uint8
+        return np.int16
 
 
 class ReferenceStream:
