@@ -116,8 +116,8 @@ def _shift_onto(scale: float, unit: Floats, least: int, what: str) -> tuple[NDAr
     if shift.min() < least:
         raise ModelError(f"{what} are too large for integers")
     shift = np.minimum(shift, SUM_BITS - 1)
-    kept: Floats = scale * np.exp2(-shift.astype(np.float64))
-    return shift, kept
+    rounder: Floats = np.exp2(-shift.astype(np.float64)) * scale
+    return shift, rounder
 
 
 def _norms(gamma: Floats, beta: Floats, scale: Floats, out: Floats, inverse: bool) -> tuple[dict[str, Array], Floats, Floats]:

@@ -152,9 +152,8 @@ def test_zeros_export(part, crop):
 
 
 @pytest.mark.parametrize("factor", [1e-20, 1e-6, 1e6, 1e20])
-@pytest.mark.parametrize(
-    "part", ["g_a.0.", "g_a.1.beta", "g_a.1.gamma", "g_a.6.", "g_s.0.", "g_s.1.beta", "g_s.1.gamma", "g_s.6.", "h_a.0.", "h_a.4."]
-)
+@pytest.mark.parametrize("part", ["0.", "1.beta", "1.gamma", "6."])
+@pytest.mark.parametrize("net", ["g_a", "g_s", "h_a"])
 def test_weights_of_any_size_export_or_say_why_not(net, part, factor, crop):
     part = "4." if (net, part) == ("h_a", "6.") else part
     model = changed(f"{net}.{part}", lambda value: value.mul_(factor))
