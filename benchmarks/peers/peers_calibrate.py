@@ -65,7 +65,6 @@ def calibrate(model: Any, x: Tensor, bpp: float, seed: int = 1, tolerance: float
         rank = torch.randperm(m, generator=generator(seed, "rank")) / max(m - 1, 1)
         unit = normalised(model.g_a, x)
         fit_prior(model.entropy_bottleneck, *logistic_prior(z_deviations(model, seed), seed))
-        normalised(model.g_s, unit, 0.2, 0.5)
         weight, bias = model.g_a[6].weight.clone(), model.g_a[6].bias.clone()
         low, high = 0.5, 30.0
         for _ in range(24):
@@ -77,6 +76,7 @@ def calibrate(model: Any, x: Tensor, bpp: float, seed: int = 1, tolerance: float
             model.g_a[6].bias.copy_(bias * deviations)
             reached = _fit_entropy_model(model, unit * deviations.view(1, -1, 1, 1), seed, decay, x.shape[2] * x.shape[3])
             if abs(reached.bpp / bpp - 1) <= tolerance:
+                normalised(model.g_s, (unit * deviations.view(1, -1, 1, 1)).round(), 0.2, 0.5)
                 round_to_half(model.g_a, model.h_a, model.g_s)
                 return reached
             low, high = (decay, high) if reached.bpp > bpp else (low, decay)

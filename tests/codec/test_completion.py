@@ -60,7 +60,6 @@ def said(command, folder):
         ("jahp batch de", ["decode"]),
         ("jahp train --metric m", ["mse", "ms-ssim"]),
         ("jahp train --clock ''", ["wall", "cpu"]),
-        ("jahp import-compressai in.pth --transforms ''", ["float16", "float32"]),
         ("jahp encode pho", []),  # left to bash, which completes files
         ("jahp encode -q ''", []),
         ("jahp encode ''", ["photo.png"]),

@@ -12,6 +12,7 @@ import zlib
 import numpy as np
 import pytest
 from builders import Case, random_latents, random_model, with_crc
+from golden_pictures import random_transforms
 
 from jahp_fast import Codec, FormatError, JahpError, _native
 from jahp_fast.backends.native import NativeBackend
@@ -42,16 +43,8 @@ ALWAYS_ALLOWED = 0.02
 
 
 def with_transforms(model):
-    """The model with random float tensors, so that its streams become pixels."""
-    rng, m = np.random.default_rng(3), model.config.latents
-    floats = {"inv_gain": np.zeros((2, m)), "gain": np.zeros((2, m))}
-    inputs = m
-    for i, outputs in ((0, 4), (2, 4), (4, 4), (6, 3)):
-        floats |= {f"g_s.{i}.weight": rng.normal(0, 0.1, (inputs, outputs, 5, 5)), f"g_s.{i}.bias": rng.uniform(0, 1, outputs)}
-        if outputs == 4:
-            floats |= {f"g_s.{i + 1}.beta": np.ones(4), f"g_s.{i + 1}.gamma": rng.uniform(0, 0.1, (4, 4))}
-        inputs = outputs
-    save_model(model.path, model.config, model.entropy, {name: array.astype(np.float32) for name, array in floats.items()}, {})
+    """The model with random transforms, so that its streams become pixels."""
+    save_model(model.path, model.config, model.entropy, random_transforms(model.config, 4, 3), {})
     return ModelFile(model.path)
 
 
