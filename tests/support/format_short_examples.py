@@ -214,9 +214,9 @@ def synthesis() -> tuple[int, list[tuple[str, list[list[int]]]], list[list[list[
 def one_value(_: Path) -> str:
     first, steps, last = synthesis()
     lines = [
-        "The mixed logarithm is {}, its multiplier {} and its shift {}.".format(*gain())
-        + f" So the input of `g_s.0` is shifted({LATENT} · {gain()[1]}, {gain()[2]}) = {first}.",
-        "The upper left 2 x 2 values behind each layer:", "",
+        "The mixed logarithm is {}, its multiplier {} and its shift {}. So the input of `g_s.0` is".format(*gain()),
+        f"shifted({LATENT} · {gain()[1]}, {gain()[2]}) = {first}. The upper left 2 x 2 values behind each layer:",
+        "",
         "| layer | (0, 0) | (0, 1) | (1, 0) | (1, 1) |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for name, x in [*steps, *((f"`g_s.6`, {c}", x) for c, x in zip(("red", "green", "blue"), last, strict=True))]:
