@@ -284,7 +284,7 @@ class Codec:
         loaded = self._pipelines.of_id(stream.model)
         with loaded.guard("decoding " + _sizes([stream.size])):
             rgb = loaded.decode_tensor(stream, self._threads)
-        if self._device == "cpu":
+        if self._device == "cpu" and _container.PIXEL_CHECKSUM in stream.chunks:
             PixelProof(stream, self._exact).take(rgb.permute(1, 2, 0).numpy())
         if stream.mode == "L":
             rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)

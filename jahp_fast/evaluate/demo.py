@@ -89,8 +89,8 @@ def make_levels(image: NDArray[np.uint8], qualities: Sequence[float], threads: i
 def check_latents(codec: Codec, image: NDArray[np.uint8], data: bytes) -> None:
     """Raise JahpError unless the latents decoded from `data` are those that the encoder makes of `image`.
 
-    The encoder's are had from the float transforms anew, past the entropy coder: z and (form A) y must agree in every element. In
-    form B the coder itself rounds y around its mean, so there half a step is allowed; the stream's checksum covers the rest.
+    The encoder's are had from the transforms anew, past the entropy coder: z and (form A) y must agree in every element. In form B the
+    coder itself rounds y around its mean, so there half a step is allowed; the stream's checksum covers the rest.
     """
     from jahp_fast import library
     from jahp_fast.files.image import Rows
@@ -98,12 +98,11 @@ def check_latents(codec: Codec, image: NDArray[np.uint8], data: bytes) -> None:
     from jahp_fast.system.devices import Clock
 
     pipeline = CpuPipeline(library.by_name(MODEL), "native")
-    y, z = pipeline.open(Rows(image)).analyse(codec.quality, codec.threads, Clock("cpu")).latents()
+    z, y = pipeline.open(Rows(image)).analyse(codec.quality, codec.threads, Clock("cpu")).round_latents()
     decoded = codec.decode_latents(data)
-    if decoded.z is None or z is None or not np.array_equal(decoded.z, np.rint(z.transpose(2, 0, 1))):
+    if decoded.z is None or not np.array_equal(decoded.z, z.transpose(2, 0, 1)):
         raise JahpError("the decoded hyper-latents differ from the encoder's")
-    step = 1 << decoded.frac_bits
-    if np.abs(decoded.y - np.rint(y.transpose(2, 0, 1) * step)).max() > step >> 1:
+    if np.abs(decoded.y - y.transpose(2, 0, 1)).max() > 1 << decoded.frac_bits >> 1:
         raise JahpError("the decoded latents differ from the encoder's")
 
 
