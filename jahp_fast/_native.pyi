@@ -20,7 +20,7 @@ def peak_macs(isa: str, bits: int, threads: int, seconds: float = 0.1) -> float:
     """Multiply-adds a second that the products' instruction reaches on registers alone; bits: 8 or 16."""
 
 def range_encode(
-    tables: CdfTables, lanes: int, lane: _Int32, row: _Int32, value: _Int32, shift: _Int32, min_bytes: int = 0, oracle: bool = False
+    tables: CdfTables, lanes: int, lane: _Int32, row: _Int32, value: _Int32, shift: _Int32, min_bytes: int = 0, reference: bool = False
 ) -> bytes: ...
 def range_decode(
     tables: CdfTables,
@@ -30,7 +30,7 @@ def range_decode(
     row: _Int32,
     shift: _Int32,
     min_bytes: int = 0,
-    oracle: bool = False,
+    reference: bool = False,
     isa: str = "",
 ) -> _Int32: ...
 

@@ -4,7 +4,7 @@
 
 #include "bindings/arrays.hpp"
 #include "core/range_coder.hpp"
-#include "core/range_coder_ref.hpp"
+#include "core/range_coder_reference.hpp"
 
 namespace jahp::bind {
 namespace {
@@ -71,15 +71,15 @@ void register_range_coder(py::module_& m) {
     m.def(
         "range_encode",
         [](const CdfTables& tables, int lanes, const py::object& lane, const py::object& row, const py::object& value,
-           const py::object& shift, std::size_t min_bytes, bool oracle) {
+           const py::object& shift, std::size_t min_bytes, bool reference) {
             const Columns c = columns(tables, lanes, lane, row, shift);
             const auto values = view<std::int32_t>(value, "value");
             if (values.size() != c.lane.size()) throw Error(Fault::usage, "value and lane differ in length");
             std::vector<std::uint8_t> payload;
             {
                 const py::gil_scoped_release release;
-                if (oracle) {
-                    payload = range_encode_ref(tables, lanes, coded(c, values), min_bytes);
+                if (reference) {
+                    payload = range_encode_reference(tables, lanes, coded(c, values), min_bytes);
                 } else {
                     RangeEncoder encoder(tables);
                     for (std::size_t i = 0; i < values.size(); ++i)
@@ -90,20 +90,20 @@ void register_range_coder(py::module_& m) {
             return to_bytes(payload);
         },
         py::arg("tables"), py::arg("lanes"), py::arg("lane"), py::arg("row"), py::arg("value"), py::arg("shift"),
-        py::arg("min_bytes") = 0, py::arg("oracle") = false);
+        py::arg("min_bytes") = 0, py::arg("reference") = false);
     m.def(
         "range_decode",
         [](const CdfTables& tables, int lanes, const py::buffer& payload, const py::object& lane, const py::object& row,
-           const py::object& shift, std::size_t min_bytes, bool oracle, const std::string& isa) {
+           const py::object& shift, std::size_t min_bytes, bool reference, const std::string& isa) {
             const Columns c = columns(tables, lanes, lane, row, shift);
             const py::buffer_info info = payload.request();
             const auto bytes = bytes_view(info, "payload");
             std::vector<std::int32_t> values(c.lane.size());
             {
                 const py::gil_scoped_release release;
-                if (oracle) {
+                if (reference) {
                     auto symbols = coded(c, {});
-                    range_decode_ref(tables, lanes, bytes, symbols, min_bytes);
+                    range_decode_reference(tables, lanes, bytes, symbols, min_bytes);
                     for (std::size_t i = 0; i < values.size(); ++i) values[i] = symbols[i].value;
                 } else {
                     RangeDecoder decoder(tables, lanes, bytes, values.size(), parse_isa(isa.c_str()));
@@ -115,7 +115,7 @@ void register_range_coder(py::module_& m) {
             return to_array(std::move(values), {n});
         },
         py::arg("tables"), py::arg("lanes"), py::arg("payload"), py::arg("lane"), py::arg("row"), py::arg("shift"),
-        py::arg("min_bytes") = 0, py::arg("oracle") = false, py::arg("isa") = "");
+        py::arg("min_bytes") = 0, py::arg("reference") = false, py::arg("isa") = "");
 }
 
 }  // namespace jahp::bind

@@ -6,7 +6,7 @@
 #include <span>
 
 #include "core/range_coder.hpp"
-#include "core/range_coder_ref.hpp"
+#include "core/range_coder_reference.hpp"
 #include "fuzz/fuzz.hpp"
 #include "tests/random_model.hpp"
 
@@ -83,7 +83,7 @@ std::vector<std::uint8_t> fuzz_seed(std::uint32_t n) {
                                                      : row.low + random(0, row.size - 1) + s.shift;
         s.value = static_cast<std::int32_t>(std::clamp<std::int64_t>(value, -32767, 32767));
     }
-    const Bytes payload = jahp::range_encode_ref(cdf, 1 << header[0] % 7, symbols, 0);
+    const Bytes payload = jahp::range_encode_reference(cdf, 1 << header[0] % 7, symbols, 0);
     header.insert(header.end(), payload.begin(), payload.end());
     return header;
 }
@@ -102,7 +102,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         for (CodedSymbol& s : fast) s.value = decoder.get(s.lane, s.row, s.shift);
         decoder.finish(min_bytes);
     });
-    const bool slow_accepts = accepted([&] { jahp::range_decode_ref(cdf, lanes, payload, slow, min_bytes); });
+    const bool slow_accepts = accepted([&] { jahp::range_decode_reference(cdf, lanes, payload, slow, min_bytes); });
     fuzz_require(fast_accepts == slow_accepts, "decoder and oracle disagree whether the payload is sound");
     if (!fast_accepts) return 0;
     jahp::RangeEncoder encoder(cdf);

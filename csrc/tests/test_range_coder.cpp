@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/range_coder_ref.hpp"
+#include "core/range_coder_reference.hpp"
 #include "tests/check.hpp"
 #include "tests/random_model.hpp"
 
@@ -66,10 +66,10 @@ TEST(round_trip_and_oracle) {
                     const Tables tables(random, bits, 9);
                     const Symbols symbols = random_symbols(random, tables.cdf, count, lanes, rare);
                     const Bytes payload = encode(tables.cdf, lanes, symbols);
-                    CHECK(payload == range_encode_ref(tables.cdf, lanes, symbols, 0));
+                    CHECK(payload == range_encode_reference(tables.cdf, lanes, symbols, 0));
                     Symbols back = blank(symbols), ref = back;
                     decode(tables.cdf, lanes, payload, back);
-                    range_decode_ref(tables.cdf, lanes, payload, ref, 0);
+                    range_decode_reference(tables.cdf, lanes, payload, ref, 0);
                     CHECK(same(back, symbols));
                     CHECK(same(ref, symbols));
                 }
@@ -139,7 +139,7 @@ TEST(damaged_payloads) {
             fast_refused = true;
         }
         try {
-            range_decode_ref(tables.cdf, 4, bad, slow, 0);
+            range_decode_reference(tables.cdf, 4, bad, slow, 0);
         } catch (const Error&) {
             slow_refused = true;
         }

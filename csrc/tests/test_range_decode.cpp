@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "core/range_coder.hpp"
-#include "core/range_coder_ref.hpp"
+#include "core/range_coder_reference.hpp"
 #include "tests/check.hpp"
 #include "tests/random_model.hpp"
 
@@ -64,7 +64,7 @@ std::optional<std::vector<std::int32_t>> decode_ref(const CdfTables& tables, con
                                                     const Bytes& payload) {
     std::vector<CodedSymbol> coded = m.coded;
     try {
-        range_decode_ref(tables, lanes, payload, coded, 0);
+        range_decode_reference(tables, lanes, payload, coded, 0);
     } catch (const Error& e) {
         CHECK(e.fault() == Fault::format);
         return std::nullopt;
@@ -98,7 +98,7 @@ TEST(whole_messages_and_damaged_ones) {
             for (const int channels : {1, 7, 64, 100})
                 for (const bool shifted : {false, true}) {
                     const Message m(random, tables, lanes, 12, channels, shifted);
-                    const Bytes payload = range_encode_ref(tables, lanes, m.coded, 0);
+                    const Bytes payload = range_encode_reference(tables, lanes, m.coded, 0);
                     for (const Isa isa : all_isas()) CHECK(decode(tables, m, lanes, payload, isa) == m.values);
                     for (int damage = 0; damage < 12; ++damage) {
                         Bytes bad = payload;

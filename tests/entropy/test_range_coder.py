@@ -31,14 +31,14 @@ def columns(symbols):
     return [np.array([s[i] for s in symbols], np.int32) for i in range(4)]
 
 
-def encode(tables, lanes, symbols, min_bytes=0, oracle=False):
+def encode(tables, lanes, symbols, min_bytes=0, reference=False):
     lane, row, value, shift = columns(symbols)
-    return _native.range_encode(tables, lanes, lane, row, value, shift, min_bytes, oracle)
+    return _native.range_encode(tables, lanes, lane, row, value, shift, min_bytes, reference)
 
 
-def decode(tables, lanes, payload, symbols, min_bytes=0, oracle=False):
+def decode(tables, lanes, payload, symbols, min_bytes=0, reference=False):
     lane, row, _, shift = columns(symbols)
-    return _native.range_decode(tables, lanes, payload, lane, row, shift, min_bytes, oracle).tolist()
+    return _native.range_decode(tables, lanes, payload, lane, row, shift, min_bytes, reference).tolist()
 
 
 def python_encode(rows, prob_bits, lanes, symbols, min_bytes=0):
@@ -79,12 +79,12 @@ def test_three_coders_agree(problem, min_bytes):
     prob_bits, lanes, rows, symbols = problem
     tables = native_tables(rows, prob_bits)
     payload = encode(tables, lanes, symbols, min_bytes)
-    assert payload == encode(tables, lanes, symbols, min_bytes, oracle=True)
+    assert payload == encode(tables, lanes, symbols, min_bytes, reference=True)
     assert payload == python_encode(rows, prob_bits, lanes, symbols, min_bytes)
     assert len(payload) >= min_bytes
     values = [s[2] for s in symbols]
     assert decode(tables, lanes, payload, symbols, min_bytes) == values
-    assert decode(tables, lanes, payload, symbols, min_bytes, oracle=True) == values
+    assert decode(tables, lanes, payload, symbols, min_bytes, reference=True) == values
     assert python_decode(rows, prob_bits, lanes, payload, symbols, min_bytes) == values
 
 
@@ -107,7 +107,7 @@ def test_three_coders_refuse_alike(problem, data):
             return "refused"
 
     fast = result(lambda: decode(tables, lanes, payload, symbols, min_bytes))
-    assert fast == result(lambda: decode(tables, lanes, payload, symbols, min_bytes, oracle=True))
+    assert fast == result(lambda: decode(tables, lanes, payload, symbols, min_bytes, reference=True))
     assert fast == result(lambda: python_decode(rows, prob_bits, lanes, payload, symbols, min_bytes))
 
 
@@ -164,7 +164,7 @@ def test_no_one_and_two_symbols(lanes, prob_bits):
     row = gaussian_row(0.3, 1.0, prob_bits)
     tables = native_tables([row], prob_bits)
     empty = struct.pack("<I", 0) + struct.pack("<I", 1 << 16) * lanes
-    assert encode(tables, lanes, []) == encode(tables, lanes, [], oracle=True) == empty
+    assert encode(tables, lanes, []) == encode(tables, lanes, [], reference=True) == empty
     assert decode(tables, lanes, empty, []) == []
     for values in ((0,), (-1, 2), (32767, -32767)):
         symbols = [(i % lanes, 0, v, 0) for i, v in enumerate(values)]
@@ -180,7 +180,7 @@ def test_nothing_but_escapes(lanes):
     values = [v for v in range(-32767, 32768, 131) if v != 0]
     symbols = [(i % lanes, 0, v, 0) for i, v in enumerate(values)]
     payload = encode(tables, lanes, symbols)
-    assert payload == encode(tables, lanes, symbols, oracle=True)
+    assert payload == encode(tables, lanes, symbols, reference=True)
     assert decode(tables, lanes, payload, symbols) == values
     assert len(payload) <= 1.0015 * len(values) * 31 / 8 + 4 * lanes + 16
     assert struct.unpack_from("<I", payload) == (len(values),)
@@ -188,11 +188,11 @@ def test_nothing_but_escapes(lanes):
 
 
 @pytest.mark.parametrize("value", [32768, -32768, 2**31 - 1, -(2**31)])
-@pytest.mark.parametrize("oracle", [False, True])
-def test_values_beyond_the_limit(value, oracle):
+@pytest.mark.parametrize("reference", [False, True])
+def test_values_beyond_the_limit(value, reference):
     tables = native_tables([gaussian_row(0, 1, 15)], 15)
     with pytest.raises(UsageError, match="beyond 32767"):
-        encode(tables, 1, [(0, 0, value, 0)], oracle=oracle)
+        encode(tables, 1, [(0, 0, value, 0)], reference=reference)
     with pytest.raises(UsageError, match="beyond 32767"):
         python_encode([gaussian_row(0, 1, 15)], 15, 1, [(0, 0, value, 0)])
 
@@ -204,9 +204,9 @@ def test_decoded_value_beyond_the_limit():
     payload = encode(tables, 1, [(0, 0, 1, 0)])
     for shift in (32767, -32769):
         symbols = [(0, 0, 0, shift)]
-        for oracle in (False, True):
+        for reference in (False, True):
             with pytest.raises(FormatError, match="beyond 32767"):
-                decode(tables, 1, payload, symbols, oracle=oracle)
+                decode(tables, 1, payload, symbols, reference=reference)
         with pytest.raises(FormatError, match="beyond 32767"):
             python_decode([row], 15, 1, payload, symbols)
 
@@ -222,51 +222,51 @@ def example():
     return tables, rows, symbols, encode(tables, 4, symbols)
 
 
-@pytest.mark.parametrize("oracle", [False, True])
-def test_every_truncation_is_noticed(example, oracle):
+@pytest.mark.parametrize("reference", [False, True])
+def test_every_truncation_is_noticed(example, reference):
     tables, rows, symbols, payload = example
     for n in range(len(payload)):
         with pytest.raises(FormatError):
-            decode(tables, 4, payload[:n], symbols, oracle=oracle)
+            decode(tables, 4, payload[:n], symbols, reference=reference)
         with pytest.raises(FormatError):
             python_decode(rows, 15, 4, payload[:n], symbols)
 
 
-@pytest.mark.parametrize("oracle", [False, True])
-def test_trailing_bytes_and_padding(example, oracle):
+@pytest.mark.parametrize("reference", [False, True])
+def test_trailing_bytes_and_padding(example, reference):
     tables, _, symbols, payload = example
     values = [s[2] for s in symbols]
     for extra in (b"\0", b"\0\0", b"\xaa\x55"):
         with pytest.raises(FormatError, match="left over"):
-            decode(tables, 4, payload + extra, symbols, oracle=oracle)
-    padded = encode(tables, 4, symbols, len(payload) + 7, oracle=oracle)
+            decode(tables, 4, payload + extra, symbols, reference=reference)
+    padded = encode(tables, 4, symbols, len(payload) + 7, reference=reference)
     assert padded == payload + bytes(7)
-    assert decode(tables, 4, padded, symbols, len(padded), oracle=oracle) == values
+    assert decode(tables, 4, padded, symbols, len(padded), reference=reference) == values
     for at in range(len(payload), len(padded)):
         with pytest.raises(FormatError, match="padding is not zero"):
-            decode(tables, 4, padded[:at] + b"\1" + padded[at + 1 :], symbols, len(padded), oracle=oracle)
+            decode(tables, 4, padded[:at] + b"\1" + padded[at + 1 :], symbols, len(padded), reference=reference)
     with pytest.raises(FormatError, match="left over"):
-        decode(tables, 4, padded, symbols, len(padded) - 1, oracle=oracle)
+        decode(tables, 4, padded, symbols, len(padded) - 1, reference=reference)
 
 
-@pytest.mark.parametrize("oracle", [False, True])
-def test_end_check(example, oracle):
+@pytest.mark.parametrize("reference", [False, True])
+def test_end_check(example, reference):
     tables, _, symbols, payload = example
     with pytest.raises(FormatError):  # one symbol fewer: words or states are left
-        decode(tables, 4, payload, symbols[:-1], oracle=oracle)
+        decode(tables, 4, payload, symbols[:-1], reference=reference)
     with pytest.raises(FormatError):  # one symbol more
-        decode(tables, 4, payload, [*symbols, (0, 0, 0, 0)], oracle=oracle)
+        decode(tables, 4, payload, [*symbols, (0, 0, 0, 0)], reference=reference)
     with pytest.raises(FormatError, match="below 2\\^16"):
-        decode(tables, 4, payload[:8] + bytes(4) + payload[12:], symbols, oracle=oracle)
+        decode(tables, 4, payload[:8] + bytes(4) + payload[12:], symbols, reference=reference)
     with pytest.raises(FormatError, match="escapes"):
-        decode(tables, 4, struct.pack("<I", 61) + payload[4:], symbols, oracle=oracle)
+        decode(tables, 4, struct.pack("<I", 61) + payload[4:], symbols, reference=reference)
     with pytest.raises(FormatError, match="escapes"):
-        decode(tables, 4, struct.pack("<I", 2**32 - 1) + payload[4:], symbols, oracle=oracle)
+        decode(tables, 4, struct.pack("<I", 2**32 - 1) + payload[4:], symbols, reference=reference)
     held = payload[:4] + struct.pack("<h", 1) + payload[6:]  # the first escape's value becomes one that the table holds
     with pytest.raises(FormatError, match="which its table holds"):
-        decode(tables, 4, held, symbols, oracle=oracle)
+        decode(tables, 4, held, symbols, reference=reference)
     with pytest.raises(FormatError, match="beyond 32767"):
-        decode(tables, 4, payload[:4] + struct.pack("<h", -32768) + payload[6:], symbols, oracle=oracle)
+        decode(tables, 4, payload[:4] + struct.pack("<h", -32768) + payload[6:], symbols, reference=reference)
 
 
 def test_impossible_arguments(example):

@@ -18,11 +18,11 @@ struct CodedSymbol {
     std::int32_t shift;
 };
 
-std::vector<std::uint8_t> range_encode_ref(const CdfTables& tables, int lanes, std::span<const CodedSymbol> symbols,
-                                           std::size_t min_bytes);
+std::vector<std::uint8_t> range_encode_reference(const CdfTables& tables, int lanes,
+                                                 std::span<const CodedSymbol> symbols, std::size_t min_bytes);
 
 // Fills in the values of `symbols` (their lanes, rows and shifts given). Throws Error(format) where RangeDecoder does.
-void range_decode_ref(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload,
-                      std::span<CodedSymbol> symbols, std::size_t min_bytes);
+void range_decode_reference(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload,
+                            std::span<CodedSymbol> symbols, std::size_t min_bytes);
 
 }  // namespace jahp

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/range_coder_ref.hpp"
+#include "core/range_coder_reference.hpp"
 
 #include <deque>
 
@@ -32,8 +32,8 @@ private:
 
 }  // namespace
 
-std::vector<std::uint8_t> range_encode_ref(const CdfTables& tables, int lanes, std::span<const CodedSymbol> symbols,
-                                           std::size_t min_bytes) {
+std::vector<std::uint8_t> range_encode_reference(const CdfTables& tables, int lanes,
+                                                 std::span<const CodedSymbol> symbols, std::size_t min_bytes) {
     check_lanes(lanes);
     const int p = tables.prob_bits();
     std::vector<std::uint64_t> state(static_cast<std::size_t>(lanes), kLaneStart);
@@ -66,8 +66,8 @@ std::vector<std::uint8_t> range_encode_ref(const CdfTables& tables, int lanes, s
     return out;
 }
 
-void range_decode_ref(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload,
-                      std::span<CodedSymbol> symbols, std::size_t min_bytes) {
+void range_decode_reference(const CdfTables& tables, int lanes, std::span<const std::uint8_t> payload,
+                            std::span<CodedSymbol> symbols, std::size_t min_bytes) {
     check_lanes(lanes);
     const int p = tables.prob_bits();
     Reader reader(payload);
