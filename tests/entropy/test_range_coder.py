@@ -204,9 +204,9 @@ def test_decoded_value_beyond_the_limit():
     payload = encode(tables, 1, [(0, 0, 1, 0)])
     for shift in (32767, -32769):
         symbols = [(0, 0, 0, shift)]
-        for reference in (False, True):
+        for plain in (False, True):
             with pytest.raises(FormatError, match="beyond 32767"):
-                decode(tables, 1, payload, symbols, reference=reference)
+                decode(tables, 1, payload, symbols, reference=plain)
         with pytest.raises(FormatError, match="beyond 32767"):
             python_decode([row], 15, 1, payload, symbols)
 
