@@ -58,7 +58,7 @@ NETS = ("g_a", "h_a", "g_s")
 GAMMA_LIMIT = 4095
 SQUARE_LIMIT = 65535
 _WINOGRAD = {3: np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]), 2: np.array([[1, 0], [1, 1], [0, 1]])}
-"""By taps of an axis: what minimal filters F(2, 3) and F(2, 2) make of weights."""
+"""By taps of an axis: what minimal filters F(2, 3) and F(2, 2) make of weights. A convolution adds both up, so that F(2, 2) counts twice."""
 
 
 @dataclass
@@ -87,7 +87,7 @@ class _Layer:
         phases = [self.weight[..., a::2, b::2] for a in (0, 1) for b in (0, 1)] if k == 5 else [self.weight]
         largest = np.abs(self.weight).max((0, 2, 3, 4))
         for phase in phases if self.filtered and k == 5 else ():
-            rows, columns = (_WINOGRAD[n] for n in phase.shape[3:])
+            rows, columns = (_WINOGRAD[n] if self.transposed or n == 3 else 2 * _WINOGRAD[n] for n in phase.shape[3:])
             largest = np.maximum(largest, np.abs(np.einsum("ia,roxab,jb->roxij", rows, phase, columns, optimize=True)).max((0, 2, 3, 4)))
         totals = [np.abs(part).sum((2, 3, 4)) for part in (phases if self.transposed else [self.weight])]
         reach = (np.max(totals, axis=0) * self.limit + np.abs(self.bias)).max(0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from builders import ARCHITECTURES
 
+from jahp_fast import library
 from jahp_fast.entropy.model_file import CURVATURE, ROOTS, ModelConfig, ModelFile, save_model
 from jahp_fast.errors import ModelError
 from jahp_fast.export import transforms
@@ -95,7 +96,7 @@ def held(weight, bias, transposed, reach):
     sums = max(int((np.abs(part).sum((1, 2, 3)) * 8191 + np.abs(bias.astype(np.int64))).max()) for part in parts)
     combined = 0
     for phase in phases:
-        rows, columns = (transforms._WINOGRAD[n] for n in phase.shape[2:])
+        rows, columns = (transforms._WINOGRAD[n] * (1 if transposed or n == 3 else 2) for n in phase.shape[2:])
         combined = max(combined, int(np.abs(np.einsum("ia,oxab,jb->oxij", rows, phase, columns)).max()))
     return sums < reach and combined <= 32767
 
@@ -260,3 +261,15 @@ def test_the_table_of_losses(exported, crop):
     lines = format_loss_table(rows).splitlines()
     assert len(lines) == 9
     assert lines[0].split() == ["quality", "float", "dB", "mean", "worst", "bytes", "at", "equal", "PSNR"]
+
+
+@pytest.mark.parametrize("name", ["mbt2018", "mbt2018-ms-ssim"])
+def test_shipped_weights_let_a_decoder_use_minimal_filters(name):
+    """At every quality, or transforms take twice as long."""
+    layers = TransformLayers(library.by_name(name, ()))
+    for layer in layers.g_a()[1:]:
+        assert held(layer.weight, layer.bias, False, 2**34)
+    g_s = layers.g_s()
+    for quality in (1, 2.5, 4.85, 8):
+        for layer in [*g_s.common, *g_s.at(quality)][:3]:
+            assert held(layer.weight.swapaxes(0, 1), layer.bias, True, 2**31)
