@@ -58,7 +58,8 @@ NETS = ("g_a", "h_a", "g_s")
 GAMMA_LIMIT = 4095
 SQUARE_LIMIT = 65535
 _WINOGRAD = {3: np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]), 2: np.array([[1, 0], [1, 1], [0, 1]])}
-"""By taps of an axis: what minimal filters F(2, 3) and F(2, 2) make of weights. A convolution adds both up, so that F(2, 2) counts twice."""
+"""By taps of an axis: what minimal filters F(2, 3) and F(2, 2) make of weights. A convolution adds both up, so that F(2, 2) counts
+twice."""
 
 
 @dataclass

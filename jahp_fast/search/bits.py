@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from jahp_fast import _native
 from jahp_fast.entropy.reference import ReferenceModel, symbols_of
+from jahp_fast.errors import UnsupportedImage, UsageError
+from jahp_fast.pipelines.entropy_path import UNCODABLE
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -53,11 +55,17 @@ class SymbolBits:
         self._bits = table
 
     def rows(self, z: Ints, y: Ints, threads: int = 1) -> tuple[Ints, Ints]:
-        """z (hz, wz, N) and y (h, w, M) -> (h, w, M) each: the row that a symbol is coded with, and by how much the mean shifts it."""
-        if self._reference:
-            rows, means = symbols_of(self._model, z, y)
-        else:
-            rows, means = self._model.symbols(np.ascontiguousarray(z), np.ascontiguousarray(y), threads)
+        """z (hz, wz, N) and y (h, w, M) -> (h, w, M) each: the row that a symbol is coded with, and by how much the mean shifts it.
+
+        Raises UnsupportedImage for a symbol beyond 32767.
+        """
+        try:
+            if self._reference:
+                rows, means = symbols_of(self._model, z, y)
+            else:
+                rows, means = self._model.symbols(np.ascontiguousarray(z), np.ascontiguousarray(y), threads)
+        except UsageError as e:
+            raise UnsupportedImage(f"{UNCODABLE}: {e}") from None
         return rows, means >> self._config.mean_bits
 
     def of(self, rows: Ints, values: Ints) -> NDArray[np.float32]:
