@@ -26,7 +26,8 @@ def entry(name: str, value: float) -> tuple[float, int, str]:
     elif name.endswith("_per_s"):
         unit = "per second"
     else:
-        unit = "s" if name.endswith("_s") or "_s_" in name else ""
+        share = "_over_" in name or name.endswith("_ceiling")  # of g_s, too
+        unit = "s" if (name.endswith("_s") or "_s_" in name) and not share else ""
     if unit == "s" and value < 1:
         value, unit = 1000 * value, "ms"
     before = math.floor(math.log10(abs(value))) + 1 if value else 1

@@ -51,18 +51,18 @@ def check_payload(ours: int, theirs: int) -> None:
 
 
 def check_latents(ours: NDArray[Any], theirs: NDArray[Any]) -> None:
-    """Raises PeersError unless ŷ is round(y) of CompressAI's y, but for the roundings that two builds of torch may tip over."""
+    """Raises PeersError unless ŷ is round(y) of CompressAI's y, but for the roundings that integer transforms tip over."""
     if ours.shape != theirs.shape:
         raise PeersError(f"our ŷ is {ours.shape}, CompressAI's y {theirs.shape}")
     difference = np.abs(ours.astype(np.int64) - theirs)
-    if difference.max() > 1 or (difference != 0).mean() > 1e-3:
+    if difference.max() > 1 or (difference != 0).mean() > 1e-2:
         raise PeersError(f"our ŷ is not round(y): {(difference != 0).mean():.2%} of it differs, by up to {difference.max()}")
 
 
 def check_residuals(ours: NDArray[Any], frac_bits: int, theirs: NDArray[Any]) -> None:
     """Form B: raises PeersError unless ŷ = round(y - mean) + mean is within half a step of a y that rounds to CompressAI's."""
     off = np.abs(ours / 2.0**frac_bits - theirs)
-    if ours.shape != theirs.shape or off.max() > 1.001:
+    if ours.shape != theirs.shape or off.max() > 1.1:
         raise PeersError(f"our ŷ in form B is up to {off.max():.2f} from round(y)")
 
 
