@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.entropy.check import check_entropy, check_floats
 from jahp_fast.entropy.tensor_file import TensorFile, strict_json
 from jahp_fast.errors import ModelError
@@ -127,6 +128,8 @@ class ModelConfig:
             raise ModelError("model config: qualities must rise")
         if qualities[0] < 1 or qualities[-1] > 8:
             raise ModelError("model config: qualities must lie in 1 to 8")
+        if any(round(q * QUALITY_STEPS) / QUALITY_STEPS != q for q in qualities):
+            raise ModelError(f"model config: qualities must be multiples of 1/{QUALITY_STEPS}, as those of files are")
         if fields["architecture"] not in ARCHITECTURES:
             raise ModelError(f"model config: unknown architecture {fields['architecture']!r}")
         if fields["form"] not in ("A", "B"):

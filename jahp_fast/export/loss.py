@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jahp_fast import _native
 from jahp_fast.constants import STRIDE
 from jahp_fast.transforms.cpu import CpuTransforms
-from jahp_fast.transforms.layers import LATENT_BITS
+from jahp_fast.transforms.layers import fixed
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -50,8 +50,7 @@ def integer_latents(transforms: CpuTransforms, file: ModelFile, photo: Pixels, q
     """z (hz, wz, N) and y (h, w, M), y with the file's fractional bits, as its encoder rounds them."""
     y = transforms.analysis([photo], photo.shape[0], photo.shape[1], quality)
     z = transforms.hyper_analysis(y) if file.config.hyper_latents else np.zeros((0, 0, 0), np.int32)
-    down = LATENT_BITS - file.config.frac_bits
-    return (z + (1 << LATENT_BITS >> 1)) >> LATENT_BITS, (y + (1 << down >> 1)) >> down
+    return fixed(z, 0), fixed(y, file.config.frac_bits)
 
 
 def transform_losses(model: CompressionModel, file: ModelFile, photos: Sequence[Pixels]) -> list[LossRow]:
@@ -85,7 +84,7 @@ def transform_losses(model: CompressionModel, file: ModelFile, photos: Sequence[
                 return np.concatenate(list(transforms.synthesis([y], h, w, quality)))
 
             with torch.inference_mode():
-                x = torch.from_numpy(photo).permute(2, 0, 1)[None].float() / 255
+                x = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float() / 255
                 latents = model.analysis(x, q)
                 hyper = model.hyper_analysis(latents).round() if file.config.hyper_latents else latents.new_zeros(1, 0, 0, 0)
                 size, y = coded(*(np.ascontiguousarray(t[0].permute(1, 2, 0).numpy().astype(np.int32))

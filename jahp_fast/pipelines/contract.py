@@ -34,7 +34,7 @@ class Analysed(Protocol):
     """An image behind g_a and h_a at one quality."""
 
     def round_latents(self) -> Symbols:
-        """The nearest integers. Raises UnsupportedImage for a latent that is beyond 2^30 or not a number."""
+        """The nearest integers, halves up. One beyond 32767 is refused when it is coded."""
 
     def latents(self) -> tuple[Floats, Floats | None]:
         """y (h, w, M) and z (hz, wz, N) or None, not rounded."""

@@ -18,8 +18,8 @@ from jahp_fast.pipelines.entropy_path import EntropyPath
 from jahp_fast.system.devices import Clock
 from jahp_fast.system.extras import require_torch
 from jahp_fast.system.parallel import each, shared_out
-from jahp_fast.transforms.cpu import LATENT_LIMIT, LATENT_ROWS, CpuTransforms, in_blocks
-from jahp_fast.transforms.layers import LATENT_BITS
+from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, in_blocks
+from jahp_fast.transforms.layers import LATENT_BITS, LATENT_LIMIT, fixed
 
 if TYPE_CHECKING:
     import torch
@@ -166,9 +166,3 @@ class AnalysedArrays:
     def latents(self) -> tuple[Floats, Floats | None]:
         y, z = (None if part is None else part.astype(np.float32) * np.float32(2.0**-LATENT_BITS) for part in (self.y, self.z))
         return cast(Floats, y), z
-
-
-def fixed(x: Ints, bits: int) -> Ints:
-    """Numbers with LATENT_BITS fractional bits, rounded to `bits` of them, halves up."""
-    shift = LATENT_BITS - bits
-    return x if shift == 0 else ((x.astype(np.int64) + (1 << shift >> 1)) >> shift).astype(np.int32)

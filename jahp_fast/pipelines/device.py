@@ -22,12 +22,12 @@ from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError
 from jahp_fast.files import container as _container
 from jahp_fast.pipelines.contract import Floats, Ints, Opened, Pixels, Symbols, T
-from jahp_fast.pipelines.cpu import BLOCK_ROWS, fixed
+from jahp_fast.pipelines.cpu import BLOCK_ROWS
 from jahp_fast.pipelines.entropy_path import CHECKSUM_ERROR, EntropyPath
 from jahp_fast.system.devices import Clock, Guard
 from jahp_fast.system.parallel import each, shared_out
 from jahp_fast.transforms.cpu import in_blocks
-from jahp_fast.transforms.layers import LATENT_BITS
+from jahp_fast.transforms.layers import LATENT_BITS, fixed
 
 if TYPE_CHECKING:
     import torch

@@ -24,14 +24,12 @@ from jahp_fast.entropy.model_file import CURVATURE, ROOTS
 from jahp_fast.errors import ModelError
 from jahp_fast.transforms import reference
 from jahp_fast.transforms.cpu import made_net
-from jahp_fast.transforms.layers import ACTIVATION_LIMIT, SUM_BITS, Layer, between, mixed
+from jahp_fast.transforms.layers import ACTIVATION_LIMIT, SUM_BITS, Bytes, Ints, Layer, Shorts, between, mixed
+from jahp_fast.transforms.reference import Wide
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
 
-Ints = NDArray[np.int32]
-Shorts = NDArray[np.int16]
-Wide = NDArray[np.int64]
 LOCAL = 0.3
 ONE_BITS = 13
 """A local gain of 2^13 is 1."""
@@ -71,31 +69,19 @@ class Adjoint:
         last = g_s[-1].shift.astype(np.int64)
         self._entry = (ENTRY_BITS - (last - last.min())).astype(np.int64)
         self.unit = 2.0 ** -(ENTRY_BITS + int(last.min()))
-        largest = max(4, round(24 * 2 ** ((1 - quality) / 3)))  # errors of pictures are like that
-        noise = np.random.Generator(np.random.PCG64(0)).integers(-largest, largest + 1, (NOISE_SIDE * STRIDE, NOISE_SIDE * STRIDE, 3))
-        seen: NDArray[Any] = self.entered(noise.astype(np.int16))
+        seen: NDArray[Any] = self.entered(white_noise(round(usual_error(quality))))
         layers: list[Layer] = []
         for i in (3, 2, 1):
             weight, down = self._through(g_s[i].weight, i - 1, 0)
-            sums = self._alone(Layer("conv", weight, _zeros(len(weight)), _bytes(0, len(weight)), "none"), seen)
+            sums = self._alone(_bare("conv", weight), seen)
             keep, total = self._fitting(sums, down)
             self.unit *= 2.0**keep
             first = np.clip(total - ONE_BITS, 0, SUM_BITS - 1)
             second = np.clip(total - first, 1, 31)
-            layers.append(
-                Layer(
-                    "conv",
-                    weight,
-                    _zeros(len(weight)),
-                    first.astype(np.uint8),
-                    "local",
-                    (*_factors(self._means[i - 1]), second.astype(np.uint8)),
-                )
-            )
+            extras = (*_factors(self._means[i - 1]), second.astype(np.uint8))
+            layers.append(_bare("conv", weight)._replace(shift=first.astype(np.uint8), activation="local", extras=extras))
             seen = self._scaled(sums, total - ONE_BITS)
-        weight = g_s[0].weight
-        layers.append(Layer("conv", weight, _zeros(len(weight)), _bytes(0, len(weight)), "none"))
-        self.net = made_net(layers, native)
+        self.net = made_net([*layers, _bare("conv", g_s[0].weight)], native)
 
     def entered(self, errors: Shorts) -> Shorts:
         """Errors of the image, (h, w, 3) in grey levels, as the net takes them: what one of a sum of g_s's last layer is worth differs by
@@ -107,7 +93,7 @@ class Adjoint:
     def mean_square(self, squares: NDArray[np.uint32], h: int, w: int) -> NDArray[np.float64]:
         """What a trace gives for one inverse GDN -> (h, w), the mean square of the local gains of a latent's square, about 1."""
         rows, columns = squares.shape
-        channels = next(len(mean) for mean, at in zip(self._means, (2, 4, 8), strict=True) if at * h == rows)
+        channels = len(self._means[0])  # as many as behind the other ones
         sums = squares.astype(np.int64).reshape(h, rows // h, w, columns // w).sum((1, 3))
         root = np.sqrt(sums / (channels * (rows // h) * (columns // w))) + 0.5  # a trace takes the floor of factors
         mean: NDArray[np.float64] = np.square(root / 2.0 ** (ONE_BITS - reference.FACTOR_SQUARE_SHIFT))
@@ -131,13 +117,12 @@ class Adjoint:
                 weight, down = self._through(self._g_s[i].weight, i, 1)
             else:
                 weight, down = self._g_s[i].weight, -self._entry + ENTRY_BITS
-            outputs = weight.shape[1]
-            x = self._carried(Layer("deconv", weight, _zeros(outputs), _bytes(0, outputs), "none"), x, down)
+            x = self._carried(_bare("deconv", weight), x, down)
         x = self._scaled(x.astype(np.int32), -self._entry + ENTRY_BITS)
         for i in (3, 2, 1):
             weight, down = self._through(self._g_s[i].weight, i - 1, 0)
-            x = self._carried(Layer("conv", weight, _zeros(len(weight)), _bytes(0, len(weight)), "none"), x, down)
-        answers = self._alone(Layer("conv", self._g_s[0].weight, _zeros(latents), _bytes(0, latents), "none"), x >> np.int16(LAST_SHIFT))
+            x = self._carried(_bare("conv", weight), x, down)
+        answers = self._alone(_bare("conv", self._g_s[0].weight), x >> np.int16(LAST_SHIFT))
         shape = np.stack([answers[row - 1 : row + 2, column - 1 : column + 2] for row, column in places]).astype(np.float64)
         shape /= sizes[:, None, None, None]
         own = np.diagonal(shape[:, 1, 1]).copy()
@@ -182,7 +167,7 @@ class Adjoint:
         return made_net([layer], self._native).run(x)
 
 
-def _factors(mean: Wide) -> tuple[Shorts, Shorts, NDArray[np.uint8]]:
+def _factors(mean: Wide) -> tuple[Shorts, Shorts, Bytes]:
     """Of a layer "local": 1 - LOCAL, and LOCAL of the root over its mean, as 15 bits and a shift."""
     steady = np.full(len(mean), round((1 - LOCAL) * 2**ONE_BITS), np.int16)
     one = round(LOCAL * 2**ONE_BITS)
@@ -190,12 +175,25 @@ def _factors(mean: Wide) -> tuple[Shorts, Shorts, NDArray[np.uint8]]:
     return steady, ((np.int64(one) << shift) // mean).astype(np.int16), shift.astype(np.uint8)
 
 
-def _zeros(channels: int) -> Ints:
-    return np.zeros(channels, np.int32)
+def _bare(kind: str, weight: Shorts) -> Layer:
+    """A layer that gives its sums."""
+    outputs = weight.shape[1] if kind == "deconv" else weight.shape[0]
+    return Layer(kind, weight, np.zeros(outputs, np.int32), np.zeros(outputs, np.uint8), "none")
 
 
-def _bytes(value: int, channels: int) -> NDArray[np.uint8]:
-    return np.full(channels, value, np.uint8)
+def usual_error(quality: float) -> float:
+    """Largest error of the white noise, in grey levels: those of pictures are about as large."""
+    return max(4.0, 24 * 2 ** ((1 - quality) / 3))
+
+
+def white_noise(largest: int) -> Shorts:
+    """(NOISE_SIDE * 16, NOISE_SIDE * 16, 3) of -largest to largest, by the hash of the symbols' checksum: the same with every library."""
+    side = NOISE_SIDE * STRIDE
+    h = np.arange(side * side * 3, dtype=np.uint32) * np.uint32(0x9E3779B1)
+    h = (h ^ h >> np.uint32(15)) * np.uint32(0x2C1B3C6D)
+    h = (h ^ h >> np.uint32(12)) * np.uint32(0x297A2D39)
+    noise: Shorts = ((h ^ h >> np.uint32(15)) % np.uint32(2 * largest + 1)).astype(np.int16).reshape(side, side, 3) - np.int16(largest)
+    return noise
 
 
 def searched(model: ModelFile, name: str, channels: int) -> NDArray[Any]:

@@ -39,17 +39,14 @@ from jahp_fast.search.adjoint import Adjoint, searched
 from jahp_fast.search.bits import SymbolBits
 from jahp_fast.search.step_search import best_steps
 from jahp_fast.system.extras import require_torch
-from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, Trace, in_blocks, made_trace
-from jahp_fast.transforms.layers import between
+from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, Pixels, Trace, in_blocks, made_trace
+from jahp_fast.transforms.layers import Ints, Shorts, between
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.pipelines.contract import Analysed, Opened, Pipeline, Symbols
 
 Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
-Shorts = NDArray[np.int16]
-Pixels = NDArray[np.uint8]
 
 MARGIN = 1.75
 PRICE = 0.6

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from jahp_fast import _native
 from jahp_fast.constants import STRIDE
 from jahp_fast.transforms import reference
-from jahp_fast.transforms.layers import ACTIVATION_LIMIT, Bytes, Gain, Ints, Layer, Shorts, SynthesisLayers, TransformLayers
+from jahp_fast.transforms.layers import ACTIVATION_LIMIT, LATENT_LIMIT, Bytes, Gain, Ints, Layer, Shorts, SynthesisLayers, TransformLayers
 from jahp_fast.transforms.reference import ReferenceNet, ReferenceTrace
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-LATENT_LIMIT = 2**31 - 1
 LATENT_ROWS = 4
 """Rows of latents that g_s takes, and g_a gives, at a time."""
 ROWS_AT_ONCE = 64

@@ -22,6 +22,7 @@ from torch import Tensor
 from jahp_fast.constants import STRIDE
 from jahp_fast.transforms.layers import (
     ACTIVATION_LIMIT,
+    LATENT_LIMIT,
     LEAKY_LIMIT,
     LEAKY_MUL,
     LEAKY_SHIFT,
@@ -36,8 +37,6 @@ from jahp_fast.transforms.layers import (
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
-
-LATENT_LIMIT = 2**31 - 1
 
 
 def shifted(x: Tensor, shift: Tensor | int) -> Tensor:

@@ -32,6 +32,8 @@ LEAKY_LIMIT = 100 * ACTIVATION_LIMIT
 """What it takes is clamped to, below 0."""
 LATENT_BITS = 8
 """Fractional bits of latents and hyper-latents before they are rounded."""
+LATENT_LIMIT = 2**31 - 1
+"""What latents are clamped to, with these bits."""
 LEAST_GDN_SHIFT = 16
 """Of GDN in g_a, whose quotient is normalised by up to 2^15."""
 LOG_BITS, MUL_BITS = 12, 15
@@ -107,6 +109,12 @@ class Tensors:
         if gamma.min() < 0 or beta.min() < 1 or (gamma.astype(np.int64).sum(1) * 65535 + beta).max() > NORM_LIMIT:
             raise ModelError(f"{self._path}: transform.{name}: gamma or beta is out of range, or their norm could leave 31 bits")
         return gamma, beta, self.shift(f"{name}.shift", channels, 1 if inverse else LEAST_GDN_SHIFT, 31)
+
+
+def fixed(x: Ints, bits: int) -> Ints:
+    """Numbers with LATENT_BITS fractional bits, rounded to `bits` of them, halves up."""
+    shift = LATENT_BITS - bits
+    return x if shift == 0 else ((x.astype(np.int64) + (1 << shift >> 1)) >> shift).astype(np.int32)
 
 
 def between(qualities: tuple[float, ...], quality: float) -> tuple[int, int, int]:

@@ -128,6 +128,8 @@ CONFIGS = {
     "NaN": (replaced(b'"latents":12', b'"latents":NaN'), "NaN is no number"),
     "Infinity": (replaced(b'"latents":12', b'"latents":Infinity'), "Infinity is no number"),
     "-Infinity among the qualities": (replaced(b"[1.0,", b"[-Infinity,"), "-Infinity is no number"),
+    "a quality between two steps": (replaced(b",8.0]", b",7.99]"), "qualities must be multiples of 1/20"),
+    "two qualities in one step": (replaced(b",8.0]", b",1.01]"), "qualities must be multiples of 1/20"),
     "a quality beyond float64": (replaced(b",8.0]", b",1e999]"), "qualities must lie in 1 to 8"),
     "version 1.0": (replaced(b'"version":1', b'"version":1.0'), "is not of version 1"),
     "version true": (replaced(b'"version":1', b'"version":true'), "is not of version 1"),

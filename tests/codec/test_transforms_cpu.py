@@ -11,10 +11,10 @@ from jahp_fast.constants import BY_ROW
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.export.state import export_state
 from jahp_fast.models import registry
-from jahp_fast.pipelines.cpu import BLOCK_ROWS, fixed
+from jahp_fast.pipelines.cpu import BLOCK_ROWS
 from jahp_fast.transforms.cpu import NETS_KEPT, CpuTransforms, in_blocks, made_net, run_by_rows
 from jahp_fast.transforms.device import Transforms
-from jahp_fast.transforms.layers import Layer, TransformLayers
+from jahp_fast.transforms.layers import Layer, TransformLayers, fixed
 from jahp_fast.transforms.reference import ReferenceNet
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jahp_fast.constants import LAMBDAS, trade_off
+from jahp_fast.search.adjoint import NOISE_SIDE, usual_error, white_noise
 from jahp_fast.search.bits import BIT_STEPS, rounded_bits
 from jahp_fast.transforms import reference
 from jahp_fast.transforms.layers import (
@@ -102,4 +103,16 @@ def test_logarithms_that_files_depend_on_are_far_from_a_tie():
         exact = trade_off(code / 20) * 255**2 / 3
         spacing = float(np.spacing(np.float32(exact)))
         assert abs(abs(exact - float(np.float32(exact))) - spacing / 2) > 1e-5 * spacing
+        assert abs(usual_error(code / 20) % 1 - 0.5) > 1e-6
     assert trade_off(1) == pytest.approx(LAMBDAS[0])
+
+
+def test_white_noise_is_white():
+    noise = white_noise(12).astype(float)
+    assert noise.shape == (16 * NOISE_SIDE, 16 * NOISE_SIDE, 3)
+    assert (noise.min(), noise.max()) == (-12, 12)
+    assert abs(noise.mean()) < 0.15
+    assert noise.std() == pytest.approx((24 * 26 / 12) ** 0.5, rel=0.02)
+    for one, other in ((noise[1:], noise[:-1]), (noise[:, 1:], noise[:, :-1]), (noise[..., 1:], noise[..., :-1])):
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.02
+    assert noise[0, 0].tolist() == [-12, -3, 10]  # of all libraries

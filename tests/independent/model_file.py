@@ -123,6 +123,7 @@ class Model:
         q = c["qualities"]
         require(isinstance(q, list) and bool(q) and all(type(n) in (int, float) for n in q), "config: qualities")
         require(q == sorted(set(q)) and q[0] >= 1 and q[-1] <= 8, "config: qualities")
+        require(all(round(20 * n) / 20 == n for n in q), "config: qualities are no multiples of 1/20")
         self._check_layers()
         self._check_tables()
 

@@ -17,7 +17,6 @@ class Synthesis:
     def __init__(self, model: Model, quality: int) -> None:
         self.model = model
         codes = [round(20 * n) for n in model.config["qualities"]]
-        require(all(abs(20 * n - code) < 1e-9 for n, code in zip(model.config["qualities"], codes, strict=True)), "qualities not in 1/20")
         self.rows = len(codes)
         above = max(next(i for i, code in enumerate(codes) if code >= quality), 1) if self.rows > 1 else 0
         self.high, self.low = above, max(above - 1, 0)
