@@ -83,8 +83,8 @@ class TransformNet:
         """Each layer as jahp_fast.transforms.layers.Layer has it: (kind, weight, bias, shift, activation, extras).
 
         Args:
-            layers: kind is "conv" (weight (out, in, k, k), k of 1, 3 or 5, zero padding k // 2, stride 2 if k is 5, else 1), "conv_s1" or
-                "conv_s2" (the stride by name), or "deconv" (weight (in, out, 5, 5), stride 2, padding 2, output padding 1).
+            layers: kind is "conv" (weight (out, in, k, k), k of 1, 3 or 5, zero padding k // 2, stride 2 if k is 5, else 1) or "deconv"
+                (weight (in, out, 5, 5), stride 2, padding 2, output padding 1).
             isa: an instruction set of isa_names(); "" is the best.
 
         Raises:

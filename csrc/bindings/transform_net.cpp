@@ -56,14 +56,9 @@ ConvTensors conv_tensors(const py::tuple& layer, const std::string& name) {
     t.outputs = static_cast<int>(weight.shape(t.transposed ? 1 : 0));
     t.inputs = static_cast<int>(weight.shape(t.transposed ? 0 : 1));
     t.kernel = static_cast<int>(weight.shape(2));
-    if (kind == "deconv" || kind == "conv_s2")
-        t.stride = 2;
-    else if (kind == "conv_s1")
-        t.stride = 1;
-    else if (kind == "conv")
-        t.stride = t.kernel == 5 ? 2 : 1;
-    else
-        throw Error(Fault::usage, name + ": kind " + kind + " is none of conv, conv_s1, conv_s2, deconv");
+    if (kind != "conv" && kind != "deconv")
+        throw Error(Fault::usage, name + ": kind " + kind + " is none of conv, deconv");
+    t.stride = t.transposed || t.kernel == 5 ? 2 : 1;
     t.activation = activation_of(layer[4].cast<std::string>(), name);
     take_extras(t, layer[5].cast<py::tuple>());
     return t;

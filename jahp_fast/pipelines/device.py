@@ -249,10 +249,10 @@ class DevicePipeline(EntropyPath):
 
         if hasattr(self.backend, "start_sized"):
             capacity = 1 << max(12, (len(payload) - 1).bit_length())
-            fixed = torch.zeros(capacity, dtype=torch.uint8, device=payload.device)
-            fixed[: len(payload)] = payload
+            filled = torch.zeros(capacity, dtype=torch.uint8, device=payload.device)
+            filled[: len(payload)] = payload
             size = torch.full((1,), len(payload), dtype=torch.int32, device=payload.device)
-            rgb, verdict = cache.run((height, width, layout, capacity), whole, fixed, size, row)
+            rgb, verdict = cache.run((height, width, layout, capacity), whole, filled, size, row)
         else:
             started = cast("DeviceBackend", self.backend).start(payload, layout)
             rgb, verdict = cache.run((height, width), tail, *started, row)
