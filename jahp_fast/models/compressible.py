@@ -100,7 +100,8 @@ class Compressible:
             plain = copy.deepcopy(model).float().cpu().eval()
             with tempfile.TemporaryDirectory() as folder:  # the entropy path is in memory once the file was opened
                 path = Path(folder) / "model.safetensors"
-                names = [4.0] if model.rows == 1 else np.linspace(1, 8, model.rows).tolist()  # whatever the rows stand for
+                steps = np.rint(np.linspace(QUALITY_STEPS, 8 * QUALITY_STEPS, model.rows))  # whatever the rows stand for
+                names = [4.0] if model.rows == 1 else (steps / QUALITY_STEPS).tolist()
                 export_calibrated(plain, path, photos=photos, form=form, activation_bits=activation_bits, qualities=names)
                 coder = coder_of(ModelFile(path))
         else:
