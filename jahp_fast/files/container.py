@@ -26,12 +26,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from jahp_fast import _native
 from jahp_fast.arguments import file_bytes
 from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.errors import FormatError
+from jahp_fast.files.layers import Layer
 
 MAGIC = b"JAHP"
 VERSION = 1
@@ -43,7 +45,10 @@ MAX_SIDE = 1 << 24
 METADATA_CHUNKS = {b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp"}
 """By type, what Pillow calls it."""
 PIXEL_CHECKSUM = b"pcrc"
-KNOWN_CHUNKS = {b"ALPH", PIXEL_CHECKSUM, *METADATA_CHUNKS}
+LAYER = b"LAYR"
+NO_MODEL = bytes(8)
+"""The model of a file of exact pixels."""
+KNOWN_CHUNKS = {b"ALPH", LAYER, PIXEL_CHECKSUM, *METADATA_CHUNKS}
 _HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
 _MODES: tuple[Literal["RGB", "L"], ...] = ("RGB", "L")
 assert _HEADER.size == HEADER_BYTES
@@ -74,6 +79,16 @@ class Stream:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.width, self.height
+
+    @cached_property
+    def layer(self) -> Layer | None:
+        """What stands over the pixels of the payload, or in their place. Raises FormatError, but for a stream of `unpack`'s."""
+        return Layer.parsed(self.chunks[LAYER], self.height) if LAYER in self.chunks else None
+
+    @property
+    def exact(self) -> Layer | None:
+        """The layer, if it holds the pixels by itself: then there are no latents, and no model is named."""
+        return self.layer if self.layer is not None and self.layer.kind == "exact" else None
 
 
 def min_payload_bytes(width: int, height: int) -> int:
@@ -106,7 +121,7 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
 
     Raises:
         FormatError: with what is wrong: magic, version, a field out of range, lengths that do not add up, a CRC that does not match, an
-            unknown critical chunk, more pixels than the payload's length allows.
+            unknown critical chunk, a layer that cannot be, more pixels than the payload's length allows.
         UsageError: `data` are no bytes, but a path or a file.
     """
     data = file_bytes(data)
@@ -138,7 +153,7 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
         raise FormatError(f"{width} x {height} pixels are more than max_pixels = {max_pixels}")
     body = HEADER_BYTES + payload_bytes
     chunks = _parse_chunks(data[body:])
-    return Stream(
+    stream = Stream(
         width,
         height,
         _MODES[mode],
@@ -150,6 +165,14 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
         data[HEADER_BYTES:body],
         chunks,
     )
+    if stream.exact and (model != NO_MODEL or stream.payload != bytes(min_payload_bytes(width, height))):
+        raise FormatError("a file of exact pixels names a model or has a payload, and should have zeros there")
+    return stream
+
+
+def of_exact(size: tuple[int, int], mode: Literal["RGB", "L"], chunks: Mapping[bytes, bytes]) -> Stream:
+    """The stream of a layer of exact pixels, which is among `chunks`."""
+    return Stream(*size, mode, 1.0, NO_MODEL, 1, 0, 0, bytes(min_payload_bytes(*size)), chunks)
 
 
 def _parse_chunks(data: bytes) -> dict[bytes, bytes]:
