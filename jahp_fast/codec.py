@@ -158,7 +158,7 @@ class Codec:
         """
         effort = arguments.whole("effort", effort, 0, 3)
         greedy.check(self._encoder.file, effort)
-        bound = _bound(lossless, max_error)
+        bound = arguments.bound_of(lossless, max_error)
         if (bound is not None or self._layered) and (effort or max_bytes is not None or target_bpp is not None):
             wanted = "a bound on errors" if bound is not None else f"quality {self.quality:g}"
             raise UsageError(f"effort, max_bytes and target_bpp are for qualities up to 8: leave them out with {wanted}")
@@ -182,7 +182,7 @@ class Codec:
 
         On a GPU images of equal shape go through the transforms together; on a CPU several are encoded at a time.
         """
-        bound = _bound(lossless, max_error)
+        bound = arguments.bound_of(lossless, max_error)
         images = arguments.several(images, "images")
         prepared = each(lambda image: Prepared.of(image, self._max_pixels, self._pixel_checksum), images, labels=range(len(images)))
         if not prepared:
@@ -362,15 +362,6 @@ def _layered_rows(stream: _container.Stream, coarse: Iterable[NDArray[np.uint8]]
         yield from layers.exact_rows(stream.layer, stream.size, stream.mode, threads)
     else:
         yield from layers.refined_rows(stream.layer, coarse, stream.height, stream.mode, threads)
-
-
-def _bound(lossless: Any, max_error: Any) -> int | None:
-    """The bound on errors that encode's arguments ask for. Raises UsageError."""
-    lossless = arguments.switch("lossless", lossless)
-    bound = None if max_error is None else arguments.whole("max_error", max_error, 0, layers.MOST_ERROR)
-    if lossless and bound:
-        raise UsageError(f"lossless allows no error, and max_error={bound} does: ask for one of them")
-    return 0 if lossless else bound
 
 
 def _checked_quality(file: ModelFile, quality: float) -> float:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
@@ -30,7 +32,7 @@ def trade_off(quality: float) -> float:
 
 def layer_step(quality: float) -> int:
     """The quantiser's step, in sixteenths, of a quality above 8: 12 grey levels at quality 9, and 3/4 of that for each one more."""
-    return round(192 * 0.75 ** (quality - 9))
+    return round(192 * math.pow(0.75, quality - 9))
 
 
 def layer_quality(step: int) -> float:

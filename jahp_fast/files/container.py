@@ -31,7 +31,7 @@ from typing import Literal
 
 from jahp_fast import _native
 from jahp_fast.arguments import file_bytes
-from jahp_fast.constants import QUALITY_STEPS
+from jahp_fast.constants import QUALITY_STEPS, layer_quality
 from jahp_fast.errors import FormatError
 from jahp_fast.files.layers import Layer
 
@@ -84,6 +84,13 @@ class Stream:
     def layer(self) -> Layer | None:
         """What stands over the pixels of the payload, or in their place. Raises FormatError, but for a stream of `unpack`'s."""
         return Layer.parsed(self.chunks[LAYER], self.height) if LAYER in self.chunks else None
+
+    @property
+    def asked_quality(self) -> float | None:
+        """The quality that the encoder was asked for: with a layer another one than the payload's, and None for exact pixels."""
+        if self.layer is None:
+            return self.quality
+        return None if self.exact else layer_quality(self.layer.step)
 
     @property
     def exact(self) -> Layer | None:

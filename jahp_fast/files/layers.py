@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native
+from jahp_fast.arguments import MOST_ERROR
 from jahp_fast.errors import FormatError
 from jahp_fast.files.image import join
 
 Samples = NDArray[np.uint8]
 """(H, W, C), C-contiguous; C is 1 for grey, or 3."""
 Kind = Literal["exact", "residual"]
-MOST_ERROR = 31
 LEAST_STEP, MOST_STEP = 16, 4096
 _KINDS: tuple[Kind, ...] = ("exact", "residual")
 _HEAD = struct.Struct("<BBHI")
