@@ -23,7 +23,7 @@ from PIL import Image
 
 import jahp_fast
 
-AVIF = (72, 79, 85, 89, 92, 95, 97, 98, 99)
+AVIF = (74, 82, 87, 91, 94, 96, 98, 99)
 QUALITIES = (9.0, 10.0, 11.0, 12.0)
 
 
@@ -47,7 +47,7 @@ def ratios(image: NDArray[np.uint8], jxl: bool) -> dict[str, float]:
     exact = codec.encode(image, lossless=True)
     assert np.array_equal(codec.decode(exact), image)
     found = {"lossless, bpp": 8 * len(exact) / pixels}
-    found["lossless / WebP"] = len(exact) / len(saved(image, "WEBP", lossless=True, quality=100, method=6))
+    found["lossless / WebP"] = len(exact) / len(saved(image, "WEBP", lossless=True, method=6))
     if jxl:
         found["lossless / JPEG XL"] = len(exact) / len(saved(image, "JXL", lossless=True, effort=7))
     points = []
@@ -72,20 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     jxl = importlib.util.find_spec("pillow_jxl") is not None
     if jxl:
         importlib.import_module("pillow_jxl")
-    images = {
-        path.name: np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.iterdir()) if path.suffix in (".png", ".jpg")
-    }
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
     found = {}
-    for name, image in images.items():
-        found[name] = ratios(image, jxl)
-        print(name, {key: round(value, 3) for key, value in found[name].items()}, flush=True)
+    for path in paths:
+        found[path.name] = ratios(np.asarray(Image.open(path).convert("RGB")), jxl)
+        print(path.name, {key: round(value, 3) for key, value in found[path.name].items()}, flush=True)
     for key in dict.fromkeys(key for one in found.values() for key in one):
         values = [one[key] for one in found.values() if key in one]
         if "/" in key:
-            mean = float(np.exp(np.mean(np.log(values))))
-            print(
-                f"{key}: {100 * (mean - 1):+.1f} % (worst {100 * (max(values) - 1):+.1f} %, best {100 * (min(values) - 1):+.1f} %, of {len(values)})"
-            )
+            mean, worst, best = (100 * (v - 1) for v in (float(np.exp(np.mean(np.log(values)))), max(values), min(values)))
+            print(f"{key}: {mean:+.1f} % (worst {worst:+.1f} %, best {best:+.1f} %, of {len(values)})")
         else:
             print(f"{key}: {float(np.mean(values)):.3f}")
 

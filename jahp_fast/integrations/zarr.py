@@ -33,7 +33,7 @@ class JahpCodec(ArrayBytesCodec):
     """Each image on one thread; zarr runs several at a time.
 
     Attributes:
-        quality: 1 to 8.
+        quality: 1 to 12.
         model: a model's name; its file in the package or in the folders of JAHP_FAST_MODELS.
     """
 
