@@ -356,12 +356,13 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
 
 def _layered_rows(stream: _container.Stream, coarse: Iterable[NDArray[np.uint8]], threads: int) -> Iterator[NDArray[np.uint8]]:
     """A stream's pixels, (k, W, 3) from top to bottom, of those of its latents: what its layer makes of them, if it has one."""
-    if stream.layer is None:
+    layer = stream.layer
+    if layer is None:
         yield from coarse
-    elif stream.exact:
-        yield from layers.exact_rows(stream.layer, stream.size, stream.mode, threads)
+    elif layer.kind == "exact":
+        yield from layers.exact_rows(layer, stream.size, stream.mode, threads)
     else:
-        yield from layers.refined_rows(stream.layer, coarse, stream.height, stream.mode, threads)
+        yield from layers.refined_rows(layer, coarse, stream.height, stream.mode, threads)
 
 
 def _checked_quality(file: ModelFile, quality: float) -> float:

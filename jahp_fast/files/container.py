@@ -26,7 +26,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 from jahp_fast import _native
@@ -80,22 +79,22 @@ class Stream:
         """Width and height."""
         return self.width, self.height
 
-    @cached_property
+    @property
     def layer(self) -> Layer | None:
-        """What stands over the pixels of the payload, or in their place. Raises FormatError, but for a stream of `unpack`'s."""
+        """What stands over the pixels of the payload, or in their place; parsed at each call. `unpack` has seen that it is sound."""
         return Layer.parsed(self.chunks[LAYER], self.height) if LAYER in self.chunks else None
 
     @property
     def asked_quality(self) -> float | None:
         """The quality that the encoder was asked for: with a layer another one than the payload's, and None for exact pixels."""
-        if self.layer is None:
-            return self.quality
-        return None if self.exact else layer_quality(self.layer.step)
+        layer = self.layer
+        return self.quality if layer is None else None if layer.kind == "exact" else layer_quality(layer.step)
 
     @property
     def exact(self) -> Layer | None:
         """The layer, if it holds the pixels by itself: then there are no latents, and no model is named."""
-        return self.layer if self.layer is not None and self.layer.kind == "exact" else None
+        layer = self.layer
+        return layer if layer is not None and layer.kind == "exact" else None
 
 
 def min_payload_bytes(width: int, height: int) -> int:

@@ -14,7 +14,6 @@ import jahp_fast
 from jahp_fast import Codec, FormatError, UsageError, _native
 from jahp_fast.constants import layer_quality, layer_step
 from jahp_fast.files import container, layers
-from jahp_fast.search import greedy
 
 SIZES = ((1, 1), (1, 9), (17, 1), (2, 3), (8, 8), (23, 41), (40, 17))
 
@@ -204,13 +203,18 @@ def test_exact_pixels_need_no_model_and_have_no_latents(fine):
 def test_arguments_that_do_not_fit(fine, options, words):
     with pytest.raises(UsageError, match=words):
         fine.encode(photo()[:8, :8], **options)
-    assert greedy  # effort is known, and refused for its quality alone
 
 
 def damaged(data, edit):
     """The file with its layer edited, and a right CRC."""
     stream = container.unpack(data)
     return container.pack(dataclasses.replace(stream, chunks={**stream.chunks, container.LAYER: edit(stream.chunks[container.LAYER])}))
+
+
+def with_a_bit_turned(data, bit):
+    body = bytearray(data)
+    body[bit // 8] ^= 1 << bit % 8
+    return bytes(body)
 
 
 HEADS = {
@@ -249,32 +253,24 @@ def test_a_model_or_a_payload_beside_exact_pixels_is_refused(fine):
 
 
 def test_damaged_strips_are_refused_or_give_pixels(fine):
-    """Random bytes, and bytes changed: an error or a picture of the right shape, the same from both decoders; never anything else."""
+    """Random bytes, a bit turned, zeros: an error or a picture of the right shape, and never anything else."""
     rng = np.random.default_rng(3)
     refused = 0
     image = photo()[:24, :32]
     for options in ({"lossless": True}, {"max_error": 2}, {}):
         good = fine.encode(image, **options)
-        for _ in range(30):
-
-            def edit(data, kind=rng.integers(3)):
-                body = bytearray(data)
-                if kind == 0:
-                    body[12:] = rng.integers(0, 256, len(body) - 12, np.uint8).tobytes()
-                elif kind == 1:
-                    body[int(rng.integers(12, len(body)))] ^= 1 << int(rng.integers(8))
-                else:
-                    body = body[:12] + bytes(len(body) - 12)
-                return bytes(body)
-
-            bad = damaged(good, edit)
+        edits = (
+            lambda d: d[:12] + rng.integers(0, 256, len(d) - 12, np.uint8).tobytes(),
+            lambda d: with_a_bit_turned(d, int(rng.integers(96, 8 * len(d)))),
+            lambda d: d[:12] + bytes(len(d) - 12),
+        )
+        for i in range(30):
             try:
-                pixels = fine.decode(bad)
-            except FormatError as e:
+                pixels = fine.decode(damaged(good, edits[i % 3]))
+            except FormatError:
                 refused += 1
-                assert "strip" in str(e)
-                continue
-            assert pixels.shape == image.shape
+            else:
+                assert pixels.shape == image.shape
     assert refused > 20
 
 
