@@ -82,9 +82,9 @@ class JahpImageFile(ImageFile.ImageFile):
         for kind, name in container.METADATA_CHUNKS.items():
             if kind in stream.chunks and name in _METADATA:
                 self.info[name] = stream.chunks[kind]
-        said: dict[str, Any] = (
-            {"max_error": stream.exact.bound} if stream.exact else {"quality": stream.asked_quality, "model": stream.model.hex()}
-        )
+        said: dict[str, Any] = {"quality": stream.asked_quality, "model": stream.model.hex()}
+        if stream.exact is not None:
+            said = {"max_error": stream.exact.bound}
         self.info |= said
         self.tile = []
 
