@@ -359,7 +359,7 @@ def _layered_rows(stream: _container.Stream, coarse: Iterable[NDArray[np.uint8]]
     layer = stream.layer
     if layer is None:
         yield from coarse
-    elif layer.kind == "exact":
+    elif layer.kind != "residual":
         yield from layers.exact_rows(layer, stream.size, stream.mode, threads)
     else:
         yield from layers.refined_rows(layer, coarse, stream.height, stream.mode, threads)

@@ -4,6 +4,7 @@
 
 #include "bindings/arrays.hpp"
 #include "core/thread_team.hpp"
+#include "residual/few_colours.hpp"
 #include "residual/residual_transform.hpp"
 
 namespace jahp::bind {
@@ -119,6 +120,24 @@ void register_residual(py::module_& m) {
             });
         },
         py::arg("strips"), py::arg("pixels").noconvert(), py::arg("max_error"), py::arg("rows"), py::arg("threads"));
+    m.def(
+        "encode_colours",
+        [](const py::object& pixels, int rows, int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3);
+            return encoded(strips, threads, [&](int i) { return encode_colours(strips.part(i, all), strips.of(i)); });
+        },
+        py::arg("pixels"), py::arg("rows"), py::arg("threads"));
+    m.def(
+        "decode_colours",
+        [](const py::list& data, py::array_t<std::uint8_t, py::array::c_style>& pixels, int rows, int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            const std::span<std::uint8_t> all(pixels.mutable_data(), static_cast<std::size_t>(pixels.size()));
+            decoded(strips, data, threads, [&](int i, std::span<const std::uint8_t> strip) {
+                return decode_colours(strip, strips.of(i), strips.part(i, all));
+            });
+        },
+        py::arg("strips"), py::arg("pixels").noconvert(), py::arg("rows"), py::arg("threads"));
     m.def(
         "encode_residual",
         [](const py::object& pixels, const py::object& coarse, int step, int rows, int threads) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bits with probabilities that learn: two models forecast each bit, a mixer weighs them, a binary range coder codes it
-// (docs/reference/format.md, "Layer of exact pixels"). Integers alone, so that all machines agree.
+// (docs/reference/format.md, "Adaptive bits"). Integers alone, so that all machines agree.
 //
 //  * A BitModel holds the probability p / 65536 that its next bit is 1, and how often it was asked, up to a limit: it
 //    moves by 1/2, 1/3 (as shifts: 1, 2 ...) at first and by 2^-kSlowest at last.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chunk of a layer over the pixels (docs/reference/format.md, "Layers"): exact pixels, or the residual of coarse ones.
+"""The chunk of a layer over the pixels (docs/reference/format.md, "Layers"): exact pixels, or what coarse ones lack.
 
     offset  size  field
-         0     1  kind: 0 exact, 1 residual
-         1     1  exact: the largest error K; residual: 0
-         2     2  residual: step of the quantiser, in sixteenths; exact: 0
+         0     1  kind: 0 exact, 1 residual, 2 exact by few colours
+         1     1  kind 0: the largest error K; else 0
+         2     2  kind 1: step of the quantiser, in sixteenths; else 0
          4     4  rows of a strip, a multiple of 8; the last strip has what is left
          8        length of each strip, u32; then the strips
 
@@ -28,11 +28,13 @@ from jahp_fast.files.image import join
 
 Samples = NDArray[np.uint8]
 """(H, W, C), C-contiguous; C is 1 for grey, or 3."""
-Kind = Literal["exact", "residual"]
+Kind = Literal["exact", "residual", "colours"]
 LEAST_STEP, MOST_STEP = 16, 4096
-_KINDS: tuple[Kind, ...] = ("exact", "residual")
+_KINDS: tuple[Kind, ...] = ("exact", "residual", "colours")
 _HEAD = struct.Struct("<BBHI")
 _STRIP_PIXELS = 1 << 17
+_FLAT = 0.2
+"""Pictures of which a larger share of pixels is as the one to the left are tried by few colours too; photos have less."""
 _AT_ONCE = 4
 """Strips a thread in one call: between calls Python sees Ctrl-C."""
 
@@ -55,7 +57,7 @@ class Layer:
         kind, bound, step, rows = _HEAD.unpack_from(data)
         if kind >= len(_KINDS):
             raise FormatError(f"a layer over the pixels of kind {kind} is unknown to this release")
-        fine = (bound <= MOST_ERROR and step == 0) if kind == 0 else (bound == 0 and LEAST_STEP <= step <= MOST_STEP)
+        fine = bound <= (MOST_ERROR if kind == 0 else 0) and (LEAST_STEP <= step <= MOST_STEP if kind == 1 else step == 0)
         if not fine:
             raise FormatError(f"the layer over the pixels has an error of {bound} and a step of {step}, which its kind cannot have")
         if rows < 8 or rows % 8:
@@ -89,15 +91,28 @@ class Layer:
             strips = self.strips[first + begin : first + begin + -(-len(part) // self.rows)]
             if self.kind == "exact":
                 _native.decode_exact(strips, part, self.bound, self.rows, threads)
+            elif self.kind == "colours":
+                _native.decode_colours(strips, part, self.rows, threads)
             else:
                 _native.decode_residual(strips, part, self.step, self.rows, threads)
 
 
 def exact(samples: Samples, bound: int, threads: int) -> Layer:
-    """The layer that keeps each sample to within `bound`."""
+    """The layer that keeps each sample to within `bound`; without any error by few colours, where that is smaller."""
     rows = _strip_rows(*samples.shape[:2])
     strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_exact(samples[part], bound, rows, threads))
-    return Layer("exact", bound, 0, rows, strips)
+    many = Layer("exact", bound, 0, rows, strips)
+    if bound or _flatness(samples) < _FLAT:
+        return many
+    strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_colours(samples[part], rows, threads))
+    few = Layer("colours", 0, 0, rows, strips)
+    return few if len(few.packed()) < len(many.packed()) else many
+
+
+def _flatness(samples: Samples) -> float:
+    """The share of pixels that are as the one to the left; 1 of a single column."""
+    same = np.all(samples[:, 1:] == samples[:, :-1], axis=2)
+    return float(same.mean()) if same.size else 1.0
 
 
 def residual(samples: Samples, coarse: Samples, step: int, threads: int) -> Layer:

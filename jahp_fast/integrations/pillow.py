@@ -85,7 +85,7 @@ class JahpImageFile(ImageFile.ImageFile):
         said: dict[str, Any] = {"quality": stream.asked_quality, "model": stream.model.hex()}
         if stream.exact is not None:
             said = {"max_error": stream.exact.bound}
-        self.info |= said
+        self.info.update(said)
         self.tile = []
 
     def load(self) -> Any:

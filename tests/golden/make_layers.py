@@ -29,6 +29,8 @@ STREAMS: dict[str, tuple[tuple[int, ...], float, dict[str, Any]]] = {
     "exact-point": ((1, 1, 3), 4, {"lossless": True}),
     "bound-1": ((37, 61, 3), 4, {"max_error": 1}),
     "bound-31": ((20, 33, 3), 4, {"max_error": 31}),
+    "colours": ((37, 61, 3), 4, {"lossless": True}),
+    "colours-grey": ((64, 50), 4, {"lossless": True}),
     "residual-8.05": ((37, 61, 3), 8.05, {}),
     "residual-10-grey": ((50, 21), 10, {}),
     "residual-12-alpha": ((8, 41, 4), 12, {}),
@@ -47,6 +49,25 @@ def picture(shape: tuple[int, ...], seed: int) -> NDArray[np.uint8]:
     return image[:, :, 0].copy() if len(shape) == 2 else image[:, :, : shape[2]].copy()
 
 
+def flat(shape: tuple[int, ...], seed: int) -> NDArray[np.uint8]:
+    """Boxes of few colours, and letters of a sort."""
+    rng = np.random.default_rng(seed)
+    image = np.full(shape, 240, np.uint8)
+    for _ in range(6):
+        top, left = rng.integers(0, shape[0]), rng.integers(0, shape[1])
+        image[top : top + 9, left : left + 14] = rng.integers(0, 256, shape[2:])
+    letter = rng.integers(0, 2, (5, 4)).astype(bool)
+    for top, left in zip(rng.integers(0, shape[0] - 5, 9), rng.integers(0, shape[1] - 4, 9), strict=True):
+        image[top : top + 5, left : left + 4][letter] = 20
+    return image
+
+
+def of_name(name: str) -> NDArray[np.uint8]:
+    """The picture of a stream."""
+    seed = sum(map(ord, name))
+    return (flat if name.startswith("colours") else picture)(STREAMS[name][0], seed)
+
+
 def digest(pixels: NDArray[np.uint8]) -> str:
     """Of samples without alpha."""
     return hashlib.sha256(np.ascontiguousarray(pixels[:, :, :3] if pixels.ndim == 3 else pixels).tobytes()).hexdigest()
@@ -63,10 +84,10 @@ def several_strips() -> bytes:
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     made = {}
-    for seed, (name, (shape, quality, options)) in enumerate(STREAMS.items()):
+    for name, (_, quality, options) in STREAMS.items():
         if not (FOLDER / f"{name}.jahp").exists():
             codec = Codec("pictures", quality=quality, models=[HERE / "pictures.safetensors"])
-            made[name] = codec.encode(picture(shape, seed), **options)
+            made[name] = codec.encode(of_name(name), **options)
     if not (FOLDER / "strips.jahp").exists():
         made["strips"] = several_strips()
     known = json.loads((FOLDER / "layers.json").read_text()) if (FOLDER / "layers.json").exists() else {}

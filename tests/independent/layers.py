@@ -48,16 +48,16 @@ def parse_layer(stream: StreamFile) -> Layer | None:
     data = stream.chunks[b"LAYR"]
     require(len(data) >= 8, "the layer is shorter than its head")
     kind, bound, step, rows = struct.unpack_from("<BBHI", data)
-    require(kind <= 1, "the layer's kind is unknown")
+    require(kind <= 2, "the layer's kind is unknown")
     require(bound <= (31 if kind == 0 else 0), "the layer's bound")
-    require(step == 0 if kind == 0 else 16 <= step <= 4096, "the layer's step")
+    require(16 <= step <= 4096 if kind == 1 else step == 0, "the layer's step")
     require(rows >= 8 and rows % 8 == 0, "the layer's rows")
     count = -(-stream.height // rows)
     require(len(data) >= 8 + 4 * count, "the layer is too short for its lengths")
     lengths = struct.unpack_from(f"<{count}I", data, 8)
     require(len(data) == 8 + 4 * count + sum(lengths), "the layer's length")
     starts = [8 + 4 * count + sum(lengths[:i]) for i in range(count)]
-    if kind == 0:
+    if kind != 1:
         require(stream.model == bytes(8) and stream.payload == bytes(stream.least), "exact pixels with a model or a payload")
     return Layer(kind, bound, step, rows, [data[a : a + n] for a, n in zip(starts, lengths, strict=True)])
 
@@ -195,6 +195,58 @@ class ExactStrip:
         return -size - 1 if negative else size + 1
 
 
+class ColoursStrip:
+    def __init__(self, bits: Bits, height: int, width: int, channels: int) -> None:
+        self.bits, self.channels = bits, channels
+        self.far: dict[int, int] = {}
+        self.near: dict[int, int] = {}
+        colours = np.zeros((height + 2, width + 4), np.int64).tolist()  # two rows above, two columns on both sides
+        for y in range(2, height + 2):
+            for x in range(2, width + 2):
+                colours[y][x] = self.pixel(colours[y], colours[y - 1], colours[y - 2][x], x)
+        bits.check_end()
+        inside = np.array(colours)[2:, 2 : width + 2]
+        self.samples = np.stack([inside >> 8 * (channels - 1 - c) & 255 for c in range(channels)], axis=2)
+
+    @staticmethod
+    def hashed(*colours: int) -> int:
+        h = 0
+        for c in colours:
+            h = (h + c + 1) * 0x9E3779B1 & 0xFFFFFFFF
+            h ^= h >> 15
+        return h * 0x85EBCA77 & 0xFFFFFFFF
+
+    def pixel(self, row: list[int], above: list[int], nn: int, x: int) -> int:
+        w, ww, n, nw, ne = row[x - 1], row[x - 2], above[x], above[x - 1], above[x + 1]
+        far, near = self.hashed(w, n, nw, ne, ww, nn, above[x + 2]), self.hashed(w, n, nw, ne)
+        guesses = [self.far.get(far >> 16), self.near.get(near >> 16), w, n, nw, ne]
+        pattern = (w == n, n == ne, n == nw, w == nw, w == ww, n == nn, guesses[0] is None)
+        colour = None
+        for i, guess in enumerate(guesses):
+            if guess is None or guess in guesses[:i]:
+                continue
+            slot = (far + i * 0x9E3779B1 & 0xFFFFFFFF) >> 16
+            if self.bits.bit(("P", i, pattern), ("H", slot), ("X", i)):
+                colour = guess
+                break
+        if colour is None:
+            colour = self.literal(w, n)
+        self.far[far >> 16] = self.near[near >> 16] = colour
+        return colour
+
+    def literal(self, w: int, n: int) -> int:
+        colour = known = 0
+        for c in range(self.channels):
+            shift = 8 * (self.channels - 1 - c)
+            known = n >> shift & 255 if c == 0 else known
+            node = 1
+            for _ in range(8):
+                node = 2 * node + self.bits.bit(("L", c, w >> shift & 255, node), ("K", c, known, node), ("S", c))
+            known = node & 255
+            colour = colour << 8 | known
+        return colour
+
+
 def narrow(a: np.ndarray) -> np.ndarray:
     return np.clip((a + 2048) >> 12, -32767, 32767)
 
@@ -280,7 +332,9 @@ def apply(layer: Layer, stream: StreamFile, coarse: np.ndarray | None) -> np.nda
     out = []
     for i, data in enumerate(layer.strips):
         rows = slice(i * layer.rows, min((i + 1) * layer.rows, stream.height))
-        if coarse is None:
+        if layer.kind == 2:
+            strip = ColoursStrip(Bits(data), rows.stop - rows.start, stream.width, 1 if stream.mode else 3).samples
+        elif coarse is None:
             strip = ExactStrip(Bits(data), rows.stop - rows.start, stream.width, 1 if stream.mode else 3, layer.bound).samples
         else:
             part = coarse[rows] if coarse.ndim == 3 else coarse[rows, :, None]
