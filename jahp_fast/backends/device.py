@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from jahp_fast.entropy.layout import StreamLayout
-from jahp_fast.errors import FormatError
+from jahp_fast.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,12 @@ class DeviceBackend(Protocol):
 
     def start_batch(self, payloads: Sequence[torch.Tensor], layouts: Sequence[StreamLayout]) -> list[DeviceResult]:
         """Several images in as few launches as there can be."""
+
+
+def refuse_copies(layout: StreamLayout) -> None:
+    """Raises UsageError for a layout with copied positions, which no kernel of a device knows: they are the native backend's."""
+    if layout.copies:
+        raise UsageError("kernels of a device do not copy positions: the native backend decodes and encodes such files")
 
 
 def check(result: DeviceResult) -> None:
