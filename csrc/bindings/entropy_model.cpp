@@ -120,7 +120,8 @@ void register_entropy_model(py::module_& m) {
                std::size_t min_bytes, int threads, const py::bytes& copies) {
                 const py::buffer_info info = payload.request();
                 return std::make_unique<LatentDecode>(model, bytes_view(info, "payload"),
-                                                      layout_of(height, width, lanes, skip, min_bytes, copies), threads);
+                                                      layout_of(height, width, lanes, skip, min_bytes, copies),
+                                                      threads);
             },
             py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"),
             py::arg("min_bytes"), py::arg("threads"), py::arg("copies") = py::bytes(), py::keep_alive<0, 1>())

@@ -155,8 +155,7 @@ void check_copies(const EntropyModel& model, const StreamLayout& layout) {
     const bool hyper = model.hyper_latents() > 0;
     const int hz = hyper ? (layout.height + 3) / 4 : 0, wz = hyper ? (layout.width + 3) / 4 : 0;
     const std::size_t z = static_cast<std::size_t>(hz) * static_cast<std::size_t>(wz);
-    if (layout.copies.size() !=
-        z + static_cast<std::size_t>(layout.height) * static_cast<std::size_t>(layout.width))
+    if (layout.copies.size() != z + static_cast<std::size_t>(layout.height) * static_cast<std::size_t>(layout.width))
         throw Error(Fault::usage, "copies must have one element a position");
     const std::span<const std::uint8_t> copies = layout.copies;
     check_copies(copies.first(z), hz, wz);

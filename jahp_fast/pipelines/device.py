@@ -198,7 +198,8 @@ class DevicePipeline(EntropyPath):
             workers, share = shared_out(threads, len(here))
             said = None if labels is None else [labels[i] for i in here]
             decoded = each(lambda i: self.decode_integers(streams[i], share)[1:], here, workers, said)
-            for i, (latents, times) in zip(here, decoded, strict=True):
+            times = decoded[-1][1]
+            for i, (latents, _) in zip(here, decoded, strict=True):
                 on_host = torch.from_numpy(latents)
                 y[i] = on_host if self.device == "cpu" else on_host.pin_memory().to(self.device, non_blocking=True)
         if not there:

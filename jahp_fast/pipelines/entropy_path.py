@@ -25,6 +25,16 @@ UNCODABLE = "the model's latents for this image cannot be coded"
 CHECKSUM_ERROR = "the checksum of the decoded symbols does not match"
 
 
+def layout_of(stream: _container.Stream, hyper: bool) -> StreamLayout:
+    """What a file says of its payload; hyper: whether its model has z. Raises FormatError for a damaged map of copies."""
+    height, width = -(-stream.height // STRIDE), -(-stream.width // STRIDE)
+    maps = b""
+    if _container.COPIES in stream.chunks:
+        maps = copies.unpack(stream.chunks[_container.COPIES], (-(-height // 4), -(-width // 4)) if hyper else (0, 0), (height, width))
+    least = _container.min_payload_bytes(stream.width, stream.height)
+    return StreamLayout(height, width, stream.lanes, stream.skip, least, maps)
+
+
 class EntropyPath:
     """Safe to share between threads. The backend is made when first needed.
 
@@ -55,7 +65,17 @@ class EntropyPath:
 
     def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> CodedSymbols:
         """An image's symbols as a file has them. Raises UnsupportedImage for one beyond 32767."""
-        maps, packed = copies.choose(z, wanted)
+        choice = copies.choose(z, wanted)
+        if choice is None:
+            return self._coded(z, wanted, width, height, threads)
+        copied = self._coded(z, wanted, width, height, threads, choice)
+        if choice.sure:
+            return copied
+        plain = self._coded(z, wanted, width, height, threads)
+        return copied if len(copied.payload) + choice.bytes < len(plain.payload) else plain
+
+    def _coded(self, z: Ints, wanted: Ints, width: int, height: int, threads: int, choice: copies.Choice | None = None) -> CodedSymbols:
+        maps, packed = (b"", b"") if choice is None else (choice.maps, choice.packed)
         layout = StreamLayout(wanted.shape[0], wanted.shape[1], 0, 0, _container.min_payload_bytes(width, height), maps)
         try:
             payload, y_hat, lanes, _ = self._backend_for(layout).encode(z, wanted, layout, threads)
@@ -68,13 +88,7 @@ class EntropyPath:
         config, quality = self.file.config, stream.quality
         if not config.qualities[0] <= quality <= config.qualities[-1]:
             raise FormatError(f"stream of quality {quality:g}, which its model does not have")
-        least = _container.min_payload_bytes(stream.width, stream.height)
-        height, width = -(-stream.height // STRIDE), -(-stream.width // STRIDE)
-        maps = b""
-        if _container.COPIES in stream.chunks:
-            hyper = (-(-height // 4), -(-width // 4)) if config.hyper_latents else (0, 0)
-            maps = copies.unpack(stream.chunks[_container.COPIES], hyper, (height, width))
-        return StreamLayout(height, width, stream.lanes, stream.skip, least, maps)
+        return layout_of(stream, config.hyper_latents > 0)
 
     def decode_integers(self, stream: _container.Stream, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         """z and y, channels last, checked, and seconds by stage. Raises FormatError."""
