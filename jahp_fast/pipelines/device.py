@@ -72,7 +72,7 @@ class Decoded:
 
     def settle(self, labels: Sequence[int] | None = None) -> list[torch.Tensor]:
         """Waits; the images. Raises FormatError for a stream that was damaged; `labels`: see parallel.each."""
-        from jahp_fast.backends.device import STATUS
+        from jahp_fast.backends.status import STATUS
 
         def check(item: tuple[list[int], int]) -> None:
             (code, detail, checksum), wanted = item
