@@ -44,10 +44,12 @@ MAX_SIDE = 1 << 24
 METADATA_CHUNKS = {b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp"}
 """By type, what Pillow calls it."""
 PIXEL_CHECKSUM = b"pcrc"
+COPIES = b"COPY"
+"""Which positions of the latents are copied from a neighbour (entropy.copies)."""
 LAYER = b"LAYR"
 NO_MODEL = bytes(8)
 """The model of a file of exact pixels."""
-KNOWN_CHUNKS = {b"ALPH", LAYER, PIXEL_CHECKSUM, *METADATA_CHUNKS}
+KNOWN_CHUNKS = {b"ALPH", COPIES, LAYER, PIXEL_CHECKSUM, *METADATA_CHUNKS}
 _HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
 _MODES: tuple[Literal["RGB", "L"], ...] = ("RGB", "L")
 assert _HEADER.size == HEADER_BYTES
@@ -171,8 +173,9 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
         data[HEADER_BYTES:body],
         chunks,
     )
-    if stream.exact and (model != NO_MODEL or stream.payload != bytes(min_payload_bytes(width, height))):
-        raise FormatError("a file of exact pixels names a model or has a payload, and should have zeros there")
+    blank = model == NO_MODEL and stream.payload == bytes(min_payload_bytes(width, height)) and COPIES not in chunks
+    if stream.exact and not blank:
+        raise FormatError("a file of exact pixels names a model or has latents, and should have zeros there")
     return stream
 
 

@@ -251,7 +251,8 @@ def test_a_lying_head_is_refused_before_any_pixel(fine, edit):
 
 def test_a_model_or_a_payload_beside_exact_pixels_is_refused(fine):
     stream = container.unpack(fine.encode(photo()[:8, :8], lossless=True))
-    for change in ({"model": b"12345678"}, {"payload": b"\1"}, {"payload": bytes(2)}):
+    copies = {"chunks": {**stream.chunks, b"COPY": b""}}
+    for change in ({"model": b"12345678"}, {"payload": b"\1"}, {"payload": bytes(2)}, copies):
         data = container.pack(dataclasses.replace(stream, **change))
         with pytest.raises(FormatError, match="zeros"):
             container.unpack(data)

@@ -59,6 +59,7 @@ def parse_layer(stream: StreamFile) -> Layer | None:
     starts = [8 + 4 * count + sum(lengths[:i]) for i in range(count)]
     if kind != 1:
         require(stream.model == bytes(8) and stream.payload == bytes(stream.least), "exact pixels with a model or a payload")
+        require(b"COPY" not in stream.chunks, "exact pixels with copied positions")
     return Layer(kind, bound, step, rows, [data[a : a + n] for a, n in zip(starts, lengths, strict=True)])
 
 
