@@ -211,7 +211,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p = commands.add_parser("encode", help="image to .jahp")
     p.add_argument("input", metavar="IN", help="any image that Pillow reads, or - for standard input")
     p.add_argument("output", metavar="OUT.jahp", help="or a folder, or - for standard output")
-    p.add_argument("-q", "--quality", type=float, help="1 to 12, fractions allowed (default 4); above 8 a layer over the pixels")
+    p.add_argument("-q", "--quality", type=float, help="1 to 12, fractions allowed (default 4)")
     bound_options(p)
     p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files; 2 and 3 need torch (default 0)")
     p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")

@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", default=DEFAULT_MODELS, help=f"our models by comma, or 'none' (default {DEFAULT_MODELS})")
     parser.add_argument("--model", action="append", metavar="FILE", help="a model file to look in too; may be repeated")
     parser.add_argument("--codecs", default=DEFAULT_CODECS, help=f"other codecs by comma, or 'none' (default {DEFAULT_CODECS})")
-    parser.add_argument("--qualities", default=",".join(f"{q:g}" for q in OUR_QUALITIES), help="ours, by comma, up to 12 (default 1 to 8)")
+    parser.add_argument("--qualities", default=",".join(f"{q:g}" for q in OUR_QUALITIES), help="ours, by comma (default 1 to 8)")
     parser.add_argument("--efforts", default="0", help="of our encoder, by comma (default 0)")
     parser.add_argument("--published", type=Path, metavar="CSV", help="published points: dotted lines in the plot, rows in the BD-rates")
     parser.add_argument("--dataset", metavar="NAME", help="whose published points (default: the name of the folder)")

@@ -26,8 +26,8 @@ def save_option(parser: argparse.ArgumentParser) -> None:
 
 def bound_options(parser: argparse.ArgumentParser) -> None:
     """--lossless and --max-error, of commands that encode; `asked_bound` reads them."""
-    parser.add_argument("--lossless", action="store_true", help="keep every pixel; quality and model are of no account")
-    parser.add_argument("--max-error", type=int, metavar="K", help="no sample differs by more than K, 0 to 31; 0 is lossless")
+    parser.add_argument("--lossless", action="store_true", help="keep every pixel")
+    parser.add_argument("--max-error", type=int, metavar="K", help="no sample differs by more than K, 0 to 31")
 
 
 def asked_bound(args: argparse.Namespace) -> int | None:
