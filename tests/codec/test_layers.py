@@ -19,6 +19,7 @@ import jahp_fast
 from jahp_fast import Codec, FormatError, UsageError, _native
 from jahp_fast.constants import layer_quality, layer_step
 from jahp_fast.files import container, layers
+from jahp_fast.pipelines import shared
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 DIGESTS = json.loads((GOLDEN / "layers" / "layers.json").read_text())
@@ -341,3 +342,29 @@ def test_golden_streams(name):
 
 def test_every_golden_stream_has_a_digest():
     assert {path.stem for path in (GOLDEN / "layers").glob("*.jahp")} == set(DIGESTS)
+
+
+def test_a_layer_wants_exact_pixels_below_it(fine, monkeypatch):
+    """Also of a codec whose own transforms are not: then they are two pipelines."""
+    plain, layered = (container.unpack(Codec(quality=quality).encode(photo()[:16, :16])) for quality in (4, 10))
+    asked = []
+    monkeypatch.setattr(shared, "shared", lambda *arguments: asked.append(arguments[-1]) or object())
+    pipelines = shared.Pipelines("cpu", "auto", False, True, ())
+    monkeypatch.setattr(pipelines, "_exact", False)  # as on a GPU
+    first = pipelines.of_stream(plain)
+    assert pipelines.of_stream(layered) is not first
+    assert pipelines.of_stream(plain) is first
+    assert asked == [False, True]
+
+
+def test_tensors(fine):
+    torch = pytest.importorskip("torch")
+    image = photo()[:20, :24]
+    alpha = np.dstack([image, image[:, :, 0]])
+    for given in (image, image[:, :, 0], alpha):
+        for options in ({}, {"lossless": True}):
+            data = fine.encode(np.ascontiguousarray(given), **options)
+            wanted = fine.decode(data)
+            tensor = fine.decode_tensor(data)
+            assert tensor.dtype == torch.uint8
+            assert np.array_equal(tensor.numpy(), wanted[None] if wanted.ndim == 2 else wanted.transpose(2, 0, 1))
