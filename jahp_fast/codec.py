@@ -17,6 +17,7 @@ from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
 from jahp_fast.files import layers
+from jahp_fast.files.alpha import AlphaReader, unpack_alpha
 from jahp_fast.files.pixel_proof import PixelProof
 from jahp_fast.pipelines.contract import Pipeline
 from jahp_fast.pipelines.shared import Pipelines
@@ -237,7 +238,7 @@ class Codec:
 
     def _rows(self, loaded: Pipeline | None, stream: _container.Stream) -> Iterator[NDArray[np.uint8]]:
         packed = stream.chunks.get(b"ALPH")
-        alpha = None if packed is None else _image.AlphaReader(packed, stream.height, stream.width)
+        alpha = None if packed is None else AlphaReader(packed, stream.height, stream.width)
         proof = PixelProof(stream, self._exact)
         coarse = () if loaded is None else loaded.decode_rows(stream, self._threads)
         for rgb in _layered_rows(stream, coarse, self._threads):
@@ -281,7 +282,7 @@ class Codec:
         blocks = list(_layered_rows(stream, coarse, self._threads))
         rgb = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         PixelProof(stream, self._exact).take(rgb)
-        alpha = _image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width) if b"ALPH" in stream.chunks else None
+        alpha = unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width) if b"ALPH" in stream.chunks else None
         return _image.join(rgb, stream.mode, alpha)
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
@@ -344,7 +345,7 @@ class Codec:
             rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
         if b"ALPH" not in stream.chunks:
             return rgb
-        alpha = torch.from_numpy(_image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width))
+        alpha = torch.from_numpy(unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width))
         return torch.cat([rgb.expand(3, -1, -1), alpha[None].to(rgb.device)])
 
 

@@ -15,6 +15,7 @@ from jahp_fast.errors import UnsupportedImage
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
 from jahp_fast.files import layers
+from jahp_fast.files.alpha import pack_alpha
 from jahp_fast.files.pixel_proof import pixel_checksum
 from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.search import greedy, rate_control
@@ -42,7 +43,7 @@ class Prepared:
             raise UnsupportedImage(f"{width} x {height} pixels: a side may have {_container.MAX_SIDE}")
         chunks = dict(parts.chunks)
         if parts.alpha is not None:
-            chunks[b"ALPH"] = _image.pack_alpha(parts.alpha)
+            chunks[b"ALPH"] = pack_alpha(parts.alpha)
         if pixel_checksum:
             chunks[_container.PIXEL_CHECKSUM] = bytes(4)
         return Prepared(parts.rows, parts.mode, chunks, (width, height))

@@ -91,7 +91,7 @@ void decoded(const Strips& strips, const py::list& data, int threads,
     }
     if (std::find(complete.begin(), complete.end(), 0) != complete.end())
         throw Error(Fault::format,
-                    "a strip of the layer over the pixels does not end where its data end: the file is damaged");
+                    "a strip of samples does not end where its data end: the file is damaged");
 }
 
 }  // namespace

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What callers hand in as an image, brought to one form; and alpha and metadata chunks."""
+"""What callers hand in as an image, brought to one form."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,12 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.errors import FormatError, UnsupportedImage
+from jahp_fast.errors import UnsupportedImage
 
 if TYPE_CHECKING:
     import torch
-
-_ALPHA_METHOD = 1  # rows minus the row above, modulo 256, then zlib
 
 
 class Rows:
@@ -152,67 +149,6 @@ def _as_coded(image: Any) -> Any:
     if image.mode[0] in "IF":
         hint = "; 16-bit and float images must be scaled to 8 bits first"
     raise UnsupportedImage(f"PIL mode {image.mode} cannot be encoded{hint}")
-
-
-def pack_alpha(alpha: NDArray[np.uint8]) -> bytes:
-    """(H, W) uint8 -> data of an ALPH chunk."""
-    above = np.vstack([np.zeros((1, alpha.shape[1]), np.uint8), alpha[:-1]])
-    return bytes([_ALPHA_METHOD]) + zlib.compress((alpha - above).tobytes(), 9)
-
-
-def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
-    """The reverse. Allocates height * width bytes, whatever the data claim.
-
-    Raises:
-        FormatError: unknown method, damaged data, or another number of pixels.
-    """
-    return AlphaReader(data, height, width).rows(height)
-
-
-class AlphaReader:
-    """`unpack_alpha` by rows. Raises FormatError as that does, at the rows where the damage shows."""
-
-    _SLICE = 1 << 16
-
-    def __init__(self, data: bytes, height: int, width: int) -> None:
-        if data[:1] != bytes([_ALPHA_METHOD]):
-            raise FormatError("alpha is compressed by an unknown method")
-        self._size, self._left = (height, width), height
-        self._decoder = zlib.decompressobj()
-        self._slices = iter([data[i : i + self._SLICE] for i in range(1, len(data), self._SLICE)])
-        self._pending = b""
-        self._above = np.zeros(width, np.uint8)
-
-    def rows(self, count: int) -> NDArray[np.uint8]:
-        """The next `count` rows, at most as many as there are left: (count, W)."""
-        width = self._size[1]
-        self._left -= count
-        raw = self._read(count * width)
-        complete = len(raw) == count * width
-        if complete and not self._left:
-            complete = not self._read(1) and self._decoder.eof and not self._decoder.unused_data and not any(self._slices)
-        if not complete:
-            raise FormatError(f"alpha does not have {width} x {self._size[0]} values")
-        above = np.frombuffer(raw, np.uint8).reshape(count, width)
-        alpha: NDArray[np.uint8] = np.cumsum(np.concatenate([self._above[None], above]), axis=0, dtype=np.uint8)[1:]
-        self._above = alpha[-1]
-        return alpha
-
-    def _read(self, wanted: int) -> bytes:
-        """So many bytes, or as many as there are."""
-        parts = []
-        while wanted and not self._decoder.eof:
-            self._pending = self._pending or next(self._slices, b"")
-            at_end = not self._pending
-            try:
-                parts.append(self._decoder.decompress(self._pending, wanted))
-            except zlib.error as e:
-                raise FormatError(f"alpha is damaged: {e}") from None
-            self._pending = self._decoder.unconsumed_tail
-            wanted -= len(parts[-1])
-            if at_end and not parts[-1]:
-                break
-        return b"".join(parts)
 
 
 def join(rgb: NDArray[np.uint8], mode: Literal["RGB", "L"], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

@@ -30,6 +30,7 @@ Samples = NDArray[np.uint8]
 """(H, W, C), C-contiguous; C is 1 for grey, or 3."""
 Kind = Literal["exact", "residual", "colours"]
 LEAST_STEP, MOST_STEP = 16, 4096
+MOST_ROWS = 1 << 24
 _KINDS: tuple[Kind, ...] = ("exact", "residual", "colours")
 _HEAD = struct.Struct("<BBHI")
 _STRIP_PIXELS = 1 << 17
@@ -50,25 +51,25 @@ class Layer:
     strips: list[bytes]
 
     @staticmethod
-    def parsed(data: bytes, height: int) -> Layer:
-        """Raises FormatError for a field out of range, and lengths that do not add up."""
+    def parsed(data: bytes, height: int, what: str = "the layer over the pixels") -> Layer:
+        """Raises FormatError for a field out of range, and lengths that do not add up; `what` they are of."""
         if len(data) < _HEAD.size:
-            raise FormatError(f"the layer over the pixels has {len(data)} bytes, which is shorter than its head")
+            raise FormatError(f"{what} has {len(data)} bytes, which is shorter than its head")
         kind, bound, step, rows = _HEAD.unpack_from(data)
         if kind >= len(_KINDS):
-            raise FormatError(f"a layer over the pixels of kind {kind} is unknown to this release")
+            raise FormatError(f"{what} has kind {kind}, which is unknown to this release")
         fine = bound <= (MOST_ERROR if kind == 0 else 0) and (LEAST_STEP <= step <= MOST_STEP if kind == 1 else step == 0)
         if not fine:
-            raise FormatError(f"the layer over the pixels has an error of {bound} and a step of {step}, which its kind cannot have")
-        if rows < 8 or rows % 8:
-            raise FormatError(f"strips of {rows} rows: 8, 16, 24 ... were expected")
+            raise FormatError(f"{what} has an error of {bound} and a step of {step}, which its kind cannot have")
+        if not 8 <= rows <= MOST_ROWS or rows % 8:
+            raise FormatError(f"{what} has strips of {rows} rows: 8, 16, 24 ... were expected")
         count = -(-height // rows)
         at = _HEAD.size + 4 * count
         if at > len(data):
-            raise FormatError(f"the layer over the pixels has {len(data)} bytes, too few for the lengths of {count} strips")
+            raise FormatError(f"{what} has {len(data)} bytes, too few for the lengths of {count} strips")
         lengths = struct.unpack_from(f"<{count}I", data, _HEAD.size)
         if at + sum(lengths) != len(data):
-            raise FormatError(f"the layer over the pixels has {len(data)} bytes, but speaks of {at + sum(lengths)}")
+            raise FormatError(f"{what} has {len(data)} bytes, but speaks of {at + sum(lengths)}")
         strips = []
         for length in lengths:
             strips.append(data[at : at + length])

@@ -2,9 +2,9 @@
 """The public face: what goes in, what comes out, what is refused, and what the environment decides."""
 
 import os
+import struct
 import subprocess
 import sys
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -357,16 +357,13 @@ def test_rows_of_damaged_streams(codec, photo_crop, overlap, monkeypatch):
     payload = bytearray(stream.payload)
     payload[20] ^= 0x55
     alpha = stream.chunks[b"ALPH"]
-    raw = zlib.decompress(alpha[1:])
     for change in (
         {"checksum": stream.checksum ^ 1},
         {"payload": bytes(payload)},
         {"chunks": {b"ALPH": alpha[:-5]}},
         {"chunks": {b"ALPH": alpha + b"x"}},
-        {"chunks": {b"ALPH": alpha[:1] + zlib.compress(raw + b"x")}},
-        {"chunks": {b"ALPH": alpha[:1] + zlib.compress(raw[:-1])}},
-        {"chunks": {b"ALPH": alpha[:1] + zlib.compress(raw[: 64 * 128])}},
-        {"chunks": {b"ALPH": b"\2" + alpha[1:]}},
+        {"chunks": {b"ALPH": alpha[:8] + struct.pack("<I", len(alpha) - 11) + alpha[12:] + b"x"}},
+        {"chunks": {b"ALPH": b"\3" + alpha[1:]}},
     ):
         forged = container.pack(container.Stream(**{**stream.__dict__, **change}))
         with pytest.raises(FormatError):

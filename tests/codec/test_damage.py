@@ -7,7 +7,6 @@ vouches for (quality, grey, the crop) may give other pixels, but never other lat
 
 import struct
 import time
-import zlib
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.files import container
-from jahp_fast.files.image import pack_alpha
+from jahp_fast.files.alpha import pack_alpha
 
 METADATA = {b"iccp": b"profile", b"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0", b"xmp_": b"<x/>"}
 ALPHA = {b"ALPH": pack_alpha(np.random.default_rng(1).integers(0, 3, (21, 37), dtype=np.uint8) * 90)}
@@ -128,11 +127,6 @@ def test_every_flip_with_a_repaired_crc(good):
             at = bit // 8
             assert at in FREE_BYTES or at >= chunks_at, f"bit {bit}: other pixels"
             assert good.same_latents(damaged), f"bit {bit}: other latents"
-            if at >= chunks_at:
-                # A type that no longer means alpha; or alpha of the same Adler-32, which is all that zlib knows of it.
-                alpha = container.unpack(damaged).chunks.get(b"ALPH")
-                adler = None if alpha is None else zlib.adler32(zlib.decompress(alpha[1:]))
-                assert adler in (None, zlib.adler32(zlib.decompress(stream.chunks[b"ALPH"][1:]))), f"bit {bit}: other alpha"
     assert refused > 4 * len(good.data)
     assert same > 0
 

@@ -17,7 +17,7 @@ from jahp_fast.entropy.integer_net import IntegerLayer
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import FormatError
 from jahp_fast.files import container
-from jahp_fast.files.image import unpack_alpha
+from jahp_fast.files.alpha import unpack_alpha
 from jahp_fast.pipelines.entropy_path import layout_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"

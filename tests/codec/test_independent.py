@@ -93,9 +93,17 @@ REFUSED = {
     "a chunk is there twice": lambda d: with_crc(d.replace(b"anci", b"exif")),
     "a chunk's type is not letters": lambda d: with_crc(d.replace(b"anci", b"anc1")),
     "a chunk is cut short": lambda d: with_crc(d.replace(b"anci\r", b"anci\xff")),
-    "alpha has an unknown method": lambda d: with_crc(d.replace(b"\1\x78", b"\2\x78")),
-    "alpha does not inflate to W x H bytes": lambda d: with_crc(d[:16] + b"\x27" + d[17:]),
+    "the layer's kind is unknown": lambda d: with_crc(in_alpha(d, 0, 3)),
+    "alpha has a bound": lambda d: with_crc(in_alpha(d, 1, 1)),
+    "the layer's length": lambda d: with_crc(in_alpha(d, 8, 255)),
+    "a strip is not read exactly to its end": lambda d: with_crc(in_alpha(d, 600, 255)),
 }
+
+
+def in_alpha(data, at, value):
+    """With a byte of the data of ALPH changed."""
+    at += data.index(b"ALPH") + 8
+    return data[:at] + bytes([value]) + data[at + 1 :]
 
 
 @pytest.mark.parametrize("rule", REFUSED)

@@ -230,6 +230,7 @@ HEADS = {
     "bound": lambda d: d[:1] + b"\x20" + d[2:],
     "step": lambda d: d[:2] + struct.pack("<H", 15) + d[4:],
     "rows": lambda d: d[:4] + struct.pack("<I", 12) + d[8:],
+    "too many rows": lambda d: d[:4] + struct.pack("<I", (1 << 24) + 8) + d[8:],
     "no rows": lambda d: d[:4] + bytes(4) + d[8:],
     "many strips": lambda d: d[:4] + struct.pack("<I", 8) + d[8:],
     "length": lambda d: d[:8] + struct.pack("<I", 2**32 - 1) + d[12:],

@@ -27,7 +27,7 @@ from jahp_fast.entropy import copies
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.files import container
-from jahp_fast.files.image import pack_alpha
+from jahp_fast.files.alpha import pack_alpha
 
 HERE = Path(__file__).parent
 SIZES = ((1, 1), (17, 31), (100, 37), (333, 20), (64, 64), (1500, 1), (5, 200))

@@ -45,21 +45,32 @@ class Layer:
 def parse_layer(stream: StreamFile) -> Layer | None:
     if b"LAYR" not in stream.chunks:
         return None
-    data = stream.chunks[b"LAYR"]
+    layer = parse_data(stream.chunks[b"LAYR"], stream.height)
+    if layer.kind != 1:
+        require(stream.model == bytes(8) and stream.payload == bytes(stream.least), "exact pixels with a model or a payload")
+        require(b"COPY" not in stream.chunks, "exact pixels with copied positions")
+    return layer
+
+
+def parse_alpha(data: bytes, width: int, height: int) -> bytes:
+    layer = parse_data(data, height)
+    require(layer.kind != 1, "alpha is a residual")
+    require(layer.bound == 0, "alpha has a bound")
+    return exact_samples(layer, width, height, 1).astype(np.uint8).tobytes()
+
+
+def parse_data(data: bytes, height: int) -> Layer:
     require(len(data) >= 8, "the layer is shorter than its head")
     kind, bound, step, rows = struct.unpack_from("<BBHI", data)
     require(kind <= 2, "the layer's kind is unknown")
     require(bound <= (31 if kind == 0 else 0), "the layer's bound")
     require(16 <= step <= 4096 if kind == 1 else step == 0, "the layer's step")
-    require(rows >= 8 and rows % 8 == 0, "the layer's rows")
-    count = -(-stream.height // rows)
+    require(8 <= rows <= 1 << 24 and rows % 8 == 0, "the layer's rows")
+    count = -(-height // rows)
     require(len(data) >= 8 + 4 * count, "the layer is too short for its lengths")
     lengths = struct.unpack_from(f"<{count}I", data, 8)
     require(len(data) == 8 + 4 * count + sum(lengths), "the layer's length")
     starts = [8 + 4 * count + sum(lengths[:i]) for i in range(count)]
-    if kind != 1:
-        require(stream.model == bytes(8) and stream.payload == bytes(stream.least), "exact pixels with a model or a payload")
-        require(b"COPY" not in stream.chunks, "exact pixels with copied positions")
     return Layer(kind, bound, step, rows, [data[a : a + n] for a, n in zip(starts, lengths, strict=True)])
 
 
@@ -328,18 +339,25 @@ class ResidualStrip:
         np.clip(place, 0, 255, out=place)
 
 
-def apply(layer: Layer, stream: StreamFile, coarse: np.ndarray | None) -> np.ndarray:
-    """(H, W, 3) or, of mode 1, (H, W) samples; `coarse` are those of the latents, None with exact pixels."""
+def exact_samples(layer: Layer, width: int, height: int, channels: int) -> np.ndarray:
+    """(H, W, C) of a layer of kind 0 or 2."""
     out = []
     for i, data in enumerate(layer.strips):
-        rows = slice(i * layer.rows, min((i + 1) * layer.rows, stream.height))
+        rows = min(layer.rows, height - i * layer.rows)
         if layer.kind == 2:
-            strip = ColoursStrip(Bits(data), rows.stop - rows.start, stream.width, 1 if stream.mode else 3).samples
-        elif coarse is None:
-            strip = ExactStrip(Bits(data), rows.stop - rows.start, stream.width, 1 if stream.mode else 3, layer.bound).samples
+            out.append(ColoursStrip(Bits(data), rows, width, channels).samples)
         else:
-            part = coarse[rows] if coarse.ndim == 3 else coarse[rows, :, None]
-            strip = ResidualStrip(Bits(data), part, layer.step).samples
-        out.append(strip)
-    whole = np.concatenate(out)
+            out.append(ExactStrip(Bits(data), rows, width, channels, layer.bound).samples)
+    return np.concatenate(out)
+
+
+def apply(layer: Layer, stream: StreamFile, coarse: np.ndarray | None) -> np.ndarray:
+    """(H, W, 3) or, of mode 1, (H, W) samples; `coarse` are those of the latents, None with exact pixels."""
+    if coarse is None:
+        whole = exact_samples(layer, stream.width, stream.height, 1 if stream.mode else 3)
+    else:
+        parts = [coarse[i * layer.rows : (i + 1) * layer.rows] for i in range(len(layer.strips))]
+        wide = [part if part.ndim == 3 else part[:, :, None] for part in parts]
+        strips = zip(layer.strips, wide, strict=True)
+        whole = np.concatenate([ResidualStrip(Bits(data), part, layer.step).samples for data, part in strips])
     return whole[:, :, 0] if stream.mode else whole

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 
 HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
@@ -64,21 +63,6 @@ def parse_chunks(data: bytes) -> dict[bytes, bytes]:
     return chunks
 
 
-def parse_alpha(data: bytes, width: int, height: int) -> bytes:
-    require(data[:1] == b"\x01", "alpha has an unknown method")
-    inflater = zlib.decompressobj()
-    try:
-        planes = inflater.decompress(data[1:], width * height + 1)
-    except zlib.error as error:
-        raise Refused("alpha is damaged") from error
-    require(inflater.eof and not inflater.unused_data and len(planes) == width * height, "alpha does not inflate to W x H bytes")
-    rows, above = bytearray(), bytes(width)
-    for r in range(height):
-        above = bytes((a + d) & 255 for a, d in zip(above, planes[r * width : (r + 1) * width], strict=True))
-        rows += above
-    return bytes(rows)
-
-
 def parse(data: bytes, max_pixels: int = 1 << 28) -> StreamFile:
     require(data[:4] == b"JAHP", "not a .jahp file")
     require(len(data) >= HEADER.size, "shorter than the header")
@@ -93,6 +77,10 @@ def parse(data: bytes, max_pixels: int = 1 << 28) -> StreamFile:
     require(width * height <= 16384 * payload_bytes and width * height <= max_pixels, "too many pixels")
     payload = data[HEADER.size : HEADER.size + payload_bytes]
     chunks = parse_chunks(data[HEADER.size + payload_bytes :])
+    from .layers import parse_alpha, parse_layer
+
     alpha = parse_alpha(chunks[b"ALPH"], width, height) if b"ALPH" in chunks else None
     least = -(-width * height // 16384)
-    return StreamFile(mode, 1 << lanes, skip, model, width, height, quality, checksum, least, payload, chunks, alpha)
+    stream = StreamFile(mode, 1 << lanes, skip, model, width, height, quality, checksum, least, payload, chunks, alpha)
+    parse_layer(stream)
+    return stream

@@ -13,7 +13,6 @@ import math
 import re
 import struct
 import tempfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from jahp_fast.entropy import reference
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.files import container
+from jahp_fast.files.alpha import pack_alpha
 
 SKIP = 1
 PADDED_SIDE = 1024
@@ -113,19 +113,13 @@ def padding(folder: Path) -> str:
 
 
 def alpha_chunk() -> bytes:
-    """The chunk of ALPHA, with one stored block of deflate, which every zlib writes alike."""
-    alpha = np.array(ALPHA, np.uint8)
-    differences = (alpha - np.vstack([np.zeros((1, alpha.shape[1]), np.uint8), alpha[:-1]])).tobytes()
-    size = len(differences)
-    stream = b"\x78\x01\x01" + struct.pack("<HH", size, size ^ 0xFFFF) + differences + struct.pack(">I", zlib.adler32(differences))
-    return struct.pack("<4sI", b"ALPH", 1 + len(stream)) + b"\1" + stream
+    """The chunk of ALPHA."""
+    data = pack_alpha(np.array(ALPHA, np.uint8))
+    return struct.pack("<4sI", b"ALPH", len(data)) + data
 
 
 def alpha(_: Path) -> str:
-    rows = [f"| {' '.join(map(str, row))} |" for row in ALPHA]
-    stored = list(alpha_chunk()[16:28])
-    differences = [" ".join(map(str, stored[at : at + 4])) for at in (0, 4, 8)]
-    table = ["| alpha | difference |", "|---|---|", *(f"{row} {other} |" for row, other in zip(rows, differences, strict=True))]
+    table = ["| alpha |", "|---|", *(f"| {' '.join(map(str, row))} |" for row in ALPHA)]
     return "\n".join([*table, "", hex_block(alpha_chunk())])
 
 

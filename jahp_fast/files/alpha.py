@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alpha, kept without loss: a layer of one channel (docs/reference/format.md, "Layers"), in a chunk of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast.errors import FormatError
+from jahp_fast.files import layers
+
+
+def pack_alpha(alpha: NDArray[np.uint8]) -> bytes:
+    """(H, W) uint8 -> data of an ALPH chunk."""
+    return layers.exact(np.ascontiguousarray(alpha)[:, :, None], 0, 1).packed()
+
+
+def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
+    """The reverse. Allocates height * width bytes, whatever the data claim.
+
+    Raises:
+        FormatError: damaged data, or of a kind that is no alpha.
+    """
+    return AlphaReader(data, height, width).rows(height)
+
+
+class AlphaReader:
+    """`unpack_alpha` by rows. Raises FormatError as that does, at the rows where the damage shows."""
+
+    def __init__(self, data: bytes, height: int, width: int) -> None:
+        self._layer = layers.Layer.parsed(data, height, "alpha")
+        if self._layer.kind == "residual" or self._layer.bound:
+            raise FormatError("alpha is not of a kind that keeps every value")
+        self._height, self._width, self._strip = height, width, 0
+        self._held = np.empty((0, width), np.uint8)
+
+    def rows(self, count: int) -> NDArray[np.uint8]:
+        """The next `count` rows, at most as many as there are left: (count, W)."""
+        missing = count - len(self._held)
+        if missing > 0:
+            top = self._strip * self._layer.rows
+            strips = -(-missing // self._layer.rows)
+            block = np.empty((min(strips * self._layer.rows, self._height - top), self._width, 1), np.uint8)
+            self._layer.decode(block, self._strip, 1)
+            self._strip += strips
+            self._held = np.concatenate([self._held, block[:, :, 0]])
+        alpha, self._held = self._held[:count], self._held[count:]
+        return alpha
