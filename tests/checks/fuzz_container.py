@@ -21,7 +21,7 @@ from random import Random
 
 import numpy as np
 from builders import with_crc
-from independent import stream_file
+from independent import rules, stream_file
 
 from jahp_fast import _native
 from jahp_fast.errors import FormatError
@@ -101,7 +101,7 @@ def outcome(data: bytes) -> str:
     """What became of a file: "accepted", or the error's words without numbers. Raises Broken."""
     try:
         second = stream_file.parse(data, MAX_PIXELS)
-    except stream_file.Refused:
+    except rules.Refused:
         second = None
     try:
         stream = container.unpack(data, MAX_PIXELS)

@@ -10,6 +10,7 @@ of the page raises Refused.
 from .decode import checksum, decode, digest
 from .model_file import Model
 from .pixels import samples
-from .stream_file import Refused, StreamFile, parse
+from .rules import Refused
+from .stream_file import StreamFile, parse
 
 __all__ = ["Model", "Refused", "StreamFile", "checksum", "decode", "digest", "parse", "samples"]

@@ -12,7 +12,8 @@ import numpy as np
 
 from .model_file import Model
 from .networks import Context, hyperprior
-from .stream_file import StreamFile, require
+from .rules import require
+from .stream_file import StreamFile
 
 LOWEST = 1 << 16
 FURTHEST = 32767

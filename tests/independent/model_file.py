@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .stream_file import Refused, require
+from .rules import Refused, require
 
 DTYPES = {"U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
 #                   z and h_s, context, means

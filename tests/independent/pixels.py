@@ -9,7 +9,8 @@ import numpy as np
 
 from .layers import apply, parse_layer
 from .model_file import DTYPES, Model
-from .stream_file import StreamFile, crc32c, require
+from .rules import require
+from .stream_file import StreamFile, crc32c
 
 
 class Synthesis:

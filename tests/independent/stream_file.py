@@ -6,16 +6,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from .layers import parse_alpha, parse_layer
+from .rules import require
+
 HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
-
-
-class Refused(Exception):
-    """A rule of the page does not hold."""
-
-
-def require(holds: bool, rule: str) -> None:
-    if not holds:
-        raise Refused(rule)
 
 
 @dataclass(frozen=True)
@@ -77,8 +71,6 @@ def parse(data: bytes, max_pixels: int = 1 << 28) -> StreamFile:
     require(width * height <= 16384 * payload_bytes and width * height <= max_pixels, "too many pixels")
     payload = data[HEADER.size : HEADER.size + payload_bytes]
     chunks = parse_chunks(data[HEADER.size + payload_bytes :])
-    from .layers import parse_alpha, parse_layer
-
     alpha = parse_alpha(chunks[b"ALPH"], width, height) if b"ALPH" in chunks else None
     least = -(-width * height // 16384)
     stream = StreamFile(mode, 1 << lanes, skip, model, width, height, quality, checksum, least, payload, chunks, alpha)
