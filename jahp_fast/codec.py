@@ -17,6 +17,7 @@ from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
 from jahp_fast.files.pixel_proof import PixelProof
+from jahp_fast.files.view import Region, View
 from jahp_fast.pipelines.contract import Pipeline
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
@@ -178,18 +179,23 @@ class Codec:
         first = [np.ascontiguousarray(a.transpose(2, 0, 1)) for a in (y, z)]
         return Latents(first[0], config.frac_bits, first[1] if config.hyper_latents else None)
 
-    def decode(self, data: Bytes) -> NDArray[np.uint8]:
+    def decode(self, data: Bytes, region: Region | None = None) -> NDArray[np.uint8]:
         """A .jahp file -> (H, W, 3) uint8; (H, W) for grey, (H, W, 4) with alpha.
+
+        Args:
+            region: (left, top, width, height): that part of the picture alone, equal to the same part of the whole decode, for the time
+                of the latents and of the part. A checksum of the pixels, where the file has one, is of the whole, and cannot be compared.
 
         Raises:
             FormatError: the file is damaged.
-            UsageError: what is given is no bytes, but a path or a file.
+            UsageError: what is given is no bytes, but a path or a file; or a region is empty, or not inside of the picture.
             UnknownModel: its model is not found.
             DeviceError: not enough memory on the device.
         """
-        return self._decode_batch([_container.unpack(data, self._max_pixels)])[0]
+        stream = _container.unpack(data, self._max_pixels)
+        return self._decode_batch([stream], [View.of(*stream.size, region)])[0]
 
-    def decode_rows(self, data: Bytes) -> Iterator[NDArray[np.uint8]]:
+    def decode_rows(self, data: Bytes, region: Region | None = None) -> Iterator[NDArray[np.uint8]]:
         """decode by rows, for images that are large or wanted as they come: blocks of rows from top to bottom.
 
         Each block is (k, W, 3), (k, W) for grey or (k, W, 4) with alpha; k is the codec's choice, all k together are the height. On a CPU
@@ -201,48 +207,57 @@ class Codec:
         Raises what decode raises.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return self._rows(self._pipelines.of_id(stream.model), stream)
+        return self._rows(self._pipelines.of_id(stream.model), stream, View.of(*stream.size, region))
 
-    def _rows(self, loaded: Pipeline, stream: _container.Stream) -> Iterator[NDArray[np.uint8]]:
+    def _rows(self, loaded: Pipeline, stream: _container.Stream, view: View) -> Iterator[NDArray[np.uint8]]:
         packed = stream.chunks.get(b"ALPH")
         alpha = None if packed is None else _image.AlphaReader(packed, stream.height, stream.width)
-        proof = PixelProof(stream, self._exact)
-        for rgb in loaded.decode_rows(stream, self._threads):
+        if alpha is not None:
+            alpha.skip(view.top)
+        proof = PixelProof(stream, view, self._exact)
+        for rgb in loaded.decode_rows(stream, view, self._threads):
             proof.take(rgb)
-            yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
+            yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb))[:, view.left : view.left + view.width])
+        if alpha is not None:
+            alpha.skip(stream.height - view.top - view.height)
 
-    def decode_batch(self, streams: Iterable[Bytes]) -> list[NDArray[np.uint8]]:
-        """Decodes each, in order; an error says which stream, counted from 0.
+    def decode_batch(self, streams: Iterable[Bytes], region: Region | None = None) -> list[NDArray[np.uint8]]:
+        """Decodes each, or the same region of each, in order; an error says which stream, counted from 0.
 
         On a GPU the latents of all streams are decoded by as few launches as there can be, and images of equal shape go through g_s
         together; on a CPU several are decoded at a time.
         """
         data = arguments.several(streams, "files' bytes")
         labels = range(len(data))
-        return self._decode_batch(each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels), labels)
+        unpacked = each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels)
+        views = each(lambda s: View.of(*s.size, region), unpacked, labels=labels)
+        return self._decode_batch(unpacked, views, labels)
 
-    def _decode_batch(self, streams: Sequence[_container.Stream], labels: Sequence[int] | None = None) -> list[NDArray[np.uint8]]:
+    def _decode_batch(
+        self, streams: Sequence[_container.Stream], views: Sequence[View], labels: Sequence[int] | None = None
+    ) -> list[NDArray[np.uint8]]:
         """`labels`: the streams' numbers in errors; None for a single one that has none."""
         pipelines = each(lambda s: self._pipelines.of_id(s.model), streams, labels=labels)
         out: dict[int, NDArray[np.uint8]] = {}
         for loaded in dict.fromkeys(pipelines):
             mine = [i for i, pipeline in enumerate(pipelines) if pipeline is loaded]
-            group = [streams[i] for i in mine]
+            group, seen = [streams[i] for i in mine], [views[i] for i in mine]
 
-            def finish(k: int, rgb: NDArray[np.uint8], group: list[_container.Stream] = group) -> NDArray[np.uint8]:
-                return self._joined(group[k], rgb)
+            def finish(
+                k: int, rgb: NDArray[np.uint8], group: list[_container.Stream] = group, seen: list[View] = seen
+            ) -> NDArray[np.uint8]:
+                return self._joined(group[k], seen[k], rgb)
 
             said = None if labels is None else [labels[i] for i in mine]
             with loaded.guard("decoding " + _sizes([s.size for s in group])):
                 loaded.warm()
-                out.update(zip(mine, loaded.decode_batch(group, self._threads, finish, said), strict=True))
+                out.update(zip(mine, loaded.decode_batch(group, seen, self._threads, finish, said), strict=True))
         return [out[i] for i in range(len(streams))]
 
-    def _joined(self, stream: _container.Stream, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The array that decode returns for (H, W, 3) pixels."""
-        PixelProof(stream, self._exact).take(rgb)
-        alpha = _image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width) if b"ALPH" in stream.chunks else None
-        return _image.join(rgb, stream.mode, alpha)
+    def _joined(self, stream: _container.Stream, view: View, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The array that decode returns for the (H, W, 3) pixels of a view."""
+        PixelProof(stream, view, self._exact).take(rgb)
+        return _image.join(rgb, stream.mode, _alpha(stream, view))
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
@@ -255,15 +270,15 @@ class Codec:
             loaded.warm()
             clock.lap("load")
             rgb, times = loaded.decode_timed(stream, self._threads, clock)
-        return self._joined(stream, rgb), clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
+        return self._joined(stream, View.whole(stream.height, stream.width), rgb), clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
 
-    def decode_pil(self, data: Bytes) -> Image.Image:
+    def decode_pil(self, data: Bytes, region: Region | None = None) -> Image.Image:
         """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
         from PIL import Image
 
         from jahp_fast.files.metadata import Given
 
-        stream, pixels = _container.unpack(data), self.decode(data)
+        stream, pixels = _container.unpack(data, self._max_pixels), self.decode(data, region)
         grey_alpha = stream.mode == "L" and pixels.ndim == 3
         image = Image.fromarray(np.ascontiguousarray(pixels[:, :, [0, 3]]) if grey_alpha else pixels)
         chunks = stream.chunks
@@ -272,7 +287,7 @@ class Codec:
                 image.info[name] = Given(chunks[kind], image)
         return image
 
-    def decode_tensor(self, data: Bytes) -> torch.Tensor:
+    def decode_tensor(self, data: Bytes, region: Region | None = None) -> torch.Tensor:
         """decode to a uint8 tensor (3, H, W), (1, H, W) for grey, (4, H, W) with alpha, on the codec's device.
 
         On a GPU everything is queued on its current stream, and one wait at the end reads whether the stream was sound.
@@ -281,17 +296,28 @@ class Codec:
         require_torch("decode_tensor")
         import torch
 
-        loaded = self._pipelines.of_id(stream.model)
+        loaded, view = self._pipelines.of_id(stream.model), View.of(*stream.size, region)
         with loaded.guard("decoding " + _sizes([stream.size])):
-            rgb = loaded.decode_tensor(stream, self._threads)
+            rgb = loaded.decode_tensor(stream, view, self._threads)
         if self._device == "cpu" and _container.PIXEL_CHECKSUM in stream.chunks:
-            PixelProof(stream, self._exact).take(rgb.permute(1, 2, 0).numpy())
+            PixelProof(stream, view, self._exact).take(rgb.permute(1, 2, 0).numpy())
         if stream.mode == "L":
             rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
-        if b"ALPH" not in stream.chunks:
+        alpha = _alpha(stream, view)
+        if alpha is None:
             return rgb
-        alpha = torch.from_numpy(_image.unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width))
-        return torch.cat([rgb.expand(3, -1, -1), alpha[None].to(rgb.device)])
+        return torch.cat([rgb.expand(3, -1, -1), torch.from_numpy(np.ascontiguousarray(alpha))[None].to(rgb.device)])
+
+
+def _alpha(stream: _container.Stream, view: View) -> NDArray[np.uint8] | None:
+    """That of a view, where the stream has one; all of it is checked."""
+    if b"ALPH" not in stream.chunks:
+        return None
+    reader = _image.AlphaReader(stream.chunks[b"ALPH"], stream.height, stream.width)
+    reader.skip(view.top)
+    alpha = reader.rows(view.height)[:, view.left : view.left + view.width]
+    reader.skip(stream.height - view.top - view.height)
+    return alpha
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> str:

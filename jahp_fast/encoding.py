@@ -13,6 +13,7 @@ from jahp_fast.errors import UnsupportedImage
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
 from jahp_fast.files.pixel_proof import pixel_checksum
+from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.search import greedy, rate_control
 from jahp_fast.system.devices import Clock
@@ -110,5 +111,6 @@ class Encoding:
         if not self.pixel_checksum:
             return data
         stream = _container.unpack(data, None)
-        (checksum,) = self.pipeline.decode_batch([stream], threads, lambda _, rgb: pixel_checksum(rgb, stream.mode), None)
+        whole = View.whole(stream.height, stream.width)
+        (checksum,) = self.pipeline.decode_batch([stream], [whole], threads, lambda _, rgb: pixel_checksum(rgb, stream.mode), None)
         return _container.pack(replace(stream, chunks={**stream.chunks, _container.PIXEL_CHECKSUM: checksum.to_bytes(4, "little")}))

@@ -172,7 +172,7 @@ def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
 class AlphaReader:
     """`unpack_alpha` by rows. Raises FormatError as that does, at the rows where the damage shows."""
 
-    _SLICE = 1 << 16
+    _SLICE, _SKIPPED = 1 << 16, 64
 
     def __init__(self, data: bytes, height: int, width: int) -> None:
         if data[:1] != bytes([_ALPHA_METHOD]):
@@ -197,6 +197,11 @@ class AlphaReader:
         alpha: NDArray[np.uint8] = np.cumsum(np.concatenate([self._above[None], above]), axis=0, dtype=np.uint8)[1:]
         self._above = alpha[-1]
         return alpha
+
+    def skip(self, count: int) -> None:
+        """Reads so many rows, a few at a time, and forgets them."""
+        for left in range(count, 0, -self._SKIPPED):
+            self.rows(min(left, self._SKIPPED))
 
     def _read(self, wanted: int) -> bytes:
         """So many bytes, or as many as there are."""

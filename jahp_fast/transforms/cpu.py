@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from jahp_fast import _native
 from jahp_fast.constants import STRIDE
+from jahp_fast.files.view import View
 from jahp_fast.transforms import reference
 from jahp_fast.transforms.layers import ACTIVATION_LIMIT, LATENT_LIMIT, Bytes, Gain, Ints, Layer, Shorts, SynthesisLayers, TransformLayers
 from jahp_fast.transforms.reference import ReferenceNet, ReferenceTrace
+from jahp_fast.transforms.window import window
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -101,7 +103,8 @@ class CpuTransforms:
             synthesis = self._layers_of_g_s()
             return [*synthesis.common, *synthesis.at(quality)]
 
-    def _g_s_at(self, quality: float) -> Net:
+    def _g_s_at(self, quality: float) -> tuple[Net, Sequence[Layer]]:
+        """The net, and layers of its geometry."""
         with self._lock:
             synthesis = self._layers_of_g_s()
             if "g_s" not in self._nets:
@@ -110,12 +113,12 @@ class CpuTransforms:
             if quality not in self._g_s:
                 tail = synthesis.at(quality)
                 if not tail:
-                    return common
+                    return common, synthesis.at_first
                 self._g_s[quality] = common.followed_by(tail)
             self._g_s.move_to_end(quality)
             if len(self._g_s) > NETS_KEPT:
                 self._g_s.popitem(last=False)
-            return self._g_s[quality]
+            return self._g_s[quality], synthesis.at_first
 
     def gain(self, name: str) -> Gain:
         """name: "gain", "inv_gain" or "h_a.input"."""
@@ -164,20 +167,39 @@ class CpuTransforms:
         return np.concatenate([*parts, stream.finish(threads)])
 
     def synthesis(
-        self, blocks: Iterable[Ints], height: int, width: int, quality: float, threads: int = 1, trace: Trace | None = None
+        self,
+        blocks: Iterable[Ints],
+        height: int,
+        width: int,
+        quality: float,
+        threads: int = 1,
+        trace: Trace | None = None,
+        view: View | None = None,
     ) -> Iterator[Pixels]:
-        """Rows of ŷ from top to bottom, in blocks (k, w, M) int32, with the model's fractional bits -> the image's, (k', width, 3) uint8,
-        cropped. A trace takes what the inverse GDNs multiply by.
+        """Rows of ŷ from top to bottom, in blocks (k, w, M) int32, with the model's fractional bits -> those of a view of the
+        height x width image, by default all of it, (k', view.width, 3) uint8. Only the latents that it depends on are worked on; all
+        blocks are taken. A trace takes what the inverse GDNs multiply by.
         """
-        h, w = -(-height // STRIDE), -(-width // STRIDE)
-        stream = self._g_s_at(quality).stream(h, w, trace)
-        left = height
+        view = view or View.whole(height, width)
+        net, layers = self._g_s_at(quality)
+        needed = window(layers, view, -(-height // STRIDE), -(-width // STRIDE))
+        stream = net.stream(needed.height, needed.width, trace)
+        across, end = slice(needed.left, needed.left + view.width), needed.top + view.height
+        made = seen = 0
+
+        def wanted(rows: Pixels) -> Pixels:
+            nonlocal made
+            first, made = made, made + len(rows)
+            return rows[max(needed.top - first, 0) : max(end - first, 0), across]
+
         for block in blocks:
-            rows = stream.push(self.scaled(block, "inv_gain", quality, ACTIVATION_LIMIT), threads)[:left, :width]
-            left -= len(rows)
-            if len(rows):
-                yield rows
-        rows = stream.finish(threads)[:left, :width]
+            first, seen = seen, seen + len(block)
+            part = block[max(needed.rows[0] - first, 0) : max(needed.rows[1] - first, 0), slice(*needed.columns)]
+            if len(part):
+                rows = wanted(stream.push(self.scaled(part, "inv_gain", quality, ACTIVATION_LIMIT), threads))
+                if len(rows):
+                    yield rows
+        rows = wanted(stream.finish(threads))
         if len(rows):
             yield rows
 

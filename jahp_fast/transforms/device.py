@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jahp_fast.constants import STRIDE
+from jahp_fast.files.view import View
 from jahp_fast.transforms.layers import (
     ACTIVATION_LIMIT,
     LATENT_LIMIT,
@@ -34,6 +35,7 @@ from jahp_fast.transforms.layers import (
     TransformLayers,
     between,
 )
+from jahp_fast.transforms.window import window
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -145,7 +147,8 @@ class Transforms:
         self._h_a = self._placed(layers.h_a()) if self._config.hyper_latents else []
         g_s = layers.g_s()
         low, self._common = g_s.at(self._config.qualities[0]), len(g_s.common)
-        self._g_s = self._placed([*g_s.common, *low])
+        self._geometry = [*g_s.common, *low]
+        self._g_s = self._placed(self._geometry)
         self._shapes = [torch.Size(part.shape) for layer in low for part in (layer.weight, layer.bias)]
         parts = [part for weight, bias in g_s.tails for part in (weight, bias)]
         rows = [torch.from_numpy(part.astype("int32")).flatten(1) for part in parts]
@@ -192,9 +195,13 @@ class Transforms:
             parts.append(torch.div(exact, steps, rounding_mode="floor").int())
         return torch.cat(parts)
 
-    def synthesis(self, y: Tensor, row: Tensor, height: int, width: int) -> Tensor:
-        """ŷ (B, h, w, M) int32, with the model's fractional bits, and their decoding_row -> images (B, 3, height, width) uint8, cropped."""
+    def synthesis(self, y: Tensor, row: Tensor, height: int, width: int, view: View | None = None) -> Tensor:
+        """ŷ (B, h, w, M) int32, with the model's fractional bits, and their decoding_row -> a view of the height x width images, by default
+        all of them, (B, 3, view.height, view.width) uint8. Only the latents that it depends on are worked on."""
+        view = view or View.whole(height, width)
         with torch.no_grad():
+            needed = window(self._geometry, view, y.shape[1], y.shape[2])
+            y = y[:, slice(*needed.rows), slice(*needed.columns)]
             latents = self._config.latents
             parts = torch.split(row[2 * latents :], [shape.numel() for shape in self._shapes])
             own = [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
@@ -204,7 +211,8 @@ class Transforms:
             for i, layer in enumerate(self._g_s):
                 k = 2 * (i - self._common)
                 x = layer.run(x, layer.prepared(own[k], own[k + 1]) if k >= 0 else None)
-            return _integers(x[:, :, :height, :width]).clamp(0, 255).to(torch.uint8)
+            x = x[:, :, needed.top : needed.top + view.height, needed.left : needed.left + view.width]
+            return _integers(x).clamp(0, 255).to(torch.uint8)
 
 
 def _run(layers: Sequence[PlacedLayer], x: Tensor) -> Tensor:

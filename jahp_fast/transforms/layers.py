@@ -199,6 +199,11 @@ class SynthesisLayers:
             inputs = outputs
         self.common, self._own = (layers[: BY_ROW[0] // 2], layers[BY_ROW[0] // 2 :]) if self.tails else (layers, [])
 
+    @property
+    def at_first(self) -> list[Layer]:
+        """All layers at the first of the model's qualities: of the same geometry as at any."""
+        return [*self.common, *self._own]
+
     def at(self, quality: float) -> list[Layer]:
         """Those behind the common ones: weights and biases lie between the rows' (`mixed`)."""
         row, t, steps = between(self._qualities, quality)

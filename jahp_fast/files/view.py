@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a caller wants to see of a picture: a part of it, and at which scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast import arguments
+from jahp_fast.errors import UsageError
+
+SCALES = (1, 2, 4, 8, 16)
+Bytes = NDArray[np.uint8]
+Region = Sequence[int] | NDArray[np.integer[Any]]
+"""(left, top, width, height) in pixels."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A rectangle of a picture whose sides are divided by a scale, rounded up.
+
+    Attributes:
+        scale: one of SCALES.
+        top, left, height, width: in pixels of the small picture; at least one, and inside of it.
+        partial: whether it is less than the picture itself, so that nothing can be held to a checksum of its pixels.
+    """
+
+    scale: int
+    top: int
+    left: int
+    height: int
+    width: int
+    partial: bool
+
+    @staticmethod
+    def whole(height: int, width: int) -> View:
+        return View(1, 0, 0, height, width, False)
+
+    @staticmethod
+    def of(width: int, height: int, region: Any = None, scale: Any = 1) -> View:
+        """Of a picture of that size.
+
+        Args:
+            region: (left, top, width, height) in pixels of the picture at full size; None is all of it. At a scale, all pixels of the
+                small picture that it touches.
+
+        Raises UsageError for a scale or a region that there is not.
+        """
+        by = arguments.whole("scale", scale)
+        if by not in SCALES:
+            raise UsageError(f"scale must be {', '.join(map(str, SCALES[:-1]))} or {SCALES[-1]}, not {by}")
+        left, top, across, down = (0, 0, width, height) if region is None else _checked(region, width, height)
+        first = top // by, left // by
+        end = -(-(top + down) // by), -(-(left + across) // by)
+        return View(by, *first, end[0] - first[0], end[1] - first[1], by > 1 or (across, down) != (width, height))
+
+    def cut(self, small: Bytes) -> Bytes:
+        """The rectangle out of the whole small picture, (H, W) or (H, W, C): a view of it."""
+        return small[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+def _checked(region: Any, width: int, height: int) -> tuple[int, int, int, int]:
+    if isinstance(region, (str, bytes)) or not isinstance(region, (Sequence, np.ndarray)) or len(region) != 4:
+        raise UsageError(f"region must be (left, top, width, height), not {arguments.shown(region)}")
+    left, top, across, down = (arguments.whole(f"region's {n}", v) for n, v in zip(("left", "top", "width", "height"), region, strict=True))
+    if across < 1 or down < 1:
+        raise UsageError(f"a region of {across} x {down} pixels is empty; its width and height must be at least 1")
+    if left < 0 or top < 0 or left + across > width or top + down > height:
+        raise UsageError(f"region ({left}, {top}, {across}, {down}) is not inside of the picture's {width} x {height} pixels")
+    return left, top, across, down
+
+
+def averaged(picture: Bytes, scale: int) -> Bytes:
+    """Blocks of scale x scale samples of (H, W) or (H, W, C), those at the right and at the bottom of what is left, as their mean, halves
+    up: (ceil(H / scale), ceil(W / scale)) or the same with C."""
+    if scale == 1:
+        return picture
+    height, width = picture.shape[:2]
+    rows, columns = np.arange(0, height, scale), np.arange(0, width, scale)
+    sums = np.add.reduceat(np.add.reduceat(picture, rows, axis=0, dtype=np.uint32), columns, axis=1)
+    counts = np.minimum(scale, height - rows)[:, None] * np.minimum(scale, width - columns)
+    counts = counts.reshape(*counts.shape, *(1,) * (picture.ndim - 2))
+    return ((sums + counts // 2) // counts).astype(np.uint8)
