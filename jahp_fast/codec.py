@@ -270,7 +270,8 @@ class Codec:
             loaded.warm()
             clock.lap("load")
             rgb, times = loaded.decode_timed(stream, self._threads, clock)
-        return self._joined(stream, View.whole(stream.height, stream.width), rgb), clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
+        parts = {f"latents.{name}": seconds for name, seconds in times.items()}
+        return self._joined(stream, View.whole(stream.height, stream.width), rgb), clock.laps | parts
 
     def decode_pil(self, data: Bytes, region: Region | None = None) -> Image.Image:
         """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
