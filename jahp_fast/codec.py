@@ -179,23 +179,27 @@ class Codec:
         first = [np.ascontiguousarray(a.transpose(2, 0, 1)) for a in (y, z)]
         return Latents(first[0], config.frac_bits, first[1] if config.hyper_latents else None)
 
-    def decode(self, data: Bytes, region: Region | None = None) -> NDArray[np.uint8]:
+    def decode(self, data: Bytes, region: Region | None = None, scale: int = 1) -> NDArray[np.uint8]:
         """A .jahp file -> (H, W, 3) uint8; (H, W) for grey, (H, W, 4) with alpha.
 
         Args:
             region: (left, top, width, height): that part of the picture alone, equal to the same part of the whole decode, for the time
                 of the latents and of the part. A checksum of the pixels, where the file has one, is of the whole, and cannot be compared.
+            scale: 1, 2, 4, 8 or 16: the picture with its sides divided by it, rounded up, whose pixels are the means of squares. 2 is
+                those means, for the time of the whole. 4, 8 and 16 come near them without most of g_s, where the model has heads
+                (docs/guide/embed.md); without, as 2. With a region, which is at full size, all pixels that it touches.
 
         Raises:
             FormatError: the file is damaged.
-            UsageError: what is given is no bytes, but a path or a file; or a region is empty, or not inside of the picture.
+            UsageError: what is given is no bytes, but a path or a file; or a region is empty, or not inside of the picture; or
+                there is no such scale.
             UnknownModel: its model is not found.
             DeviceError: not enough memory on the device.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return self._decode_batch([stream], [View.of(*stream.size, region)])[0]
+        return self._decode_batch([stream], [View.of(*stream.size, region, scale)])[0]
 
-    def decode_rows(self, data: Bytes, region: Region | None = None) -> Iterator[NDArray[np.uint8]]:
+    def decode_rows(self, data: Bytes, region: Region | None = None, scale: int = 1) -> Iterator[NDArray[np.uint8]]:
         """decode by rows, for images that are large or wanted as they come: blocks of rows from top to bottom.
 
         Each block is (k, W, 3), (k, W) for grey or (k, W, 4) with alpha; k is the codec's choice, all k together are the height. On a CPU
@@ -207,21 +211,19 @@ class Codec:
         Raises what decode raises.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return self._rows(self._pipelines.of_id(stream.model), stream, View.of(*stream.size, region))
+        return self._rows(self._pipelines.of_id(stream.model), stream, View.of(*stream.size, region, scale))
 
     def _rows(self, loaded: Pipeline, stream: _container.Stream, view: View) -> Iterator[NDArray[np.uint8]]:
         packed = stream.chunks.get(b"ALPH")
-        alpha = None if packed is None else _image.AlphaReader(packed, stream.height, stream.width)
-        if alpha is not None:
-            alpha.skip(view.top)
+        alpha = None if packed is None else _image.AlphaView(packed, stream.height, stream.width, view)
         proof = PixelProof(stream, view, self._exact)
         for rgb in loaded.decode_rows(stream, view, self._threads):
             proof.take(rgb)
-            yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb))[:, view.left : view.left + view.width])
+            yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
         if alpha is not None:
-            alpha.skip(stream.height - view.top - view.height)
+            alpha.finish()
 
-    def decode_batch(self, streams: Iterable[Bytes], region: Region | None = None) -> list[NDArray[np.uint8]]:
+    def decode_batch(self, streams: Iterable[Bytes], region: Region | None = None, scale: int = 1) -> list[NDArray[np.uint8]]:
         """Decodes each, or the same region of each, in order; an error says which stream, counted from 0.
 
         On a GPU the latents of all streams are decoded by as few launches as there can be, and images of equal shape go through g_s
@@ -230,7 +232,7 @@ class Codec:
         data = arguments.several(streams, "files' bytes")
         labels = range(len(data))
         unpacked = each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels)
-        views = each(lambda s: View.of(*s.size, region), unpacked, labels=labels)
+        views = each(lambda s: View.of(*s.size, region, scale), unpacked, labels=labels)
         return self._decode_batch(unpacked, views, labels)
 
     def _decode_batch(
@@ -273,13 +275,13 @@ class Codec:
         parts = {f"latents.{name}": seconds for name, seconds in times.items()}
         return self._joined(stream, View.whole(stream.height, stream.width), rgb), clock.laps | parts
 
-    def decode_pil(self, data: Bytes, region: Region | None = None) -> Image.Image:
+    def decode_pil(self, data: Bytes, region: Region | None = None, scale: int = 1) -> Image.Image:
         """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
         from PIL import Image
 
         from jahp_fast.files.metadata import Given
 
-        stream, pixels = _container.unpack(data, self._max_pixels), self.decode(data, region)
+        stream, pixels = _container.unpack(data, self._max_pixels), self.decode(data, region, scale)
         grey_alpha = stream.mode == "L" and pixels.ndim == 3
         image = Image.fromarray(np.ascontiguousarray(pixels[:, :, [0, 3]]) if grey_alpha else pixels)
         chunks = stream.chunks
@@ -288,7 +290,7 @@ class Codec:
                 image.info[name] = Given(chunks[kind], image)
         return image
 
-    def decode_tensor(self, data: Bytes, region: Region | None = None) -> torch.Tensor:
+    def decode_tensor(self, data: Bytes, region: Region | None = None, scale: int = 1) -> torch.Tensor:
         """decode to a uint8 tensor (3, H, W), (1, H, W) for grey, (4, H, W) with alpha, on the codec's device.
 
         On a GPU everything is queued on its current stream, and one wait at the end reads whether the stream was sound.
@@ -297,7 +299,7 @@ class Codec:
         require_torch("decode_tensor")
         import torch
 
-        loaded, view = self._pipelines.of_id(stream.model), View.of(*stream.size, region)
+        loaded, view = self._pipelines.of_id(stream.model), View.of(*stream.size, region, scale)
         with loaded.guard("decoding " + _sizes([stream.size])):
             rgb = loaded.decode_tensor(stream, view, self._threads)
         if self._device == "cpu" and _container.PIXEL_CHECKSUM in stream.chunks:
@@ -314,10 +316,9 @@ def _alpha(stream: _container.Stream, view: View) -> NDArray[np.uint8] | None:
     """That of a view, where the stream has one; all of it is checked."""
     if b"ALPH" not in stream.chunks:
         return None
-    reader = _image.AlphaReader(stream.chunks[b"ALPH"], stream.height, stream.width)
-    reader.skip(view.top)
-    alpha = reader.rows(view.height)[:, view.left : view.left + view.width]
-    reader.skip(stream.height - view.top - view.height)
+    reader = _image.AlphaView(stream.chunks[b"ALPH"], stream.height, stream.width, view)
+    alpha = reader.rows(view.height)
+    reader.finish()
     return alpha
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.errors import FormatError, UnsupportedImage
+from jahp_fast.files.view import View, averaged
 
 if TYPE_CHECKING:
     import torch
@@ -172,7 +173,7 @@ def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
 class AlphaReader:
     """`unpack_alpha` by rows. Raises FormatError as that does, at the rows where the damage shows."""
 
-    _SLICE, _SKIPPED = 1 << 16, 64
+    _SLICE = 1 << 16
 
     def __init__(self, data: bytes, height: int, width: int) -> None:
         if data[:1] != bytes([_ALPHA_METHOD]):
@@ -198,11 +199,6 @@ class AlphaReader:
         self._above = alpha[-1]
         return alpha
 
-    def skip(self, count: int) -> None:
-        """Reads so many rows, a few at a time, and forgets them."""
-        for left in range(count, 0, -self._SKIPPED):
-            self.rows(min(left, self._SKIPPED))
-
     def _read(self, wanted: int) -> bytes:
         """So many bytes, or as many as there are."""
         parts = []
@@ -218,6 +214,32 @@ class AlphaReader:
             if at_end and not parts[-1]:
                 break
         return b"".join(parts)
+
+
+class AlphaView:
+    """Alpha of a view: means, where the view has a scale. Raises FormatError as AlphaReader does; `finish` reads what is left to check."""
+
+    _SKIPPED = 64
+
+    def __init__(self, data: bytes, height: int, width: int, view: View) -> None:
+        self._reader, self._view, self._left = AlphaReader(data, height, width), view, height
+        self._skip(view.top * view.scale)
+
+    def rows(self, count: int) -> NDArray[np.uint8]:
+        """The next `count` rows of the view: (count, view.width)."""
+        view, taken = self._view, min(count * self._view.scale, self._left)
+        self._left -= taken
+        full = self._reader.rows(taken)[:, view.left * view.scale : (view.left + view.width) * view.scale]
+        return averaged(full, view.scale)
+
+    def finish(self) -> None:
+        """Once all rows of the view are there."""
+        self._skip(self._left)
+
+    def _skip(self, count: int) -> None:
+        self._left -= count
+        for left in range(count, 0, -self._SKIPPED):
+            self._reader.rows(min(left, self._SKIPPED))
 
 
 def join(rgb: NDArray[np.uint8], mode: Literal["RGB", "L"], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

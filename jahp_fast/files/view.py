@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,17 +50,29 @@ class View:
 
         Raises UsageError for a scale or a region that there is not.
         """
-        by = arguments.whole("scale", scale)
-        if by not in SCALES:
-            raise UsageError(f"scale must be {', '.join(map(str, SCALES[:-1]))} or {SCALES[-1]}, not {by}")
+        by = checked_scale(scale)
         left, top, across, down = (0, 0, width, height) if region is None else _checked(region, width, height)
         first = top // by, left // by
         end = -(-(top + down) // by), -(-(left + across) // by)
         return View(by, *first, end[0] - first[0], end[1] - first[1], by > 1 or (across, down) != (width, height))
 
+    def at_full_size(self, height: int, width: int) -> View:
+        """The same rectangle of the height x width picture at full size."""
+        top, left = self.top * self.scale, self.left * self.scale
+        down, across = min(self.height * self.scale, height - top), min(self.width * self.scale, width - left)
+        return View(1, top, left, down, across, True)
+
     def cut(self, small: Bytes) -> Bytes:
         """The rectangle out of the whole small picture, (H, W) or (H, W, C): a view of it."""
         return small[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+def checked_scale(scale: Any) -> int:
+    """Raises UsageError for one that there is not."""
+    by = arguments.whole("scale", scale)
+    if by not in SCALES:
+        raise UsageError(f"scale must be {', '.join(map(str, SCALES[:-1]))} or {SCALES[-1]}, not {by}")
+    return by
 
 
 def _checked(region: Any, width: int, height: int) -> tuple[int, int, int, int]:
@@ -75,7 +87,7 @@ def _checked(region: Any, width: int, height: int) -> tuple[int, int, int, int]:
 
 
 def averaged(picture: Bytes, scale: int) -> Bytes:
-    """Blocks of scale x scale samples of (H, W) or (H, W, C), those at the right and at the bottom of what is left, as their mean, halves
+    """Squares of scale x scale samples of (H, W) or (H, W, C), at the right and at the bottom what is left of them, as their mean, halves
     up: (ceil(H / scale), ceil(W / scale)) or the same with C."""
     if scale == 1:
         return picture
@@ -84,4 +96,18 @@ def averaged(picture: Bytes, scale: int) -> Bytes:
     sums = np.add.reduceat(np.add.reduceat(picture, rows, axis=0, dtype=np.uint32), columns, axis=1)
     counts = np.minimum(scale, height - rows)[:, None] * np.minimum(scale, width - columns)
     counts = counts.reshape(*counts.shape, *(1,) * (picture.ndim - 2))
-    return ((sums + counts // 2) // counts).astype(np.uint8)
+    means: Bytes = ((sums + counts // 2) // counts).astype(np.uint8)
+    return means
+
+
+def averaged_rows(blocks: Iterable[Bytes], scale: int) -> Iterator[Bytes]:
+    """`averaged` of a picture that comes by rows."""
+    left: Bytes | None = None
+    for block in blocks:
+        rows = block if left is None else np.concatenate([left, block])
+        whole = len(rows) // scale * scale
+        if whole:
+            yield averaged(rows[:whole], scale)
+        left = rows[whole:]
+    if left is not None and len(left):
+        yield averaged(left, scale)

@@ -223,10 +223,8 @@ class DevicePipeline(EntropyPath):
 
         out = [torch.empty(0)] * len(streams)
         for group in groups([(s.height, s.width, s.quality, *astuple(view)) for s, view in zip(streams, views, strict=True)]):
-            stream = streams[group[0]]
-            row = self.transforms.decoding_row(stream.quality)
-            batch = torch.stack([started.y[i] for i in group])
-            pixels = self.transforms.synthesis(batch, row, stream.height, stream.width, views[group[0]])
+            stream, batch = streams[group[0]], torch.stack([started.y[i] for i in group])
+            pixels = self.transforms.view(batch, stream.quality, stream.height, stream.width, views[group[0]])
             for k, i in enumerate(group):
                 out[i] = pixels[k]
         return Decoded(out, started.verdicts, [s.checksum for s in streams])

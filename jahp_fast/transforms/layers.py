@@ -80,10 +80,12 @@ class Layer(NamedTuple):
 
 
 class Tensors:
-    """The integer tensors of a model's transforms, each checked for its type and shape when it is taken. Raises ModelError."""
+    """The integer tensors of a model's transforms, or of its views, each checked for its type and shape when it is taken. Raises
+    ModelError."""
 
-    def __init__(self, model: ModelFile, prefix: str) -> None:
-        self._path, self._tensors = model.path, model.read_transforms(prefix)
+    def __init__(self, model: ModelFile, prefix: str, views: bool = False) -> None:
+        self._path, self._tensors = model.path, model.read_views(prefix) if views else model.read_transforms(prefix)
+        self._group = "view" if views else "transform"
 
     def take(self, name: str, dtype: type[np.generic], *shape: int | None) -> NDArray[Any]:
         """None in `shape` stands for any size of at least 1."""
@@ -92,15 +94,15 @@ class Tensors:
         if array is None or not fits or any(n < 1 if want is None else n != want for n, want in zip(array.shape, shape, strict=True)):
             has = "is missing" if array is None else f"has the shape {array.shape}"
             wanted = ", ".join("any" if n is None else str(n) for n in shape)
-            raise ModelError(f"{self._path}: tensor transform.{name} {has}; ({wanted}) is needed")
+            raise ModelError(f"{self._path}: tensor {self._group}.{name} {has}; ({wanted}) is needed")
         if array.dtype != dtype:
-            raise ModelError(f"{self._path}: tensor transform.{name} has the type {array.dtype}; {np.dtype(dtype)} is needed")
+            raise ModelError(f"{self._path}: tensor {self._group}.{name} has the type {array.dtype}; {np.dtype(dtype)} is needed")
         return array
 
     def shift(self, name: str, channels: int, least: int = 0, most: int = SUM_BITS - 1) -> Bytes:
         shift = self.take(name, np.uint8, channels)
         if shift.min() < least or shift.max() > most:
-            raise ModelError(f"{self._path}: tensor transform.{name} has a shift that is not {least} to {most}")
+            raise ModelError(f"{self._path}: tensor {self._group}.{name} has a shift that is not {least} to {most}")
         return shift
 
     def gdn(self, name: str, channels: int, inverse: bool) -> tuple[NDArray[Any], ...]:
@@ -198,11 +200,6 @@ class SynthesisLayers:
                 layers.append(Layer("deconv", weight, bias, shift, "igdn", t.gdn(f"g_s.{i + 1}", outputs, inverse=True)))
             inputs = outputs
         self.common, self._own = (layers[: BY_ROW[0] // 2], layers[BY_ROW[0] // 2 :]) if self.tails else (layers, [])
-
-    @property
-    def at_first(self) -> list[Layer]:
-        """All layers at the first of the model's qualities: of the same geometry as at any."""
-        return [*self.common, *self._own]
 
     def at(self, quality: float) -> list[Layer]:
         """Those behind the common ones: weights and biases lie between the rows' (`mixed`)."""

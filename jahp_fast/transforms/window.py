@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jahp_fast.constants import STRIDE
 from jahp_fast.files.view import View
 from jahp_fast.transforms.layers import Layer
 
@@ -35,23 +36,34 @@ class Window(NamedTuple):
         return self.columns[1] - self.columns[0]
 
 
-def seen(layers: Sequence[Layer], first: int, end: int) -> tuple[int, int]:
+class Reach(NamedTuple):
+    """What one layer reads. deconv: transposed, of stride 2; else `stride` is a convolution's."""
+
+    deconv: bool
+    kernel: int
+    stride: int
+
+
+def reaches(layers: Sequence[Layer]) -> list[Reach]:
+    return [Reach(layer.kind == "deconv", layer.weight.shape[2], layer.stride) for layer in layers]
+
+
+def seen(layers: Sequence[Reach], first: int, end: int) -> tuple[int, int]:
     """(first, end) of the input rows, or columns, that outputs from `first` to before `end` read; they may lie outside of the map.
 
     A transposed 5x5 convolution of stride 2 makes output r of the inputs i with r = 2 i + a - 2 for an a of 0 to 4; a convolution of
     k x k makes it of those from r * stride - k // 2 on.
     """
-    for layer in reversed(layers):
-        if layer.kind == "deconv":
+    for deconv, kernel, stride in reversed(layers):
+        if deconv:
             first, end = (first - 1) >> 1, ((end + 1) >> 1) + 1
         else:
-            reach = layer.weight.shape[2] // 2
-            first, end = first * layer.stride - reach, (end - 1) * layer.stride + reach + 1
+            first, end = first * stride - kernel // 2, (end - 1) * stride + kernel // 2 + 1
     return first, end
 
 
-def window(layers: Sequence[Layer], view: View, height: int, width: int) -> Window:
-    """Of a view of what the layers make of height x width latents."""
+def window(layers: Sequence[Reach], view: View, height: int, width: int) -> Window:
+    """Of a view of what the layers make of height x width latents: a picture at the view's scale."""
     rows, columns = (
         (max(first, 0), min(end, size))
         for (first, end), size in (
@@ -59,7 +71,5 @@ def window(layers: Sequence[Layer], view: View, height: int, width: int) -> Wind
             (seen(layers, view.left, view.left + view.width), width),
         )
     )
-    grown = 1
-    for layer in layers:
-        grown *= 2 if layer.kind == "deconv" else 1
+    grown = STRIDE // view.scale
     return Window(rows, columns, view.top - rows[0] * grown, view.left - columns[0] * grown)

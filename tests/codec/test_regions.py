@@ -18,7 +18,7 @@ from jahp_fast.pipelines import cpu
 from jahp_fast.pipelines.device import DevicePipeline
 from jahp_fast.transforms.layers import Layer
 from jahp_fast.transforms.reference import ReferenceNet
-from jahp_fast.transforms.window import seen, window
+from jahp_fast.transforms.window import reaches, seen, window
 
 HEIGHT, WIDTH = 215, 187  # no multiples of 16
 
@@ -115,13 +115,13 @@ def test_the_halo_is_what_outputs_read_and_no_more(layers):
     for first in range(touched.shape[1]):
         for end in range(first + 1, touched.shape[1] + 1):
             read = np.flatnonzero(touched[:, first:end].any(1))
-            low, high = seen(layers, first, end)
+            low, high = seen(reaches(layers), first, end)
             assert (max(low, 0), min(high, size)) == (read[0], read[-1] + 1)
 
 
 def test_only_the_latents_that_count_are_worked_on():
     """512 x 512 pixels in the middle of a large picture: 32 latents a side, one before and two behind."""
-    needed = window([conv(5, "deconv")] * 4, View.of(8000, 4000, (1600, 1600, 512, 512)), 250, 500)
+    needed = window(reaches([conv(5, "deconv")] * 4), View.of(8000, 4000, (1600, 1600, 512, 512)), 250, 500)
     assert (needed.height, needed.width) == (35, 35)
     assert (needed.top, needed.left) == (16, 16)
 
