@@ -97,8 +97,8 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.export.calibration import activation_ranges, calibrate
     from jahp_fast.export.finetune import finetune, search_clipping
-    from jahp_fast.export.loss import format_loss_table, transform_losses
     from jahp_fast.export.heads import add_heads
+    from jahp_fast.export.loss import format_loss_table, transform_losses
     from jahp_fast.export.model import checked_form, export_model
     from jahp_fast.export.payload import format_payload_table, payload_table
     from jahp_fast.train.checkpoint import load

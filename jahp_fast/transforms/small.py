@@ -4,7 +4,7 @@
 g_s runs as it is for the first layers only. Those behind are made coarse: each becomes a convolution that gives the means of its
 sums over 2 x 2 outputs, and what follows it works on these. So it misses what varies inside of them. Small linear heads in front of each
 stage and behind the last, fitted to the picture's own means (export.heads), add up to red, green and blue; what they have got so far goes
-through the next stage in three channels of its own. A picture at 1/16 is the mean of 2 x 2 pixels of that at 1/8.
+through the next stage in three channels beside those of it that are kept. A picture at 1/16 is the mean of 2 x 2 pixels of that at 1/8.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast.errors import ModelError
 from jahp_fast.transforms.layers import Bytes, Ints, Layer, Shorts, SynthesisLayers, Tensors, between, mixed
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
 
+Channels = NDArray[np.int64]
 AS_THEY_ARE = {4: 2, 8: 1}
 """So many convolutions of g_s run as they are, by the scales that have heads, where a model file has them."""
 CARRY_BITS = 4
@@ -59,6 +61,17 @@ def rounded(x: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
 def coarse(layer: Layer) -> Layer:
     """The layer's mean over 2 x 2 outputs; what follows it stays as it is."""
     return layer._replace(kind="conv", weight=rounded(phase_sums(layer.weight), 2).astype(np.int16))
+
+
+def narrowed(layer: Layer, inputs: Channels, outputs: Channels) -> Layer:
+    """A coarse layer of some of its channels alone."""
+    gamma, beta, after = layer.extras
+    return layer._replace(
+        weight=np.ascontiguousarray(layer.weight[np.ix_(outputs, inputs)]),
+        bias=layer.bias[outputs],
+        shift=layer.shift[outputs],
+        extras=(np.ascontiguousarray(gamma[np.ix_(outputs, outputs)]), beta[outputs], after[outputs]),
+    )
 
 
 class Head(NamedTuple):
@@ -101,9 +114,14 @@ def _rows(head: Head, carries: bool, bits: int) -> Shorts:
     return weight
 
 
-def coarse_layers(layers: Sequence[Layer], scale: int) -> list[Layer]:
-    """The coarse ones of g_s's layers: those behind the ones that run as they are, without the last."""
-    return [coarse(layer) for layer in layers[AS_THEY_ARE[scale] : -1]]
+def coarse_layers(layers: Sequence[Layer], scale: int, kept: Sequence[Channels] = ()) -> list[Layer]:
+    """The coarse ones of g_s's layers: those behind the ones that run as they are, without the last. kept: channels of each; by default
+    all."""
+    found = [coarse(layer) for layer in layers[AS_THEY_ARE[scale] : -1]]
+    inputs: Channels = np.arange(found[0].weight.shape[1])
+    for i, outputs in enumerate(kept):
+        found[i], inputs = narrowed(found[i], inputs, outputs), outputs
+    return found
 
 
 class SmallPictures:
@@ -126,18 +144,27 @@ class SmallPictures:
             chain = self.at(quality, 8)
             weight = rounded(block_sums(chain[-1].weight.astype(np.int64)), 2).astype(np.int16)
             return [*chain[:-1], chain[-1]._replace(weight=weight)]
-        return [*layers[: AS_THEY_ARE[scale]], *self._chain(coarse_layers(layers, scale), quality, scale)]
+        t, first = Tensors(self._model, f"{scale}.", views=True), AS_THEY_ARE[scale]
+        kept = [self._kept(t, f"{scale}.{i}.kept", layer.outputs) for i, layer in enumerate(layers[first:-1])]
+        return [*layers[:first], *self._chain(t, coarse_layers(layers, scale, kept), quality, scale)]
 
-    def _chain(self, layers: Sequence[Layer], quality: float, scale: int) -> list[Layer]:
-        t, rows = Tensors(self._model, f"{scale}.", views=True), len(self._qualities)
+    def _kept(self, t: Tensors, name: str, channels: int) -> Channels:
+        kept = t.take(name, np.uint16, None).astype(np.int64)
+        if kept[-1] >= channels or (np.diff(kept) < 1).any():
+            raise ModelError(f"{self._model.path}: tensor view.{name} does not rise, or names a channel that there is not")
+        return kept
+
+    def _chain(self, t: Tensors, layers: Sequence[Layer], quality: float, scale: int) -> list[Layer]:
+        rows = len(self._qualities)
         row, by, steps = between(self._qualities, quality)
 
         def of_row(name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
             tensor = t.take(f"{scale}.{name}", dtype, rows, COLOURS, *shape)
             return tensor[0] if rows == 1 else mixed(tensor[row], tensor[row + 1], by, steps)
 
+        channels = [layers[0].weight.shape[1], *(layer.outputs for layer in layers)]
         heads = [
-            Head(of_row(f"{i}.weight", np.int16, layers[0].outputs, 3, 3), t.shift(f"{scale}.{i}.shift", COLOURS, *HEAD_SHIFTS))
-            for i in range(len(layers) + 1)
+            Head(of_row(f"{i}.weight", np.int16, count, 3, 3), t.shift(f"{scale}.{i}.shift", COLOURS, *HEAD_SHIFTS))
+            for i, count in enumerate(channels)
         ]
         return chained(list(zip(layers, heads, strict=False)), heads[-1], of_row("bias", np.int32))

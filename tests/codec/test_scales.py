@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jahp_fast import Codec, FormatError, ModelError, UsageError
-from jahp_fast.entropy.model_file import ModelFile, read_id
+from jahp_fast.entropy.model_file import ModelFile, read_id, save_views
 from jahp_fast.entropy.tensor_file import TensorFile
+from jahp_fast.export import heads
 from jahp_fast.export.heads import add_heads
 from jahp_fast.files import container
 from jahp_fast.files.view import View, averaged, averaged_rows
@@ -36,10 +37,22 @@ def headed(tiny_models, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module", params=["means", "heads"])
-def decoded(request, tiny_models, headed):
+@pytest.fixture(scope="module")
+def narrow(headed, tmp_path_factory):
+    """The same, whose coarse layers have five of their eight channels."""
+    path = tmp_path_factory.mktemp("narrow") / "tiny.safetensors"
+    shutil.copy(headed, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heads, "TOGETHER", 4)
+        add_heads(path, [photo()[:96, :128]])
+    assert TensorFile(path).kind("view.8.1.kept") == "U16 [5]"
+    return path
+
+
+@pytest.fixture(scope="module", params=["means", "heads", "narrow"])
+def decoded(request, tiny_models, headed, narrow):
     """A codec, a file with alpha, and its decodes by scale."""
-    path = headed if request.param == "heads" else tiny_models["tiny"]
+    path = {"means": tiny_models["tiny"], "heads": headed, "narrow": narrow}[request.param]
     codec = Codec("tiny", 5.5, threads=1, models=[path])
     alpha = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 1), dtype=np.uint8)
     data = codec.encode(np.dstack([photo()[:HEIGHT, :WIDTH], alpha]))
@@ -154,15 +167,18 @@ def test_coarse_layers_give_sums_of_squares():
 
 @pytest.mark.parametrize("quality", [1, 4.35, 8])
 @pytest.mark.parametrize("scale", AS_THEY_ARE)
-def test_heads_add_up(headed, quality, scale):
+@pytest.mark.parametrize("which", ["headed", "narrow"])
+def test_heads_add_up(request, which, quality, scale):
     """A picture is what each head makes of its features, rounded to steps of a carried channel, in sum."""
-    model = ModelFile(headed)
+    path = request.getfixturevalue(which)
+    model = ModelFile(path)
     chain = SmallPictures(model, SynthesisLayers(model)).at(quality, scale)
     transforms = CpuTransforms(model, True)
     layers = transforms.g_s_layers(quality)
     x = np.random.default_rng(5).integers(-300, 300, (6, 5, 12)).astype(np.int16)
     features = [made_net(layers[: AS_THEY_ARE[scale]], True).run(x)]
-    for layer in coarse_layers(layers, scale):
+    kept = [TensorFile(path).read(f"view.{scale}.{i}.kept").astype(int) for i in range(3 - AS_THEY_ARE[scale])]
+    for layer in coarse_layers(layers, scale, kept):
         features.append(made_net([layer], True).run(features[-1]))
     total = np.zeros((*features[0].shape[:2], 3), np.int64)
     for i, (f, layer) in enumerate(zip(features, chain[AS_THEY_ARE[scale] :], strict=True)):
@@ -191,6 +207,21 @@ def test_heads_leave_the_id_and_all_other_tensors(tiny_models, headed):
     with pytest.raises(UsageError, match="16 x 16 pixels or more, and there are none"):
         add_heads(twice, [photo()[:100, :15]])
     assert twice.read_bytes() == before
+
+
+def test_channels_that_there_are_not(headed, tmp_path):
+    model = ModelFile(headed)
+    data = Codec("tiny", 4, models=[headed]).encode(photo()[:40, :40])
+    views = model.read_views("")
+    for kept in ([0, 1, 2, 3, 4, 5, 6, 8], [0, 1, 2, 3, 4, 5, 6, 6]):
+        path = tmp_path / "tiny.safetensors"
+        shutil.copy(headed, path)
+        save_views(path, views | {"8.1.kept": np.array(kept, np.uint16)})
+        with pytest.raises(ModelError, match=r"tensor view.8.1.kept does not rise, or names a channel that there is not"):
+            Codec("tiny", 4, models=[path]).decode(data, scale=16)
+    save_views(path, {name: array for name, array in views.items() if name != "4.1.shift"})
+    with pytest.raises(ModelError, match=r"tensor view.4.1.shift is missing"):
+        Codec("tiny", 4, models=[path]).decode(data, scale=4)
 
 
 def test_damaged_heads_are_refused_when_they_are_needed(headed, tmp_path):
