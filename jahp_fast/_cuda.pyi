@@ -28,7 +28,7 @@ def decode(blob: bytes, model_ptr: int, images: list[dict[str, int]], stream: in
         blob: from pack(). model_ptr: where a copy of it lies on the current device, 256-byte aligned.
         images: for each the addresses on that device of its payload (uint8), its workspace (workspace_bytes() bytes, 256-byte
             aligned), z (hz, wz, N), y (h, w, M) and status (8, zeroed), all int32, and its layout.
-            status[0] becomes a code of jahp_fast.backends.device.STATUS, status[1] its detail. With "size_ptr" the payload's length is the
+            status[0] becomes a code of jahp_fast.backends.status.Status, status[1] its detail. With "size_ptr" the payload's length is the
             int32 at that address when the kernel runs, and "payload_bytes" the most that it may be.
         stream: a cudaStream_t as an integer.
 

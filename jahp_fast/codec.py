@@ -206,7 +206,8 @@ class Codec:
         memory grows with the width, but for the latents, which are held whole; on a GPU the image is decoded whole.
 
         What the file's bytes say of themselves is checked at once. Whether the symbols that came of them are right is known at the end:
-        the error is then raised in place of a last block, and the blocks before it are to be thrown away. The same holds of alpha.
+        the error is then raised in place of a last block, and the blocks before it are to be thrown away. The same holds of alpha. Of a
+        region the error may come behind its last block: only when no more come is all of it right.
 
         Raises what decode raises.
         """
@@ -342,6 +343,6 @@ def encode(image: Any, quality: float = 4.0) -> bytes:
     return Codec(quality=quality).encode(image)
 
 
-def decode(data: Bytes) -> NDArray[np.uint8]:
+def decode(data: Bytes, region: Region | None = None, scale: int = 1) -> NDArray[np.uint8]:
     """Decodes with shipped models; see Codec.decode."""
-    return Codec().decode(data)
+    return Codec().decode(data, region, scale)

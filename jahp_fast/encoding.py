@@ -100,10 +100,11 @@ class Encoding:
 
     def packed(self, prepared: Prepared, symbols: Symbols, quality: float, threads: int) -> bytes:
         """The file of an image's symbols."""
-        payload, lanes, checksum = self.pipeline.encode_symbols(*symbols, *prepared.size, threads)
+        coded = self.pipeline.encode_symbols(*symbols, *prepared.size, threads)
+        chunks = {_container.COPIES: coded.copies, **prepared.chunks} if coded.copies else prepared.chunks
         model = self.pipeline.file.id
         return _container.pack(
-            _container.Stream(*prepared.size, prepared.mode, quality, model, lanes, 0, checksum, payload, prepared.chunks)
+            _container.Stream(*prepared.size, prepared.mode, quality, model, coded.lanes, 0, coded.checksum, coded.payload, chunks)
         )
 
     def proved(self, data: bytes, threads: int) -> bytes:

@@ -19,7 +19,7 @@ import triton.language as tl
 from .conv_i8 import conv_i8_reference, dot_i8
 from .packing import LINE, PackedInput, PackedLayer, PackedModel, PackedScales
 from .range_decode import (
-    SOUND,
+    NO_FAULT,
     TABLE_COLUMNS,
     RangeDecoderRef,
     close_payload,
@@ -154,10 +154,10 @@ def context_decode_kernel(
     shifts = rows + most * latents
     states, at, used, failed = load_state(state, image, LANES)
     escapes = load_u32(payload, size >= 4)
-    lane_failed = tl.full([LANES], SOUND, tl.int64)
+    lane_failed = tl.full([LANES], NO_FAULT, tl.int64)
     steps = width + slope * (height - 1)
     t = height * 0
-    while (t < steps) & (failed == SOUND):
+    while (t < steps) & (failed == NO_FAULT):
         first_row = tl.maximum(t - width + slope, 0) // slope
         count = tl.minimum(height - 1, t // slope) + 1 - first_row
         if count > 0:
@@ -194,7 +194,7 @@ def context_decode_kernel(
             tl.debug_barrier()
             index += count * latents
         t += 1
-    if failed == SOUND:
+    if failed == NO_FAULT:
         failed = close_payload(payload, size, least, lanes, states, at, used, LANES)
     store_status(status, image, failed)
 

@@ -3,7 +3,7 @@
 
 A round is L consecutive channels of a position. Which lanes need a word is known after their states have moved, so a prefix sum gives
 each of them its place among the words, and likewise among the escapes. Nothing is trusted: every read is masked by the payload's
-length. A failure is a number, 16 * detail + code of `backends.device.STATUS`, and the least of all is the first in coding order.
+length. A failure is a number, 16 * detail + code of `backends.status.Status`, and the least of all is the first in coding order.
 """
 
 from __future__ import annotations
@@ -14,13 +14,25 @@ import torch
 import triton
 import triton.language as tl
 
+from jahp_fast.backends.status import Status
+
 from .packing import PackedInput, PackedTables
 from .reveal import reveal_run
 
 LANE_START = tl.constexpr(1 << 16)
 MAX_SYMBOL = tl.constexpr(32767)
-SOUND = tl.constexpr(1 << 60)
+NO_FAULT = tl.constexpr(1 << 60)
 """What stands for no failure."""
+TOO_SHORT = tl.constexpr(int(Status.TOO_SHORT))
+TOO_MANY_ESCAPES = tl.constexpr(int(Status.TOO_MANY_ESCAPES))
+LOW_STATE = tl.constexpr(int(Status.LOW_STATE))
+WORDS_END = tl.constexpr(int(Status.WORDS_END))
+ESCAPES_END = tl.constexpr(int(Status.ESCAPES_END))
+NEEDLESS_ESCAPE = tl.constexpr(int(Status.NEEDLESS_ESCAPE))
+BEYOND = tl.constexpr(int(Status.BEYOND))
+BAD_END = tl.constexpr(int(Status.BAD_END))
+ESCAPES_LEFT = tl.constexpr(int(Status.ESCAPES_LEFT))
+BYTES_LEFT = tl.constexpr(int(Status.BYTES_LEFT))
 STATE_COLUMNS = tl.constexpr(68)
 """A coder between two kernels, int64: 64 states, next byte, escapes used, failure, 0."""
 TABLE_COLUMNS = tl.constexpr(12)
@@ -42,17 +54,17 @@ def load_u32(at, mask):
 def open_payload(payload, size, lanes, most_symbols, LANES: tl.constexpr):
     """-> lane states (LANES,) uint32, first byte of the words, failure."""
     lane = tl.arange(0, LANES)
-    failed = tl.full([], SOUND, tl.int64)
+    failed = tl.full([], NO_FAULT, tl.int64)
     short = size < 4 + 4 * lanes
     escapes = load_u32(payload, size >= 4)
     if short:
-        failed = tl.full([], 1, tl.int64)
+        failed = tl.full([], TOO_SHORT, tl.int64)
     elif (escapes > most_symbols) | (4 + 2 * escapes + 4 * lanes > size):
-        failed = tl.full([], 2, tl.int64)
+        failed = tl.full([], TOO_MANY_ESCAPES, tl.int64)
     at = 4 + 2 * escapes
-    here = (lane < lanes) & (failed == SOUND)
+    here = (lane < lanes) & (failed == NO_FAULT)
     states = load_u32(payload + at + 4 * lane, here)
-    low = tl.where(here & (states < LANE_START), lane.to(tl.int64) * 16 + 3, SOUND)
+    low = tl.where(here & (states < LANE_START), lane.to(tl.int64) * 16 + LOW_STATE, NO_FAULT)
     return states.to(tl.uint32), at + 4 * lanes, tl.minimum(failed, tl.min(low, 0))
 
 
@@ -60,11 +72,11 @@ def open_payload(payload, size, lanes, most_symbols, LANES: tl.constexpr):
 def close_payload(payload, size, least, lanes, states, at, used, LANES: tl.constexpr):
     """-> the failure at the end of the payload."""
     lane = tl.arange(0, LANES)
-    moved = tl.where((lane < lanes) & (states != LANE_START), lane.to(tl.int64) * 16 + 8, SOUND)
+    moved = tl.where((lane < lanes) & (states != LANE_START), lane.to(tl.int64) * 16 + BAD_END, NO_FAULT)
     failed = tl.min(moved, 0)
-    if failed == SOUND:
+    if failed == NO_FAULT:
         if used != load_u32(payload, True):
-            failed = tl.full([], 9, tl.int64)
+            failed = tl.full([], ESCAPES_LEFT, tl.int64)
         elif at < size:
             waste = tl.full([], 1, tl.int32)
             if size == least:
@@ -74,7 +86,7 @@ def close_payload(payload, size, least, lanes, states, at, used, LANES: tl.const
                     waste = tl.maximum(waste, tl.max(tl.load(payload + byte, mask=byte < size, other=0).to(tl.int32), 0))
                     at += 256
             if waste > 0:
-                failed = tl.full([], 10, tl.int64)
+                failed = tl.full([], BYTES_LEFT, tl.int64)
     return failed
 
 
@@ -136,12 +148,12 @@ def decode_run(
                 value = tl.where(coded, symbol, shift)
                 most = MAX_SYMBOL
             beyond = here & ((coded & (tl.abs(symbol) > MAX_SYMBOL)) | (tl.abs(value) > most))
-            code = tl.where(beyond, 7, 0)
-            code = tl.where(escape & (place >= 0) & (place < length), 6, code)
-            code = tl.where(escape & (escape_there == 0), 5, code)
-            code = tl.where(need & (word_there == 0), 4, code)
+            code = tl.where(beyond, BEYOND, 0)
+            code = tl.where(escape & (place >= 0) & (place < length), NEEDLESS_ESCAPE, code)
+            code = tl.where(escape & (escape_there == 0), ESCAPES_END, code)
+            code = tl.where(need & (word_there == 0), WORDS_END, code)
             number = (index + channel) * 16 + code
-            failed = tl.minimum(failed, tl.where(code > 0, number, SOUND))
+            failed = tl.minimum(failed, tl.where(code > 0, number, NO_FAULT))
             tl.store(target + channel, value, mask=here)
             at += 2 * (total & 0xFFFF)
             used += total >> 16
@@ -170,8 +182,8 @@ def store_state(state, image, states, at, used, failed, LANES: tl.constexpr):
 
 @triton.jit
 def store_status(status, image, failed):
-    code = tl.where(failed == SOUND, 0, failed & 15)
-    detail = tl.where(failed == SOUND, 0, tl.minimum(failed >> 4, 0x7FFFFFFF))
+    code = tl.where(failed == NO_FAULT, 0, failed & 15)
+    detail = tl.where(failed == NO_FAULT, 0, tl.minimum(failed >> 4, 0x7FFFFFFF))
     column = tl.arange(0, 8)
     tl.store(status + image * 8 + column, tl.where(column == 0, code, tl.where(column == 1, detail, 0)).to(tl.int32))
 
@@ -199,9 +211,9 @@ def range_decode_kernel(
         states, at, used, failed = load_state(state, image, LANES)
         height, width, first = tl.load(line + 7), tl.load(line + 8), tl.load(line + 9)
     escapes = load_u32(payload, size >= 4)
-    lane_failed = tl.full([LANES], SOUND, tl.int64)
+    lane_failed = tl.full([LANES], NO_FAULT, tl.int64)
     r = height * 0
-    while (r < height) & (failed == SOUND):
+    while (r < height) & (failed == NO_FAULT):
         start = (first + r * width) * row_stride
         states, at, used, lane_failed = decode_run(
             states, at, used, lane_failed, payload, size, escapes, index + r * width * channels, rows + start, row_stride, shifts + start,
@@ -216,7 +228,7 @@ def range_decode_kernel(
             positions = (height * width).to(tl.int32)
             reveal_run(values, plane, mul, add, shift, limit, positions, first, 1, channels, PADDED, 16, 64)
     else:
-        if failed == SOUND:
+        if failed == NO_FAULT:
             failed = close_payload(payload, size, tl.load(line + 3), lanes, states, at, used, LANES)
         store_status(status, image, failed)
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
 #include <memory>
+#include <string_view>
 
 #include "bindings/arrays.hpp"
 #include "bindings/model_tensors.hpp"
@@ -32,8 +33,9 @@ private:
     Clock::time_point next_ = Clock::now() + kEvery;
 };
 
-StreamLayout layout_of(int height, int width, int lanes, int skip, std::size_t min_bytes) {
-    return {height, width, lanes, skip, min_bytes};
+StreamLayout layout_of(int height, int width, int lanes, int skip, std::size_t min_bytes, const py::bytes& copies) {
+    const std::string_view kinds = copies;
+    return {height, width, lanes, skip, min_bytes, {kinds.begin(), kinds.end()}};
 }
 
 py::dict to_dict(const StageTimes& times) {
@@ -96,10 +98,10 @@ void register_entropy_model(py::module_& m) {
         .def(
             "decode",
             [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip,
-               std::size_t min_bytes, int threads) {
+               std::size_t min_bytes, int threads, const py::bytes& copies) {
                 const py::buffer_info info = payload.request();
                 const auto bytes = bytes_view(info, "payload");
-                const StreamLayout layout = layout_of(height, width, lanes, skip, min_bytes);
+                const StreamLayout layout = layout_of(height, width, lanes, skip, min_bytes, copies);
                 StageTimes times;
                 Latents latents;
                 {
@@ -111,24 +113,25 @@ void register_entropy_model(py::module_& m) {
                 return py::make_tuple(arrays[0], arrays[1], to_dict(times));
             },
             py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"),
-            py::arg("min_bytes"), py::arg("threads"))
+            py::arg("min_bytes"), py::arg("threads"), py::arg("copies") = py::bytes())
         .def(
             "start_decode",
             [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip,
-               std::size_t min_bytes, int threads) {
+               std::size_t min_bytes, int threads, const py::bytes& copies) {
                 const py::buffer_info info = payload.request();
                 return std::make_unique<LatentDecode>(model, bytes_view(info, "payload"),
-                                                      layout_of(height, width, lanes, skip, min_bytes), threads);
+                                                      layout_of(height, width, lanes, skip, min_bytes, copies),
+                                                      threads);
             },
             py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"),
-            py::arg("min_bytes"), py::arg("threads"), py::keep_alive<0, 1>())
+            py::arg("min_bytes"), py::arg("threads"), py::arg("copies") = py::bytes(), py::keep_alive<0, 1>())
         .def(
             "encode",
             [](const EntropyModel& model, const py::object& z, const py::object& y, int lanes, int skip,
-               std::size_t min_bytes, int threads) {
+               std::size_t min_bytes, int threads, const py::bytes& copies) {
                 LatentViews views(model, z, y);
                 Latents& latents = views.latents;
-                StreamLayout layout = layout_of(latents.height, latents.width, lanes, skip, min_bytes);
+                StreamLayout layout = layout_of(latents.height, latents.width, lanes, skip, min_bytes, copies);
                 StageTimes times;
                 std::vector<std::uint8_t> payload;
                 {
@@ -139,7 +142,8 @@ void register_entropy_model(py::module_& m) {
                 const py::tuple arrays = to_tuple(model, std::move(latents));
                 return py::make_tuple(to_bytes(payload), arrays[1], layout.lanes, to_dict(times));
             },
-            py::arg("z"), py::arg("y"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"))
+            py::arg("z"), py::arg("y"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"),
+            py::arg("copies") = py::bytes())
         .def(
             "symbols",
             [](const EntropyModel& model, const py::object& z, const py::object& y, int threads) {

@@ -116,6 +116,52 @@ void reveal_all(const EntropyModel& model, const StreamLayout& layout, const Lat
         for (int c = 0; c < layout.width; ++c) net.reveal({r, c}, latents.y.data() + offset(model, layout, {r, c}));
 }
 
+// Which positions of a map of height x width x channels are copied, by StreamLayout::copies from `first` on.
+class Copies {
+public:
+    Copies(const std::vector<std::uint8_t>& copies, std::size_t first, int width, int channels)
+        : kinds_(copies.empty() ? nullptr : copies.data() + first), width_(width), channels_(channels) {}
+
+    bool any() const { return kinds_ != nullptr; }
+    bool holds(Position at) const { return any() && kind(at) != 0; }
+    // Writes the channels at `at`, which stand at `values`.
+    void apply(Position at, std::int32_t* values) const {
+        const std::ptrdiff_t back = kind(at) == 1 ? channels_ : std::ptrdiff_t{channels_} * width_;
+        std::copy_n(values - back, channels_, values);
+    }
+    void apply_all(int height, std::int32_t* values) const {
+        for (int r = 0; r < height && any(); ++r)
+            for (int c = 0; c < width_; ++c)
+                if (holds({r, c})) apply({r, c}, values + (std::ptrdiff_t{r} * width_ + c) * channels_);
+    }
+
+private:
+    std::uint8_t kind(Position at) const { return kinds_[std::ptrdiff_t{at.row} * width_ + at.column]; }
+
+    const std::uint8_t* kinds_;
+    int width_, channels_;
+};
+
+void check_copies(std::span<const std::uint8_t> copies, int height, int width) {
+    for (std::ptrdiff_t i = 0; i < std::ptrdiff_t{height} * width; ++i) {
+        const int kind = copies[static_cast<std::size_t>(i)];
+        if (kind > 2 || (kind == 1 && i % width == 0) || (kind == 2 && i < width))
+            throw Error(Fault::usage, "a position is a copy of none that there is");
+    }
+}
+
+void check_copies(const EntropyModel& model, const StreamLayout& layout) {
+    if (layout.copies.empty()) return;
+    const bool hyper = model.hyper_latents() > 0;
+    const int hz = hyper ? (layout.height + 3) / 4 : 0, wz = hyper ? (layout.width + 3) / 4 : 0;
+    const std::size_t z = static_cast<std::size_t>(hz) * static_cast<std::size_t>(wz);
+    if (layout.copies.size() != z + static_cast<std::size_t>(layout.height) * static_cast<std::size_t>(layout.width))
+        throw Error(Fault::usage, "copies must have one element a position");
+    const std::span<const std::uint8_t> copies = layout.copies;
+    check_copies(copies.first(z), hz, wz);
+    check_copies(copies.subspan(z), layout.height, layout.width);
+}
+
 void check_layout(const StreamLayout& layout, int threads) {
     if (layout.height < 1 || layout.width < 1 || layout.height > kMaxLatentSide || layout.width > kMaxLatentSide)
         throw Error(Fault::usage, "latents of " + std::to_string(layout.width) + "x" + std::to_string(layout.height) +
@@ -141,6 +187,14 @@ void check_value(std::int64_t value, std::int64_t limit, Fault fault) {
         throw Error(fault, "latent " + std::to_string(value) + " is beyond " + std::to_string(limit));
 }
 
+Copies copies_of_y(const EntropyModel& model, const StreamLayout& layout) {
+    const bool hyper = model.hyper_latents() > 0;
+    const std::size_t z = hyper ? static_cast<std::size_t>((layout.height + 3) / 4) *
+                                      static_cast<std::size_t>((layout.width + 3) / 4)
+                                : 0;
+    return {layout.copies, z, layout.width, model.latents()};
+}
+
 }  // namespace
 
 std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const std::int32_t> y) {
@@ -159,6 +213,7 @@ void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> pay
                     int threads, Latents& out, StageTimes* times, const RowsFinal& rows_final) {
     check_layout(layout, threads);
     check_lanes(layout.lanes);
+    check_copies(model, layout);
     const int m = model.latents(), n = model.hyper_latents();
     out = {};
     out.height = layout.height;
@@ -175,30 +230,42 @@ void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> pay
     out.z.resize(z_count);
     {
         const Stopwatch watch(field(times, &StageTimes::coder));
+        const Copies copies(layout.copies, 0, out.hyper_width, n);
         std::vector<Symbol> rows;
         for (int c = 0; c < n; ++c) rows.push_back({c, 0});
-        for (std::size_t i = 0; i < z_count; i += rows.size()) coder.run(rows.data(), n, 0, false, out.z.data() + i);
+        std::int32_t* z = out.z.data();
+        for (int r = 0; r < out.hyper_height; ++r)
+            for (int c = 0; c < out.hyper_width; ++c, z += n)
+                if (copies.holds({r, c}))
+                    copies.apply({r, c}, z);
+                else
+                    coder.run(rows.data(), n, 0, false, z);
     }
     out.y.resize(y_count);
     Steps steps(model, layout, false, threads, times);
     const bool form_a = model.form() == Form::a;
     const int mean_bits = model.mean_bits();
     const std::int64_t limit = form_a ? kMaxSymbol : std::int64_t{kMaxSymbol} << mean_bits;
+    const Copies copies = copies_of_y(model, layout);
     int final = 0;
     steps.walk(out, [&](std::span<const Position> positions, std::span<const Symbol> symbols) {
         const Symbol* symbol = symbols.data();
         for (const Position at : positions) {
             std::int32_t* y = out.y.data() + offset(model, layout, at);
-            coder.run(symbol, m, mean_bits, form_a, y);
-            for (int c = 0; c < m && (!form_a || layout.skip > 0);
-                 ++c) {  // what the coder gave is ŷ but for form B and skipped symbols
-                std::int64_t value = y[c];
-                if (symbol[c].row < 0)
-                    value = skipped(model, symbol[c]);
-                else if (!form_a)
-                    value = (value << mean_bits) + symbol[c].mean;
-                check_value(value, limit, Fault::format);
-                y[c] = static_cast<std::int32_t>(value);
+            if (copies.holds(at)) {
+                copies.apply(at, y);
+            } else {
+                coder.run(symbol, m, mean_bits, form_a, y);
+                for (int c = 0; c < m && (!form_a || layout.skip > 0);
+                     ++c) {  // what the coder gave is ŷ but for form B and skipped symbols
+                    std::int64_t value = y[c];
+                    if (symbol[c].row < 0)
+                        value = skipped(model, symbol[c]);
+                    else if (!form_a)
+                        value = (value << mean_bits) + symbol[c].mean;
+                    check_value(value, limit, Fault::format);
+                    y[c] = static_cast<std::int32_t>(value);
+                }
             }
             symbol += m;
             steps.net().reveal(at, y);
@@ -214,23 +281,32 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
                                          StageTimes* times, const Poll& poll) {
     check_layout(layout, threads);
     if (layout.lanes != 0) check_lanes(layout.lanes);
+    check_copies(model, layout);
     const int m = model.latents(), n = model.hyper_latents();
     check_shape(model, latents, layout);
     RangeEncoder coder(model.tables());
-    for (std::size_t i = 0; i < latents.z.size();)
-        for (int c = 0; c < n; ++c, ++i) coder.put(c, c, latents.z[i]);
+    const Copies z_copies(layout.copies, 0, latents.hyper_width, n), copies = copies_of_y(model, layout);
+    z_copies.apply_all(latents.hyper_height, latents.z.data());
+    const std::int32_t* z = latents.z.data();
+    for (int r = 0; r < latents.hyper_height; ++r)
+        for (int q = 0; q < latents.hyper_width; ++q, z += n)
+            for (int c = 0; c < n && !z_copies.holds({r, q}); ++c) coder.put(c, c, z[c]);
 
     const bool form_a = model.form() == Form::a;
     const int mean_bits = model.mean_bits();
     const std::int64_t limit = form_a ? kMaxSymbol : std::int64_t{kMaxSymbol} << mean_bits;
     const bool known = form_a && (layout.skip == 0 || !model.conditional());  // ŷ does not depend on the context
     Steps steps(model, layout, known, threads, times);
+    if (known) copies.apply_all(layout.height, latents.y.data());
     if (known) reveal_all(model, layout, latents, steps.net());
     steps.walk(latents, [&](std::span<const Position> positions, std::span<const Symbol> symbols) {
         const Symbol* symbol = symbols.data();
         for (const Position at : positions) {
             std::int32_t* y = latents.y.data() + offset(model, layout, at);
+            const bool copied = copies.holds(at);
+            if (copied && !known) copies.apply(at, y);
             for (int c = 0; c < m; ++c, ++symbol) {
+                if (copied) continue;
                 if (symbol->row < 0) {
                     y[c] = skipped(model, *symbol);
                     check_value(y[c], limit, Fault::usage);

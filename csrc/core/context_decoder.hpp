@@ -24,6 +24,9 @@ struct StreamLayout {
     int lanes = 8;               // 1, 2, 4 ... 64; the encoder takes 0 for RangeEncoder::choose_lanes()
     int skip = 0;                // 0: every symbol is coded; s: those with scale index below s are not
     std::size_t min_bytes = 0;   // of the payload
+    // Of each position of z and then of y, by row and column: 0, its symbols are coded; 1, they are those of the
+    // position to its left; 2, of the one above. Empty: all are coded.
+    std::vector<std::uint8_t> copies = {};
 };
 
 struct StageTimes {     // wall seconds of the calling thread
@@ -54,9 +57,9 @@ void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> pay
 using Poll = std::function<void()>;
 
 // Encodes z and y. Form A: y is ŷ already, all positions are treated in parallel. Form B: y is the wanted value times
-// 2^mean_bits. Where residuals are rounded (form B) or symbols skipped, y is replaced by what the decoder will see, in
-// wavefront order. layout.lanes is replaced by the number chosen if it was 0.
-// Throws Error(usage) for a symbol beyond 32767 or arrays that do not fit the layout.
+// 2^mean_bits. Where residuals are rounded (form B), symbols skipped or positions copied, z and y are replaced by what
+// the decoder will see, in wavefront order. layout.lanes is replaced by the number chosen if it was 0. Throws
+// Error(usage) for a symbol beyond 32767 or arrays that do not fit the layout.
 std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, StreamLayout& layout, int threads,
                                          StageTimes* times = nullptr, const Poll& poll = {});
 

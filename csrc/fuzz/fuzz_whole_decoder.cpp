@@ -25,7 +25,7 @@ using Bytes = std::vector<std::uint8_t>;
 constexpr std::size_t kChecksum = 6, kCrc = 10, kHeader = 14, kPadded = 120;
 // None of `one_thread`: two threads, and rows out of a thread of its own, which are made anew each time; one input in
 // 64 then has that. None of `latents_only`: pixels are made, and latents encoded again.
-enum Flag : std::uint8_t { padded = 1, one_thread = 0x7e, latents_only = 0x0c };
+enum Flag : std::uint8_t { padded = 1, one_thread = 0x7e, latents_only = 0x0c, copied = 0x80 };
 
 struct Kit {
     explicit Kit(const ModelShape& shape) : Kit(test::RandomModel(shape, 7)) {}
@@ -50,8 +50,13 @@ const Kit& kit_of(std::uint8_t choice) {
 }
 
 StreamLayout layout_of(std::span<const std::uint8_t> header) {
-    return {1 + header[2] % 4, 1 + header[3] % 5, 1 << header[1] % 7, header[4] % 4,
-            (header[5] & Flag::padded) != 0 ? kPadded : 0};
+    StreamLayout layout{1 + header[2] % 4, 1 + header[3] % 5, 1 << header[1] % 7, header[4] % 4,
+                        (header[5] & Flag::padded) != 0 ? kPadded : 0};
+    if ((header[5] & Flag::copied) != 0) {
+        test::Random random(header[4]);
+        layout.copies = test::random_copies(*kit_of(header[0]).scalar, random, layout.height, layout.width);
+    }
+    return layout;
 }
 
 std::uint32_t number(std::span<const std::uint8_t> input, std::size_t at) {

@@ -132,6 +132,20 @@ Latents random_latents(const EntropyModel& model, Random& random, int height, in
     return out;
 }
 
+std::vector<std::uint8_t> random_copies(const EntropyModel& model, Random& random, int height, int width) {
+    std::vector<std::uint8_t> out;
+    const auto add = [&](int h, int w) {
+        for (int r = 0; r < h; ++r)
+            for (int c = 0; c < w; ++c) {
+                const std::int64_t kind = random(1, 4);
+                out.push_back(kind == 1 && c > 0 ? 1 : kind == 2 && r > 0 ? 2 : 0);
+            }
+    };
+    if (model.hyper_latents() > 0) add((height + 3) / 4, (width + 3) / 4);
+    add(height, width);
+    return out;
+}
+
 std::vector<Isa> all_isas() {
     std::vector<Isa> out;
     for (const Isa isa : {Isa::scalar, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::avx512vnni})

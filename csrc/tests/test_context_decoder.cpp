@@ -72,6 +72,62 @@ TEST(round_trip_for_every_form_isa_and_thread_count) {
             }
 }
 
+TEST(copied_positions_are_not_coded) {
+    std::uint32_t seed = 50;
+    for (const ModelShape& shape : shapes())
+        for (const int skip : {0, 2})
+            for (const auto& [height, width] : {Position{1, 1}, Position{1, 9}, Position{9, 7}}) {
+                const RandomModel source(shape, ++seed);
+                const auto scalar = source.build(Isa::scalar);
+                Random random(seed);
+                const Latents wanted = random_latents(*scalar, random, height, width, skip == 0 ? 30 : 1 << 30);
+                StreamLayout layout{height, width, 0, skip, 0};
+                layout.copies = random_copies(*scalar, random, height, width);
+                Latents seen = wanted;
+                const Bytes payload = encode_latents(*scalar, seen, layout, 1);
+                const std::size_t hyper = layout.copies.size() - static_cast<std::size_t>(height * width);
+                const int m = scalar->latents(), n = scalar->hyper_latents();
+                for (std::size_t i = 0; i < layout.copies.size(); ++i) {
+                    const bool of_z = i < hyper;
+                    const int kind = layout.copies[i], channels = of_z ? n : m,
+                              across = of_z ? seen.hyper_width : width;
+                    if (kind == 0) continue;
+                    const auto at = (of_z ? seen.z : seen.y).begin() +
+                                    static_cast<std::ptrdiff_t>(of_z ? i : i - hyper) * channels;
+                    CHECK(std::equal(at, at + channels, at - (kind == 1 ? 1 : across) * channels));
+                }
+                for (const Isa isa : all_isas())
+                    for (int threads = 1; threads <= 3; ++threads) {
+                        const auto model = source.build(isa);
+                        Latents again = wanted;
+                        StreamLayout chosen = layout;
+                        chosen.lanes = 0;
+                        CHECK(encode_latents(*model, again, chosen, threads) == payload);
+                        CHECK(same(again, seen));
+                        CHECK(same(decode_latents(*model, payload, layout, threads), seen));
+                    }
+            }
+}
+
+TEST(impossible_copies) {
+    const auto model = RandomModel(ModelShape{}, 1).build(Isa::scalar);  // z is 1x1 here
+    Random random(1);
+    Latents latents = random_latents(*model, random, 2, 3, 50);
+    const auto encode = [&](std::vector<std::uint8_t> copies) {
+        StreamLayout layout{2, 3, 1, 0, 0, std::move(copies)};
+        Latents of = latents;
+        return encode_latents(*model, of, layout, 1);
+    };
+    encode({0, 0, 1, 1, 2, 2, 1});
+    CHECK_FAULT(usage, "one element a position", encode({0, 0, 1, 1, 2, 2}));
+    for (const std::vector<std::uint8_t>& bad : {std::vector<std::uint8_t>{1, 0, 0, 0, 0, 0, 0},
+                                                 {2, 0, 0, 0, 0, 0, 0},
+                                                 {0, 0, 2, 0, 0, 0, 0},
+                                                 {0, 0, 0, 0, 1, 0, 0},
+                                                 {0, 0, 0, 0, 0, 3, 0}})
+        CHECK_FAULT(usage, "copy of none", encode(bad));
+}
+
 TEST(damaged_payloads_end_in_an_error_or_in_what_was_written) {
     std::uint32_t seed = 100;
     for (const ModelShape& shape : shapes()) {

@@ -13,7 +13,7 @@ import numpy as np
 
 from jahp_fast.backends import Ints, WholeDecode
 from jahp_fast.backends.coding import SymbolCoder
-from jahp_fast.backends.device import DeviceResult, check
+from jahp_fast.backends.device import DeviceResult, check, refuse_copies
 from jahp_fast.entropy.layout import LANE_COUNTS, StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import UsageError
@@ -171,6 +171,7 @@ class CudaBackend:
         """As Backend.encode, byte for byte the native backend's. The networks run on the device, by the wavefront where there is a context,
         so that form B and skipped symbols are coded there too; the range coder runs on the host."""
         start = time.perf_counter()
+        refuse_copies(layout)
         for name, array, shape in zip("zy", (z, y), self._shapes(layout), strict=True):
             if array.shape != shape:
                 raise UsageError(f"{name} must have the shape {shape}, not {array.shape}")
@@ -201,7 +202,7 @@ def _aligned(memory: torch.Tensor) -> torch.Tensor:
 
 
 def check_payload(payload: torch.Tensor, device: torch.device, layout: StreamLayout) -> None:
-    """Raises UsageError unless payload is a contiguous (n,) uint8 tensor on `device` and the layout's lanes are possible."""
+    """Raises UsageError unless payload is a contiguous (n,) uint8 tensor on `device` and the layout is one for a device."""
     import torch
 
     if payload.device != device or payload.dtype != torch.uint8 or payload.dim() != 1 or not payload.is_contiguous():
@@ -209,3 +210,4 @@ def check_payload(payload: torch.Tensor, device: torch.device, layout: StreamLay
         raise UsageError(f"the payload must be a contiguous (n,) uint8 tensor on {device}, not {got}")
     if layout.lanes not in LANE_COUNTS:
         raise UsageError(f"lanes must be one of {LANE_COUNTS}, not {layout.lanes}")
+    refuse_copies(layout)

@@ -18,7 +18,7 @@ import numpy as np
 
 from jahp_fast.backends import Ints, WholeDecode
 from jahp_fast.backends.coding import SymbolCoder
-from jahp_fast.backends.device import DeviceResult, check
+from jahp_fast.backends.device import DeviceResult, check, refuse_copies
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.layout import LANE_COUNTS, StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
@@ -143,10 +143,10 @@ class TritonBackend:
         """As the protocol says; byte for byte the native backend's.
 
         Where no row depends on what was coded before (form A without skip, and all models without context), the device computes the
-        rows of all positions at once and the host codes them. Otherwise the native backend does it all.
+        rows of all positions at once and the host codes them. Otherwise, and for copied positions, the native backend does it all.
         """
         c = self._model.config
-        if c.context and (c.form == "B" or layout.skip):
+        if layout.copies or (c.context and (c.form == "B" or layout.skip)):
             return self._host.encode(z, y, layout, threads)
         begin = time.perf_counter()
         hz, wz = self._z_size(layout)
@@ -184,6 +184,7 @@ class TritonBackend:
             raise UsageError(f"lanes must be one of {LANE_COUNTS}, not {layout.lanes}")
         if min(layout.height, layout.width) < 1 or max(layout.height, layout.width) > 1 << 20:
             raise UsageError(f"latents of {layout.height} x {layout.width} cannot be")
+        refuse_copies(layout)
 
     def _z_size(self, layout: StreamLayout) -> tuple[int, int]:
         return (-(-layout.height // 4), -(-layout.width // 4)) if self._model.config.hyper_latents else (0, 0)

@@ -14,6 +14,9 @@ class StreamLayout:
     """What a header says of its payload: size of y, lanes, skip threshold (0: none) and the least length of the payload.
 
     An encoder takes lanes = 0 for "as many as the payload's length bears".
+
+    Attributes:
+        copies: which positions are copied from a neighbour, as entropy.copies has them; empty where all are coded.
     """
 
     height: int
@@ -21,3 +24,4 @@ class StreamLayout:
     lanes: int
     skip: int = 0
     min_bytes: int = 0
+    copies: bytes = b""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast.entropy import copies
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT, IntegerLayer, Ints
 from jahp_fast.entropy.layout import LANE_COUNTS, MAX_SYMBOL, StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
@@ -254,13 +255,17 @@ def decode(model: ReferenceModel, payload: bytes, layout: StreamLayout) -> tuple
     hz, wz = ((layout.height + 3) // 4, (layout.width + 3) // 4) if c.hyper_latents else (0, 0)
     coder = RangeDecoder(c.prob_bits, layout.lanes, payload, hz * wz * c.hyper_latents + layout.height * layout.width * c.latents)
     z = np.empty((hz, wz, c.hyper_latents), np.int64)
-    for r in range(hz):
-        for q in range(wz):
-            z[r, q] = [coder.get(n % layout.lanes, model.rows[n]) for n in range(c.hyper_latents)]
     y = np.empty((layout.height, layout.width, c.latents), np.int64)
+    z_copies, y_copies = copies.maps(layout.copies, z, y)
+    for position in np.ndindex(hz, wz):
+        if not copies.apply(z_copies, position, z):
+            z[position] = [coder.get(n % layout.lanes, model.rows[n]) for n in range(c.hyper_latents)]
     steps = _Steps(model, z, layout)
     for positions, rows, means, scales in steps:
         for p, position in enumerate(positions):
+            if copies.apply(y_copies, position, y):
+                steps.reveal(position, y[position])
+                continue
             values = []
             for m, (row, mean, scale) in enumerate(zip(rows[p].tolist(), means[p].tolist(), scales[p].tolist(), strict=True)):
                 if c.conditional and scale < layout.skip:
@@ -278,21 +283,26 @@ def decode(model: ReferenceModel, payload: bytes, layout: StreamLayout) -> tuple
 def encode(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32], layout: StreamLayout) -> tuple[bytes, NDArray[np.int32], int]:
     """z (hz, wz, N) and y (height, width, M) -> payload, y as the decoder will see it, and the lanes (chosen here if layout has 0).
 
-    Form A: y is ŷ. Form B: y is the wanted value times 2^mean_bits. Skipped symbols and form B change y.
+    Form A: y is ŷ. Form B: y is the wanted value times 2^mean_bits. Skipped symbols, form B and copied positions change y.
 
     Raises:
         UsageError: a symbol beyond 32767.
     """
     c = model.config
     coder = RangeEncoder(c.prob_bits)
-    for values in z.reshape(-1, max(c.hyper_latents, 1)).tolist():
-        for n, value in enumerate(values):
-            coder.put(n, model.rows[n], value)
-    out = y.astype(np.int64)
-    steps = _Steps(model, z.astype(np.int64), layout)
+    hyper, out = z.astype(np.int64), y.astype(np.int64)
+    z_copies, y_copies = copies.maps(layout.copies, hyper, out)
+    for position in np.ndindex(hyper.shape[:2]):
+        if not copies.apply(z_copies, position, hyper):
+            for n, value in enumerate(hyper[position].tolist()):
+                coder.put(n, model.rows[n], value)
+    steps = _Steps(model, hyper, layout)
     half = 1 << c.mean_bits >> 1
     for positions, rows, means, scales in steps:
         for p, position in enumerate(positions):
+            if copies.apply(y_copies, position, out):
+                steps.reveal(position, out[position])
+                continue
             values = out[position].tolist()
             for m, (row, mean, scale) in enumerate(zip(rows[p].tolist(), means[p].tolist(), scales[p].tolist(), strict=True)):
                 if c.conditional and scale < layout.skip:

@@ -43,7 +43,9 @@ MAX_SIDE = 1 << 24
 METADATA_CHUNKS = {b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp"}
 """By type, what Pillow calls it."""
 PIXEL_CHECKSUM = b"pcrc"
-KNOWN_CHUNKS = {b"ALPH", PIXEL_CHECKSUM, *METADATA_CHUNKS}
+COPIES = b"COPY"
+"""Which positions of the latents are copied from a neighbour (entropy.copies)."""
+KNOWN_CHUNKS = {b"ALPH", COPIES, PIXEL_CHECKSUM, *METADATA_CHUNKS}
 _HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
 _MODES: tuple[Literal["RGB", "L"], ...] = ("RGB", "L")
 assert _HEADER.size == HEADER_BYTES

@@ -58,9 +58,9 @@ def _codec(model: str, quality: float) -> Codec:
 
 
 def _decode(data: bytes, scale: int) -> Any:
-    from jahp_fast.codec import Codec
+    from jahp_fast.codec import decode
 
-    return Codec().decode(data, scale=scale)
+    return decode(data, scale=scale)
 
 
 class JahpImageFile(ImageFile.ImageFile):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,15 @@ Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Symbols = tuple[Ints, Ints]
 """z (hz, wz, N) and y (h, w, M), channels last, y times 2^frac_bits: as Backend.encode takes them. z is (0, 0, 0) without a hyperprior."""
+
+
+class CodedSymbols(NamedTuple):
+    """copies: data of the chunk that says which positions are copied, empty if none is."""
+
+    payload: bytes
+    lanes: int
+    checksum: int
+    copies: bytes
 
 
 class Analysed(Protocol):
@@ -78,8 +87,8 @@ class Pipeline(Protocol):
     def encode_batch(self, images: Sequence[Opened], quality: float, threads: int, code: Callable[[int, Symbols, int], T]) -> list[T]:
         """code(number, symbols, threads) of each image, several at a time; an error says which."""
 
-    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> tuple[bytes, int, int]:
-        """Payload, lanes and checksum of an image's symbols. Raises UnsupportedImage for one beyond 32767."""
+    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> CodedSymbols:
+        """An image's symbols as a file has them. Raises UnsupportedImage for one beyond 32767."""
 
     # Decoding
 

@@ -73,7 +73,7 @@ class Decoded:
 
     def settle(self, labels: Sequence[int] | None = None) -> list[torch.Tensor]:
         """Waits; the images. Raises FormatError for a stream that was damaged; `labels`: see parallel.each."""
-        from jahp_fast.backends.device import STATUS
+        from jahp_fast.backends.status import STATUS
 
         def check(item: tuple[list[int], int]) -> None:
             (code, detail, checksum), wanted = item
@@ -120,10 +120,9 @@ class DevicePipeline(EntropyPath):
         """Makes what is made when first needed."""
         _ = self.transforms, self.backend
 
-    @property
-    def on_device(self) -> bool:
-        """Whether latents, too, are decoded on the device."""
-        return self.backend_name in backends.ON_DEVICE
+    def on_device(self, stream: _container.Stream) -> bool:
+        """Whether its latents, too, are decoded on the device: by a backend that is there, whose kernels do not copy positions."""
+        return self.backend_name in backends.ON_DEVICE and _container.COPIES not in stream.chunks
 
     def guard(self, what: str) -> Guard:
         """The device as the current one, and an error of ours where its memory runs out."""
@@ -167,7 +166,7 @@ class DevicePipeline(EntropyPath):
         """Decodes streams of this model, or views of them; what is left to wait for and to check, the result's `settle` does. Raises
         FormatError."""
         wanted = views or [View.whole(s.height, s.width) for s in streams]
-        if len(streams) == 1 and self._graphs is not None and not wanted[0].partial:
+        if len(streams) == 1 and self._graphs is not None and not wanted[0].partial and self.on_device(streams[0]):
             return self._by_graph(streams[0], self._graphs)
         return self.finish(self.start_latents(streams, threads, labels), streams, wanted)
 
@@ -203,19 +202,30 @@ class DevicePipeline(EntropyPath):
         return image, started.times
 
     def start_latents(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> Started:
-        """The first half of `decode`. Waits only for a backend that runs on the CPU."""
+        """The first half of `decode`. Waits only for latents that are decoded on the CPU."""
         import torch
 
-        if not self.on_device:
-            workers, share = shared_out(threads, len(streams))
-            decoded = each(lambda s: self.decode_integers(s, share)[1:], streams, workers, labels)
-            y = [torch.from_numpy(a) for a, _ in decoded]
-            if self.device != "cpu":
-                y = [t.pin_memory().to(self.device, non_blocking=True) for t in y]
-            return Started(y, None, decoded[0][1])
-        layouts = each(self.layout, streams, labels=labels)
-        results = cast("DeviceBackend", self.backend).start_batch(self._payloads(streams), layouts)
-        return Started([r.y for r in results], torch.stack([verdict_of(*r) for r in results]), {})
+        there = [i for i, s in enumerate(streams) if self.on_device(s)]
+        here = [i for i in range(len(streams)) if i not in there]
+        y: list[torch.Tensor] = [torch.empty(0)] * len(streams)
+        times: dict[str, float] = {}
+        if here:
+            workers, share = shared_out(threads, len(here))
+            said = None if labels is None else [labels[i] for i in here]
+            decoded = each(lambda i: self.decode_integers(streams[i], share)[1:], here, workers, said)
+            times = decoded[-1][1]
+            for i, (latents, _) in zip(here, decoded, strict=True):
+                on_host = torch.from_numpy(latents)
+                y[i] = on_host if self.device == "cpu" else on_host.pin_memory().to(self.device, non_blocking=True)
+        if not there:
+            return Started(y, None, times)
+        layouts = each(lambda i: self.layout(streams[i]), there, labels=None if labels is None else [labels[i] for i in there])
+        results = cast("DeviceBackend", self.backend).start_batch(self._payloads([streams[i] for i in there]), layouts)
+        verdicts = torch.tensor([[0, 0, s.checksum] for s in streams])  # of those that are checked
+        verdicts = verdicts.to(self.device)
+        for i, result in zip(there, results, strict=True):
+            y[i], verdicts[i] = result.y, verdict_of(*result)
+        return Started(y, verdicts, times)
 
     def finish(self, started: Started, streams: Sequence[_container.Stream], views: Sequence[View]) -> Decoded:
         """The second half of `decode`: g_s, for like views of one shape and quality together."""

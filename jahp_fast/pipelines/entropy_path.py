@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from jahp_fast import _native, backends
 from jahp_fast.constants import STRIDE
+from jahp_fast.entropy import copies
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError, UnsupportedImage, UsageError
 from jahp_fast.files import container as _container
-from jahp_fast.pipelines.contract import Ints
+from jahp_fast.pipelines.contract import CodedSymbols, Ints
 
 if TYPE_CHECKING:
     from jahp_fast.backends import Backend
@@ -21,6 +23,16 @@ if TYPE_CHECKING:
 UNCODABLE = "the model's latents for this image cannot be coded"
 """Latents that are out of range are the image's fault, not the caller's."""
 CHECKSUM_ERROR = "the checksum of the decoded symbols does not match"
+
+
+def layout_of(stream: _container.Stream, hyper: bool) -> StreamLayout:
+    """What a file says of its payload; hyper: whether its model has z. Raises FormatError for a damaged map of copies."""
+    height, width = -(-stream.height // STRIDE), -(-stream.width // STRIDE)
+    maps = b""
+    if _container.COPIES in stream.chunks:
+        maps = copies.unpack(stream.chunks[_container.COPIES], (-(-height // 4), -(-width // 4)) if hyper else (0, 0), (height, width))
+    least = _container.min_payload_bytes(stream.width, stream.height)
+    return StreamLayout(height, width, stream.lanes, stream.skip, least, maps)
 
 
 class EntropyPath:
@@ -43,26 +55,45 @@ class EntropyPath:
                 self._backend = backends.load(self.backend_name, self.file, self.device)
             return self._backend
 
-    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> tuple[bytes, int, int]:
-        """Payload, lanes and checksum of an image's symbols. Raises UnsupportedImage for one beyond 32767."""
-        layout = StreamLayout(wanted.shape[0], wanted.shape[1], 0, 0, _container.min_payload_bytes(width, height))
+    @cached_property
+    def _host(self) -> Backend:
+        return backends.load("native", self.file)
+
+    def _backend_for(self, layout: StreamLayout) -> Backend:
+        """Kernels of a device do not copy positions."""
+        return self._host if layout.copies and self.backend_name in backends.ON_DEVICE else self.backend
+
+    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> CodedSymbols:
+        """An image's symbols as a file has them. Raises UnsupportedImage for one beyond 32767."""
+        choice = copies.choose(z, wanted)
+        if choice is None:
+            return self._coded(z, wanted, width, height, threads)
+        copied = self._coded(z, wanted, width, height, threads, choice)
+        if choice.sure:
+            return copied
+        plain = self._coded(z, wanted, width, height, threads)
+        return copied if len(copied.payload) + choice.bytes < len(plain.payload) else plain
+
+    def _coded(self, z: Ints, wanted: Ints, width: int, height: int, threads: int, choice: copies.Choice | None = None) -> CodedSymbols:
+        maps, packed = (b"", b"") if choice is None else (choice.maps, choice.packed)
+        layout = StreamLayout(wanted.shape[0], wanted.shape[1], 0, 0, _container.min_payload_bytes(width, height), maps)
         try:
-            payload, y_hat, lanes, _ = self.backend.encode(z, wanted, layout, threads)
+            payload, y_hat, lanes, _ = self._backend_for(layout).encode(z, wanted, layout, threads)
         except UsageError as e:
             raise UnsupportedImage(f"{UNCODABLE}: {e}") from None
-        return payload, lanes, _native.symbol_checksum(z, y_hat)
+        return CodedSymbols(payload, lanes, _native.symbol_checksum(z, y_hat), packed)
 
     def layout(self, stream: _container.Stream) -> StreamLayout:
-        """The payload's layout. Raises FormatError for a quality that the model does not have."""
+        """The payload's layout. Raises FormatError for a quality that the model does not have, and for a damaged map of copies."""
         config, quality = self.file.config, stream.quality
         if not config.qualities[0] <= quality <= config.qualities[-1]:
             raise FormatError(f"stream of quality {quality:g}, which its model does not have")
-        least = _container.min_payload_bytes(stream.width, stream.height)
-        return StreamLayout(-(-stream.height // STRIDE), -(-stream.width // STRIDE), stream.lanes, stream.skip, least)
+        return layout_of(stream, config.hyper_latents > 0)
 
     def decode_integers(self, stream: _container.Stream, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         """z and y, channels last, checked, and seconds by stage. Raises FormatError."""
-        z, y, times = self.backend.decode(stream.payload, self.layout(stream), threads)
+        layout = self.layout(stream)
+        z, y, times = self._backend_for(layout).decode(stream.payload, layout, threads)
         check_symbols(z, y, stream)
         return z, y, times
 
@@ -72,7 +103,7 @@ class EntropyPath:
         Raises FormatError in place of rows.
         """
         layout = self.layout(stream)
-        decode = self.backend.start_rows(stream.payload, layout, threads)
+        decode = self._backend_for(layout).start_rows(stream.payload, layout, threads)
         row = 0
         while row < layout.height:
             rows = decode.rows(row)

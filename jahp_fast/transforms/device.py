@@ -11,6 +11,8 @@ smaller range, ±65504, holds: sums are divided by their powers of two with the 
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from jahp_fast.constants import STRIDE
 from jahp_fast.files.view import View
+from jahp_fast.transforms.cpu import NETS_KEPT
 from jahp_fast.transforms.layers import (
     ACTIVATION_LIMIT,
     LATENT_LIMIT,
@@ -36,7 +39,7 @@ from jahp_fast.transforms.layers import (
     between,
 )
 from jahp_fast.transforms.small import SmallPictures
-from jahp_fast.transforms.window import Window, reaches, window
+from jahp_fast.transforms.window import Reach, Window, reaches, window
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -151,6 +154,8 @@ class Transforms:
         self._reaches = reaches([*g_s.common, *low])
         self._g_s = self._placed([*g_s.common, *low])
         self._small = SmallPictures(model, g_s)
+        self._lock = threading.Lock()
+        self._small_nets: OrderedDict[tuple[float, int], tuple[list[PlacedLayer], list[Reach]]] = OrderedDict()
         self._shapes = [torch.Size(part.shape) for layer in low for part in (layer.weight, layer.bias)]
         parts = [part for weight, bias in g_s.tails for part in (weight, bias)]
         rows = [torch.from_numpy(part.astype("int32")).flatten(1) for part in parts]
@@ -219,10 +224,20 @@ class Transforms:
         with torch.no_grad():
             if view.scale not in self._small.scales:
                 return _averaged(self.view(y, quality, height, width, view.at_full_size(height, width)), view.scale)
-            layers = self._small.at(quality, view.scale)
-            needed = window(reaches(layers), view, y.shape[1], y.shape[2])
+            layers, read = self._small_net(quality, view.scale)
+            needed = window(read, view, y.shape[1], y.shape[2])
             x = self._entering(y, self._gain("inv_gain", quality), needed)
-            return _pixels(_run(self._placed(layers), x), needed, view)
+            return _pixels(_run(layers, x), needed, view)
+
+    def _small_net(self, quality: float, scale: int) -> tuple[list[PlacedLayer], list[Reach]]:
+        """Of those made last some are kept."""
+        with self._lock:
+            if (quality, scale) not in self._small_nets:
+                layers = self._small.at(quality, scale)
+                self._small_nets[quality, scale] = self._placed(layers), reaches(layers)
+                if len(self._small_nets) > NETS_KEPT:
+                    self._small_nets.popitem(last=False)
+            return self._small_nets[quality, scale]
 
     def _entering(self, y: Tensor, gain: Tensor, needed: Window) -> Tensor:
         """The input of g_s for the latents of a window."""

@@ -14,11 +14,11 @@ from jahp_fast import Codec, JahpError, _native
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy import reference
 from jahp_fast.entropy.integer_net import IntegerLayer
-from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import FormatError
 from jahp_fast.files import container
 from jahp_fast.files.image import unpack_alpha
+from jahp_fast.pipelines.entropy_path import layout_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ENTRIES = json.loads((GOLDEN / "golden.json").read_text())
@@ -37,9 +37,8 @@ def codec(backend):
 def parts(name):
     """The stream, its model and its layout."""
     stream = container.unpack((GOLDEN / f"{name}.jahp").read_bytes())
-    least = container.min_payload_bytes(stream.width, stream.height)
-    layout = StreamLayout(-(-stream.height // 16), -(-stream.width // 16), stream.lanes, stream.skip, least)
-    return stream, ModelFile(GOLDEN / f"{ENTRIES[name]['model']}.safetensors"), layout
+    model = ModelFile(GOLDEN / f"{ENTRIES[name]['model']}.safetensors")
+    return stream, model, layout_of(stream, model.config.hyper_latents > 0)
 
 
 @pytest.mark.parametrize("name", sorted(ENTRIES))
@@ -97,6 +96,9 @@ def test_everything_is_covered():
     assert {s.lanes for s, _, _ in streams.values()} == {1, 2, 4, 8, 16, 32, 64}
     assert {s.mode for s, _, _ in streams.values()} == {"RGB", "L"}
     assert len({s.skip for s, _, _ in streams.values()}) >= 4
+    copied = [model.config for s, model, _ in streams.values() if container.COPIES in s.chunks]
+    assert {c.form for c in copied} == {"A", "B"}
+    assert len({c.architecture for c in copied}) >= 3
     assert {i.config.architecture for _, i, _ in (streams[name] for name in PICTURED)} >= {"mbt2018", "bmshj2018-factorized"}
     assert {streams[name][0].mode for name in PICTURED} == {"RGB", "L"}
     assert len({(s.width % 16, s.height % 16) for s, _, _ in streams.values()}) >= 6

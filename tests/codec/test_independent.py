@@ -211,7 +211,7 @@ CHECKS = {
     "quality-below-model": [("decode.py", "qualities[0] <= stream.quality", "1 <= stream.quality")],
     "quality-above-model": [("decode.py", "<= qualities[-1]", "<= 8")],
     "pixels-a-byte": [("stream_file.py", "width * height <= 16384 * payload_bytes and ", "")],
-    "critical-chunk": [("stream_file.py", 'kind == b"ALPH" or not 0x41 <= kind[0] <= 0x5A', "True")],
+    "critical-chunk": [("stream_file.py", 'kind in (b"ALPH", b"COPY") or not 0x41 <= kind[0] <= 0x5A', "True")],
     "chunk-twice": [("stream_file.py", "kind not in chunks", "True")],
     "chunk-type": [("stream_file.py", "all(c == 0x5F or 0x41 <= c <= 0x5A or 0x61 <= c <= 0x7A for c in kind)", "True")],
     "chunk-cut": [("stream_file.py", "len(data) >= 8 + length", "True")],
@@ -225,10 +225,15 @@ CHECKS = {
     "minus-32768": [("decode.py", "abs(value) <= FURTHEST", "value <= FURTHEST"), LATENT],
     "coded-beyond": [("decode.py", "abs(value) <= FURTHEST", "True"), LATENT],
     "skipped-beyond": [LATENT],
+    "copy-cut": [("decode.py", "place == 0", "True")],
+    "copy-number": [("decode.py", "place < 5", "True")],
+    "copy-left-of-nothing": [("decode.py", "not (kinds[-1][:, :1] == 1).any()", "True")],
+    "copy-above-nothing": [("decode.py", "not (kinds[-1][:1] == 2).any()", "True")],
     "latent-beyond-in-form-b": [LATENT],
 }
 SEVERAL = {"short", "bytes-missing", "bytes-behind", "lanes", "quality-low", "quality-high", "no-width", "wide", "short-payload",
-           "escapes-of-no-symbols", "escapes-beyond-payload", "state-too-low", "words-missing", "escapes-missing"}  # fmt: skip
+           "escapes-of-no-symbols", "escapes-beyond-payload", "state-too-low", "words-missing", "escapes-missing",
+           "copy-short", "copy-long"}  # fmt: skip
 """What cannot be read on without the check, or what another rule refuses too."""
 
 

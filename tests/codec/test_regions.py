@@ -179,3 +179,17 @@ def test_the_picture_of_a_region_keeps_its_metadata(decoded):
     image = Image.fromarray(photo()[:40, :50])
     image.info["icc_profile"] = b"an ICC profile"
     assert codec.decode_pil(codec.encode(image), region=(1, 2, 3, 4)).info["icc_profile"] == b"an ICC profile"
+
+
+def test_regions_of_a_file_with_copied_positions(tiny_models, monkeypatch):
+    codec = Codec("tiny", 4, threads=1, models=[tiny_models["tiny"]])
+    picture = np.full((160, 176, 3), 40, np.uint8)
+    picture[50:90, 60:100] = photo()[50:90, 60:100]
+    data = codec.encode(picture)
+    assert b"COPY" in container.unpack(data).chunks
+    whole = codec.decode(data)
+    for overlapped in (0, 1 << 22):
+        monkeypatch.setattr(cpu, "OVERLAP_PIXELS", overlapped)
+        for region in ((0, 0, 30, 30), (55, 41, 60, 60), (130, 120, 46, 40)):
+            assert np.array_equal(np.concatenate(list(codec.decode_rows(data, region))), cut(whole, region))
+    assert codec.decode(data, scale=8).shape == (20, 22, 3)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from jahp_fast.entropy import reference
-from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile, read_id
 from jahp_fast.files import container
+from jahp_fast.pipelines.entropy_path import layout_of
 
 HERE = Path(__file__).parent
 
@@ -50,8 +50,7 @@ def control_points(data: bytes, models: dict[bytes, Path]) -> dict[str, Any]:
     stream = container.unpack(data)
     model = Watched(ModelFile(models[stream.model]))
     h, w = -(-stream.height // 16), -(-stream.width // 16)
-    layout = StreamLayout(h, w, stream.lanes, stream.skip, container.min_payload_bytes(stream.width, stream.height))
-    z, y = reference.decode(model, stream.payload, layout)
+    z, y = reference.decode(model, stream.payload, layout_of(stream, model.config.hyper_latents > 0))
     slope = model.context.weight.shape[2] // 2 + 1 if model.config.context else 0
     parameters, steps = iter(model.parameters_seen), []
     nothing = np.zeros(0, np.int32)

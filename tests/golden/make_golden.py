@@ -4,7 +4,8 @@
     PYTHONPATH=tests/support python tests/golden/make_golden.py
 
 Models are random integers, a few KB each, without transforms but for those of golden_pictures.py. Streams cover every architecture,
-form, activation width, table precision, number of lanes, skipping, padding, grey, alpha and metadata. golden.json holds SHA-256 digests
+form, activation width, table precision, number of lanes, skipping, copying, padding, grey, alpha
+and metadata. golden.json holds SHA-256 digests
 of z and y (int32, little-endian, channels first), of alpha, and of pixels. It adds what is missing and never writes a file that stands
 here already; then run control_points.py.
 """
@@ -18,10 +19,11 @@ from pathlib import Path
 import golden_pictures as pictures
 import numpy as np
 import subtle
-from builders import CASES, Case, random_latents, random_model
+from builders import CASES, Case, random_kinds, random_latents, random_model
 
 from jahp_fast import Codec, _native
 from jahp_fast.backends.reference import ReferenceBackend
+from jahp_fast.entropy import copies
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.files import container
@@ -71,15 +73,22 @@ def thresholds_met() -> ModelFile:
 
 
 def write(name: str, model: ModelFile, width: int, height: int, lanes: int, skip: int = 0, mode: str = "RGB", chunks=None,
-          fill: int | None = None, quality: float = 4.5, wild: float = 0.01) -> dict[str, object]:  # fmt: skip
-    """One stream of random latents, or of ±`fill`, unless it stands here; returns its entry of golden.json."""
+          fill: int | None = None, quality: float = 4.5, wild: float = 0.01, copy: bool = False) -> dict[str, object]:  # fmt: skip
+    """One stream of random latents, or of ±`fill`, unless it stands here; returns its entry of golden.json. copy: with copied positions."""
     if name in KNOWN:
         return KNOWN[name]
     h, w = -(-height // 16), -(-width // 16)
     z, y = random_latents(model, h, w, seed=len(name), wild=0.0 if skip else wild)
     if fill is not None:
         z, y = (np.where(np.arange(a.size).reshape(a.shape) % 2, fill, -fill).astype(np.int32) for a in (z, y))
-    layout = StreamLayout(h, w, lanes, skip, container.min_payload_bytes(width, height))
+    maps = b""
+    if copy:
+        maps = b"".join(random_kinds(a.shape[:2], seed).tobytes() for seed, a in enumerate((z, y)))
+        for a, kinds in zip((z, y), copies.maps(maps, z, y), strict=True):
+            for position in np.ndindex(a.shape[:2]):
+                copies.apply(kinds, position, a)
+        chunks = {container.COPIES: copies.pack(maps), **(chunks or {})}
+    layout = StreamLayout(h, w, lanes, skip, container.min_payload_bytes(width, height), maps)
     payload, seen, lanes = ReferenceBackend(model).encode(z, y, layout, 1)[:3]
     stream = container.Stream(width, height, mode, quality, model.id, lanes, skip, _native.symbol_checksum(z, seen), payload, chunks or {})
     return entry(name, model, container.pack(stream))
@@ -143,6 +152,10 @@ def main() -> None:
     entries["pictures-checked"] = write_picture("pictures-checked", pictures.model(HERE, "pictures"), checked, 2.0, pixel_checksum=True)
     name, model, height, width, quality = pictures.WILD
     entries[name] = write(name, pictures.model(HERE, model), width, height, 2, quality=quality, wild=0.5)
+    copied = {"copies": "mbt2018-A-a8-p15", "copies-b": "mbt2018-B-a16-p15", "copies-mean": "mbt2018-mean-A-a8-p15",
+              "copies-factorized": "bmshj2018-factorized-A-a8-p15"}  # fmt: skip
+    for name, model_name in copied.items():
+        entries[name] = write(name, models[model_name], 170, 140, 4, skip=2 if name == "copies-b" else 0, copy=True)
     for name in subtle.MODELS:
         entries[name] = write(name, subtle.model(HERE, name), 70, 50, 2)
     (HERE / "golden.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")

@@ -23,10 +23,11 @@ import numpy as np
 from builders import with_crc
 
 from jahp_fast import Codec, JahpError
-from jahp_fast.entropy import reference
+from jahp_fast.entropy import copies, reference
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.files import container
+from jahp_fast.pipelines.entropy_path import layout_of
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "invalid"
@@ -41,10 +42,8 @@ class Source:
         self.stream = container.unpack(self.data)
         self.model_name = json.loads((HERE / "golden.json").read_text())[name]["model"]
         self.model = reference.ReferenceModel(ModelFile(HERE / f"{self.model_name}.safetensors"))
-        s = self.stream
-        least = container.min_payload_bytes(s.width, s.height)
-        self.layout = StreamLayout(-(-s.height // 16), -(-s.width // 16), s.lanes, s.skip, least)
-        self.z, self.y = reference.decode(self.model, s.payload, self.layout)
+        self.layout = layout_of(self.stream, self.model.config.hyper_latents > 0)
+        self.z, self.y = reference.decode(self.model, self.stream.payload, self.layout)
 
     def with_payload(self, payload: bytes, **fields: Any) -> bytes:
         return container.pack(replace(self.stream, payload=payload, **fields))
@@ -160,6 +159,51 @@ def too_many_pixels(s: Source) -> bytes:
     return s.encoded(s.z, s.y, replace(s.layout, min_bytes=0))
 
 
+def kinds_changed(change: Callable[[np.ndarray, np.ndarray], None]) -> Callable[[Source], bytes]:
+    """The file with other kinds in its map of copied positions, of z and of y, its symbols still in order."""
+
+    def make(s: Source) -> bytes:
+        kinds = [k.copy() for k in copies.maps(s.layout.copies, s.z, s.y)]
+        change(*kinds)
+        maps = b"".join(k.tobytes() for k in kinds)
+        z = s.z.astype(np.int64)
+        with mock.patch.object(copies, "apply", lenient_apply):
+            for position in np.ndindex(kinds[0].shape):
+                copies.apply(kinds[0], position, z)
+            payload, seen, _ = reference.encode(s.model, z.astype(np.int32), s.y, replace(s.layout, copies=maps))
+        chunks = {**s.stream.chunks, container.COPIES: copies.pack(maps)}
+        return s.with_payload(payload, checksum=reference.symbol_checksum(z.astype(np.int32), seen), chunks=chunks)
+
+    return make
+
+
+def lenient_apply(kinds: np.ndarray, position: tuple[int, int], latents: np.ndarray) -> bool:
+    """copies.apply that knows no bounds: outside of the map there are zeros."""
+    row, column = position
+    kind = kinds[position]
+    if kind:
+        outside = (column if kind == 1 else row) == 0
+        latents[position] = 0 if outside else latents[row, column - 1] if kind == 1 else latents[row - 1, column]
+    return bool(kind)
+
+
+def kind_of(plane: int, at: tuple[int, int], value: int) -> Callable[[Source], bytes]:
+    def change(*kinds: np.ndarray) -> None:
+        kinds[plane][at] = value
+
+    return kinds_changed(change)
+
+
+def long_number(data: bytes) -> bytes:
+    """The same numbers, the first with zeros in front."""
+    return bytes([data[0] | 128]) + b"\x80" * 4 + b"\0" + data[1:]
+
+
+def with_copies(change: Callable[[bytes], bytes]) -> Callable[[Source], bytes]:
+    """The file with other data in its map of copied positions."""
+    return lambda s: container.pack(replace(s.stream, chunks={container.COPIES: change(s.stream.chunks[container.COPIES])}))
+
+
 CASES: dict[str, tuple[str, str, Callable[[Source], bytes]]] = {
     "magic": ("grey", "the magic", lambda s: with_crc(b"JAHQ" + s.data[4:])),
     "version": ("grey", "the version is 1", byte(4, 2)),
@@ -198,6 +242,16 @@ CASES: dict[str, tuple[str, str, Callable[[Source], bytes]]] = {
     "minus-32768": ("large", "symbols are at least -32767", minus_32768),
     "coded-beyond": ("edge", "symbols are within 32767", coded_beyond),
     "skipped-beyond": ("edge", "skipped symbols are within 32767", skipped_beyond),
+    "copy-short": ("copies", "a kind for every position", with_copies(lambda data: data[:-1])),
+    "copy-long": ("copies", "a kind for every position, no more", with_copies(lambda data: data + b"\0")),
+    "copy-cut": ("copies", "numbers in COPY end", with_copies(lambda data: data + b"\x80")),
+    "copy-number": (
+        "copies",
+        "numbers in COPY have 5 bytes at most",
+        with_copies(lambda data: bytes([data[0] | 128]) + b"\x80" * 4 + b"\0" + data[1:]),
+    ),
+    "copy-left-of-nothing": ("copies", "no copy from the left of the first column", kind_of(1, (3, 0), 1)),
+    "copy-above-nothing": ("copies", "no copy from above the first row", kind_of(1, (0, 5), 2)),
     "latent-beyond-in-form-b": ("fraction-b", "Y is within 32767 times 2^B", latent_beyond_in_form_b),
 }
 """name -> the golden stream that it is made of, the rule that it breaks, how."""

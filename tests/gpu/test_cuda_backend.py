@@ -8,8 +8,9 @@ import pytest
 from builders import CASES, Case, random_latents, random_model
 
 from jahp_fast.backends.cuda import CudaBackend, check_payload, find_fault
-from jahp_fast.backends.device import STATUS, DeviceResult, check
+from jahp_fast.backends.device import DeviceResult, check
 from jahp_fast.backends.native import NativeBackend
+from jahp_fast.backends.status import STATUS
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError, JahpError, UsageError
 

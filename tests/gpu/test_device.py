@@ -225,6 +225,32 @@ def test_graphs_of_the_decode(fake, monkeypatch, tiny_models, photo_crop, record
     assert inputs == {4 if backend == "FakeBackend" else 3}  # z, y, status and row; else payload, size and row: the whole decode
 
 
+def test_copied_positions_are_decoded_on_the_cpu(fake, tiny_models, photo_crop):
+    """In a batch with others, alone, and where there are graphs; what is damaged is told by its number."""
+    path = tiny_models["tiny"]
+    native = Codec("tiny", 4, models=[path])
+    flat = np.full((128, 304, 3), (30, 90, 200), np.uint8)
+    flat[:64, :16] = photo_crop[:64, :16]
+    device = Codec("tiny", 4, backend="triton", models=[path])
+    data = device.encode(flat)
+    assert data == native.encode(flat)
+    assert container.COPIES in container.unpack(data).chunks
+    files = [native.encode(photo_crop[:40, :30]), data, native.encode(photo_crop[:41, :30])]
+    for got, file in zip(device.decode_batch(files), files, strict=True):
+        assert np.array_equal(got, native.decode(file))
+    assert np.array_equal(device.decode(data), native.decode(data))
+    assert np.array_equal(np.concatenate(list(device.decode_rows(data))), native.decode(data))
+    for change in (damaged, forged):
+        with pytest.raises(FormatError, match="1: "):
+            device.decode_batch([files[0], change(data), files[2]])
+        with pytest.raises(FormatError, match="2: "):
+            device.decode_batch([files[0], data, change(files[2])])
+    pipeline = DevicePipeline(library.load(path), "triton")
+    pipeline._graphs = graphs.GraphCache(FakeRecording, capacity=2)
+    pixels = pipeline.decode([container.unpack(data)], 1).settle()[0]
+    assert np.array_equal(pixels.permute(1, 2, 0).numpy(), native.decode(data))
+
+
 def test_each_image_of_a_batch_has_its_quality(fake, tiny_models, photo_crop):
     """Gains and layers of g_s differ by quality; those of one shape and quality go through it together."""
     path = tiny_models["tiny"]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Triton range decoder on streams of the factorised model, whose rows no network chooses; and damage, with its exact status."""
 
+import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ import torch
 from builders import Case, random_model
 
 from jahp_fast import _native
-from jahp_fast.backends.device import STATUS, check
+from jahp_fast.backends.device import check
+from jahp_fast.backends.status import STATUS, Status
 from jahp_fast.backends.triton import TritonBackend
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError, UsageError
@@ -154,7 +157,15 @@ def test_triton_check_says_what_was_wrong(backend, native):
         check(backend.start(as_tensor(payload + b"\0\0"), StreamLayout(H, W, 8)))
     with pytest.raises(FormatError, match=r"before symbol \d+$"):
         backend.decode(payload[:-2], StreamLayout(H, W, 8), 1)
-    assert sorted(STATUS) == list(range(1, 12))
+
+
+def test_all_kernels_have_the_same_codes():
+    """Python's are Triton's too; CUDA's stand in a header."""
+    header = (Path(__file__).parents[2] / "kernels" / "cuda" / "coder.cuh").read_text()
+    names = re.findall(r"k([A-Za-z]+)", re.search(r"enum Status \{(.*?)\};", header, re.DOTALL).group(1))
+    assert [re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper() for name in names] == [status.name for status in Status]
+    assert [status.value for status in Status] == list(range(len(Status)))
+    assert sorted(STATUS) == [status for status in Status if status is not Status.SOUND]
 
 
 def test_triton_bad_arguments(backend):

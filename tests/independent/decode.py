@@ -107,6 +107,40 @@ def decode_step(model: Model, coder: RangeDecoder, skip: int, parameters: np.nda
     return y
 
 
+def copied(stream: StreamFile, *sizes: tuple[int, int]) -> list[np.ndarray]:
+    """The kinds of the positions of maps of these sizes: 0 coded, 1 as to the left, 2 as above."""
+    if b"COPY" not in stream.chunks:
+        return [np.zeros(size, np.uint8) for size in sizes]
+    count, kinds_in_order = sum(h * w for h, w in sizes), list[int]()
+    number = place = 0
+    for byte in stream.chunks[b"COPY"]:
+        require(place < 5, "a number in COPY has more than 5 bytes")
+        number += (byte % 128) << (7 * place)
+        place += 1
+        if byte < 128:
+            run, kind = number // 3 + 1, number % 3
+            require(len(kinds_in_order) + run <= count, "COPY has too many positions")
+            kinds_in_order += [kind] * run
+            number = place = 0
+    require(place == 0, "the last number in COPY does not end")
+    require(len(kinds_in_order) == count, "COPY has too few positions")
+    data = bytes(kinds_in_order)
+    kinds, at = [], 0
+    for h, w in sizes:
+        kinds.append(np.frombuffer(data, np.uint8, h * w, at).reshape(h, w))
+        at += h * w
+        require(not (kinds[-1][:, :1] == 1).any(), "a position of the first column is as the one to its left")
+        require(not (kinds[-1][:1] == 2).any(), "a position of the first row is as the one above")
+    return kinds
+
+
+def fill(values: np.ndarray, kinds: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+    """Copies what is to be copied among these positions, in their order."""
+    for r, c in zip(rows.tolist(), columns.tolist(), strict=True):
+        if kinds[r, c]:
+            values[r, c] = values[r, c - 1] if kinds[r, c] == 1 else values[r - 1, c]
+
+
 def decode(stream: StreamFile, model: Model) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """z (hz, wz, N), Y (h, w, M) and the control points."""
     require(stream.model == model.id, "the stream has another model")
@@ -115,18 +149,26 @@ def decode(stream: StreamFile, model: Model) -> tuple[np.ndarray, np.ndarray, di
     h, w = -(-stream.height // 16), -(-stream.width // 16)
     hz, wz = (-(-h // 4), -(-w // 4)) if model.N else (0, 0)
     coder = RangeDecoder(stream, model, hz * wz * model.N + h * w * model.M)
-    z = np.array([coder.get(n, n, 0) for _ in range(hz * wz) for n in range(model.N)], np.int64).reshape(hz, wz, model.N)
+    z_kinds, kinds = copied(stream, (hz, wz), (h, w))
+    z = np.zeros((hz, wz, model.N), np.int64)
+    for r, c in np.ndindex(hz, wz):
+        if not z_kinds[r, c]:
+            z[r, c] = [coder.get(n, n, 0) for n in range(model.N)]
+        fill(z, z_kinds, np.array([r]), np.array([c]))
     hyper = hyperprior(model, z, h, w) if model.N else np.zeros((h, w, 0), np.int64)
     y = np.zeros((h, w, model.M), np.int64)
     context = Context(model, hyper, h, w) if model.context else None
     points: list[list[str]] = []
     for rows, columns in steps(model, h, w):
+        coded = kinds[rows, columns] == 0
+        at = rows[coded], columns[coded]
         if not model.conditional:
             parameters = np.zeros((len(rows), 0), np.int64)
-            y[rows, columns] = [[coder.get(m, m, 0) for m in range(model.M)] for _ in rows]
+            y[at] = np.array([[coder.get(m, m, 0) for m in range(model.M)] for _ in at[0]], np.int64).reshape(-1, model.M)
         else:
             parameters = context.parameters(rows, columns) if context else hyper[rows, columns]
-            y[rows, columns] = decode_step(model, coder, stream.skip, parameters)
+            y[at] = decode_step(model, coder, stream.skip, parameters[coded])
+        fill(y, kinds, rows, columns)
         if context:
             context.reveal(rows, columns, y[rows, columns])
         points.append([digest(parameters)[:16], digest(y[rows, columns])[:16]])

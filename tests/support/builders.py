@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from jahp_fast import _native
+from jahp_fast.entropy.copies import ABOVE, LEFT
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT
 from jahp_fast.entropy.model_file import ModelConfig, ModelFile, save_model
 from jahp_fast.export.model import SCALE_BITS, multiplier
@@ -192,6 +193,16 @@ def random_latents(model, height, width, seed, wild=0.02):
         return values.astype(np.int32)
 
     return draw((hz, wz, c.hyper_latents), 0), draw((height, width, c.latents), c.frac_bits)
+
+
+def random_kinds(size, seed):
+    """A map of copied positions (entropy.copies), the kinds mixed."""
+    rng = np.random.default_rng([7, seed])
+    kinds = rng.integers(0, 3, size, dtype=np.uint8)
+    kinds[rng.random(size) < 0.3] = 0
+    kinds[:, :1][kinds[:, :1] == LEFT] = 0
+    kinds[:1][kinds[:1] == ABOVE] = 0
+    return kinds
 
 
 def with_crc(data: bytes) -> bytes:

@@ -11,7 +11,8 @@ import torch
 from builders import ARCHITECTURES, random_latents
 
 from jahp_fast import _native, backends
-from jahp_fast.backends.device import STATUS, DeviceResult, check
+from jahp_fast.backends.device import DeviceResult, check
+from jahp_fast.backends.status import STATUS
 from jahp_fast.entropy import checksum
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
