@@ -33,7 +33,7 @@ digests: $(VENV)/.test
 	$(CHECK) tests/checks/picture_digests.py
 
 # The C++ tests of the entropy path on a big-endian machine, under an emulator: needs g++-s390x-linux-gnu and qemu-user.
-S390X_TESTS := cdf context_decoder context_input crc32c dot integer_net latent_decode range_coder range_decode requantise symbol_checksum \
+S390X_TESTS := cdf context_decoder context_input crc32c dot integer_net latent_decode range_coder range_decode requantise residual symbol_checksum \
   symbol_rows wavefront
 s390x: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset s390x

@@ -19,6 +19,18 @@ def isa_names() -> list[str]: ...
 def peak_macs(isa: str, bits: int, threads: int, seconds: float = 0.1) -> float:
     """Multiply-adds a second that the products' instruction reaches on registers alone; bits: 8 or 16."""
 
+def encode_exact(pixels: NDArray[np.uint8], max_error: int, rows: int, threads: int) -> list[bytes]:
+    """(H, W, 1 or 3) -> the data of its strips, of `rows` rows each."""
+
+def decode_exact(strips: list[bytes], pixels: NDArray[np.uint8], max_error: int, rows: int, threads: int) -> None:
+    """Into `pixels`. Raises FormatError if one of the strips does not end where its data end."""
+
+def encode_colours(pixels: NDArray[np.uint8], rows: int, threads: int) -> list[bytes]: ...
+def decode_colours(strips: list[bytes], pixels: NDArray[np.uint8], rows: int, threads: int) -> None: ...
+def encode_residual(pixels: NDArray[np.uint8], coarse: NDArray[np.uint8], step: int, rows: int, threads: int) -> list[bytes]: ...
+def decode_residual(strips: list[bytes], pixels: NDArray[np.uint8], step: int, rows: int, threads: int) -> None:
+    """Adds to `pixels`, which come in as the coarse ones. Raises FormatError as decode_exact does."""
+
 def range_encode(
     tables: CdfTables, lanes: int, lane: _Int32, row: _Int32, value: _Int32, shift: _Int32, min_bytes: int = 0, reference: bool = False
 ) -> bytes: ...

@@ -12,6 +12,8 @@ from typing import Any
 from jahp_fast.errors import UnsupportedImage, UsageError
 
 PathLike = str | os.PathLike[str]
+MOST_ERROR = 31
+"""The largest max_error."""
 
 
 def _plain(value: Any) -> Any:
@@ -56,6 +58,15 @@ def switch(name: str, value: Any) -> bool:
     if not isinstance(plain, bool):
         raise UsageError(f"{name} must be True or False, not {shown(value)}")
     return plain
+
+
+def bound_of(lossless: Any, max_error: Any) -> int | None:
+    """The bound on errors that they ask for, None for no such file. Raises UsageError."""
+    exact = switch("lossless", lossless)
+    bound = None if max_error is None else whole("max_error", max_error, 0, MOST_ERROR)
+    if exact and bound:
+        raise UsageError(f"lossless allows no error, and max_error={bound} does: ask for one of them")
+    return 0 if exact else bound
 
 
 def file_bytes(data: Any) -> bytes:

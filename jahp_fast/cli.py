@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Protocol, cast
 from jahp_fast import __version__
 from jahp_fast.completion import SHELLS, script
 from jahp_fast.errors import JahpError, UsageError, one_line
-from jahp_fast.files.outputs import checked_output, force_option, in_folder, save_option, takes_bytes
+from jahp_fast.files.outputs import asked_bound, bound_options, checked_output, force_option, in_folder, save_option, takes_bytes
 from jahp_fast.system.atomic import atomic_file
 from jahp_fast.system.console import Parser, exit_status
 
@@ -108,13 +108,14 @@ def _region(text: str) -> tuple[int, ...]:
 def _encode(args: argparse.Namespace) -> int:
     from jahp_fast.files import pictures
 
+    bound = asked_bound(args)
     _place_output(args, ".jahp")
     with pictures.told(f"jahp: {args.input}"):
         image = pictures.read(_read(args.input), args.input)
         if args.auto_orient:
             image = pictures.oriented(image, args.input)
-        data = _codec(args, quality=args.quality, pixel_checksum=args.pixel_checksum).encode(
-            image, args.effort, args.max_bytes, args.target_bpp
+        data = _codec(args, quality=4.0 if args.quality is None else args.quality, pixel_checksum=args.pixel_checksum).encode(
+            image, args.effort, args.max_bytes, args.target_bpp, max_error=bound
         )
     with _output(args.output, args.force) as file:
         file.write(data)
@@ -172,6 +173,8 @@ def _info(args: argparse.Namespace) -> int:
     else:
         fields["bits per pixel"] = f"{8 * fields['bytes'] / (fields['width'] * fields['height']):.4f}"
         for name, value in fields.items():
+            if value is None:  # of files with a layer, or without
+                continue
             print(f"{name.replace('_', ' '):>14}  {value if value != {} else 'none'}")
     return 0
 
@@ -219,7 +222,8 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p = commands.add_parser("encode", help="image to .jahp")
     p.add_argument("input", metavar="IN", help="any image that Pillow reads, or - for standard input")
     p.add_argument("output", metavar="OUT.jahp", help="or a folder, or - for standard output")
-    p.add_argument("-q", "--quality", type=float, default=4.0, help="1 to 8, fractions allowed (default 4)")
+    p.add_argument("-q", "--quality", type=float, help="1 to 12, fractions allowed (default 4)")
+    bound_options(p)
     p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files; 2 and 3 need torch (default 0)")
     p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")
     p.add_argument("--target-bpp", type=float, metavar="X", help="choose the quality: the file nearest to X bits per pixel")

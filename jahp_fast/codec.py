@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import arguments, library
-from jahp_fast.constants import QUALITY_STEPS
+from jahp_fast.constants import LAYER_BASE, MOST_QUALITY, QUALITY_STEPS, layer_step
 from jahp_fast.encoding import Encoding, Prepared
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
+from jahp_fast.files import layers
 from jahp_fast.files.pixel_proof import PixelProof
-from jahp_fast.files.view import Region, View
+from jahp_fast.files.view import Region, View, averaged_rows
 from jahp_fast.pipelines.contract import Pipeline
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
@@ -41,8 +42,8 @@ class Codec:
 
     Args:
         model: a model's name, or the stem of a file among `models` or in the folders of JAHP_FAST_MODELS.
-        quality: 1 to 8, the paper's trade-offs λ = 0.0018 ... 0.18; rounded to steps of 0.05. A model with a single trade-off takes only
-            its own.
+        quality: 1 to 8, the paper's trade-offs λ = 0.0018 ... 0.18, and above 8, to 12, a layer over the pixels of quality 4; rounded to
+            steps of 0.05. A model with a single trade-off takes only its own.
         device: "cpu", "cuda" or "cuda:N", or a torch.device: where transforms run, and latents are decoded if the backend can. All but
             the CPU needs torch.
         backend: "auto", or one of backends.NAMES. "auto" is what JAHP_FAST_BACKEND says, else "native" on the CPU, and on a GPU "cuda",
@@ -53,7 +54,8 @@ class Codec:
         max_pixels: larger images are refused, both ways.
         graphs: on a GPU, decode single images by CUDA graphs: one for each shape that comes twice, at most eight.
         exact: False lets a GPU run the transforms in float16: faster, but its pixels then differ by a grey level here and there from
-            those of other machines, and an image may give another file. Files are as decodable as any.
+            those of other machines, and an image may give another file. Files are as decodable as any. Under a layer the transforms
+            are exact in any case.
         pixel_checksum: decode each file that was encoded, and put a checksum of its pixels into it: 12 bytes, and the time of a decode.
             Decoders that find one hold their pixels to it, but for exact=False and decode_tensor on a GPU.
 
@@ -86,8 +88,9 @@ class Codec:
         self._pipelines = Pipelines(device, backend, self._graphs, self._exact, files)
         self._device = self._pipelines.device
         self._threads = self._asked_threads or min(MOST_THREADS, available_cores())
-        self._encoder = self._pipelines.of_file(library.by_name(self._model, self._pipelines.models))
-        self.quality = _checked_quality(self._encoder.file, arguments.number("quality", quality))
+        file = library.by_name(self._model, self._pipelines.models)
+        self.quality = _checked_quality(file, arguments.number("quality", quality))
+        self._encoder = self._pipelines.of_file(file, exact=self._layered)
 
     def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
         """The class and __init__'s arguments: weights, locks and threads stay where they are."""
@@ -115,10 +118,23 @@ class Codec:
         return self._encoder.file.id.hex()
 
     @property
-    def _encoding(self) -> Encoding:
-        return Encoding(self._encoder, self.quality, self._threads, self._pixel_checksum)
+    def _layered(self) -> bool:
+        return self.quality > 8
 
-    def encode(self, image: Any, effort: int = 0, max_bytes: int | None = None, target_bpp: float | None = None) -> bytes:
+    @property
+    def _encoding(self) -> Encoding:
+        quality, step = (LAYER_BASE, layer_step(self.quality)) if self._layered else (self.quality, None)
+        return Encoding(self._encoder, quality, self._threads, self._pixel_checksum, step)
+
+    def encode(
+        self,
+        image: Any,
+        effort: int = 0,
+        max_bytes: int | None = None,
+        target_bpp: float | None = None,
+        lossless: bool = False,
+        max_error: int | None = None,
+    ) -> bytes:
         """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
 
         Alpha is kept losslessly; the ICC profile, EXIF and XMP of a PIL image are kept. A LossWarning says what of it is
@@ -129,7 +145,11 @@ class Codec:
                 rate and distortion. 2 and 3: these follow a descent along the gradient of the image's own cost, which needs torch.
                 From 1 on it needs a model of form A that was trained for squared error.
             max_bytes: the whole file is never larger; the codec's quality is then only where the search for one begins.
-            target_bpp: bits per pixel that the whole file comes near to, within 2 % where the model's qualities reach it.
+            target_bpp: bits per pixel that the whole file comes near to, within 2 % where the model's qualities 1 to 8 reach it.
+            lossless: keep every pixel. Quality and model are of no account then.
+            max_error: 0 to 31: no sample differs by more. 0 is lossless.
+
+        effort, max_bytes and target_bpp are for qualities up to 8.
 
         Raises:
             UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.
@@ -139,7 +159,13 @@ class Codec:
         """
         effort = arguments.whole("effort", effort, 0, 3)
         greedy.check(self._encoder.file, effort)
+        bound = arguments.bound_of(lossless, max_error)
+        if (bound is not None or self._layered) and (effort or max_bytes is not None or target_bpp is not None):
+            wanted = "a bound on errors" if bound is not None else f"quality {self.quality:g}"
+            raise UsageError(f"effort, max_bytes and target_bpp are for qualities up to 8: leave them out with {wanted}")
         prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum)
+        if bound is not None:
+            return prepared.exact(bound, self._threads)
         goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1])
         with self._encoder.guard("encoding " + _sizes([prepared.size])):
             if effort == 0 and goal is None:
@@ -147,20 +173,23 @@ class Codec:
             return self._encoding.searched(prepared, effort, goal)
 
     def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
-        """encode, and seconds by stage: g_a, h_a, entropy; on a GPU with a wait between them."""
+        """encode, and seconds by stage: g_a, h_a, entropy, and layer above quality 8; on a GPU with a wait between them."""
         clock, prepared = Clock(self._device), Prepared.of(image, self._max_pixels, self._pixel_checksum)
         with self._encoder.guard("encoding " + _sizes([prepared.size])):
             return self._encoding.plain(prepared, clock), clock.laps
 
-    def encode_batch(self, images: Iterable[Any]) -> list[bytes]:
-        """Encodes each, in order; an error says which image, counted from 0.
+    def encode_batch(self, images: Iterable[Any], lossless: bool = False, max_error: int | None = None) -> list[bytes]:
+        """Encodes each, in order; an error says which image, counted from 0. lossless and max_error: as encode's.
 
         On a GPU images of equal shape go through the transforms together; on a CPU several are encoded at a time.
         """
+        bound = arguments.bound_of(lossless, max_error)
         images = arguments.several(images, "images")
         prepared = each(lambda image: Prepared.of(image, self._max_pixels, self._pixel_checksum), images, labels=range(len(images)))
         if not prepared:
             return []
+        if bound is not None:
+            return each(lambda p: p.exact(bound, self._threads), prepared, labels=range(len(prepared)))
         with self._encoder.guard("encoding " + _sizes([p.size for p in prepared])):
             return self._encoding.batch(prepared)
 
@@ -170,9 +199,12 @@ class Codec:
         Raises:
             FormatError: the file is damaged.
             UnknownModel: its model is not found.
+            UsageError: it holds exact pixels, and no latents.
         """
         stream = _container.unpack(data, self._max_pixels)
-        loaded = self._pipelines.of_id(stream.model)
+        if stream.exact:
+            raise UsageError("the file holds exact pixels and no latents: decode it instead")
+        loaded = self._pipelines.of_stream(stream)
         config = loaded.file.config
         with loaded.guard("decoding " + _sizes([stream.size])):
             z, y, _ = loaded.decode_integers(stream, self._threads)
@@ -187,7 +219,8 @@ class Codec:
                 of the latents and of the part. A checksum of the pixels, where the file has one, is of the whole, and cannot be compared.
             scale: 1, 2, 4, 8 or 16: the picture with its sides divided by it, rounded up, whose pixels are the means of squares. 2 is
                 those means, for the time of the whole. 4, 8 and 16 come near them without most of g_s, where the model has heads
-                (docs/guide/embed.md); without, as 2. With a region, which is at full size, all pixels that it touches.
+                (docs/guide/embed.md); without, as 2. With a region, which is at full size, all pixels that it touches. Of a file with
+                a residual layer, the small picture is that of its coarse pixels, below the layer.
 
         Raises:
             FormatError: the file is damaged.
@@ -212,13 +245,15 @@ class Codec:
         Raises what decode raises.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return self._rows(self._pipelines.of_id(stream.model), stream, View.of(*stream.size, region, scale))
+        loaded = None if stream.exact else self._pipelines.of_stream(stream)
+        return self._rows(loaded, stream, View.of(*stream.size, region, scale))
 
-    def _rows(self, loaded: Pipeline, stream: _container.Stream, view: View) -> Iterator[NDArray[np.uint8]]:
+    def _rows(self, loaded: Pipeline | None, stream: _container.Stream, view: View) -> Iterator[NDArray[np.uint8]]:
         packed = stream.chunks.get(b"ALPH")
         alpha = None if packed is None else _image.AlphaView(packed, stream.height, stream.width, view)
         proof = PixelProof(stream, view, self._exact)
-        for rgb in loaded.decode_rows(stream, view, self._threads):
+        coarse = () if loaded is None else loaded.decode_rows(stream, _coarse_view(stream, view), self._threads)
+        for rgb in _layered_rows(stream, view, coarse, self._threads):
             proof.take(rgb)
             yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
         if alpha is not None:
@@ -240,41 +275,58 @@ class Codec:
         self, streams: Sequence[_container.Stream], views: Sequence[View], labels: Sequence[int] | None = None
     ) -> list[NDArray[np.uint8]]:
         """`labels`: the streams' numbers in errors; None for a single one that has none."""
-        pipelines = each(lambda s: self._pipelines.of_id(s.model), streams, labels=labels)
+        pipelines = each(lambda s: None if s.exact else self._pipelines.of_stream(s), streams, labels=labels)
         out: dict[int, NDArray[np.uint8]] = {}
         for loaded in dict.fromkeys(pipelines):
+            if loaded is None:
+                continue
             mine = [i for i, pipeline in enumerate(pipelines) if pipeline is loaded]
             group, seen = [streams[i] for i in mine], [views[i] for i in mine]
 
             def finish(
                 k: int, rgb: NDArray[np.uint8], group: list[_container.Stream] = group, seen: list[View] = seen
             ) -> NDArray[np.uint8]:
-                return self._joined(group[k], seen[k], rgb)
+                return self._joined(group[k], seen[k], [rgb])
 
             said = None if labels is None else [labels[i] for i in mine]
             with loaded.guard("decoding " + _sizes([s.size for s in group])):
                 loaded.warm()
-                out.update(zip(mine, loaded.decode_batch(group, seen, self._threads, finish, said), strict=True))
+                coarse = [_coarse_view(s, view) for s, view in zip(group, seen, strict=True)]
+                out.update(zip(mine, loaded.decode_batch(group, coarse, self._threads, finish, said), strict=True))
+        exact = [i for i, pipeline in enumerate(pipelines) if pipeline is None]
+        said = None if labels is None else [labels[i] for i in exact]
+        out.update(zip(exact, each(lambda i: self._joined(streams[i], views[i], []), exact, labels=said), strict=True))
         return [out[i] for i in range(len(streams))]
 
-    def _joined(self, stream: _container.Stream, view: View, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The array that decode returns for the (H, W, 3) pixels of a view."""
+    def _joined(self, stream: _container.Stream, view: View, coarse: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """The array that decode returns for (H, W, 3) pixels of _coarse_view, which a file of exact ones does without."""
+        blocks = list(_layered_rows(stream, view, coarse, self._threads))
+        rgb = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         PixelProof(stream, view, self._exact).take(rgb)
         return _image.join(rgb, stream.mode, _alpha(stream, view))
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
 
+        A file with a layer has the stage `layer` too, or alone.
+
         On a GPU the stages follow each other on the clock, with a wait between them, and without graphs.
         """
         stream = _container.unpack(data, self._max_pixels)
-        loaded, clock = self._pipelines.of_id(stream.model), Clock(self._device)
+        if stream.exact:
+            clock = Clock("cpu")
+            pixels = self._joined(stream, View.whole(stream.height, stream.width), [])
+            clock.lap("layer")
+            return pixels, clock.laps
+        loaded, clock = self._pipelines.of_stream(stream), Clock(self._device)
         with loaded.guard("decoding " + _sizes([stream.size])):
             loaded.warm()
             clock.lap("load")
             rgb, times = loaded.decode_timed(stream, self._threads, clock)
-        parts = {f"latents.{name}": seconds for name, seconds in times.items()}
-        return self._joined(stream, View.whole(stream.height, stream.width), rgb), clock.laps | parts
+        pixels = self._joined(stream, View.whole(stream.height, stream.width), [rgb])
+        if stream.layer is not None:
+            clock.lap("layer")
+        return pixels, clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
 
     def decode_pil(self, data: Bytes, region: Region | None = None, scale: int = 1) -> Image.Image:
         """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
@@ -294,13 +346,18 @@ class Codec:
     def decode_tensor(self, data: Bytes, region: Region | None = None, scale: int = 1) -> torch.Tensor:
         """decode to a uint8 tensor (3, H, W), (1, H, W) for grey, (4, H, W) with alpha, on the codec's device.
 
-        On a GPU everything is queued on its current stream, and one wait at the end reads whether the stream was sound.
+        On a GPU everything is queued on its current stream, and one wait at the end reads whether the stream was sound. A file with a
+        layer comes by way of the CPU.
         """
         stream = _container.unpack(data, self._max_pixels)
         require_torch("decode_tensor")
         import torch
 
-        loaded, view = self._pipelines.of_id(stream.model), View.of(*stream.size, region, scale)
+        view = View.of(*stream.size, region, scale)
+        if stream.layer is not None:
+            whole = torch.from_numpy(self._decode_batch([stream], [view])[0]).to(self._device)
+            return whole[None] if whole.ndim == 2 else whole.permute(2, 0, 1).contiguous()
+        loaded = self._pipelines.of_stream(stream)
         with loaded.guard("decoding " + _sizes([stream.size])):
             rgb = loaded.decode_tensor(stream, view, self._threads)
         if self._device == "cpu" and _container.PIXEL_CHECKSUM in stream.chunks:
@@ -329,9 +386,35 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
     return f"{many}{width} x {height} pixels"
 
 
+def _coarse_view(stream: _container.Stream, view: View) -> View:
+    """What of the pixels of its latents a view of a stream wants: below a layer whole strips of it, at a scale only what is seen."""
+    layer = stream.layer
+    if layer is None or view.scale > 1 or not view.partial:
+        return view
+    top, end = layer.strips_around(view.top, view.top + view.height, stream.height)
+    return View(1, top, 0, end - top, stream.width, True)
+
+
+def _layered_rows(stream: _container.Stream, view: View, coarse: Iterable[NDArray[np.uint8]], threads: int) -> Iterator[NDArray[np.uint8]]:
+    """The pixels of a view of a stream, (k, W, 3) from top to bottom, of those of its latents at _coarse_view: what its layer makes of
+    them, if it has one. A small picture of a residual layer is that of the coarse pixels."""
+    layer = stream.layer
+    if layer is None or (layer.kind == "residual" and view.scale > 1):
+        yield from coarse
+        return
+    large = view.at_full_size(stream.height, stream.width)
+    strips = layer.strips_around(large.top, large.top + large.height, stream.height)
+    if layer.kind == "residual":
+        rows = layers.refined_rows(layer, coarse, strips, stream.mode, threads)
+    else:
+        rows = layers.exact_rows(layer, strips, stream.width, stream.mode, threads)
+    yield from averaged_rows(large.cut_rows(rows, strips[0]), view.scale)
+
+
 def _checked_quality(file: ModelFile, quality: float) -> float:
-    rounded = _container.quality_code(quality) / QUALITY_STEPS if 1 <= quality <= 8 else quality
+    rounded = _container.quality_code(quality) / QUALITY_STEPS if 1 <= quality <= MOST_QUALITY else quality
     low, high = file.config.qualities[0], file.config.qualities[-1]
+    high = MOST_QUALITY if low <= LAYER_BASE and high == 8 else high
     if not low <= rounded <= high:
         has = f"{low:g} to {high:g}" if high > low else f"only {low:g}"
         raise UsageError(f"quality {quality:g} is not one that {file.path.stem} has: {has}")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.025, 0.0483, 0.0932, 0.18)
@@ -11,6 +13,9 @@ STRIDE = 16
 """Image pixels per latent, in each direction."""
 HYPER_STRIDE = 64
 """Image pixels per hyper-latent."""
+LAYER_BASE = 4.0
+"""Above quality 8 a picture of this quality is coded, and a layer over it."""
+MOST_QUALITY = 12.0
 QUALITY_STEPS = 20
 """A file's quality is in steps of 1/20."""
 GDN_PEDESTAL = 2.0**-36
@@ -23,3 +28,13 @@ BY_ROW = (4, 6)
 def trade_off(quality: float) -> float:
     """λ of a quality, 1 to 8: geometric between the paper's."""
     return float(np.exp(np.interp(quality, np.arange(1, 9), np.log(LAMBDAS))))
+
+
+def layer_step(quality: float) -> int:
+    """The quantiser's step, in sixteenths, of a quality above 8: 12 grey levels at quality 9, and 3/4 of that for each one more."""
+    return round(192 * math.pow(0.75, quality - 9))
+
+
+def layer_quality(step: int) -> float:
+    """The quality, in steps of 1/20, whose quantiser has the step, or the nearest to it."""
+    return round(QUALITY_STEPS * (9 + float(np.log(step / 192) / np.log(0.75)))) / QUALITY_STEPS

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from jahp_fast import arguments
+import numpy as np
+
+from jahp_fast import _native, arguments
 from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.errors import UnsupportedImage
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
+from jahp_fast.files import layers
 from jahp_fast.files.pixel_proof import pixel_checksum
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline, Symbols
@@ -45,25 +48,50 @@ class Prepared:
             chunks[_container.PIXEL_CHECKSUM] = bytes(4)
         return Prepared(parts.rows, parts.mode, chunks, (width, height))
 
+    def samples(self) -> layers.Samples:
+        """What a layer keeps."""
+        return layers.samples_of(self.rows.take(0, self.rows.height), self.mode)
+
+    def exact(self, bound: int, threads: int) -> bytes:
+        """The file that keeps each sample to within `bound`: it is decoded, and held to that."""
+        samples = self.samples()
+        layer = layers.exact(samples, bound, threads)
+        back = np.empty_like(samples)
+        layer.decode(back, 0, threads)
+        if np.any(np.maximum(samples, back) - np.minimum(samples, back) > bound):
+            raise AssertionError(f"the coder of exact pixels broke its bound of {bound}")
+        chunks = {**self.chunks, _container.LAYER: layer.packed()}
+        if _container.PIXEL_CHECKSUM in chunks:
+            chunks[_container.PIXEL_CHECKSUM] = _checksum_of(back)
+        return _container.pack(_container.of_exact(self.size, self.mode, chunks))
+
 
 @dataclass(frozen=True)
 class Encoding:
-    """A model in use, at one quality, on so many threads."""
+    """A model in use, at one quality, on so many threads.
+
+    Attributes:
+        step: of a residual layer over the pixels of that quality, in sixteenths; None without one. Then `pipeline` is an exact one.
+    """
 
     pipeline: Pipeline
     quality: float
     threads: int
     pixel_checksum: bool
+    step: int | None = None
 
     def plain(self, prepared: Prepared, clock: Clock) -> bytes:
-        """The nearest integers; laps load, g_a, h_a and entropy."""
+        """The nearest integers; laps load, g_a, h_a, entropy and, where there is one, layer."""
         image = self.pipeline.open(prepared.rows)
         self.pipeline.warm()
         clock.lap("load")
         symbols = image.analyse(self.quality, self.threads, clock).round_latents()  # and what was not rounded is let go
         data = self.packed(prepared, symbols, self.quality, self.threads)
         clock.lap("entropy")
-        return self.proved(data, self.threads)
+        data = self.finished(prepared, data, self.threads)
+        if self.step is not None:
+            clock.lap("layer")
+        return data
 
     def searched(self, prepared: Prepared, effort: int, goal: rate_control.Goal | None) -> bytes:
         """Symbols that were searched for, at a quality that was."""
@@ -92,7 +120,7 @@ class Encoding:
         """Several images, several at a time; an error says which."""
 
         def code(i: int, symbols: Symbols, threads: int) -> bytes:
-            return self.proved(self.packed(prepared[i], symbols, self.quality, threads), threads)
+            return self.finished(prepared[i], self.packed(prepared[i], symbols, self.quality, threads), threads)
 
         opened = [self.pipeline.open(p.rows) for p in prepared]
         self.pipeline.warm()
@@ -107,6 +135,21 @@ class Encoding:
             _container.Stream(*prepared.size, prepared.mode, quality, model, coded.lanes, 0, coded.checksum, coded.payload, chunks)
         )
 
+    def finished(self, prepared: Prepared, data: bytes, threads: int) -> bytes:
+        """The file with its layer, if there is to be one, and its checksum of the pixels."""
+        if self.step is None:
+            return self.proved(data, threads)
+        stream = _container.unpack(data, None)
+        whole = View.whole(stream.height, stream.width)
+        (rgb,) = self.pipeline.decode_batch([stream], [whole], threads, lambda _, rgb: rgb, None)
+        coarse = layers.samples_of(rgb, stream.mode)
+        layer = layers.residual(prepared.samples(), coarse, self.step, threads)
+        chunks = {**stream.chunks, _container.LAYER: layer.packed()}
+        if self.pixel_checksum:
+            layer.decode(coarse, 0, threads)
+            chunks[_container.PIXEL_CHECKSUM] = _checksum_of(coarse)
+        return _container.pack(replace(stream, chunks=chunks))
+
     def proved(self, data: bytes, threads: int) -> bytes:
         """The file with the checksum of its pixels, if it is to have one."""
         if not self.pixel_checksum:
@@ -115,3 +158,7 @@ class Encoding:
         whole = View.whole(stream.height, stream.width)
         (checksum,) = self.pipeline.decode_batch([stream], [whole], threads, lambda _, rgb: pixel_checksum(rgb, stream.mode), None)
         return _container.pack(replace(stream, chunks={**stream.chunks, _container.PIXEL_CHECKSUM: checksum.to_bytes(4, "little")}))
+
+
+def _checksum_of(samples: layers.Samples) -> bytes:
+    return _native.crc32c(samples.data.cast("B")).to_bytes(4, "little")

@@ -40,19 +40,29 @@ class Latents:
 
 @dataclass(frozen=True)
 class Info:
-    """What a stream says of itself. `chunks` are type -> bytes."""
+    """What a stream says of itself.
+
+    Attributes:
+        quality: that the encoder was asked for; None for exact pixels.
+        model: its id; zeros for exact pixels, which need none.
+        chunks: type -> bytes.
+        base_quality: under a layer, that of the coarse picture.
+        max_error: of exact pixels: no sample differs by more from the encoded image; 0 is lossless.
+    """
 
     width: int
     height: int
     mode: str
     alpha: bool
-    quality: float
+    quality: float | None
     model: str
     lanes: int
     skip: int
     bytes: int
     payload_bytes: int
     chunks: dict[str, int]
+    base_quality: float | None = None
+    max_error: int | None = None
 
 
 def info(data: Bytes) -> Info:
@@ -61,4 +71,8 @@ def info(data: Bytes) -> Info:
     s = _container.unpack(data)
     chunks = {kind.decode(): len(content) for kind, content in s.chunks.items()}
     alpha = b"ALPH" in s.chunks
-    return Info(s.width, s.height, s.mode, alpha, s.quality, s.model.hex(), s.lanes, s.skip, len(data), len(s.payload), chunks)
+    base = s.quality if s.layer and not s.exact else None
+    return Info(
+        s.width, s.height, s.mode, alpha, s.asked_quality, s.model.hex(), s.lanes, s.skip, len(data), len(s.payload), chunks,
+        base, s.exact.bound if s.exact else None,
+    )  # fmt: skip

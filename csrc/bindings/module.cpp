@@ -9,6 +9,7 @@ void register_checksums(pybind11::module_& m);
 void register_cpu(pybind11::module_& m);
 void register_range_coder(pybind11::module_& m);
 void register_entropy_model(pybind11::module_& m);
+void register_residual(pybind11::module_& m);
 void register_step_search(pybind11::module_& m);
 void register_transform_net(pybind11::module_& m);
 }  // namespace jahp::bind
@@ -20,6 +21,7 @@ PYBIND11_MODULE(_native, m) {
     jahp::bind::register_cpu(m);
     jahp::bind::register_range_coder(m);
     jahp::bind::register_entropy_model(m);
+    jahp::bind::register_residual(m);
     jahp::bind::register_step_search(m);
     jahp::bind::register_transform_net(m);
 }

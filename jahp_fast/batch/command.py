@@ -20,7 +20,7 @@ from jahp_fast.batch.progress import Progress
 from jahp_fast.batch.work import Job, Outcome, Task
 from jahp_fast.batch.written import RECORD, Record, is_done, why_not
 from jahp_fast.errors import JahpError, UsageError
-from jahp_fast.files.outputs import save_option
+from jahp_fast.files.outputs import asked_bound, bound_options, save_option
 from jahp_fast.files.pictures import format_of, save_options
 from jahp_fast.local import settings
 from jahp_fast.system.file_lock import try_lock
@@ -41,7 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("direction", choices=("encode", "decode"), help="images to .jahp files, or back")
     parser.add_argument("source", metavar="SRC", help="searched in depth; hidden files and folders are left out")
     parser.add_argument("target", metavar="DST", help="made if it is missing")
-    parser.add_argument("-q", "--quality", type=float, help="of encode: 1 to 8 (default 4)")
+    parser.add_argument("-q", "--quality", type=float, help="of encode: 1 to 12 (default 4)")
+    bound_options(parser)
     parser.add_argument("--model", metavar="NAME|FILE", help="a model's name or its .safetensors file (default: mbt2018)")
     parser.add_argument("--to", metavar="FORMAT", help="of decode: the format's file ending (default png)")
     parser.add_argument("--auto-orient", action="store_true", help="of encode: turn pixels as EXIF says, and clear that; else it is kept")
@@ -105,6 +106,9 @@ def _task(args: argparse.Namespace) -> tuple[Task, bytes]:
     encode = args.direction == "encode"
     if args.quality is not None and not encode:
         raise UsageError("-q is for encode: a decoder takes the quality from the file")
+    bound = asked_bound(args)
+    if bound is not None and not encode:
+        raise UsageError("--lossless and --max-error are for encode")
     if args.to is not None and encode:
         raise UsageError("--to is for decode")
     suffix = JAHP if encode else "." + (args.to or "png").lower().removeprefix(".")
@@ -124,7 +128,7 @@ def _task(args: argparse.Namespace) -> tuple[Task, bytes]:
         quality = library.by_name(name, models).config.qualities[0]  # any that the model has: decoders do not use it
     codec = Codec(name, quality=quality, models=models)
     options = tuple(save_options(args.save_option).items())
-    task = Task(args.direction, settings(name, codec.quality, models), suffix, args.auto_orient, options)
+    task = Task(args.direction, settings(name, codec.quality, models), suffix, args.auto_orient, bound, options)
     return task, bytes.fromhex(codec.model_id)
 
 

@@ -24,6 +24,7 @@ class Task:
         codec: of jahp_fast.local.
         suffix: of the files that are written, with its dot.
         auto_orient: pixels are turned as the orientation says before they are encoded.
+        max_error: encode exact pixels, to within so much; 0 is lossless, None is none of it.
         save_options: Pillow's, name and value, of the files that decoding writes.
     """
 
@@ -31,6 +32,7 @@ class Task:
     codec: Settings
     suffix: str
     auto_orient: bool = False
+    max_error: int | None = None
     save_options: Sequence[tuple[str, Any]] = ()
 
 
@@ -80,7 +82,7 @@ def _encoded(task: Task, job: Job, data: bytes) -> bytes:
     image = pictures.read(data, job.name)
     if task.auto_orient:
         image = pictures.oriented(image, job.name)
-    return codec_for(task.codec).encode(image)
+    return codec_for(task.codec).encode(image, max_error=task.max_error)
 
 
 def _decoded(task: Task, job: Job, data: bytes) -> bytes:

@@ -117,8 +117,13 @@ def is_done(task: Task, job: Job, model: bytes, record: Record) -> bool:
     except OSError:
         return False
     if task.direction == "encode":
-        quality = int.from_bytes(data[24:26], "little")
-        if data[8:16] != model or quality != container.quality_code(task.codec[1]):
+        try:
+            stream = container.unpack(data)
+        except FormatError:
+            return False
+        if task.max_error is not None:
+            return stream.exact is not None and stream.exact.bound == task.max_error
+        if stream.model != model or stream.asked_quality != task.codec[1]:
             return False
     return record.matches(job, data) or is_whole(task, data)
 

@@ -33,6 +33,7 @@ LABELS = {
     "g_a": "g_a", "h_a": "h_a", "entropy": "entropy nets, range encode", "latents": "latents",
     "latents.h_s": "h_s", "latents.ahead": "older taps, hyper half",
     "latents.context": "context, parameters", "latents.coder": "range decode", "latents.rest": "checks, copies", "g_s": "g_s",
+    "layer": "layer over the pixels",
 }  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--image", type=Path, metavar="FILE", help="photo to code (default: the one that comes with the package)")
     parser.add_argument("--size", metavar="WxH", help="crop the photo, or repeat it, to this size")
-    parser.add_argument("-q", "--quality", type=float, default=4.0, help="1 to 8 (default 4)")
+    parser.add_argument("-q", "--quality", type=float, default=4.0, help="1 to 12 (default 4)")
     parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped mbt2018)")
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument("--rounds", type=int, default=7, metavar="K", help="each way, after one to warm up (default 7)")

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from jahp_fast.constants import QUALITY_STEPS
+from jahp_fast.constants import MOST_QUALITY, QUALITY_STEPS
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.evaluate.codecs import OUR_QUALITIES, Coder, JahpCodec, matched, select_codecs
 from jahp_fast.evaluate.curves import Published, read_published
@@ -252,14 +252,14 @@ def parse_efforts(text: str) -> tuple[int, ...]:
 def parse_qualities(text: str) -> tuple[float, ...]:
     """Like "1,2.5,8" -> (1.0, 2.5, 8.0), ascending, rounded to what files hold, each once.
 
-    UsageError for what is no number from 1 to 8.
+    UsageError for what is no number from 1 to 12.
     """
     try:
         values = [float(part) for part in _names(text)]
     except ValueError as error:
         raise UsageError(f"--qualities {text!r}: expected numbers by comma, such as 1,2.5,8") from error
-    if not values or not all(1.0 <= q <= 8.0 for q in values):
-        raise UsageError(f"--qualities {text!r}: expected numbers from 1 to 8 by comma")
+    if not values or not all(1.0 <= q <= MOST_QUALITY for q in values):
+        raise UsageError(f"--qualities {text!r}: expected numbers from 1 to 12 by comma")
     return tuple(sorted({quality_code(q) / QUALITY_STEPS for q in values}))
 
 

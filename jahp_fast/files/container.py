@@ -30,8 +30,9 @@ from typing import Literal
 
 from jahp_fast import _native
 from jahp_fast.arguments import file_bytes
-from jahp_fast.constants import QUALITY_STEPS
+from jahp_fast.constants import QUALITY_STEPS, layer_quality
 from jahp_fast.errors import FormatError
+from jahp_fast.files.layers import Layer
 
 MAGIC = b"JAHP"
 VERSION = 1
@@ -45,7 +46,10 @@ METADATA_CHUNKS = {b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp"}
 PIXEL_CHECKSUM = b"pcrc"
 COPIES = b"COPY"
 """Which positions of the latents are copied from a neighbour (entropy.copies)."""
-KNOWN_CHUNKS = {b"ALPH", COPIES, PIXEL_CHECKSUM, *METADATA_CHUNKS}
+LAYER = b"LAYR"
+NO_MODEL = bytes(8)
+"""The model of a file of exact pixels."""
+KNOWN_CHUNKS = {b"ALPH", COPIES, LAYER, PIXEL_CHECKSUM, *METADATA_CHUNKS}
 _HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
 _MODES: tuple[Literal["RGB", "L"], ...] = ("RGB", "L")
 assert _HEADER.size == HEADER_BYTES
@@ -76,6 +80,23 @@ class Stream:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.width, self.height
+
+    @property
+    def layer(self) -> Layer | None:
+        """What stands over the pixels of the payload, or in their place; parsed at each call. `unpack` has seen that it is sound."""
+        return Layer.parsed(self.chunks[LAYER], self.height) if LAYER in self.chunks else None
+
+    @property
+    def asked_quality(self) -> float | None:
+        """The quality that the encoder was asked for: with a layer another one than the payload's, and None for exact pixels."""
+        layer = self.layer
+        return self.quality if layer is None else None if layer.kind != "residual" else layer_quality(layer.step)
+
+    @property
+    def exact(self) -> Layer | None:
+        """The layer, if it holds the pixels by itself: then there are no latents, and no model is named."""
+        layer = self.layer
+        return layer if layer is not None and layer.kind != "residual" else None
 
 
 def min_payload_bytes(width: int, height: int) -> int:
@@ -108,7 +129,7 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
 
     Raises:
         FormatError: with what is wrong: magic, version, a field out of range, lengths that do not add up, a CRC that does not match, an
-            unknown critical chunk, more pixels than the payload's length allows.
+            unknown critical chunk, a layer that cannot be, more pixels than the payload's length allows.
         UsageError: `data` are no bytes, but a path or a file.
     """
     data = file_bytes(data)
@@ -140,7 +161,7 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
         raise FormatError(f"{width} x {height} pixels are more than max_pixels = {max_pixels}")
     body = HEADER_BYTES + payload_bytes
     chunks = _parse_chunks(data[body:])
-    return Stream(
+    stream = Stream(
         width,
         height,
         _MODES[mode],
@@ -152,6 +173,15 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
         data[HEADER_BYTES:body],
         chunks,
     )
+    blank = model == NO_MODEL and stream.payload == bytes(min_payload_bytes(width, height)) and COPIES not in chunks
+    if stream.exact and not blank:
+        raise FormatError("a file of exact pixels names a model or has latents, and should have zeros there")
+    return stream
+
+
+def of_exact(size: tuple[int, int], mode: Literal["RGB", "L"], chunks: Mapping[bytes, bytes]) -> Stream:
+    """The stream of a layer of exact pixels, which is among `chunks`."""
+    return Stream(*size, mode, 1.0, NO_MODEL, 1, 0, 0, bytes(min_payload_bytes(*size)), chunks)
 
 
 def _parse_chunks(data: bytes) -> dict[bytes, bytes]:

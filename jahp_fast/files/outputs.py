@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
+from jahp_fast.arguments import bound_of
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.system.atomic import place
 
@@ -21,6 +22,20 @@ def save_option(parser: argparse.ArgumentParser) -> None:
     """--save-option, of commands that write pictures."""
     parser.add_argument("--save-option", metavar="NAME=VALUE", action="append", default=[],
                         help="an option of Pillow's writer, like quality=90 for .jpg (default: nearly lossless)")  # fmt: skip
+
+
+def bound_options(parser: argparse.ArgumentParser) -> None:
+    """--lossless and --max-error, of commands that encode; `asked_bound` reads them."""
+    parser.add_argument("--lossless", action="store_true", help="keep every pixel")
+    parser.add_argument("--max-error", type=int, metavar="K", help="no sample differs by more than K, 0 to 31")
+
+
+def asked_bound(args: argparse.Namespace) -> int | None:
+    """The bound on errors that a command's options ask for. Raises UsageError, also where there is a quality besides."""
+    bound = bound_of(args.lossless, args.max_error)
+    if bound is not None and args.quality is not None:
+        raise UsageError("-q has no say where --lossless or --max-error has: leave one of them out")
+    return bound
 
 
 def force_option(parser: argparse.ArgumentParser) -> None:

@@ -62,9 +62,13 @@ class View:
         down, across = min(self.height * self.scale, height - top), min(self.width * self.scale, width - left)
         return View(1, top, left, down, across, True)
 
-    def cut(self, small: Bytes) -> Bytes:
-        """The rectangle out of the whole small picture, (H, W) or (H, W, C): a view of it."""
-        return small[self.top : self.top + self.height, self.left : self.left + self.width]
+    def cut_rows(self, blocks: Iterable[Bytes], first: int) -> Iterator[Bytes]:
+        """The rectangle out of rows of a whole small picture, from row `first` on, in blocks of (k, W, C). All blocks are taken."""
+        for block in blocks:
+            part = block[max(self.top - first, 0) : max(self.top + self.height - first, 0), self.left : self.left + self.width]
+            first += len(block)
+            if len(part):
+                yield part
 
 
 def checked_scale(scale: Any) -> int:
@@ -114,6 +118,9 @@ def averaged(picture: Bytes, scale: int) -> Bytes:
 
 def averaged_rows(blocks: Iterable[Bytes], scale: int) -> Iterator[Bytes]:
     """`averaged` of a picture that comes by rows."""
+    if scale == 1:
+        yield from blocks
+        return
     left: Bytes | None = None
     for block in blocks:
         rows = block if left is None else np.concatenate([left, block])

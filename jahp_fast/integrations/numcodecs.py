@@ -28,7 +28,7 @@ class Jahp(Codec):  # type: ignore[misc]
     """Each image on one thread; stores run several at a time.
 
     Args:
-        quality: 1 to 8.
+        quality: 1 to 12.
         model: a model's name; its file in the package or in the folders of JAHP_FAST_MODELS.
     """
 

@@ -10,7 +10,8 @@ entry point by which it would find plugins by itself, so the import is needed.
 
 `draft` makes the picture smaller before it is decoded, by 2, 4, 8 or 16, and `thumbnail` uses it by itself, as for JPEG.
 
-Options of `save`: quality (1 to 8, 4 by default), model (a name, see Codec), effort, max_bytes, target_bpp (see Codec.encode), and
+Options of `save`: quality (1 to 12, 4 by default), model (a name, see Codec), effort, max_bytes, target_bpp, lossless, max_error (see
+Codec.encode), and
 icc_profile, exif, xmp, which replace the image's own; None or b"" leaves them out. Modes 1, P, PA and images with a transparent colour
 are converted. EXIF is kept without being asked for. Its orientation is kept for an image as it was opened; one that was made from it (by
 transpose, convert ...) has lost it, as with Pillow's own formats, with a LossWarning.
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 FORMAT = "JAHP"
 MIME = "image/jahp"
 EXTENSION = ".jahp"
-_SEARCH = ("effort", "max_bytes", "target_bpp")
+_OPTIONS = ("effort", "max_bytes", "target_bpp", "lossless", "max_error")
 _METADATA = ("icc_profile", "exif", "xmp")
 
 
@@ -85,7 +86,10 @@ class JahpImageFile(ImageFile.ImageFile):
         for kind, name in container.METADATA_CHUNKS.items():
             if kind in stream.chunks and name in _METADATA:
                 self.info[name] = stream.chunks[kind]
-        self.info |= {"quality": stream.quality, "model": stream.model.hex()}
+        said: dict[str, Any] = {"quality": stream.asked_quality, "model": stream.model.hex()}
+        if stream.exact is not None:
+            said = {"max_error": stream.exact.bound}
+        self.info.update(said)
         self.tile = []
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
@@ -135,7 +139,7 @@ def _save(image: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
             plain.info[name] = _given(options[name] if name in options else own(image), plain)
     codec: Any = _codec(options.get("model", "mbt2018"), float(options.get("quality", 4.0)))
     try:
-        data = codec.encode(plain, **{name: options[name] for name in _SEARCH if name in options})
+        data = codec.encode(plain, **{name: options[name] for name in _OPTIONS if name in options})
     except UnsupportedImage as e:
         raise UnwritableImage(str(e)) from e
     fp.write(data)

@@ -37,7 +37,7 @@ class JahpCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     no other codec stands beside this one.
 
     Attributes:
-        quality: 1 to 8.
+        quality: 1 to 12.
         model: a model's name; its file in the package or in the folders of JAHP_FAST_MODELS.
     """
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.files.container import Stream
 
 
 @lru_cache(maxsize=4)
@@ -53,15 +54,17 @@ class Pipelines:
         if graphs and not (self.device != "cpu" and name in backends.ON_DEVICE):
             raise UsageError(f"graphs need a GPU and a backend that computes there, not {name} on {self.device}")
         self._lock = threading.Lock()
-        self._loaded: dict[bytes, Pipeline] = {}
+        self._loaded: dict[tuple[bytes, bool], Pipeline] = {}
 
-    def of_file(self, file: ModelFile) -> Pipeline:
-        """The pipeline of a model."""
+    def of_file(self, file: ModelFile, exact: bool = False) -> Pipeline:
+        """The pipeline of a model; `exact`: also where the codec itself does not ask for that."""
+        exact = exact or self._exact
         name = backends.resolve(self._asked, self.device)
-        loaded = shared(file, name, self.device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""), self._exact)
+        loaded = shared(file, name, self.device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""), exact)
         with self._lock:
-            return self._loaded.setdefault(file.id, loaded)
+            return self._loaded.setdefault((file.id, exact), loaded)
 
-    def of_id(self, model: bytes) -> Pipeline:
-        """The pipeline of the model that a stream names. Raises UnknownModel."""
-        return self._loaded.get(model) or self.of_file(library.by_id(model, self.models))
+    def of_stream(self, stream: Stream) -> Pipeline:
+        """The pipeline of the model that a stream names, exact where it has a layer. Raises UnknownModel."""
+        exact = self._exact or stream.layer is not None
+        return self._loaded.get((stream.model, exact)) or self.of_file(library.by_id(stream.model, self.models), exact)

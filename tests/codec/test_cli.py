@@ -134,7 +134,11 @@ def test_bad_input_is_refused_in_one_line(work, tiny, capsys, photo_crop):
         "cannot read folder": ("encode", "folder", "old.jahp"),
         "cannot write none/x.jahp": ("encode", "photo.png", "none/x.jahp"),
         "cannot write folder/": ("encode", "photo.png", "folder/photo.jahp/"),
-        "quality 9 is not one": ("encode", "photo.png", "old.jahp", "-q", "9"),
+        "quality 13 is not one": ("encode", "photo.png", "old.jahp", "-q", "13"),
+        "up to 8: leave them out": ("encode", "photo.png", "old.jahp", "-q", "9", "--max-bytes", "900"),
+        "ask for one of them": ("encode", "photo.png", "old.jahp", "--lossless", "--max-error", "1"),
+        "max_error must be 0 to 31": ("encode", "photo.png", "old.jahp", "--max-error", "-1"),
+        "-q has no say": ("encode", "photo.png", "old.jahp", "-q", "9", "--lossless"),
         "argument -q.*invalid float": ("encode", "photo.png", "old.jahp", "-q", "high"),
         "threads must be": ("encode", "photo.png", "old.jahp", "--threads", "0"),
         "backend 'fast' is unknown": ("encode", "photo.png", "old.jahp", "--backend", "fast"),
@@ -200,7 +204,8 @@ def test_info(work, tiny, capsys):
     assert main(["info", "photo.jahp", "--json"]) == 0
     fields = json.loads(capsys.readouterr().out)
     assert set(fields) == {"width", "height", "mode", "alpha", "quality", "model", "lanes", "skip", "bytes", "payload_bytes", "chunks",
-                           "backend", "device"}  # fmt: skip
+                           "base_quality", "max_error", "backend", "device"}  # fmt: skip
+    assert (fields["base_quality"], fields["max_error"]) == (None, None)
     assert (fields["backend"], fields["device"]) == ("native", "cpu")
     assert (fields["width"], fields["height"], fields["mode"], fields["quality"]) == (56, 40, "RGB", 2.5)
     assert fields["bytes"] == Path("photo.jahp").stat().st_size
@@ -208,6 +213,24 @@ def test_info(work, tiny, capsys):
     out = capsys.readouterr().out
     assert f"{8 * fields['bytes'] / (56 * 40):.4f}" in out
     assert fields["model"] in out
+    assert "max error" not in out
+
+
+def test_files_with_a_layer(work, tiny, photo_crop, capsys):
+    main(["encode", "photo.png", "photo.jahp", "--lossless"])
+    assert main(["info", "photo.jahp"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"max error +0\n", out)
+    assert " quality" not in out
+    main(["decode", "photo.jahp", "back.png"])
+    assert np.array_equal(np.asarray(opened("back.png")), photo_crop[:40, :56])
+    main(["encode", "photo.png", "near.jahp", "--max-error", "3"])
+    main(["decode", "near.jahp", "near.png"])
+    assert 0 < np.abs(np.asarray(opened("near.png")).astype(int) - photo_crop[:40, :56]).max() <= 3
+    main(["encode", "photo.png", "fine.jahp", "-q", "10", "--model", tiny])
+    assert main(["info", "fine.jahp", "--json"]) == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert (fields["quality"], fields["base_quality"]) == (10, 4)
 
 
 def test_models(work, tiny, monkeypatch, capsys):

@@ -83,7 +83,7 @@ def test_transforms_in_torch_take_regions(decoded):
     other = Codec("tiny", 2, threads=1, models=codec._pipelines.models).encode(photo()[:100, :90])
     streams = [container.unpack(d) for d in (data, data, data, other)]
     asked = [(40, 50, 60, 70), (40, 50, 60, 70), (100, 150, 20, 30), (0, 3, 90, 20)]
-    pipeline = DevicePipeline(codec._pipelines.of_id(streams[0].model).file, "native")
+    pipeline = DevicePipeline(codec._encoder.file, "native")
     views = [View.of(*s.size, region) for s, region in zip(streams, asked, strict=True)]
     images = pipeline.decode(streams, 1, views=views).settle()
     wanted = [cut(whole[:, :, :3], region) for region in asked[:3]] + [cut(codec.decode(other), asked[3])]

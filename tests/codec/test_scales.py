@@ -244,7 +244,7 @@ def test_damaged_heads_are_refused_when_they_are_needed(headed, tmp_path):
 
 @pytest.mark.parametrize("model", ["mbt2018", "mbt2018-ms-ssim"])
 def test_shipped_heads_come_near_the_means(model):
-    """Nearer than anybody sees; and no colour is cast. docs/lab/027-small-pictures.md has the figures."""
+    """Nearer than anybody sees; and no colour is cast. docs/lab/028-small-pictures.md has the figures."""
     codec = Codec(model, 4)
     for quality, least in ((1, 36), (4.5, 38), (8, 40)):
         picture = photo()[:256, :384]

@@ -7,6 +7,7 @@ import hashlib
 
 import numpy as np
 
+from .layers import apply, parse_layer
 from .model_file import DTYPES, Model
 from .stream_file import StreamFile, crc32c, require
 
@@ -104,10 +105,14 @@ def transposed(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return canvas[2 : 2 + 2 * h, 2 : 2 + 2 * w].astype(np.int64)
 
 
-def samples(stream: StreamFile, model: Model, y: np.ndarray) -> np.ndarray:
-    """(H, W, 3) or, of mode 1, (H, W) samples of 0 to 255."""
-    rgb = np.clip(Synthesis(model, stream.quality).run(y)[0][: stream.height, : stream.width], 0, 255)
-    shown = rgb if stream.mode == 0 else (rgb.sum(axis=2) + 1) // 3
+def samples(stream: StreamFile, model: Model | None, y: np.ndarray | None) -> np.ndarray:
+    """(H, W, 3) or, of mode 1, (H, W) samples of 0 to 255. model, y: None of exact pixels."""
+    layer, shown = parse_layer(stream), np.zeros(0, np.int64)
+    if model is not None and y is not None:
+        rgb = np.clip(Synthesis(model, stream.quality).run(y)[0][: stream.height, : stream.width], 0, 255)
+        shown = rgb if stream.mode == 0 else (rgb.sum(axis=2) + 1) // 3
+    if layer is not None:
+        shown = apply(layer, stream, shown if layer.kind == 1 else None)
     if b"pcrc" in stream.chunks:
         require(crc32c(shown.astype(np.uint8).tobytes()) == int.from_bytes(stream.chunks[b"pcrc"], "little"), "the checksum of the pixels")
     return shown

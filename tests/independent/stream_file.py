@@ -58,7 +58,7 @@ def parse_chunks(data: bytes) -> dict[bytes, bytes]:
         require(len(data) >= 8 + length, "a chunk is cut short")
         require(kind not in chunks, "a chunk is there twice")
         require(kind != b"pcrc" or length == 4, "pcrc does not have 4 bytes")
-        require(kind in (b"ALPH", b"COPY") or not 0x41 <= kind[0] <= 0x5A, "a critical chunk is unknown")
+        require(kind in (b"ALPH", b"COPY", b"LAYR") or not 0x41 <= kind[0] <= 0x5A, "a critical chunk is unknown")
         chunks[kind] = data[8 : 8 + length]
         data = data[8 + length :]
     return chunks

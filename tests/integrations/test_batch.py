@@ -113,6 +113,20 @@ def test_resume(photos, tmp_path, model, inline, capsys):
     assert (out / command.JOURNAL).read_text() == ""
 
 
+def test_resume_knows_layers(photos, tmp_path, model, inline, capsys):
+    (photos / "sub" / "broken.png").unlink()
+    run = ["batch", "encode", str(photos), str(tmp_path / "out"), "--model", model, "--resume"]
+    for options in (["--lossless"], ["--max-error", "2"], ["-q", "9"], ["-q", "10"], []):
+        for worked in (6, 0):
+            inline.clear()
+            assert main([*run, *options]) == 0
+            assert len(inline) == worked, options
+    assert main([*run, "--lossless", "-q", "9"]) == 1
+    assert "-q has no say" in capsys.readouterr().err
+    assert main(["batch", "decode", str(tmp_path / "out"), str(tmp_path / "back"), "--lossless"]) == 1
+    assert "are for encode" in capsys.readouterr().err
+
+
 def test_source_and_target_may_be_one_folder(photos, model, inline):
     (photos / "sub" / "broken.png").unlink()
     assert main(["batch", "encode", str(photos), str(photos), "--model", model]) == 0

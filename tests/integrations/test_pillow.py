@@ -96,6 +96,16 @@ def test_search_options_reach_the_codec(picture, monkeypatch):
     assert seen == {"effort": 2, "max_bytes": 900}
 
 
+def test_layers_by_pillow(picture):
+    back = Image.open(io.BytesIO(saved(picture, lossless=True)))
+    assert back.info["max_error"] == 0
+    assert "quality" not in back.info
+    assert np.array_equal(np.asarray(back), np.asarray(picture))
+    fine = Image.open(io.BytesIO(saved(picture, quality=10)))
+    assert fine.info["quality"] == 10
+    assert np.abs(np.asarray(fine).astype(int) - np.asarray(picture)).mean() < 2
+
+
 def test_what_cannot_be_written(picture):
     with pytest.raises(OSError, match="PIL mode CMYK") as caught:
         saved(picture.convert("CMYK"))

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <functional>
+
+#include "bindings/arrays.hpp"
+#include "core/thread_team.hpp"
+#include "residual/few_colours.hpp"
+#include "residual/residual_transform.hpp"
+
+namespace jahp::bind {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+PixelShape shape_of(const py::object& pixels, const char* name) {
+    view<std::uint8_t>(pixels, name, 3);
+    const auto array = py::reinterpret_borrow<py::array>(pixels);
+    for (int axis = 0; axis < 3; ++axis)
+        if (array.shape(axis) < 1 || array.shape(axis) > 1 << 24)
+            throw Error(Fault::usage, std::string(name) + " has a side out of range");
+    const PixelShape shape{static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)),
+                           static_cast<int>(array.shape(2))};
+    if (shape.channels != 1 && shape.channels != 3)
+        throw Error(Fault::usage, std::string(name) + " must have 1 or 3 channels");
+    return shape;
+}
+
+// Strips of `rows` rows, the last with what is left.
+struct Strips {
+    PixelShape shape;
+    int rows;
+
+    Strips(PixelShape whole, int each) : shape(whole), rows(each) {
+        if (each < 8 || each > 1 << 24 || each % 8 != 0) throw Error(Fault::usage, "strips have 8, 16, 24 ... rows");
+    }
+    int count() const { return (shape.height - 1) / rows + 1; }
+    PixelShape of(int i) const { return {std::min(rows, shape.height - i * rows), shape.width, shape.channels}; }
+    template <typename T>
+    std::span<T> part(int i, std::span<T> pixels) const {
+        const std::size_t row = static_cast<std::size_t>(shape.width) * static_cast<std::size_t>(shape.channels);
+        return pixels.subspan(static_cast<std::size_t>(i) * static_cast<std::size_t>(rows) * row,
+                              static_cast<std::size_t>(of(i).height) * row);
+    }
+};
+
+void check_threads(int threads) {
+    if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
+}
+void check_error(int max_error) {
+    if (max_error < 0 || max_error > kMostError) throw Error(Fault::usage, "max_error is out of range");
+}
+void check_step(int step) {
+    if (step < kLeastStep || step > kMostStep) throw Error(Fault::usage, "step is out of range");
+}
+
+py::list encoded(const Strips& strips, int threads, const std::function<Bytes(int)>& encode) {
+    check_threads(threads);
+    std::vector<Bytes> data(static_cast<std::size_t>(strips.count()));
+    {
+        const py::gil_scoped_release release;
+        ThreadTeam team(std::min(threads, strips.count()));
+        team.run(strips.count(), [&](int i, int) { data[static_cast<std::size_t>(i)] = encode(i); });
+    }
+    py::list list;
+    for (const Bytes& strip : data) list.append(to_bytes(strip));
+    return list;
+}
+
+// `decode` says whether it read strip i exactly to its end.
+void decoded(const Strips& strips, const py::list& data, int threads,
+             const std::function<bool(int, std::span<const std::uint8_t>)>& decode) {
+    check_threads(threads);
+    if (data.size() != static_cast<std::size_t>(strips.count()))
+        throw Error(Fault::usage, "there are more or fewer strips than the rows take");
+    std::vector<py::bytes> held;
+    std::vector<std::span<const std::uint8_t>> views;
+    for (const py::handle& strip : data) {
+        if (!py::isinstance<py::bytes>(strip)) throw Error(Fault::usage, "a strip must be bytes");
+        held.push_back(py::reinterpret_borrow<py::bytes>(strip));
+        const std::string_view view = held.back();
+        views.emplace_back(reinterpret_cast<const std::uint8_t*>(view.data()), view.size());
+    }
+    std::vector<char> complete(views.size());
+    {
+        const py::gil_scoped_release release;
+        ThreadTeam team(std::min(threads, strips.count()));
+        team.run(strips.count(), [&](int i, int) {
+            const auto at = static_cast<std::size_t>(i);
+            complete[at] = decode(i, views[at]);
+        });
+    }
+    if (std::find(complete.begin(), complete.end(), 0) != complete.end())
+        throw Error(Fault::format,
+                    "a strip of the layer over the pixels does not end where its data end: the file is damaged");
+}
+
+}  // namespace
+
+void register_residual(py::module_& m);
+void register_residual(py::module_& m) {
+    m.def(
+        "encode_exact",
+        [](const py::object& pixels, int max_error, int rows, int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            check_error(max_error);
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3);
+            return encoded(strips, threads,
+                           [&](int i) { return encode_exact(strips.part(i, all), strips.of(i), max_error); });
+        },
+        py::arg("pixels"), py::arg("max_error"), py::arg("rows"), py::arg("threads"));
+    m.def(
+        "decode_exact",
+        [](const py::list& data, py::array_t<std::uint8_t, py::array::c_style>& pixels, int max_error, int rows,
+           int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            check_error(max_error);
+            const std::span<std::uint8_t> all(pixels.mutable_data(), static_cast<std::size_t>(pixels.size()));
+            decoded(strips, data, threads, [&](int i, std::span<const std::uint8_t> strip) {
+                return decode_exact(strip, strips.of(i), max_error, strips.part(i, all));
+            });
+        },
+        py::arg("strips"), py::arg("pixels").noconvert(), py::arg("max_error"), py::arg("rows"), py::arg("threads"));
+    m.def(
+        "encode_colours",
+        [](const py::object& pixels, int rows, int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3);
+            return encoded(strips, threads, [&](int i) { return encode_colours(strips.part(i, all), strips.of(i)); });
+        },
+        py::arg("pixels"), py::arg("rows"), py::arg("threads"));
+    m.def(
+        "decode_colours",
+        [](const py::list& data, py::array_t<std::uint8_t, py::array::c_style>& pixels, int rows, int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            const std::span<std::uint8_t> all(pixels.mutable_data(), static_cast<std::size_t>(pixels.size()));
+            decoded(strips, data, threads, [&](int i, std::span<const std::uint8_t> strip) {
+                return decode_colours(strip, strips.of(i), strips.part(i, all));
+            });
+        },
+        py::arg("strips"), py::arg("pixels").noconvert(), py::arg("rows"), py::arg("threads"));
+    m.def(
+        "encode_residual",
+        [](const py::object& pixels, const py::object& coarse, int step, int rows, int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            const PixelShape other = shape_of(coarse, "coarse");
+            if (other.height != strips.shape.height || other.width != strips.shape.width ||
+                other.channels != strips.shape.channels)
+                throw Error(Fault::usage, "pixels and coarse differ in shape");
+            check_step(step);
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3), base = view<std::uint8_t>(coarse, "coarse", 3);
+            return encoded(strips, threads, [&](int i) {
+                return encode_residual(strips.part(i, all), strips.part(i, base), strips.of(i), step);
+            });
+        },
+        py::arg("pixels"), py::arg("coarse"), py::arg("step"), py::arg("rows"), py::arg("threads"));
+    m.def(
+        "decode_residual",
+        [](const py::list& data, py::array_t<std::uint8_t, py::array::c_style>& pixels, int step, int rows,
+           int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            check_step(step);
+            const std::span<std::uint8_t> all(pixels.mutable_data(), static_cast<std::size_t>(pixels.size()));
+            decoded(strips, data, threads, [&](int i, std::span<const std::uint8_t> strip) {
+                return decode_residual(strip, strips.of(i), step, strips.part(i, all));
+            });
+        },
+        py::arg("strips"), py::arg("pixels").noconvert(), py::arg("step"), py::arg("rows"), py::arg("threads"));
+}
+
+}  // namespace jahp::bind

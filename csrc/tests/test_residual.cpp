@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layers over the pixels: what is coded comes back, whatever the data are nothing is undefined, and the bytes are the
+// same everywhere. The oracle of the decoders is tests/independent/layers.py, which tests/codec/test_layers.py runs.
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/crc32c.hpp"
+#include "residual/adaptive_bits.hpp"
+#include "residual/exact_pixels.hpp"
+#include "residual/residual_transform.hpp"
+#include "tests/check.hpp"
+
+namespace jahp::test {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+std::size_t samples(PixelShape s) {
+    return static_cast<std::size_t>(s.height) * static_cast<std::size_t>(s.width) *
+           static_cast<std::size_t>(s.channels);
+}
+
+// Noise, extremes, and ramps with a little noise, in turns.
+Bytes picture(Random& random, PixelShape shape, int kind) {
+    if (kind == 0) return random.many<std::uint8_t>(samples(shape), 0, 255);
+    Bytes pixels(samples(shape));
+    for (std::size_t i = 0; i < pixels.size(); ++i)
+        pixels[i] = static_cast<std::uint8_t>(kind == 1 ? 255 * random(0, 1)
+                                                        : static_cast<int>(i % 199) + random(0, 3));
+    return pixels;
+}
+
+constexpr PixelShape kShapes[] = {{1, 1, 1}, {1, 1, 3}, {1, 30, 3}, {9, 1, 3}, {8, 8, 1}, {17, 23, 3}, {33, 40, 1}};
+
+}  // namespace
+
+TEST(squash_rises_and_stretch_inverts_it) {
+    int last = 0;
+    for (int x = -2047; x <= 2047; ++x) {
+        CHECK(squash(x) >= last);
+        CHECK(squash(x) >= 1 && squash(x) <= 4095);
+        last = squash(x);
+    }
+    CHECK_EQ(squash(0), 2048);
+    CHECK_EQ(squash(-5000), squash(-2047));
+    for (int p = 0; p < 4096; ++p) {
+        const int x = stretch(p);
+        CHECK(squash(x) >= p || x == 2047);
+        CHECK(x == -2047 || squash(x - 1) < p);
+    }
+}
+
+TEST(bits_come_back_under_any_odds) {
+    Random random(1);
+    for (const int odds : {0, 1, 50, 99, 100}) {  // of a one, in hundredths
+        BitModel a[2], b[2];
+        Mixer mixer;
+        BitEncoder encoder;
+        std::vector<bool> bits;
+        for (int i = 0; i < 20000; ++i) {
+            bits.push_back(random(0, 99) < odds);
+            if (i % 7 == 0)
+                encoder.plain(bits.back());
+            else
+                encoder.code(a[i % 2], b[i % 3 == 0], mixer, bits.back());
+        }
+        const Bytes data = encoder.finish();
+        BitModel c[2], d[2];
+        Mixer other;
+        BitDecoder decoder(data);
+        bool same = true;
+        for (int i = 0; i < 20000; ++i) {
+            const auto at = static_cast<std::size_t>(i);
+            same &= (i % 7 == 0 ? decoder.plain(false) : decoder.code(c[i % 2], d[i % 3 == 0], other, false)) ==
+                    bits[at];
+        }
+        CHECK(same);
+        CHECK(decoder.complete());
+        if (odds == 0 || odds == 100) CHECK(data.size() < 500);  // a seventh of them are plain: 357 bytes
+    }
+}
+
+TEST(a_carry_runs_through_bytes_of_255) {
+    // Zeros of little odds push the lower end up to just below a carry; many tries meet long runs.
+    Random random(2);
+    for (int t = 0; t < 300; ++t) {
+        BitEncoder encoder;
+        BitModel a, b, c, d;
+        Mixer m, n;
+        const int count = static_cast<int>(random(1, 200));
+        std::vector<bool> bits;
+        for (int i = 0; i < count; ++i) bits.push_back(random(0, 30) == 0);
+        for (const bool bit : bits) encoder.code(a, b, m, bit);
+        const Bytes data = encoder.finish();
+        BitDecoder decoder(data);
+        for (const bool bit : bits) CHECK_EQ(decoder.code(c, d, n, false), bit);
+        CHECK(decoder.complete());
+    }
+}
+
+TEST(exact_pixels_keep_their_bound) {
+    Random random(3);
+    for (const PixelShape shape : kShapes)
+        for (int kind = 0; kind < 3; ++kind)
+            for (const int bound : {0, 1, 2, kMostError}) {
+                const Bytes pixels = picture(random, shape, kind), data = encode_exact(pixels, shape, bound);
+                Bytes back(pixels.size(), 77);
+                CHECK(decode_exact(data, shape, bound, back));
+                int worst = 0;
+                for (std::size_t i = 0; i < back.size(); ++i) worst = std::max(worst, std::abs(back[i] - pixels[i]));
+                CHECK(worst <= bound);
+                const std::span<const std::uint8_t> all(data);
+                CHECK(!decode_exact(all.first(data.size() - 1), shape, bound, back));
+                Bytes longer = data;
+                longer.push_back(0);
+                CHECK(!decode_exact(longer, shape, bound, back));
+            }
+}
+
+TEST(residuals_come_near_by_their_step) {
+    Random random(4);
+    for (const PixelShape shape : kShapes)
+        for (int kind = 0; kind < 3; ++kind)
+            for (const int step : {kLeastStep, 40, 333, kMostStep}) {
+                const Bytes pixels = picture(random, shape, kind), coarse = picture(random, shape, 2 - kind);
+                const Bytes data = encode_residual(pixels, coarse, shape, step);
+                Bytes back = coarse, again = coarse;
+                CHECK(decode_residual(data, shape, step, back));
+                CHECK(decode_residual(data, shape, step, again));
+                CHECK(back == again);
+                int worst = 0;
+                for (std::size_t i = 0; i < back.size(); ++i) worst = std::max(worst, std::abs(back[i] - pixels[i]));
+                if (step == kLeastStep) CHECK(worst <= 3);
+                const std::span<const std::uint8_t> all(data);
+                CHECK(!decode_residual(all.first(data.size() - 1), shape, step, back));
+            }
+}
+
+TEST(whatever_the_data_nothing_is_undefined) {
+    Random random(5);
+    for (int t = 0; t < 400; ++t) {
+        const PixelShape shape = kShapes[random(0, 6)];
+        Bytes data = random.many<std::uint8_t>(static_cast<std::size_t>(random(0, 300)), 0, 255);
+        if (t % 4 == 0) std::fill(data.begin(), data.end(), static_cast<std::uint8_t>(t % 8 == 0 ? 0 : 255));
+        Bytes pixels(samples(shape));
+        decode_exact(data, shape, static_cast<int>(random(0, kMostError)), pixels);
+        decode_residual(data, shape, static_cast<int>(random(kLeastStep, kMostStep)), pixels);
+    }
+}
+
+TEST(bytes_are_the_same_everywhere) {
+    Random random(6);
+    const PixelShape shape{45, 61, 3};
+    const Bytes pixels = picture(random, shape, 2), coarse = picture(random, shape, 2);
+    CHECK_EQ(crc32c(pixels), 1447360614u);
+    CHECK_EQ(crc32c(encode_exact(pixels, shape, 0)), 3984525244u);
+    CHECK_EQ(crc32c(encode_exact(pixels, shape, 2)), 694620630u);
+    CHECK_EQ(crc32c(encode_residual(pixels, coarse, shape, 100)), 3453751165u);
+}
+
+}  // namespace jahp::test

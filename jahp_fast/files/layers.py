@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chunk of a layer over the pixels (docs/reference/format.md, "Layers"): exact pixels, or what coarse ones lack.
+
+    offset  size  field
+         0     1  kind: 0 exact, 1 residual, 2 exact by few colours
+         1     1  kind 0: the largest error K; else 0
+         2     2  kind 1: step of the quantiser, in sixteenths; else 0
+         4     4  rows of a strip, a multiple of 8; the last strip has what is left
+         8        length of each strip, u32; then the strips
+
+Strips know nothing of each other: threads share them, and rows are decoded as they are wanted.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast import _native
+from jahp_fast.arguments import MOST_ERROR
+from jahp_fast.errors import FormatError
+from jahp_fast.files.image import join
+
+Samples = NDArray[np.uint8]
+"""(H, W, C), C-contiguous; C is 1 for grey, or 3."""
+Kind = Literal["exact", "residual", "colours"]
+LEAST_STEP, MOST_STEP = 16, 4096
+_KINDS: tuple[Kind, ...] = ("exact", "residual", "colours")
+_HEAD = struct.Struct("<BBHI")
+_STRIP_PIXELS = 1 << 17
+_FLAT = 0.2
+"""Pictures of which a larger share of pixels is as the one to the left are tried by few colours too; photos have less."""
+_AT_ONCE = 4
+"""Strips a thread in one call: between calls Python sees Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A parsed chunk. `bound` is the largest error of exact pixels, `step` that of the quantiser; the other one is 0."""
+
+    kind: Kind
+    bound: int
+    step: int
+    rows: int
+    strips: list[bytes]
+
+    @staticmethod
+    def parsed(data: bytes, height: int) -> Layer:
+        """Raises FormatError for a field out of range, and lengths that do not add up."""
+        if len(data) < _HEAD.size:
+            raise FormatError(f"the layer over the pixels has {len(data)} bytes, which is shorter than its head")
+        kind, bound, step, rows = _HEAD.unpack_from(data)
+        if kind >= len(_KINDS):
+            raise FormatError(f"a layer over the pixels of kind {kind} is unknown to this release")
+        fine = bound <= (MOST_ERROR if kind == 0 else 0) and (LEAST_STEP <= step <= MOST_STEP if kind == 1 else step == 0)
+        if not fine:
+            raise FormatError(f"the layer over the pixels has an error of {bound} and a step of {step}, which its kind cannot have")
+        if rows < 8 or rows % 8:
+            raise FormatError(f"strips of {rows} rows: 8, 16, 24 ... were expected")
+        count = -(-height // rows)
+        at = _HEAD.size + 4 * count
+        if at > len(data):
+            raise FormatError(f"the layer over the pixels has {len(data)} bytes, too few for the lengths of {count} strips")
+        lengths = struct.unpack_from(f"<{count}I", data, _HEAD.size)
+        if at + sum(lengths) != len(data):
+            raise FormatError(f"the layer over the pixels has {len(data)} bytes, but speaks of {at + sum(lengths)}")
+        strips = []
+        for length in lengths:
+            strips.append(data[at : at + length])
+            at += length
+        return Layer(_KINDS[kind], bound, step, rows, strips)
+
+    def packed(self) -> bytes:
+        """The chunk's data."""
+        head = _HEAD.pack(_KINDS.index(self.kind), self.bound, self.step, self.rows)
+        return head + struct.pack(f"<{len(self.strips)}I", *map(len, self.strips)) + b"".join(self.strips)
+
+    def strips_around(self, first: int, end: int, height: int) -> tuple[int, int]:
+        """(first, end) of the rows of whole strips that hold such rows of a picture of that height."""
+        return first // self.rows * self.rows, min(-(-end // self.rows) * self.rows, height)
+
+    def decode(self, samples: Samples, first: int, threads: int) -> None:
+        """Writes exact pixels, or adds to coarse ones, in place: whole strips, the first of them number `first`.
+
+        Raises FormatError where a strip's data do not end where they should.
+        """
+        at_once = _AT_ONCE * threads
+        for begin in range(0, -(-len(samples) // self.rows), at_once):
+            part = samples[begin * self.rows : (begin + at_once) * self.rows]
+            strips = self.strips[first + begin : first + begin + -(-len(part) // self.rows)]
+            if self.kind == "exact":
+                _native.decode_exact(strips, part, self.bound, self.rows, threads)
+            elif self.kind == "colours":
+                _native.decode_colours(strips, part, self.rows, threads)
+            else:
+                _native.decode_residual(strips, part, self.step, self.rows, threads)
+
+
+def exact(samples: Samples, bound: int, threads: int) -> Layer:
+    """The layer that keeps each sample to within `bound`; without any error by few colours, where that is smaller."""
+    rows = _strip_rows(*samples.shape[:2])
+    strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_exact(samples[part], bound, rows, threads))
+    many = Layer("exact", bound, 0, rows, strips)
+    if bound or _flatness(samples) < _FLAT:
+        return many
+    strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_colours(samples[part], rows, threads))
+    few = Layer("colours", 0, 0, rows, strips)
+    return few if len(few.packed()) < len(many.packed()) else many
+
+
+def _flatness(samples: Samples) -> float:
+    """The share of pixels that are as the one to the left; 1 of a single column."""
+    same = np.all(samples[:, 1:] == samples[:, :-1], axis=2)
+    return float(same.mean()) if same.size else 1.0
+
+
+def residual(samples: Samples, coarse: Samples, step: int, threads: int) -> Layer:
+    """The layer that makes of `coarse` nearly `samples`; step in sixteenths."""
+    rows = _strip_rows(*samples.shape[:2])
+    strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_residual(samples[part], coarse[part], step, rows, threads))
+    return Layer("residual", 0, step, rows, strips)
+
+
+def _strip_rows(height: int, width: int) -> int:
+    """One strip, or an even number of strips of some 2^17 pixels; less would cost bytes, more would keep threads waiting."""
+    strips = max(1, height * width // (2 * _STRIP_PIXELS) * 2)
+    return 8 * -(-height // (8 * strips))
+
+
+def _encoded(height: int, rows: int, threads: int, encode: Callable[[slice], list[bytes]]) -> list[bytes]:
+    at_once = _AT_ONCE * threads * rows
+    return [strip for begin in range(0, height, at_once) for strip in encode(slice(begin, begin + at_once))]
+
+
+def samples_of(rgb: NDArray[np.uint8], mode: Literal["RGB", "L"]) -> Samples:
+    """What a layer works on, of (H, W, 3) pixels."""
+    return np.ascontiguousarray(join(rgb, mode, None)).reshape(*rgb.shape[:2], -1)
+
+
+def _rgb_of(samples: Samples) -> NDArray[np.uint8]:
+    return samples if samples.shape[2] == 3 else np.repeat(samples, 3, axis=2)
+
+
+def exact_rows(layer: Layer, rows: tuple[int, int], width: int, mode: Literal["RGB", "L"], threads: int) -> Iterator[NDArray[np.uint8]]:
+    """(k, W, 3) from top to bottom. rows: as strips_around gives them. Raises FormatError in place of a block."""
+    block = layer.rows * threads
+    for begin in range(*rows, block):
+        samples = np.empty((min(block, rows[1] - begin), width, 3 if mode == "RGB" else 1), np.uint8)
+        layer.decode(samples, begin // layer.rows, threads)
+        yield _rgb_of(samples)
+
+
+def refined_rows(
+    layer: Layer, coarse: Iterable[NDArray[np.uint8]], rows: tuple[int, int], mode: Literal["RGB", "L"], threads: int
+) -> Iterator[NDArray[np.uint8]]:
+    """The same of a residual layer over coarse (k, W, 3) pixels of these rows, which are read as far as a block of strips needs."""
+    block, held = layer.rows * threads, list[NDArray[np.uint8]]()
+    done, end = rows
+    for part in coarse:
+        held.append(part)
+        waiting = sum(map(len, held))
+        whole = waiting if done + waiting == end else waiting // block * block
+        if whole == 0:
+            continue
+        rgb = np.concatenate(held)
+        samples = samples_of(rgb[:whole], mode)
+        layer.decode(samples, done // layer.rows, threads)
+        held, done = [rgb[whole:]] if whole < waiting else [], done + whole
+        yield _rgb_of(samples)
