@@ -16,9 +16,9 @@ from jahp_fast.encoding import Encoding, Prepared
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
-from jahp_fast.files import layers
+from jahp_fast.files.finish import alpha_of, coarse_view, layered_rows
 from jahp_fast.files.pixel_proof import PixelProof
-from jahp_fast.files.view import Region, View, averaged_rows
+from jahp_fast.files.view import Region, View
 from jahp_fast.pipelines.contract import Pipeline
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
@@ -252,8 +252,8 @@ class Codec:
         packed = stream.chunks.get(b"ALPH")
         alpha = None if packed is None else _image.AlphaView(packed, stream.height, stream.width, view)
         proof = PixelProof(stream, view, self._exact)
-        coarse = () if loaded is None else loaded.decode_rows(stream, _coarse_view(stream, view), self._threads)
-        for rgb in _layered_rows(stream, view, coarse, self._threads):
+        coarse = () if loaded is None else loaded.decode_rows(stream, coarse_view(stream, view), self._threads)
+        for rgb in layered_rows(stream, view, coarse, self._threads):
             proof.take(rgb)
             yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
         if alpha is not None:
@@ -291,7 +291,7 @@ class Codec:
             said = None if labels is None else [labels[i] for i in mine]
             with loaded.guard("decoding " + _sizes([s.size for s in group])):
                 loaded.warm()
-                coarse = [_coarse_view(s, view) for s, view in zip(group, seen, strict=True)]
+                coarse = [coarse_view(s, view) for s, view in zip(group, seen, strict=True)]
                 out.update(zip(mine, loaded.decode_batch(group, coarse, self._threads, finish, said), strict=True))
         exact = [i for i, pipeline in enumerate(pipelines) if pipeline is None]
         said = None if labels is None else [labels[i] for i in exact]
@@ -299,11 +299,11 @@ class Codec:
         return [out[i] for i in range(len(streams))]
 
     def _joined(self, stream: _container.Stream, view: View, coarse: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The array that decode returns for (H, W, 3) pixels of _coarse_view, which a file of exact ones does without."""
-        blocks = list(_layered_rows(stream, view, coarse, self._threads))
+        """The array that decode returns for (H, W, 3) pixels of coarse_view, which a file of exact ones does without."""
+        blocks = list(layered_rows(stream, view, coarse, self._threads))
         rgb = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         PixelProof(stream, view, self._exact).take(rgb)
-        return _image.join(rgb, stream.mode, _alpha(stream, view))
+        return _image.join(rgb, stream.mode, alpha_of(stream, view))
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
@@ -364,51 +364,16 @@ class Codec:
             PixelProof(stream, view, self._exact).take(rgb.permute(1, 2, 0).numpy())
         if stream.mode == "L":
             rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
-        alpha = _alpha(stream, view)
+        alpha = alpha_of(stream, view)
         if alpha is None:
             return rgb
         return torch.cat([rgb.expand(3, -1, -1), torch.from_numpy(np.ascontiguousarray(alpha))[None].to(rgb.device)])
-
-
-def _alpha(stream: _container.Stream, view: View) -> NDArray[np.uint8] | None:
-    """That of a view, where the stream has one; all of it is checked."""
-    if b"ALPH" not in stream.chunks:
-        return None
-    reader = _image.AlphaView(stream.chunks[b"ALPH"], stream.height, stream.width, view)
-    alpha = reader.rows(view.height)
-    reader.finish()
-    return alpha
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
     width, height = max(sizes, key=lambda s: s[0] * s[1])
     many = f"{len(sizes)} images of up to " if len(sizes) > 1 else "an image of "
     return f"{many}{width} x {height} pixels"
-
-
-def _coarse_view(stream: _container.Stream, view: View) -> View:
-    """What of the pixels of its latents a view of a stream wants: below a layer whole strips of it, at a scale only what is seen."""
-    layer = stream.layer
-    if layer is None or view.scale > 1 or not view.partial:
-        return view
-    top, end = layer.strips_around(view.top, view.top + view.height, stream.height)
-    return View(1, top, 0, end - top, stream.width, True)
-
-
-def _layered_rows(stream: _container.Stream, view: View, coarse: Iterable[NDArray[np.uint8]], threads: int) -> Iterator[NDArray[np.uint8]]:
-    """The pixels of a view of a stream, (k, W, 3) from top to bottom, of those of its latents at _coarse_view: what its layer makes of
-    them, if it has one. A small picture of a residual layer is that of the coarse pixels."""
-    layer = stream.layer
-    if layer is None or (layer.kind == "residual" and view.scale > 1):
-        yield from coarse
-        return
-    large = view.at_full_size(stream.height, stream.width)
-    strips = layer.strips_around(large.top, large.top + large.height, stream.height)
-    if layer.kind == "residual":
-        rows = layers.refined_rows(layer, coarse, strips, stream.mode, threads)
-    else:
-        rows = layers.exact_rows(layer, strips, stream.width, stream.mode, threads)
-    yield from averaged_rows(large.cut_rows(rows, strips[0]), view.scale)
 
 
 def _checked_quality(file: ModelFile, quality: float) -> float:
