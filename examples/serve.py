@@ -6,9 +6,11 @@
 
     curl --data-binary @photo.png 'http://127.0.0.1:8000/encode?quality=4' -o photo.jahp
     curl --data-binary @photo.jahp http://127.0.0.1:8000/decode -o back.png
+    curl --data-binary @photo.jahp 'http://127.0.0.1:8000/thumbnail?side=128' -o small.png
 
     POST /encode?quality=4   PNG, JPEG, WebP, TIFF, GIF, BMP or PPM -> a .jahp file
     POST /decode             a .jahp file -> PNG
+    POST /thumbnail?side=128 a .jahp file -> PNG of at most so many pixels a side, made without decoding all of it
     GET  /metrics            for Prometheus
     GET  /health             whether it runs, and with which model
     GET  /                   the page
@@ -44,6 +46,7 @@ from starlette.requests import ClientDisconnect
 import jahp_fast
 from jahp_fast.errors import JahpError, LossWarning
 from jahp_fast.files import pictures
+from jahp_fast.files.view import SCALES
 from jahp_fast.local import codec_for, settings
 from jahp_fast.system.parallel import available_cores
 
@@ -52,6 +55,7 @@ JAHP_TYPE = "image/jahp"
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")  # Pillow reads others by starting programs
 POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' blob:"
 CONNECTIONS = 512
+LARGEST_THUMBNAIL = 1024
 NO_CLIENT = 499  # by custom, where the client has gone
 LINGER_S = 0.5
 """A refused body is taken and thrown away for so long: a client that is still sending would see a broken connection, and no answer."""
@@ -232,6 +236,19 @@ def decode(data: bytes, pixels: int) -> bytes:
     return pictures.saved(codec_for(settings()).decode_pil(data), "PNG", "the picture", {"compress_level": 1})
 
 
+def thumbnail(data: bytes, side: int, pixels: int) -> bytes:
+    """A .jahp file -> a PNG file of at most `side` pixels a side, of the picture's proportions. Raises Refused and JahpError."""
+    if not 1 <= side <= LARGEST_THUMBNAIL:
+        raise Refused(422, "UsageError", f"side must be 1 to {LARGEST_THUMBNAIL}, not {side}")
+    header = jahp_fast.info(data)
+    check_pixels(header.width, header.height, pixels)
+    longer = max(header.width, header.height)
+    scale = max(s for s in SCALES if s == 1 or longer >= s * side)
+    small = codec_for(settings()).decode_pil(data, scale=scale)
+    small.thumbnail((side, side))
+    return pictures.saved(small, "PNG", "the picture", {"compress_level": 1})
+
+
 def make_app(limits: Limits) -> FastAPI:
     """The application."""
     service = Service(limits)
@@ -251,7 +268,7 @@ def make_app(limits: Limits) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def nothing_here(_: Request, e: HTTPException) -> Response:
-        there = "there are POST /encode, POST /decode, GET /metrics and GET /health"
+        there = "there are POST /encode, POST /decode, POST /thumbnail, GET /metrics and GET /health"
         return Refused(e.status_code, "UsageError", f"{e.detail}: {there}").response()
 
     @app.post("/encode")
@@ -261,6 +278,10 @@ def make_app(limits: Limits) -> FastAPI:
     @app.post("/decode")
     async def post_decode(request: Request) -> Response:
         return await service.answer("decode", request, lambda data: decode(data, limits.pixels), "image/png")
+
+    @app.post("/thumbnail")
+    async def post_thumbnail(request: Request, side: int = 128) -> Response:
+        return await service.answer("thumbnail", request, lambda data: thumbnail(data, side, limits.pixels), "image/png")
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -96,6 +96,15 @@ def _codec_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inexact", action="store_true", help="on a GPU: faster transforms, whose pixels differ a little")
 
 
+def _region(text: str) -> tuple[int, ...]:
+    """Raises ArgumentTypeError, of which argparse makes its error."""
+    try:
+        left, top, width, height = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LEFT,TOP,WIDTH,HEIGHT in whole pixels") from None
+    return left, top, width, height
+
+
 def _encode(args: argparse.Namespace) -> int:
     from jahp_fast.files import pictures
 
@@ -126,7 +135,7 @@ def _decode(args: argparse.Namespace) -> int:
         raise JahpError(f"cannot write {args.output}: Pillow knows no format for the ending {suffix!r}; .png always works")
     options = pictures.save_options(args.save_option)
     with pictures.told(f"jahp: {args.output}"):
-        data = pictures.saved(_codec(args).decode_pil(_read(args.input)), kind, args.output, options)
+        data = pictures.saved(_codec(args).decode_pil(_read(args.input), args.region, args.scale), kind, args.output, options)
     with _output(args.output, args.force) as file:
         file.write(data)
     return 0
@@ -136,15 +145,17 @@ def _decode_png(args: argparse.Namespace) -> None:
     """Rows are written as they are decoded."""
     from jahp_fast.files.container import unpack
     from jahp_fast.files.png import PngWriter
+    from jahp_fast.files.view import View
 
     codec, data = _codec(args), _read(args.input)
-    blocks = codec.decode_rows(data)
+    blocks = codec.decode_rows(data, args.region, args.scale)
     stream = unpack(data)
+    view = View.of(*stream.size, args.region, args.scale)
     channels = (3 if stream.mode == "RGB" else 1) + (b"ALPH" in stream.chunks)
     first = next(blocks)  # an error that is known before any pixel leaves standard output empty
     with _output(args.output, args.force) as file:
         metadata = (stream.chunks.get(kind) for kind in (b"iccp", b"exif", b"xmp_"))
-        writer = PngWriter(file.write, stream.width, stream.height, channels, *metadata)
+        writer = PngWriter(file.write, view.width, view.height, channels, *metadata)
         for block in itertools.chain([first], blocks):
             writer.rows(block[:, :, [0, 3]] if channels == 2 else block)
 
@@ -226,6 +237,8 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p = commands.add_parser("decode", help=".jahp to image")
     p.add_argument("input", metavar="IN.jahp", help="or - for standard input")
     p.add_argument("output", metavar="OUT.png", help="or another ending, a folder, or - for standard output (PNG)")
+    p.add_argument("--region", type=_region, metavar="LEFT,TOP,WIDTH,HEIGHT", help="that part of the picture alone, in pixels at full size")
+    p.add_argument("--scale", type=int, default=1, metavar="N", help="1, 2, 4, 8 or 16: divide the sides by it (default 1)")
     save_option(p)
     _codec_options(p)
     force_option(p)

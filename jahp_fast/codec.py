@@ -16,9 +16,10 @@ from jahp_fast.encoding import Encoding, Prepared
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
-from jahp_fast.files import layers
-from jahp_fast.files.alpha import AlphaReader, unpack_alpha
+from jahp_fast.files.alpha import AlphaView
+from jahp_fast.files.finish import alpha_of, coarse_view, layered_rows
 from jahp_fast.files.pixel_proof import PixelProof
+from jahp_fast.files.view import Region, View
 from jahp_fast.pipelines.contract import Pipeline
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
@@ -211,51 +212,69 @@ class Codec:
         first = [np.ascontiguousarray(a.transpose(2, 0, 1)) for a in (y, z)]
         return Latents(first[0], config.frac_bits, first[1] if config.hyper_latents else None)
 
-    def decode(self, data: Bytes) -> NDArray[np.uint8]:
+    def decode(self, data: Bytes, region: Region | None = None, scale: int = 1) -> NDArray[np.uint8]:
         """A .jahp file -> (H, W, 3) uint8; (H, W) for grey, (H, W, 4) with alpha.
+
+        Args:
+            region: (left, top, width, height): that part of the picture alone, equal to the same part of the whole decode, for the time
+                of the latents and of the part. A checksum of the pixels, where the file has one, is of the whole, and cannot be compared.
+            scale: 1, 2, 4, 8 or 16: the picture with its sides divided by it, rounded up, whose pixels are the means of squares. 2 is
+                those means, for the time of the whole. 4, 8 and 16 come near them without most of g_s, where the model has heads
+                (docs/guide/embed.md); without, as 2. With a region, which is at full size, all pixels that it touches. Of a file with
+                a residual layer, the small picture is that of its coarse pixels, below the layer.
 
         Raises:
             FormatError: the file is damaged.
-            UsageError: what is given is no bytes, but a path or a file.
+            UsageError: what is given is no bytes, but a path or a file; or a region is empty, or not inside of the picture; or
+                there is no such scale.
             UnknownModel: its model is not found.
             DeviceError: not enough memory on the device.
         """
-        return self._decode_batch([_container.unpack(data, self._max_pixels)])[0]
+        stream = _container.unpack(data, self._max_pixels)
+        return self._decode_batch([stream], [View.of(*stream.size, region, scale)])[0]
 
-    def decode_rows(self, data: Bytes) -> Iterator[NDArray[np.uint8]]:
+    def decode_rows(self, data: Bytes, region: Region | None = None, scale: int = 1) -> Iterator[NDArray[np.uint8]]:
         """decode by rows, for images that are large or wanted as they come: blocks of rows from top to bottom.
 
         Each block is (k, W, 3), (k, W) for grey or (k, W, 4) with alpha; k is the codec's choice, all k together are the height. On a CPU
         memory grows with the width, but for the latents, which are held whole; on a GPU the image is decoded whole.
 
         What the file's bytes say of themselves is checked at once. Whether the symbols that came of them are right is known at the end:
-        the error is then raised in place of a last block, and the blocks before it are to be thrown away. The same holds of alpha.
+        the error is then raised in place of a last block, and the blocks before it are to be thrown away. The same holds of alpha. Of a
+        region the error may come behind its last block: only when no more come is all of it right.
 
         Raises what decode raises.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return self._rows(None if stream.exact else self._pipelines.of_stream(stream), stream)
+        loaded = None if stream.exact else self._pipelines.of_stream(stream)
+        return self._rows(loaded, stream, View.of(*stream.size, region, scale))
 
-    def _rows(self, loaded: Pipeline | None, stream: _container.Stream) -> Iterator[NDArray[np.uint8]]:
+    def _rows(self, loaded: Pipeline | None, stream: _container.Stream, view: View) -> Iterator[NDArray[np.uint8]]:
         packed = stream.chunks.get(b"ALPH")
-        alpha = None if packed is None else AlphaReader(packed, stream.height, stream.width)
-        proof = PixelProof(stream, self._exact)
-        coarse = () if loaded is None else loaded.decode_rows(stream, self._threads)
-        for rgb in _layered_rows(stream, coarse, self._threads):
+        alpha = None if packed is None else AlphaView(packed, stream.height, stream.width, view)
+        proof = PixelProof(stream, view, self._exact)
+        coarse = () if loaded is None else loaded.decode_rows(stream, coarse_view(stream, view), self._threads)
+        for rgb in layered_rows(stream, view, coarse, self._threads):
             proof.take(rgb)
             yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
+        if alpha is not None:
+            alpha.finish()
 
-    def decode_batch(self, streams: Iterable[Bytes]) -> list[NDArray[np.uint8]]:
-        """Decodes each, in order; an error says which stream, counted from 0.
+    def decode_batch(self, streams: Iterable[Bytes], region: Region | None = None, scale: int = 1) -> list[NDArray[np.uint8]]:
+        """Decodes each, or the same region of each, in order; an error says which stream, counted from 0.
 
         On a GPU the latents of all streams are decoded by as few launches as there can be, and images of equal shape go through g_s
         together; on a CPU several are decoded at a time.
         """
         data = arguments.several(streams, "files' bytes")
         labels = range(len(data))
-        return self._decode_batch(each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels), labels)
+        unpacked = each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels)
+        views = each(lambda s: View.of(*s.size, region, scale), unpacked, labels=labels)
+        return self._decode_batch(unpacked, views, labels)
 
-    def _decode_batch(self, streams: Sequence[_container.Stream], labels: Sequence[int] | None = None) -> list[NDArray[np.uint8]]:
+    def _decode_batch(
+        self, streams: Sequence[_container.Stream], views: Sequence[View], labels: Sequence[int] | None = None
+    ) -> list[NDArray[np.uint8]]:
         """`labels`: the streams' numbers in errors; None for a single one that has none."""
         pipelines = each(lambda s: None if s.exact else self._pipelines.of_stream(s), streams, labels=labels)
         out: dict[int, NDArray[np.uint8]] = {}
@@ -263,27 +282,29 @@ class Codec:
             if loaded is None:
                 continue
             mine = [i for i, pipeline in enumerate(pipelines) if pipeline is loaded]
-            group = [streams[i] for i in mine]
+            group, seen = [streams[i] for i in mine], [views[i] for i in mine]
 
-            def finish(k: int, rgb: NDArray[np.uint8], group: list[_container.Stream] = group) -> NDArray[np.uint8]:
-                return self._joined(group[k], [rgb])
+            def finish(
+                k: int, rgb: NDArray[np.uint8], group: list[_container.Stream] = group, seen: list[View] = seen
+            ) -> NDArray[np.uint8]:
+                return self._joined(group[k], seen[k], [rgb])
 
             said = None if labels is None else [labels[i] for i in mine]
             with loaded.guard("decoding " + _sizes([s.size for s in group])):
                 loaded.warm()
-                out.update(zip(mine, loaded.decode_batch(group, self._threads, finish, said), strict=True))
+                coarse = [coarse_view(s, view) for s, view in zip(group, seen, strict=True)]
+                out.update(zip(mine, loaded.decode_batch(group, coarse, self._threads, finish, said), strict=True))
         exact = [i for i, pipeline in enumerate(pipelines) if pipeline is None]
         said = None if labels is None else [labels[i] for i in exact]
-        out.update(zip(exact, each(lambda i: self._joined(streams[i], []), exact, labels=said), strict=True))
+        out.update(zip(exact, each(lambda i: self._joined(streams[i], views[i], []), exact, labels=said), strict=True))
         return [out[i] for i in range(len(streams))]
 
-    def _joined(self, stream: _container.Stream, coarse: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The array that decode returns for (H, W, 3) pixels, which a file of exact ones does without."""
-        blocks = list(_layered_rows(stream, coarse, self._threads))
+    def _joined(self, stream: _container.Stream, view: View, coarse: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """The array that decode returns for (H, W, 3) pixels of coarse_view, which a file of exact ones does without."""
+        blocks = list(layered_rows(stream, view, coarse, self._threads))
         rgb = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        PixelProof(stream, self._exact).take(rgb)
-        alpha = unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width) if b"ALPH" in stream.chunks else None
-        return _image.join(rgb, stream.mode, alpha)
+        PixelProof(stream, view, self._exact).take(rgb)
+        return _image.join(rgb, stream.mode, alpha_of(stream, view))
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
@@ -295,7 +316,7 @@ class Codec:
         stream = _container.unpack(data, self._max_pixels)
         if stream.exact:
             clock = Clock("cpu")
-            pixels = self._joined(stream, [])
+            pixels = self._joined(stream, View.whole(stream.height, stream.width), [])
             clock.lap("layer")
             return pixels, clock.laps
         loaded, clock = self._pipelines.of_stream(stream), Clock(self._device)
@@ -303,18 +324,18 @@ class Codec:
             loaded.warm()
             clock.lap("load")
             rgb, times = loaded.decode_timed(stream, self._threads, clock)
-        pixels = self._joined(stream, [rgb])
+        pixels = self._joined(stream, View.whole(stream.height, stream.width), [rgb])
         if stream.layer is not None:
             clock.lap("layer")
         return pixels, clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
 
-    def decode_pil(self, data: Bytes) -> Image.Image:
+    def decode_pil(self, data: Bytes, region: Region | None = None, scale: int = 1) -> Image.Image:
         """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
         from PIL import Image
 
         from jahp_fast.files.metadata import Given
 
-        stream, pixels = _container.unpack(data), self.decode(data)
+        stream, pixels = _container.unpack(data, self._max_pixels), self.decode(data, region, scale)
         grey_alpha = stream.mode == "L" and pixels.ndim == 3
         image = Image.fromarray(np.ascontiguousarray(pixels[:, :, [0, 3]]) if grey_alpha else pixels)
         chunks = stream.chunks
@@ -323,7 +344,7 @@ class Codec:
                 image.info[name] = Given(chunks[kind], image)
         return image
 
-    def decode_tensor(self, data: Bytes) -> torch.Tensor:
+    def decode_tensor(self, data: Bytes, region: Region | None = None, scale: int = 1) -> torch.Tensor:
         """decode to a uint8 tensor (3, H, W), (1, H, W) for grey, (4, H, W) with alpha, on the codec's device.
 
         On a GPU everything is queued on its current stream, and one wait at the end reads whether the stream was sound. A file with a
@@ -333,37 +354,27 @@ class Codec:
         require_torch("decode_tensor")
         import torch
 
+        view = View.of(*stream.size, region, scale)
         if stream.layer is not None:
-            whole = torch.from_numpy(self._decode_batch([stream])[0]).to(self._device)
+            whole = torch.from_numpy(self._decode_batch([stream], [view])[0]).to(self._device)
             return whole[None] if whole.ndim == 2 else whole.permute(2, 0, 1).contiguous()
         loaded = self._pipelines.of_stream(stream)
         with loaded.guard("decoding " + _sizes([stream.size])):
-            rgb = loaded.decode_tensor(stream, self._threads)
+            rgb = loaded.decode_tensor(stream, view, self._threads)
         if self._device == "cpu" and _container.PIXEL_CHECKSUM in stream.chunks:
-            PixelProof(stream, self._exact).take(rgb.permute(1, 2, 0).numpy())
+            PixelProof(stream, view, self._exact).take(rgb.permute(1, 2, 0).numpy())
         if stream.mode == "L":
             rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
-        if b"ALPH" not in stream.chunks:
+        alpha = alpha_of(stream, view)
+        if alpha is None:
             return rgb
-        alpha = torch.from_numpy(unpack_alpha(stream.chunks[b"ALPH"], stream.height, stream.width))
-        return torch.cat([rgb.expand(3, -1, -1), alpha[None].to(rgb.device)])
+        return torch.cat([rgb.expand(3, -1, -1), torch.from_numpy(np.ascontiguousarray(alpha))[None].to(rgb.device)])
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
     width, height = max(sizes, key=lambda s: s[0] * s[1])
     many = f"{len(sizes)} images of up to " if len(sizes) > 1 else "an image of "
     return f"{many}{width} x {height} pixels"
-
-
-def _layered_rows(stream: _container.Stream, coarse: Iterable[NDArray[np.uint8]], threads: int) -> Iterator[NDArray[np.uint8]]:
-    """A stream's pixels, (k, W, 3) from top to bottom, of those of its latents: what its layer makes of them, if it has one."""
-    layer = stream.layer
-    if layer is None:
-        yield from coarse
-    elif layer.kind != "residual":
-        yield from layers.exact_rows(layer, stream.size, stream.mode, threads)
-    else:
-        yield from layers.refined_rows(layer, coarse, stream.height, stream.mode, threads)
 
 
 def _checked_quality(file: ModelFile, quality: float) -> float:
@@ -381,6 +392,6 @@ def encode(image: Any, quality: float = 4.0) -> bytes:
     return Codec(quality=quality).encode(image)
 
 
-def decode(data: Bytes) -> NDArray[np.uint8]:
+def decode(data: Bytes, region: Region | None = None, scale: int = 1) -> NDArray[np.uint8]:
     """Decodes with shipped models; see Codec.decode."""
-    return Codec().decode(data)
+    return Codec().decode(data, region, scale)

@@ -17,6 +17,7 @@ from jahp_fast.files import image as _image
 from jahp_fast.files import layers
 from jahp_fast.files.alpha import pack_alpha
 from jahp_fast.files.pixel_proof import pixel_checksum
+from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.search import greedy, rate_control
 from jahp_fast.system.devices import Clock
@@ -140,7 +141,8 @@ class Encoding:
         if self.step is None:
             return self.proved(data, threads)
         stream = _container.unpack(data, None)
-        (rgb,) = self.pipeline.decode_batch([stream], threads, lambda _, rgb: rgb, None)
+        whole = View.whole(stream.height, stream.width)
+        (rgb,) = self.pipeline.decode_batch([stream], [whole], threads, lambda _, rgb: rgb, None)
         coarse = layers.samples_of(rgb, stream.mode)
         layer = layers.residual(prepared.samples(), coarse, self.step, threads)
         chunks = {**stream.chunks, _container.LAYER: layer.packed()}
@@ -154,7 +156,8 @@ class Encoding:
         if not self.pixel_checksum:
             return data
         stream = _container.unpack(data, None)
-        (checksum,) = self.pipeline.decode_batch([stream], threads, lambda _, rgb: pixel_checksum(rgb, stream.mode), None)
+        whole = View.whole(stream.height, stream.width)
+        (checksum,) = self.pipeline.decode_batch([stream], [whole], threads, lambda _, rgb: pixel_checksum(rgb, stream.mode), None)
         return _container.pack(replace(stream, chunks={**stream.chunks, _container.PIXEL_CHECKSUM: checksum.to_bytes(4, "little")}))
 
 

@@ -2,9 +2,10 @@
 """Exported models: one safetensors file with the integer entropy path, the integer transforms and a manifest (docs/reference/format.md).
 
 Tensor names: `config` (canonical JSON as uint8), `entropy.*` (integers, all that decoding latents needs), `transform.*` (integers: g_a,
-h_a, g_s and gains), `search.*` (what an encoder's search goes by), `train.*` (floats: what only training needs to go on from the file). The
-model id is a hash of the manifest, the manifest a list of the tensors' names, types, shapes and hashes, so the id names every value in
-the file.
+h_a, g_s and gains), `search.*` (what an encoder's search goes by), `train.*` (floats: what only training needs to go on from the file), and
+`view.*` (integers: what small pictures are made with). The model id is a hash of the manifest, the manifest a list of the tensors' names,
+types, shapes and hashes, so the id names every value in the file; but for `view.*`, which no file's symbols and pixels depend on. They
+stand in a list of their own.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ ARCHITECTURES = ("bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean",
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FLOATS = ("search.", "train.")
 """Groups of tensors that may be floats, whose values are checked when they are read."""
-_TRANSFORM_TYPES = ("U8", "U16", "I16", "I32")
+_INTEGER_TYPES = ("U8", "U16", "I16", "I32")
+_INTEGERS = ("transform.", "view.")
+_VIEW = "view."
 _DTYPES = {"uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "int32": "I32", "float16": "F16", "float32": "F32"}
 
 
@@ -196,15 +199,19 @@ class ModelFile:
         self.manifest = metadata.get("manifest", "")
         self.metric = metadata.get("metric", "mse")
         self.id = model_id(self.manifest)
-        self._lines = {line.split(" ", 1)[0]: line for line in self.manifest.splitlines()}
-        if tuple(sorted(self._lines)) != self.names or self.manifest != "".join(f"{self._lines[n]}\n" for n in self.names):
-            raise ModelError(f"{self.path}: the manifest does not list the tensors of the file")
+        self._lines: dict[str, str] = {}
+        for listed, views in ((self.manifest, False), (metadata.get("views", ""), True)):
+            lines = {line.split(" ", 1)[0]: line for line in listed.splitlines()}
+            names = [name for name in self.names if name.startswith(_VIEW) == views]
+            if sorted(lines) != names or listed != "".join(f"{lines[n]}\n" for n in names):
+                raise ModelError(f"{self.path}: the manifest does not list the tensors of the file")
+            self._lines |= lines
         for name, line in self._lines.items():
             kind = f"{name} {self._file.kind(name)} "
             if not line.startswith(kind) or not _SHA256.fullmatch(line[len(kind) :]):
                 raise ModelError(f"{self.path}: tensor {name} does not match the manifest")
-            if name.startswith("transform.") and kind.split(" ")[1] not in _TRANSFORM_TYPES:
-                wanted = ", ".join(_TRANSFORM_TYPES)
+            if name.startswith(_INTEGERS) and kind.split(" ")[1] not in _INTEGER_TYPES:
+                wanted = ", ".join(_INTEGER_TYPES)
                 raise ModelError(f"{self.path}: tensor {name} has the dtype {kind.split(' ')[1]}; transforms have one of {wanted}")
         tensors = {name: self._read(name) for name in self.names if name == "config" or name.startswith("entropy.")}
         config = tensors.pop("config", None)
@@ -238,6 +245,10 @@ class ModelFile:
         """The integer tensors of transforms whose name starts with `prefix`, without `transform.`; no others are read. Raises ModelError
         for one that does not match the manifest."""
         return {name.removeprefix("transform."): self._read(name) for name in self.names if name.startswith(f"transform.{prefix}")}
+
+    def read_views(self, prefix: str) -> dict[str, Array]:
+        """The same of what small pictures are made with, without `view.`."""
+        return {name.removeprefix(_VIEW): self._read(name) for name in self.names if name.startswith(f"{_VIEW}{prefix}")}
 
     @cached_property
     def search(self) -> dict[str, Array]:
@@ -277,14 +288,31 @@ def save_model(
     Raises:
         ModelError: a float is not finite, or a gain is beyond all use; nothing is written.
     """
-    from safetensors.numpy import save
-
     tensors: dict[str, Array] = {"config": np.frombuffer(config.to_json(), np.uint8)}
     for prefix, group in (("entropy.", entropy), ("transform.", transforms), ("train.", train), ("", search or {})):
         tensors |= {prefix + name: np.ascontiguousarray(array) for name, array in group.items()}
     for name, array in tensors.items():
         if name.startswith(_FLOATS):
             check_floats(name, array)
-    manifest = "".join(tensor_line(name, tensors[name]) + "\n" for name in sorted(tensors))
-    write_atomically(path, save(tensors, {"jahp": str(FORMAT_VERSION), "manifest": manifest, "metric": metric}), force)
-    return model_id(manifest)
+    return _write(path, tensors, metric, force)
+
+
+def save_views(path: str | os.PathLike[str], views: Mapping[str, Array], force: bool = False) -> None:
+    """Writes a model file anew, with these tensors `view.*`, without their prefix, in place of any that it has. Its id stays. Raises
+    ModelError for a file that is none."""
+    model = ModelFile(path)
+    kept = {name: model._read(name) for name in model.names if not name.startswith(_VIEW)}
+    _write(path, kept | {_VIEW + name: np.ascontiguousarray(array) for name, array in views.items()}, model.metric, force)
+
+
+def _write(path: str | os.PathLike[str], tensors: Mapping[str, Array], metric: str, force: bool) -> bytes:
+    """By their whole names; returns the id."""
+    from safetensors.numpy import save
+
+    lists = {
+        views: "".join(f"{tensor_line(name, tensors[name])}\n" for name in sorted(tensors) if name.startswith(_VIEW) == views)
+        for views in (False, True)
+    }
+    metadata = {"jahp": str(FORMAT_VERSION), "manifest": lists[False], "metric": metric} | ({"views": lists[True]} if lists[True] else {})
+    write_atomically(path, save(dict(tensors), metadata), force)
+    return model_id(lists[False])

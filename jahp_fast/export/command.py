@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jahp_fast.models.priors import CompressionModel
     from jahp_fast.train.data import Crops, Photo, PhotoFiles
 
+HEAD_PHOTOS = 128
+"""Photos that heads of small pictures are fitted on, at most."""
 FINETUNE_BATCH, FINETUNE_SIDE, FINETUNE_MEMORY = 8, 256, 2**31
 """Crops a step, their side in pixels, and bytes of decoded photos to keep."""
 SYNTHETIC, SYNTHETIC_SIDE = 6, 192
@@ -58,14 +60,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     force_option(parser)
 
 
-def _choose(files: PhotoFiles, args: argparse.Namespace) -> tuple[list[Photo], list[Photo]]:
-    """Photos to calibrate on, and the largest held-out photos to measure on."""
-    from jahp_fast.train.data import load_photo
-
+def _choose(files: PhotoFiles, args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
+    """Training photos in random order, and the largest held-out photos to measure on."""
     shuffled = list(files.train)
     random.Random(args.seed).shuffle(shuffled)
     largest = sorted(files.held_out, key=lambda p: (-p.stat().st_size, p.name))
-    return [load_photo(p) for p in shuffled[: args.calibrate]], [load_photo(p) for p in largest[: args.measure]]
+    return shuffled, largest[: args.measure]
 
 
 def extremes(photos: Sequence[Photo]) -> list[Photo]:
@@ -97,17 +97,19 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.export.calibration import activation_ranges, calibrate
     from jahp_fast.export.finetune import finetune, search_clipping
+    from jahp_fast.export.heads import add_heads
     from jahp_fast.export.loss import format_loss_table, transform_losses
     from jahp_fast.export.model import checked_form, export_model
     from jahp_fast.export.payload import format_payload_table, payload_table
     from jahp_fast.train.checkpoint import load
-    from jahp_fast.train.data import Crops, Photos, find_photos
+    from jahp_fast.train.data import Crops, Photos, find_photos, load_photo
 
     if args.finetune < 0:
         raise UsageError(f"--finetune {args.finetune} is not a number of steps")
     files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)
     checked_file(args.out, [args.checkpoint, args.held_out, *files.train, *files.held_out], force=args.force)
-    calibration_photos, measured_photos = _choose(files, args)
+    shuffled, largest = _choose(files, args)
+    calibration_photos, measured_photos = ([load_photo(p) for p in paths] for paths in (shuffled[: args.calibrate], largest))
     start = load(Path(args.checkpoint))
     model = start.average.eval()
     checked_form(model, args.form, args.activation_bits, args.prob_bits)
@@ -131,6 +133,8 @@ def run(args: argparse.Namespace) -> int:
         calibration=calibration, photos=calibration_photos, extremes=extremes(calibration_photos),
         metric=args.metric or start.training.metric or "mse", force=args.force,
     )  # fmt: skip
+    print(f"fitting heads of small pictures on {min(len(shuffled), HEAD_PHOTOS)} photos", flush=True)
+    add_heads(args.out, [load_photo(p) for p in shuffled[:HEAD_PHOTOS]])
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
     if measured_photos:
         print(f"payload beside the float model's estimate, {len(measured_photos)} held-out photos:", flush=True)

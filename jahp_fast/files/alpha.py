@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from jahp_fast.errors import FormatError
 from jahp_fast.files import layers
+from jahp_fast.files.view import View, averaged
 
 
 def pack_alpha(alpha: NDArray[np.uint8]) -> bytes:
@@ -46,3 +47,29 @@ class AlphaReader:
             self._held = np.concatenate([self._held, block[:, :, 0]])
         alpha, self._held = self._held[:count], self._held[count:]
         return alpha
+
+
+class AlphaView:
+    """Alpha of a view: means, where the view has a scale. Raises FormatError as AlphaReader does; `finish` reads what is left to check."""
+
+    _SKIPPED = 64
+
+    def __init__(self, data: bytes, height: int, width: int, view: View) -> None:
+        self._reader, self._view, self._left = AlphaReader(data, height, width), view, height
+        self._skip(view.top * view.scale)
+
+    def rows(self, count: int) -> NDArray[np.uint8]:
+        """The next `count` rows of the view: (count, view.width)."""
+        view, taken = self._view, min(count * self._view.scale, self._left)
+        self._left -= taken
+        full = self._reader.rows(taken)[:, view.left * view.scale : (view.left + view.width) * view.scale]
+        return averaged(full, view.scale)
+
+    def finish(self) -> None:
+        """Once all rows of the view are there."""
+        self._skip(self._left)
+
+    def _skip(self, count: int) -> None:
+        self._left -= count
+        for left in range(count, 0, -self._SKIPPED):
+            self._reader.rows(min(left, self._SKIPPED))

@@ -81,6 +81,10 @@ class Layer:
         head = _HEAD.pack(_KINDS.index(self.kind), self.bound, self.step, self.rows)
         return head + struct.pack(f"<{len(self.strips)}I", *map(len, self.strips)) + b"".join(self.strips)
 
+    def strips_around(self, first: int, end: int, height: int) -> tuple[int, int]:
+        """(first, end) of the rows of whole strips that hold such rows of a picture of that height."""
+        return first // self.rows * self.rows, min(-(-end // self.rows) * self.rows, height)
+
     def decode(self, samples: Samples, first: int, threads: int) -> None:
         """Writes exact pixels, or adds to coarse ones, in place: whole strips, the first of them number `first`.
 
@@ -143,25 +147,25 @@ def _rgb_of(samples: Samples) -> NDArray[np.uint8]:
     return samples if samples.shape[2] == 3 else np.repeat(samples, 3, axis=2)
 
 
-def exact_rows(layer: Layer, size: tuple[int, int], mode: Literal["RGB", "L"], threads: int) -> Iterator[NDArray[np.uint8]]:
-    """(k, W, 3) from top to bottom. Raises FormatError in place of a block."""
-    width, height = size
+def exact_rows(layer: Layer, rows: tuple[int, int], width: int, mode: Literal["RGB", "L"], threads: int) -> Iterator[NDArray[np.uint8]]:
+    """(k, W, 3) from top to bottom. rows: as strips_around gives them. Raises FormatError in place of a block."""
     block = layer.rows * threads
-    for begin in range(0, height, block):
-        samples = np.empty((min(block, height - begin), width, 3 if mode == "RGB" else 1), np.uint8)
+    for begin in range(*rows, block):
+        samples = np.empty((min(block, rows[1] - begin), width, 3 if mode == "RGB" else 1), np.uint8)
         layer.decode(samples, begin // layer.rows, threads)
         yield _rgb_of(samples)
 
 
 def refined_rows(
-    layer: Layer, coarse: Iterable[NDArray[np.uint8]], height: int, mode: Literal["RGB", "L"], threads: int
+    layer: Layer, coarse: Iterable[NDArray[np.uint8]], rows: tuple[int, int], mode: Literal["RGB", "L"], threads: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """The same of a residual layer over coarse (k, W, 3) pixels, which are read as far as a block of strips needs."""
-    block, done, held = layer.rows * threads, 0, list[NDArray[np.uint8]]()
-    for rows in coarse:
-        held.append(rows)
+    """The same of a residual layer over coarse (k, W, 3) pixels of these rows, which are read as far as a block of strips needs."""
+    block, held = layer.rows * threads, list[NDArray[np.uint8]]()
+    done, end = rows
+    for part in coarse:
+        held.append(part)
         waiting = sum(map(len, held))
-        whole = waiting if done + waiting == height else waiting // block * block
+        whole = waiting if done + waiting == end else waiting // block * block
         if whole == 0:
             continue
         rgb = np.concatenate(held)

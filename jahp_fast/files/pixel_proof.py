@@ -12,6 +12,7 @@ from jahp_fast import _native
 from jahp_fast.errors import FormatError
 from jahp_fast.files.container import PIXEL_CHECKSUM, Stream
 from jahp_fast.files.image import join
+from jahp_fast.files.view import View
 
 PIXEL_ERROR = "the checksum of the pixels does not match: this decoder, or its model, is not the one that the file was made for"
 
@@ -25,11 +26,12 @@ class PixelProof:
     """Takes the rows of a stream's pixels, and judges them with the last.
 
     Args:
+        view: what the pixels are of; a part of a picture is not judged.
         exact: False for pixels that need not be the format's: nothing is judged.
     """
 
-    def __init__(self, stream: Stream, exact: bool) -> None:
-        wanted = stream.chunks.get(PIXEL_CHECKSUM) if exact else None
+    def __init__(self, stream: Stream, view: View, exact: bool) -> None:
+        wanted = stream.chunks.get(PIXEL_CHECKSUM) if exact and not view.partial else None
         self._wanted = None if wanted is None else int.from_bytes(wanted, "little")
         self._mode, self._left, self._crc = stream.mode, stream.height, 0
 

@@ -87,6 +87,26 @@ def decode_chunk(data: bytes | bytearray | memoryview, settings: Settings, out: 
     return whole
 
 
+def decode_part(data: bytes | bytearray | memoryview, settings: Settings, shape: Sequence[int], part: Sequence[slice]) -> NDArray[np.uint8]:
+    """decode_chunk(data, settings)[part], in C order; images, and parts of images, beyond it are not made.
+
+    Args:
+        shape: of the chunk.
+        part: (..., rows, columns, channels): slices with a start below their stop, both inside, and no step.
+
+    Raises FormatError as decode_chunk.
+    """
+    found, _, streams = _parsed(memoryview(data).cast("B"))
+    if found != tuple(shape):
+        raise FormatError(f"the chunk is {found}, where {tuple(shape)} is needed")
+    codec = codec_for(settings)
+    *which, rows, columns, channels = part
+    region = columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start
+    numbers = np.arange(len(streams)).reshape(found[:-3])[tuple(which)]
+    images = [codec.decode(streams[i], region=region)[:, :, channels] for i in numbers.flat]
+    return np.stack(images).reshape(*numbers.shape, *images[0].shape)
+
+
 def chunk_shape(data: bytes | bytearray | memoryview) -> tuple[tuple[int, ...], Literal["C", "F"]]:
     """Shape and order of what decode_chunk will give, by the chunk's head. Raises FormatError."""
     view = memoryview(data).cast("B")

@@ -8,6 +8,8 @@
 `Image.open` reads the header and the metadata; pixels are decoded when they are first needed. Modes: RGB, RGBA, L, LA. Pillow has no
 entry point by which it would find plugins by itself, so the import is needed.
 
+`draft` makes the picture smaller before it is decoded, by 2, 4, 8 or 16, and `thumbnail` uses it by itself, as for JPEG.
+
 Options of `save`: quality (1 to 12, 4 by default), model (a name, see Codec), effort, max_bytes, target_bpp, lossless, max_error (see
 Codec.encode), and
 icc_profile, exif, xmp, which replace the image's own; None or b"" leaves them out. Modes 1, P, PA and images with a transparent colour
@@ -29,6 +31,7 @@ from PIL import Image, ImageFile
 from jahp_fast.errors import FormatError, JahpError, UnsupportedImage
 from jahp_fast.files import container
 from jahp_fast.files.metadata import Given, exif_of, xmp_of
+from jahp_fast.files.view import SCALES
 
 if TYPE_CHECKING:
     from jahp_fast.codec import Codec
@@ -55,10 +58,10 @@ def _codec(model: str, quality: float) -> Codec:
     return Codec(model, quality=quality)
 
 
-def _decode(data: bytes) -> Any:
+def _decode(data: bytes, scale: int) -> Any:
     from jahp_fast.codec import decode
 
-    return decode(data)
+    return decode(data, scale=scale)
 
 
 class JahpImageFile(ImageFile.ImageFile):
@@ -68,6 +71,7 @@ class JahpImageFile(ImageFile.ImageFile):
     format_description = "Learned image codec (mbt2018)"
     _data: bytes | None = None
     """The file, until its pixels are decoded. Of the class, because Pillow unpickles images without opening them."""
+    _scale = 1
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -88,11 +92,24 @@ class JahpImageFile(ImageFile.ImageFile):
         self.info.update(said)
         self.tile = []
 
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Makes the image as small as can be decoded at once without a side falling below `size`. Its mode stays.
+
+        Returns what Pillow's JPEG plugin returns, the mode and the box of the image in its new size; None where pixels are there already,
+        or have been asked for at another size.
+        """
+        if self._data is None or self._scale > 1 or size is None:
+            return None
+        scale = max(s for s in SCALES if s == 1 or s <= min(self.width // max(size[0], 1), self.height // max(size[1], 1)))
+        box = 0, 0, self.width / scale, self.height / scale
+        self._scale, self._size = scale, (-(-self.width // scale), -(-self.height // scale))
+        return self.mode, box
+
     def load(self) -> Any:
         """Decodes at the first call. Raises UnreadableImage."""
         if self._data is not None:
             try:
-                pixels = _decode(self._data)
+                pixels = _decode(self._data, self._scale)
             except JahpError as e:
                 raise UnreadableImage(str(e)) from e
             self._data = None

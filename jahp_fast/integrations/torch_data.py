@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from jahp_fast.errors import FormatError, UsageError
+from jahp_fast.files.view import checked_scale
 from jahp_fast.local import codec_for, settings
 
 PathLike = str | os.PathLike[str]
@@ -30,6 +31,7 @@ class JahpDataset(Dataset[Any]):
         source: a folder, searched in depth for *.jahp, in order of the paths; or the files themselves.
         transform: of each tensor, in the worker; its result is the item.
         models: model files, looked through before the folders of JAHP_FAST_MODELS and the package's own.
+        scale: 1, 2, 4, 8 or 16: divide the images' sides by it (Codec.decode).
 
     Raises UsageError for a folder that has no .jahp files. Items raise FormatError with the file's name for a damaged file.
     """
@@ -39,6 +41,7 @@ class JahpDataset(Dataset[Any]):
         source: PathLike | Iterable[PathLike],
         transform: Callable[[torch.Tensor], Any] | None = None,
         models: Sequence[PathLike] = (),
+        scale: int = 1,
     ) -> None:
         if isinstance(source, (str, os.PathLike)):
             self.files = sorted(Path(source).rglob("*.jahp"))
@@ -46,7 +49,7 @@ class JahpDataset(Dataset[Any]):
                 raise UsageError(f"{os.fspath(source)} is not a folder with .jahp files in it")
         else:
             self.files = [Path(path) for path in source]
-        self.transform = transform
+        self.transform, self._scale = transform, checked_scale(scale)
         self._settings = settings(models=models)
 
     def __len__(self) -> int:
@@ -55,7 +58,7 @@ class JahpDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         path = self.files[index]
         try:
-            image = codec_for(self._settings).decode_tensor(path.read_bytes())
+            image = codec_for(self._settings).decode_tensor(path.read_bytes(), scale=self._scale)
         except OSError as e:
             raise FormatError(f"cannot read {path}: {e.strerror}") from None
         except FormatError as e:

@@ -15,22 +15,26 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Self
 
-from zarr.abc.codec import ArrayBytesCodec
+import numpy as np
+from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
+from zarr.abc.store import ByteGetter
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
 from zarr.core.common import JSON, parse_named_configuration
+from zarr.core.indexing import SelectorTuple
 from zarr.registry import register_codec
 
 from jahp_fast.errors import UsageError
-from jahp_fast.integrations.chunks import check_shape, decode_chunk, encode_chunk
+from jahp_fast.integrations.chunks import check_shape, decode_chunk, decode_part, encode_chunk
 from jahp_fast.local import settings
 
 NAME = "jahp"
 
 
 @dataclass(frozen=True)
-class JahpCodec(ArrayBytesCodec):
-    """Each image on one thread; zarr runs several at a time.
+class JahpCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
+    """Each image on one thread; zarr runs several at a time. Of a chunk no more is made than the rectangle that a selection lies in, where
+    no other codec stands beside this one.
 
     Attributes:
         quality: 1 to 12.
@@ -64,6 +68,16 @@ class JahpCodec(ArrayBytesCodec):
         array = await asyncio.to_thread(decode_chunk, data.data, settings(self.model, self.quality))
         return chunk_spec.prototype.nd_buffer.from_numpy_array(array.reshape(chunk_spec.shape))
 
+    async def _decode_partial_single(self, byte_getter: ByteGetter, selection: SelectorTuple, chunk_spec: ArraySpec) -> NDBuffer | None:
+        chunk = await byte_getter.get(prototype=chunk_spec.prototype)
+        if chunk is None:
+            return None
+        found = [_inside(wanted, size) for wanted, size in zip(_each(selection), chunk_spec.shape, strict=True)]
+        data: Any = chunk.as_numpy_array()
+        wanted = settings(self.model, self.quality)
+        array = await asyncio.to_thread(decode_part, data.data, wanted, chunk_spec.shape, [part for part, _ in found])
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(array[tuple(rest for _, rest in found)])
+
     async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
         array: Any = chunk_data.as_numpy_array()
         data = await asyncio.to_thread(encode_chunk, array, settings(self.model, self.quality))
@@ -72,6 +86,22 @@ class JahpCodec(ArrayBytesCodec):
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         """Unknown before it is encoded."""
         raise NotImplementedError
+
+
+def _each(selection: Any) -> tuple[Any, ...]:
+    return selection if isinstance(selection, tuple) else (selection,)
+
+
+def _inside(wanted: Any, size: int) -> tuple[slice, Any]:
+    """The span of one dimension that a selector lies in, and the selector of that span; of a selector of nothing, all of it."""
+    picked = np.arange(size)[wanted]
+    if picked.size == 0:
+        return slice(0, size), wanted
+    first, end = int(picked.min()), int(picked.max()) + 1
+    if isinstance(wanted, slice):
+        start, stop, step = wanted.indices(size)
+        return slice(first, end), slice(start - first, stop - first, step)
+    return slice(first, end), wanted - first
 
 
 register_codec(NAME, JahpCodec)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from jahp_fast.files.container import Stream
 from jahp_fast.files.image import Rows
+from jahp_fast.files.view import View
 from jahp_fast.system.devices import Clock
 
 if TYPE_CHECKING:
@@ -95,18 +96,23 @@ class Pipeline(Protocol):
         """z and y, channels last, checked, and seconds by stage. Raises FormatError."""
 
     def decode_batch(
-        self, streams: Sequence[Stream], threads: int, finish: Callable[[int, Pixels], T], labels: Sequence[int] | None
+        self,
+        streams: Sequence[Stream],
+        views: Sequence[View],
+        threads: int,
+        finish: Callable[[int, Pixels], T],
+        labels: Sequence[int] | None,
     ) -> list[T]:
-        """finish(number, (H, W, 3)) of each stream of this model, several at a time; `labels` are their numbers in errors.
+        """finish(number, (H, W, 3)) of the view of each stream of this model, several at a time; `labels` are their numbers in errors.
 
         Raises FormatError.
         """
 
-    def decode_tensor(self, stream: Stream, threads: int) -> torch.Tensor:
-        """(3, H, W) on the device. Raises FormatError, and MissingExtra where torch is not installed."""
+    def decode_tensor(self, stream: Stream, view: View, threads: int) -> torch.Tensor:
+        """(3, H, W) of the view, on the device. Raises FormatError, and MissingExtra where torch is not installed."""
 
-    def decode_rows(self, stream: Stream, threads: int) -> Iterator[Pixels]:
-        """(k, W, 3) from top to bottom. Raises FormatError in place of a block."""
+    def decode_rows(self, stream: Stream, view: View, threads: int) -> Iterator[Pixels]:
+        """(k, W, 3) of the view, from top to bottom. Raises FormatError in place of a block."""
 
     def decode_timed(self, stream: Stream, threads: int, clock: Clock) -> tuple[Pixels, dict[str, float]]:
         """(H, W, 3), and seconds of the parts of `latents`; laps latents and g_s."""

@@ -13,6 +13,7 @@ import numpy as np
 from jahp_fast.constants import STRIDE
 from jahp_fast.files import container as _container
 from jahp_fast.files.image import Rows
+from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Floats, Ints, Opened, Pixels, Symbols, T
 from jahp_fast.pipelines.entropy_path import EntropyPath
 from jahp_fast.system.devices import Clock
@@ -75,47 +76,53 @@ class CpuPipeline(EntropyPath):
 
     # Decoding
 
-    def decode_rows(self, stream: _container.Stream, threads: int) -> Iterator[Pixels]:
-        """(k, W, 3) from top to bottom; of large images while latents of later rows are decoded. Raises FormatError in place of a block."""
+    def decode_rows(self, stream: _container.Stream, view: View, threads: int) -> Iterator[Pixels]:
+        """(k, view.width, 3) from top to bottom; of large images while latents of later rows are decoded. Raises FormatError in place of a
+        block."""
         if stream.width * stream.height < OVERLAP_PIXELS:
-            return self._synthesis(in_blocks(self.decode_integers(stream, threads)[1], LATENT_ROWS), stream, threads)
+            return self._synthesis(in_blocks(self.decode_integers(stream, threads)[1], LATENT_ROWS), stream, view, threads)
         rows = (block for rows in self.decode_integer_rows(stream, threads) for block in in_blocks(rows, LATENT_ROWS))
-        return self._synthesis(rows, stream, threads)
+        return self._synthesis(rows, stream, view, threads)
 
-    def _synthesis(self, rows: Iterable[Ints], stream: _container.Stream, threads: int) -> Iterator[Pixels]:
-        return self.transforms.synthesis(rows, stream.height, stream.width, stream.quality, threads)
+    def _synthesis(self, rows: Iterable[Ints], stream: _container.Stream, view: View, threads: int) -> Iterator[Pixels]:
+        return self.transforms.synthesis(rows, stream.height, stream.width, stream.quality, threads, view=view)
 
-    def _image(self, y: Ints, stream: _container.Stream, threads: int) -> Pixels:
-        out = np.empty((stream.height, stream.width, 3), np.uint8)
+    def _image(self, y: Ints, stream: _container.Stream, view: View, threads: int) -> Pixels:
+        out = np.empty((view.height, view.width, 3), np.uint8)
         row = 0
-        for block in self._synthesis(in_blocks(y, LATENT_ROWS), stream, threads):
+        for block in self._synthesis(in_blocks(y, LATENT_ROWS), stream, view, threads):
             out[row : row + len(block)] = block
             row += len(block)
         return out
 
     def decode_batch(
-        self, streams: Sequence[_container.Stream], threads: int, finish: Callable[[int, Pixels], T], labels: Sequence[int] | None
+        self,
+        streams: Sequence[_container.Stream],
+        views: Sequence[View],
+        threads: int,
+        finish: Callable[[int, Pixels], T],
+        labels: Sequence[int] | None,
     ) -> list[T]:
         """As many at a time as there are threads and as bounded memory allows. Raises FormatError before any transform of a stream."""
         workers, share = self._shared_out([s.width * s.height for s in streams], threads)
 
         def one(i: int) -> T:
-            return finish(i, self._image(self.decode_integers(streams[i], share)[1], streams[i], share))
+            return finish(i, self._image(self.decode_integers(streams[i], share)[1], streams[i], views[i], share))
 
         return each(one, range(len(streams)), workers, labels)
 
-    def decode_tensor(self, stream: _container.Stream, threads: int) -> torch.Tensor:
-        """(3, H, W). Raises MissingExtra where torch is not installed."""
+    def decode_tensor(self, stream: _container.Stream, view: View, threads: int) -> torch.Tensor:
+        """(3, view.height, view.width). Raises MissingExtra where torch is not installed."""
         require_torch("decode_tensor")
         import torch
 
-        return torch.from_numpy(self._image(self.decode_integers(stream, threads)[1], stream, threads)).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(self._image(self.decode_integers(stream, threads)[1], stream, view, threads)).permute(2, 0, 1).contiguous()
 
     def decode_timed(self, stream: _container.Stream, threads: int, clock: Clock) -> tuple[Pixels, dict[str, float]]:
         """(H, W, 3) uint8, and seconds of the parts of `latents`; laps latents and g_s."""
         _, y, times = self.decode_integers(stream, threads)
         clock.lap("latents")
-        image = self._image(y, stream, threads)
+        image = self._image(y, stream, View.whole(stream.height, stream.width), threads)
         clock.lap("g_s")
         return image, times
 

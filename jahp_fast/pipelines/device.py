@@ -11,7 +11,7 @@ are decoded on the CPU, and checked there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -21,6 +21,7 @@ from jahp_fast import backends
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError
 from jahp_fast.files import container as _container
+from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Floats, Ints, Opened, Pixels, Symbols, T
 from jahp_fast.pipelines.cpu import BLOCK_ROWS
 from jahp_fast.pipelines.entropy_path import CHECKSUM_ERROR, EntropyPath
@@ -155,34 +156,48 @@ class DevicePipeline(EntropyPath):
 
     # Decoding
 
-    def decode(self, streams: Sequence[_container.Stream], threads: int, labels: Sequence[int] | None = None) -> Decoded:
-        """Decodes streams of this model; what is left to wait for and to check, the result's `settle` does. Raises FormatError."""
-        if len(streams) == 1 and self._graphs is not None and self.on_device(streams[0]):
+    def decode(
+        self,
+        streams: Sequence[_container.Stream],
+        threads: int,
+        labels: Sequence[int] | None = None,
+        views: Sequence[View] | None = None,
+    ) -> Decoded:
+        """Decodes streams of this model, or views of them; what is left to wait for and to check, the result's `settle` does. Raises
+        FormatError."""
+        wanted = views or [View.whole(s.height, s.width) for s in streams]
+        if len(streams) == 1 and self._graphs is not None and not wanted[0].partial and self.on_device(streams[0]):
             return self._by_graph(streams[0], self._graphs)
-        return self.finish(self.start_latents(streams, threads, labels), streams)
+        return self.finish(self.start_latents(streams, threads, labels), streams, wanted)
 
     def decode_batch(
-        self, streams: Sequence[_container.Stream], threads: int, finish: Callable[[int, Pixels], T], labels: Sequence[int] | None
+        self,
+        streams: Sequence[_container.Stream],
+        views: Sequence[View],
+        threads: int,
+        finish: Callable[[int, Pixels], T],
+        labels: Sequence[int] | None,
     ) -> list[T]:
-        """Latents of all streams by as few launches as there can be; images of one shape and quality go through g_s together."""
-        arrays = [_last(rgb) for rgb in self.decode(streams, threads, labels).settle(labels)]
+        """Latents of all streams by as few launches as there can be; like views of images of one shape and quality go through g_s
+        together."""
+        arrays = [_last(rgb) for rgb in self.decode(streams, threads, labels, views).settle(labels)]
         return each(lambda i: finish(i, arrays[i]), range(len(arrays)), labels=labels)
 
-    def decode_tensor(self, stream: _container.Stream, threads: int) -> torch.Tensor:
+    def decode_tensor(self, stream: _container.Stream, view: View, threads: int) -> torch.Tensor:
         """(3, H, W), where it lies. Everything is queued, and one wait at the end reads whether the stream was sound."""
-        return self.decode([stream], threads).settle()[0]
+        return self.decode([stream], threads, views=[view]).settle()[0]
 
-    def decode_rows(self, stream: _container.Stream, threads: int) -> Iterator[Pixels]:
-        """The image is decoded whole, and handed out in blocks."""
+    def decode_rows(self, stream: _container.Stream, view: View, threads: int) -> Iterator[Pixels]:
+        """The view is decoded whole, and handed out in blocks."""
         with self.guard(f"decoding an image of {stream.width} x {stream.height} pixels"):
-            image = _last(self.decode_tensor(stream, threads))
+            image = _last(self.decode_tensor(stream, view, threads))
         yield from in_blocks(image, BLOCK_ROWS)
 
     def decode_timed(self, stream: _container.Stream, threads: int, clock: Clock) -> tuple[Pixels, dict[str, float]]:
         """(H, W, 3), and seconds of the parts of `latents`; laps latents and g_s."""
         started = self.start_latents([stream], threads)
         clock.lap("latents")
-        image = _last(self.finish(started, [stream]).settle()[0])
+        image = _last(self.finish(started, [stream], [View.whole(stream.height, stream.width)]).settle()[0])
         clock.lap("g_s")
         return image, started.times
 
@@ -212,16 +227,14 @@ class DevicePipeline(EntropyPath):
             y[i], verdicts[i] = result.y, verdict_of(*result)
         return Started(y, verdicts, times)
 
-    def finish(self, started: Started, streams: Sequence[_container.Stream]) -> Decoded:
-        """The second half of `decode`: g_s, for all of one shape and quality together."""
+    def finish(self, started: Started, streams: Sequence[_container.Stream], views: Sequence[View]) -> Decoded:
+        """The second half of `decode`: g_s, for like views of one shape and quality together."""
         import torch
 
         out = [torch.empty(0)] * len(streams)
-        for group in groups([(s.height, s.width, s.quality) for s in streams]):
-            stream = streams[group[0]]
-            row = self.transforms.decoding_row(stream.quality)
-            batch = torch.stack([started.y[i] for i in group])
-            pixels = self.transforms.synthesis(batch, row, stream.height, stream.width)
+        for group in groups([(s.height, s.width, s.quality, *astuple(view)) for s, view in zip(streams, views, strict=True)]):
+            stream, batch = streams[group[0]], torch.stack([started.y[i] for i in group])
+            pixels = self.transforms.view(batch, stream.quality, stream.height, stream.width, views[group[0]])
             for k, i in enumerate(group):
                 out[i] = pixels[k]
         return Decoded(out, started.verdicts, [s.checksum for s in streams])

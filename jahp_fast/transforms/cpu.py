@@ -19,9 +19,12 @@ from numpy.typing import NDArray
 
 from jahp_fast import _native
 from jahp_fast.constants import STRIDE
+from jahp_fast.files.view import View, averaged_rows
 from jahp_fast.transforms import reference
 from jahp_fast.transforms.layers import ACTIVATION_LIMIT, LATENT_LIMIT, Bytes, Gain, Ints, Layer, Shorts, SynthesisLayers, TransformLayers
 from jahp_fast.transforms.reference import ReferenceNet, ReferenceTrace
+from jahp_fast.transforms.small import AS_THEY_ARE, SmallPictures
+from jahp_fast.transforms.window import Reach, reaches, window
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -81,7 +84,8 @@ class CpuTransforms:
         self._lock = threading.Lock()
         self._nets: dict[str, Net] = {}
         self._synthesis: SynthesisLayers | None = None
-        self._g_s: OrderedDict[float, Net] = OrderedDict()
+        self._small: SmallPictures | None = None
+        self._g_s: OrderedDict[tuple[float | None, int], tuple[Net, Sequence[Reach]]] = OrderedDict()
         self._gains: dict[str, Gain] = {}
 
     def _net(self, name: str, layers: Callable[[], list[Layer]]) -> Net:
@@ -101,21 +105,37 @@ class CpuTransforms:
             synthesis = self._layers_of_g_s()
             return [*synthesis.common, *synthesis.at(quality)]
 
-    def _g_s_at(self, quality: float) -> Net:
+    def _beginning(self, count: int) -> Net:
+        """Of so many of g_s's common layers; the first of them is packed once for all."""
+        name, common = f"g_s {count}", self._layers_of_g_s().common
+        if name not in self._nets:
+            self._nets[name] = self._beginning(1).followed_by(common[1:count]) if count > 1 else made_net(common[:1], self._native)
+        return self._nets[name]
+
+    def _g_s_at(self, quality: float, scale: int) -> tuple[Net, Sequence[Reach]]:
+        """The net to pictures at a scale, 1 or one of self.scales, and what its layers read."""
         with self._lock:
             synthesis = self._layers_of_g_s()
-            if "g_s" not in self._nets:
-                self._nets["g_s"] = made_net(synthesis.common, self._native)
-            common = self._nets["g_s"]
-            if quality not in self._g_s:
-                tail = synthesis.at(quality)
-                if not tail:
-                    return common
-                self._g_s[quality] = common.followed_by(tail)
-            self._g_s.move_to_end(quality)
+            key = (quality if synthesis.tails or scale > 1 else None), scale
+            if key not in self._g_s:
+                layers = [*synthesis.common, *synthesis.at(quality)] if scale == 1 else self._small_pictures().at(quality, scale)
+                begun = len(synthesis.common) if scale == 1 else AS_THEY_ARE[min(scale, 8)]
+                self._g_s[key] = self._beginning(begun).followed_by(layers[begun:]), reaches(layers)
+            self._g_s.move_to_end(key)
             if len(self._g_s) > NETS_KEPT:
                 self._g_s.popitem(last=False)
-            return self._g_s[quality]
+            return self._g_s[key]
+
+    def _small_pictures(self) -> SmallPictures:
+        if self._small is None:
+            self._small = SmallPictures(self._model, self._layers_of_g_s())
+        return self._small
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Those that are made without the whole picture."""
+        with self._lock:
+            return self._small_pictures().scales
 
     def gain(self, name: str) -> Gain:
         """name: "gain", "inv_gain" or "h_a.input"."""
@@ -164,20 +184,45 @@ class CpuTransforms:
         return np.concatenate([*parts, stream.finish(threads)])
 
     def synthesis(
-        self, blocks: Iterable[Ints], height: int, width: int, quality: float, threads: int = 1, trace: Trace | None = None
+        self,
+        blocks: Iterable[Ints],
+        height: int,
+        width: int,
+        quality: float,
+        threads: int = 1,
+        trace: Trace | None = None,
+        view: View | None = None,
     ) -> Iterator[Pixels]:
-        """Rows of ŷ from top to bottom, in blocks (k, w, M) int32, with the model's fractional bits -> the image's, (k', width, 3) uint8,
-        cropped. A trace takes what the inverse GDNs multiply by.
+        """Rows of ŷ from top to bottom, in blocks (k, w, M) int32, with the model's fractional bits -> those of a view of the
+        height x width image, by default all of it, (k', view.width, 3) uint8. Only the latents that it depends on are worked on; all
+        blocks are taken. A trace takes what the inverse GDNs multiply by.
+
+        A view at a scale that is none of self.scales is the mean of its pixels at full size.
         """
-        h, w = -(-height // STRIDE), -(-width // STRIDE)
-        stream = self._g_s_at(quality).stream(h, w, trace)
-        left = height
+        view = view or View.whole(height, width)
+        if view.scale > 1 and view.scale not in self.scales:
+            large = self.synthesis(blocks, height, width, quality, threads, trace, view.at_full_size(height, width))
+            yield from averaged_rows(large, view.scale)
+            return
+        net, read = self._g_s_at(quality, view.scale)
+        needed = window(read, view, -(-height // STRIDE), -(-width // STRIDE))
+        stream = net.stream(needed.height, needed.width, trace)
+        across, end = slice(needed.left, needed.left + view.width), needed.top + view.height
+        made = seen = 0
+
+        def wanted(rows: Pixels) -> Pixels:
+            nonlocal made
+            first, made = made, made + len(rows)
+            return rows[max(needed.top - first, 0) : max(end - first, 0), across]
+
         for block in blocks:
-            rows = stream.push(self.scaled(block, "inv_gain", quality, ACTIVATION_LIMIT), threads)[:left, :width]
-            left -= len(rows)
-            if len(rows):
-                yield rows
-        rows = stream.finish(threads)[:left, :width]
+            first, seen = seen, seen + len(block)
+            part = block[max(needed.rows[0] - first, 0) : max(needed.rows[1] - first, 0), slice(*needed.columns)]
+            if len(part):
+                rows = wanted(stream.push(self.scaled(part, "inv_gain", quality, ACTIVATION_LIMIT), threads))
+                if len(rows):
+                    yield rows
+        rows = wanted(stream.finish(threads))
         if len(rows):
             yield rows
 

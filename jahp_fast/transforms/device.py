@@ -11,6 +11,8 @@ smaller range, ±65504, holds: sums are divided by their powers of two with the 
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jahp_fast.constants import STRIDE
+from jahp_fast.files.view import View
+from jahp_fast.transforms.cpu import NETS_KEPT
 from jahp_fast.transforms.layers import (
     ACTIVATION_LIMIT,
     LATENT_LIMIT,
@@ -34,6 +38,8 @@ from jahp_fast.transforms.layers import (
     TransformLayers,
     between,
 )
+from jahp_fast.transforms.small import SmallPictures
+from jahp_fast.transforms.window import Reach, Window, reaches, window
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -145,7 +151,11 @@ class Transforms:
         self._h_a = self._placed(layers.h_a()) if self._config.hyper_latents else []
         g_s = layers.g_s()
         low, self._common = g_s.at(self._config.qualities[0]), len(g_s.common)
+        self._reaches = reaches([*g_s.common, *low])
         self._g_s = self._placed([*g_s.common, *low])
+        self._small = SmallPictures(model, g_s)
+        self._lock = threading.Lock()
+        self._small_nets: OrderedDict[tuple[float, int], tuple[list[PlacedLayer], list[Reach]]] = OrderedDict()
         self._shapes = [torch.Size(part.shape) for layer in low for part in (layer.weight, layer.bias)]
         parts = [part for weight, bias in g_s.tails for part in (weight, bias)]
         rows = [torch.from_numpy(part.astype("int32")).flatten(1) for part in parts]
@@ -192,19 +202,66 @@ class Transforms:
             parts.append(torch.div(exact, steps, rounding_mode="floor").int())
         return torch.cat(parts)
 
-    def synthesis(self, y: Tensor, row: Tensor, height: int, width: int) -> Tensor:
-        """ŷ (B, h, w, M) int32, with the model's fractional bits, and their decoding_row -> images (B, 3, height, width) uint8, cropped."""
+    def synthesis(self, y: Tensor, row: Tensor, height: int, width: int, view: View | None = None) -> Tensor:
+        """ŷ (B, h, w, M) int32, with the model's fractional bits, and their decoding_row -> a view of the height x width images, by default
+        all of them, (B, 3, view.height, view.width) uint8. Only the latents that it depends on are worked on."""
+        view = view or View.whole(height, width)
         with torch.no_grad():
+            needed = window(self._reaches, view, y.shape[1], y.shape[2])
             latents = self._config.latents
             parts = torch.split(row[2 * latents :], [shape.numel() for shape in self._shapes])
             own = [part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)]
-            x = _scaled(y.permute(0, 3, 1, 2), row[: 2 * latents].reshape(2, latents), ACTIVATION_LIMIT)
-            if not self._exact:
-                x = x.float().contiguous(memory_format=torch.channels_last)
+            x = self._entering(y, row[: 2 * latents].reshape(2, latents), needed)
             for i, layer in enumerate(self._g_s):
                 k = 2 * (i - self._common)
                 x = layer.run(x, layer.prepared(own[k], own[k + 1]) if k >= 0 else None)
-            return _integers(x[:, :, :height, :width]).clamp(0, 255).to(torch.uint8)
+            return _pixels(x, needed, view)
+
+    def view(self, y: Tensor, quality: float, height: int, width: int, view: View) -> Tensor:
+        """As synthesis, of a view at any scale: at one that the model has no heads for, the mean of its pixels at full size."""
+        if view.scale == 1:
+            return self.synthesis(y, self.decoding_row(quality), height, width, view)
+        with torch.no_grad():
+            if view.scale not in self._small.scales:
+                return _averaged(self.view(y, quality, height, width, view.at_full_size(height, width)), view.scale)
+            layers, read = self._small_net(quality, view.scale)
+            needed = window(read, view, y.shape[1], y.shape[2])
+            x = self._entering(y, self._gain("inv_gain", quality), needed)
+            return _pixels(_run(layers, x), needed, view)
+
+    def _small_net(self, quality: float, scale: int) -> tuple[list[PlacedLayer], list[Reach]]:
+        """Of those made last some are kept."""
+        with self._lock:
+            if (quality, scale) not in self._small_nets:
+                layers = self._small.at(quality, scale)
+                self._small_nets[quality, scale] = self._placed(layers), reaches(layers)
+                if len(self._small_nets) > NETS_KEPT:
+                    self._small_nets.popitem(last=False)
+            return self._small_nets[quality, scale]
+
+    def _entering(self, y: Tensor, gain: Tensor, needed: Window) -> Tensor:
+        """The input of g_s for the latents of a window."""
+        part = y[:, slice(*needed.rows), slice(*needed.columns)]
+        x = _scaled(part.permute(0, 3, 1, 2), gain, ACTIVATION_LIMIT)
+        return x if self._exact else x.float().contiguous(memory_format=torch.channels_last)
+
+
+def _pixels(x: Tensor, needed: Window, view: View) -> Tensor:
+    """What a net made of a window's latents, cropped to the view."""
+    part = x[:, :, needed.top : needed.top + view.height, needed.left : needed.left + view.width]
+    return _integers(part).clamp(0, 255).to(torch.uint8)
+
+
+def _averaged(pixels: Tensor, scale: int) -> Tensor:
+    """files.view.averaged of (B, C, H, W) uint8."""
+    height, width = pixels.shape[2:]
+    padded = F.pad(pixels.double(), (0, -width % scale, 0, -height % scale))
+    sums = (F.avg_pool2d(padded, scale) * scale**2).round().long()
+    rows, columns = (
+        torch.clamp(size - scale * torch.arange(-(-size // scale), device=pixels.device), max=scale) for size in (height, width)
+    )
+    counts = rows[:, None] * columns
+    return torch.div(sums + counts // 2, counts, rounding_mode="floor").to(torch.uint8)
 
 
 def _run(layers: Sequence[PlacedLayer], x: Tensor) -> Tensor:

@@ -80,10 +80,12 @@ class Layer(NamedTuple):
 
 
 class Tensors:
-    """The integer tensors of a model's transforms, each checked for its type and shape when it is taken. Raises ModelError."""
+    """The integer tensors of a model's transforms, or of its views, each checked for its type and shape when it is taken. Raises
+    ModelError."""
 
-    def __init__(self, model: ModelFile, prefix: str) -> None:
-        self._path, self._tensors = model.path, model.read_transforms(prefix)
+    def __init__(self, model: ModelFile, prefix: str, views: bool = False) -> None:
+        self._path, self._tensors = model.path, model.read_views(prefix) if views else model.read_transforms(prefix)
+        self._group = "view" if views else "transform"
 
     def take(self, name: str, dtype: type[np.generic], *shape: int | None) -> NDArray[Any]:
         """None in `shape` stands for any size of at least 1."""
@@ -92,15 +94,15 @@ class Tensors:
         if array is None or not fits or any(n < 1 if want is None else n != want for n, want in zip(array.shape, shape, strict=True)):
             has = "is missing" if array is None else f"has the shape {array.shape}"
             wanted = ", ".join("any" if n is None else str(n) for n in shape)
-            raise ModelError(f"{self._path}: tensor transform.{name} {has}; ({wanted}) is needed")
+            raise ModelError(f"{self._path}: tensor {self._group}.{name} {has}; ({wanted}) is needed")
         if array.dtype != dtype:
-            raise ModelError(f"{self._path}: tensor transform.{name} has the type {array.dtype}; {np.dtype(dtype)} is needed")
+            raise ModelError(f"{self._path}: tensor {self._group}.{name} has the type {array.dtype}; {np.dtype(dtype)} is needed")
         return array
 
     def shift(self, name: str, channels: int, least: int = 0, most: int = SUM_BITS - 1) -> Bytes:
         shift = self.take(name, np.uint8, channels)
         if shift.min() < least or shift.max() > most:
-            raise ModelError(f"{self._path}: tensor transform.{name} has a shift that is not {least} to {most}")
+            raise ModelError(f"{self._path}: tensor {self._group}.{name} has a shift that is not {least} to {most}")
         return shift
 
     def gdn(self, name: str, channels: int, inverse: bool) -> tuple[NDArray[Any], ...]:
@@ -224,14 +226,20 @@ class Gain:
     """
 
     def __init__(self, model: ModelFile, name: str) -> None:
+        self._made: dict[float, tuple[Ints, Bytes]] = {}
         self._qualities, rows = model.config.qualities, 1 if name == "h_a.input" else len(model.config.qualities)
         self.logs = Tensors(model, name).take(name, np.int32, rows, model.config.latents)
         if self.logs.min() < LEAST_LOG or self.logs.max() > MOST_LOG:
             raise ModelError(f"{model.path}: tensor transform.{name} has a logarithm that is not {LEAST_LOG} to {MOST_LOG}")
 
     def at(self, quality: float) -> tuple[Ints, Bytes]:
-        """(M,) multipliers and shifts."""
-        if len(self.logs) == 1:
-            return multipliers(self.logs[0].astype(np.int64))
-        row, t, steps = between(self._qualities, quality)
-        return multipliers(mixed(self.logs[row], self.logs[row + 1], t, steps).astype(np.int64))
+        """(M,) multipliers and shifts. They are kept: making them takes a tenth of a small picture's time."""
+        key = quality if len(self.logs) > 1 else 0.0
+        if key not in self._made:
+            if len(self.logs) == 1:
+                logs = self.logs[0]
+            else:
+                row, t, steps = between(self._qualities, quality)
+                logs = mixed(self.logs[row], self.logs[row + 1], t, steps)
+            self._made[key] = multipliers(logs.astype(np.int64))
+        return self._made[key]

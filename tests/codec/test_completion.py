@@ -56,7 +56,10 @@ def said(command, folder):
         ("jahp enc", ["encode"]),
         ("jahp e", ["encode", "eval", "export"]),
         ("jahp encode --max", ["--max-error", "--max-bytes"]),
-        ("jahp decode --", ["--help", "--save-option", "--model", "--device", "--backend", "--threads", "--inexact", "--force"]),
+        (
+            "jahp decode --",
+            ["--help", "--region", "--scale", "--save-option", "--model", "--device", "--backend", "--threads", "--inexact", "--force"],
+        ),
         ("jahp batch de", ["decode"]),
         ("jahp train --metric m", ["mse", "ms-ssim"]),
         ("jahp train --clock ''", ["wall", "cpu"]),

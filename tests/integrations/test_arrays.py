@@ -14,7 +14,7 @@ from builders import with_crc
 
 import jahp_fast
 from jahp_fast.errors import FormatError, UnknownModel, UnsupportedImage, UsageError
-from jahp_fast.integrations.chunks import decode_chunk, encode_chunk
+from jahp_fast.integrations.chunks import decode_chunk, decode_part, encode_chunk
 from jahp_fast.integrations.numcodecs import Jahp
 from jahp_fast.integrations.zarr import JahpCodec
 from jahp_fast.local import settings
@@ -230,3 +230,30 @@ def test_an_order_that_is_none_is_refused(frames):
     data[6] = 2
     with pytest.raises(FormatError, match="order 2 is unknown"):
         decode_chunk(bytes(data), PLAIN)
+
+
+SELECTIONS = {
+    "a corner": np.s_[1, 0, 3:9, 40:48],
+    "strided": np.s_[:, 1, 5:40:7, ::11, 1:],
+    "a point": np.s_[0, 1, 20, 30, 2],
+    "nothing": np.s_[0, 0, 5:5],
+    "across chunks": np.s_[0:2, :, 30:, 7],
+}
+
+
+@pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS)
+def test_zarr_makes_no_more_than_the_part_that_is_read(frames, selection, monkeypatch):
+    array = zarr.create_array({}, shape=frames.shape, chunks=(1, 2, 40, 48, 3), dtype="uint8", serializer=JahpCodec(), compressors=None)
+    array[:] = frames
+    whole = array[:]
+    made = []
+    decode = jahp_fast.Codec.decode
+    monkeypatch.setattr(jahp_fast.Codec, "decode", lambda self, d, region: made.append(region) or decode(self, d, region))
+    assert np.array_equal(array[selection], whole[selection])
+    if selection == SELECTIONS["a corner"]:
+        assert made == [(40, 3, 8, 6)]
+    points = ([0, 1, 1], [1, 0, 1], [3, 39, 20], [5, 5, 47], [0, 2, 1])
+    assert np.array_equal(array.vindex[points], whole[points])
+    assert np.array_equal(array.oindex[[1], [0, 1], [2, 30], 4:6, :], whole[[1]][:, :, [2, 30], 4:6])
+    with pytest.raises(FormatError, match=r"the chunk is \(2, 40, 48, 3\), where"):
+        decode_part(encode_chunk(frames[0], PLAIN), PLAIN, (1, 2, 40, 48, 3), [])

@@ -157,3 +157,17 @@ def test_decoder_leaves_other_fields_alone():
         decoder()("0001.jahp", b"x")
     with pytest.raises(UsageError, match="kind must be"):
         decoder("jax")
+
+
+@pytest.mark.parametrize("scale", [2, 8])
+def test_small_images(folder, scale):
+    small = JahpDataset(folder, scale=scale)
+    assert small[1].shape == (3, 40 // scale, 48 // scale)
+    data = small.files[1].read_bytes()
+    assert np.array_equal(small[1].permute(1, 2, 0).numpy(), jahp_fast.Codec().decode(data, scale=scale))
+    for kind in ("numpy", "torch", "pil"):
+        image = decoder(kind, scale=scale)("1.jahp", data)
+        assert np.array_equal(image if kind != "torch" else image.permute(1, 2, 0), jahp_fast.Codec().decode(data, scale=scale))
+    for make in (lambda: JahpDataset(folder, scale=3), lambda: decoder(scale=0)):
+        with pytest.raises(UsageError, match="scale must be 1, 2, 4, 8 or 16"):
+            make()

@@ -39,7 +39,7 @@ def test_a_file_by_its_name(picture, tmp_path):
 
 def test_opening_decodes_nothing(picture, monkeypatch):
     data, calls, decode = saved(picture), [], plugin._decode
-    monkeypatch.setattr(plugin, "_decode", lambda d: calls.append(1) or decode(d))
+    monkeypatch.setattr(plugin, "_decode", lambda d, scale: calls.append(scale) or decode(d, scale))
     image = Image.open(io.BytesIO(data))
     assert image.info["quality"] == 4
     assert calls == []
@@ -151,3 +151,32 @@ def test_imageio(photo_crop, tmp_path):
     back = iio.imread(path)
     assert np.array_equal(back, jahp_fast.decode(path.read_bytes()))
     assert iio.improps(path).shape == (96, 128, 3)
+
+
+def test_draft_and_thumbnail_decode_small_pictures(picture, monkeypatch):
+    big = picture.resize((700, 500))
+    data, scales, decode = saved(big), [], plugin._decode
+    monkeypatch.setattr(plugin, "_decode", lambda d, scale: scales.append(scale) or decode(d, scale))
+    image = Image.open(io.BytesIO(data))
+    assert image.draft("L", (80, 80)) == ("RGB", (0, 0, 700 / 4, 500 / 4))
+    assert (image.size, image.mode) == ((175, 125), "RGB")
+    assert image.draft(None, (20, 20)) is None
+    assert np.array_equal(np.asarray(image), jahp_fast.Codec().decode(data, scale=4))
+    assert image.draft(None, (20, 20)) is None
+    for size, scale in (((40, 40), 4), ((20, 20), 8), ((400, 400), 1), ((9, 9), 16), ((1, 1), 16)):
+        image = Image.open(io.BytesIO(data))
+        image.thumbnail(size)
+        assert scales[-1] == scale
+        whole = Image.open(io.BytesIO(data))
+        whole.load()
+        whole.thumbnail(size)
+        assert image.size == whole.size
+        if size != (1, 1):
+            assert np.abs(np.asarray(image).astype(int) - np.asarray(whole)).mean() < 2
+
+
+def test_a_draft_says_nothing_of_an_image_that_is_small_enough(picture):
+    image = Image.open(io.BytesIO(saved(picture)))
+    assert image.draft(None, None) is None
+    assert image.draft(None, (60, 60)) == ("RGB", (0, 0, 70, 50))
+    assert image.size == (70, 50)

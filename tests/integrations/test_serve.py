@@ -100,6 +100,18 @@ def test_there_and_back(running, photo_crop):
     assert running.get("/photo.png").content == (ROOT / "examples" / "photo.png").read_bytes()
 
 
+@pytest.mark.parametrize("side", [8, 30, 500])
+def test_thumbnails_are_of_the_picture_s_proportions(running, photo_crop, side):
+    codec = jahp_fast.Codec(threads=1)
+    coded = codec.encode(photo_crop)
+    answer = running.post("/thumbnail", params={"side": side}, content=coded)
+    assert answer.headers["content-type"] == "image/png"
+    small, wanted = Image.open(io.BytesIO(answer.content)), codec.decode_pil(coded)
+    wanted.thumbnail((side, side))
+    assert small.size == wanted.size
+    assert np.abs(np.asarray(small).astype(int) - np.asarray(wanted)).mean() < 3
+
+
 def test_refusals_say_what_was_wrong(running, photo_crop):
     coded = jahp_fast.encode(photo_crop)
     large = np.zeros((800, 800, 3), np.uint8)
@@ -114,16 +126,20 @@ def test_refusals_say_what_was_wrong(running, photo_crop):
         ("/encode", png(large), 413, "TooManyPixels", "800 x 800 pixels are more than 400000"),
         ("/decode", jahp_fast.encode(large), 413, "TooManyPixels", "800 x 800 pixels are more than 400000"),
         ("/encode", bytes(BODY_BYTES + 1), 413, "TooManyBytes", "300000 bytes"),
+        ("/thumbnail?side=0", coded, 422, "UsageError", "side must be 1 to 1024, not 0"),
+        ("/thumbnail?side=9999", coded, 422, "UsageError", "side must be 1 to 1024, not 9999"),
+        ("/thumbnail", jahp_fast.encode(large), 413, "TooManyPixels", "800 x 800 pixels are more than 400000"),
+        ("/thumbnail", coded[:-1], 422, "FormatError", "its header speaks of"),
         ("/decode", b"", 422, "FormatError", "not a .jahp file"),
         ("/decode", coded[:-1], 422, "FormatError", "its header speaks of"),
         ("/decode", coded[:50] + bytes([coded[50] ^ 1]) + coded[51:], 422, "FormatError", "CRC-32C"),
     ):
-        before = metric(running, "jahp_errors_total", operation=path[1:7], error=error)
+        before = metric(running, "jahp_errors_total", operation=path[1:].split("?")[0], error=error)
         said = running.post(path, content=body)
         assert (said.status_code, said.json()["error"]) == (status, error), (path, said.text)
         assert re.search(message, said.json()["message"]), said.text
         if "high" not in path:  # refused before there is an operation
-            assert metric(running, "jahp_errors_total", operation=path[1:7], error=error) == before + 1
+            assert metric(running, "jahp_errors_total", operation=path[1:].split("?")[0], error=error) == before + 1
     for method, path, status in (("GET", "/encode", 405), ("GET", "/nothing", 404)):
         said = running.request(method, path)
         assert (said.status_code, said.json()["error"]) == (status, "UsageError")

@@ -86,6 +86,7 @@ def test_weights_say_what_they_were_trained_for(photos, tmp_path):
     for more, metric in (((), "ms-ssim"), (("--metric", "mse"), "mse")):
         assert main([str(a) for a in (*export, *more)]) == 0
         assert ModelFile(exported).metric == metric
+        assert len(ModelFile(exported).read_views("")) == 15  # heads of small pictures: with every export
         for path, expected in ((average, "ms-ssim"), (exported, metric)):
             again = trainer(Settings(photos=(photos,), work=tmp_path / "new", minutes=5, batch=2, crop=64, resume=path))
             assert again.training.metric == expected
