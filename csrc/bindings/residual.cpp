@@ -90,8 +90,7 @@ void decoded(const Strips& strips, const py::list& data, int threads,
         });
     }
     if (std::find(complete.begin(), complete.end(), 0) != complete.end())
-        throw Error(Fault::format,
-                    "a strip of samples does not end where its data end: the file is damaged");
+        throw Error(Fault::format, "a strip of samples does not end where its data end: the file is damaged");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "core/crc32c.hpp"
 #include "residual/adaptive_bits.hpp"
 #include "residual/exact_pixels.hpp"
+#include "residual/few_colours.hpp"
 #include "residual/residual_transform.hpp"
 #include "tests/check.hpp"
 
@@ -117,6 +118,22 @@ TEST(exact_pixels_keep_their_bound) {
             }
 }
 
+TEST(colours_are_kept_few_or_many) {
+    Random random(7);
+    for (const PixelShape shape : kShapes)
+        for (int kind = 0; kind < 4; ++kind) {
+            Bytes pixels = picture(random, shape, kind % 3);
+            if (kind == 3)
+                for (std::uint8_t& p : pixels) p = static_cast<std::uint8_t>(p / 90 * 70);
+            const Bytes data = encode_colours(pixels, shape);
+            Bytes back(pixels.size(), 77);
+            CHECK(decode_colours(data, shape, back));
+            CHECK(back == pixels);
+            const std::span<const std::uint8_t> all(data);
+            CHECK(!decode_colours(all.first(data.size() - 1), shape, back));
+        }
+}
+
 TEST(residuals_come_near_by_their_step) {
     Random random(4);
     for (const PixelShape shape : kShapes)
@@ -145,6 +162,7 @@ TEST(whatever_the_data_nothing_is_undefined) {
         Bytes pixels(samples(shape));
         decode_exact(data, shape, static_cast<int>(random(0, kMostError)), pixels);
         decode_residual(data, shape, static_cast<int>(random(kLeastStep, kMostStep)), pixels);
+        decode_colours(data, shape, pixels);
     }
 }
 
@@ -155,6 +173,7 @@ TEST(bytes_are_the_same_everywhere) {
     CHECK_EQ(crc32c(pixels), 1447360614u);
     CHECK_EQ(crc32c(encode_exact(pixels, shape, 0)), 3984525244u);
     CHECK_EQ(crc32c(encode_exact(pixels, shape, 2)), 694620630u);
+    CHECK_EQ(crc32c(encode_colours(pixels, shape)), 2632136864u);
     CHECK_EQ(crc32c(encode_residual(pixels, coarse, shape, 100)), 3453751165u);
 }
 
