@@ -55,7 +55,7 @@ def said(command, folder):
     [
         ("jahp enc", ["encode"]),
         ("jahp e", ["encode", "eval", "export"]),
-        ("jahp encode --max", ["--max-bytes"]),
+        ("jahp encode --max", ["--max-error", "--max-bytes"]),
         (
             "jahp decode --",
             ["--help", "--region", "--scale", "--save-option", "--model", "--device", "--backend", "--threads", "--inexact", "--force"],
