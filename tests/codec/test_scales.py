@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import photo
+from builders import SHIPPED, photo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jahp_fast import Codec, FormatError, ModelError, UsageError
+from jahp_fast import Codec, FormatError, ModelError, UsageError, _native
 from jahp_fast.entropy.model_file import ModelFile, read_id, save_views
 from jahp_fast.entropy.tensor_file import TensorFile
 from jahp_fast.export import heads
@@ -19,9 +19,9 @@ from jahp_fast.files import container
 from jahp_fast.files.view import View, averaged, averaged_rows
 from jahp_fast.pipelines import cpu
 from jahp_fast.pipelines.device import DevicePipeline
-from jahp_fast.transforms.cpu import CpuTransforms, made_net
+from jahp_fast.transforms.cpu import CpuTransforms, made_net, run_by_rows
 from jahp_fast.transforms.layers import ACTIVATION_LIMIT, SynthesisLayers
-from jahp_fast.transforms.reference import convolve, transpose_convolve
+from jahp_fast.transforms.reference import ReferenceNet, convolve, transpose_convolve
 from jahp_fast.transforms.small import AS_THEY_ARE, CARRY_BITS, SmallPictures, block_sums, coarse_layers, phase_sums
 
 HEIGHT, WIDTH = 117, 139
@@ -189,6 +189,25 @@ def test_heads_add_up(request, which, quality, scale):
         if not last:
             total = np.clip(total, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
     assert np.array_equal(made_net(chain, True).run(x), np.clip(total, 0, 255))
+
+
+@pytest.mark.parametrize("scale", [*AS_THEY_ARE, 16])
+@pytest.mark.parametrize("which", ["headed", "narrow", "shipped"])
+def test_small_pictures_are_the_same_by_every_instruction_set(request, which, scale):
+    """NumPy's and the native ones, with threads and strips, on ordinary and on the largest inputs."""
+    model = ModelFile(SHIPPED if which == "shipped" else request.getfixturevalue(which))
+    chain = SmallPictures(model, SynthesisLayers(model)).at(5.2, scale)
+    rng = np.random.default_rng(scale)
+    latents = model.config.latents
+    inputs = [rng.integers(-200, 201, (5, 7, latents)), rng.choice([-ACTIVATION_LIMIT, ACTIVATION_LIMIT], (4, 3, latents))]
+    for x in (np.ascontiguousarray(i, np.int16) for i in inputs):
+        wanted = ReferenceNet(chain).run(x)
+        assert wanted.dtype == np.uint8
+        for isa in _native.isa_names():
+            net = _native.TransformNet(chain, isa)
+            for threads in (1, 3):
+                assert np.array_equal(net.run(x, threads), wanted), isa
+                assert np.array_equal(run_by_rows(net, x, threads), wanted), isa
 
 
 def test_heads_leave_the_id_and_all_other_tensors(tiny_models, headed):

@@ -120,7 +120,7 @@ def test_refusals_say_what_was_wrong(running, photo_crop):
         ("/encode", b"not a picture", 422, "UnsupportedImage", "not an image of a format"),
         ("/encode", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n", 422, "UnsupportedImage", "not an image of a format"),
         ("/encode", png(photo_crop)[:3000], 422, "UnsupportedImage", "cannot be|can be read|truncated"),
-        ("/encode?quality=9", png(photo_crop), 422, "UsageError", "quality 9"),
+        ("/encode?quality=13", png(photo_crop), 422, "UsageError", "quality 13"),
         ("/encode?quality=high", png(photo_crop), 422, "UsageError", "quality: .*'high'"),
         ("/encode?quality=nan", png(photo_crop), 422, "UsageError", "quality"),
         ("/encode", png(large), 413, "TooManyPixels", "800 x 800 pixels are more than 400000"),
