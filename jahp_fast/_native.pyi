@@ -99,14 +99,17 @@ class TransformNet:
         """x (h, w, c), clamped to +-8191 -> (H, W, C): int16, or what the last layer gives, int32 ("none") or uint8 ("pixels")."""
 
     def stream(self, height: int, width: int, trace: GainTrace | None = None) -> TransformStream:
-        """Raises UsageError for impossible sizes, and for local gains without a trace of their size."""
+        """Raises UsageError for impossible sizes, and for what reads a trace without one of its size that keeps what it needs."""
 
 class GainTrace:
     """What the inverse GDNs of g_s multiplied by, on its way from a stream through g_s to one through its adjoint, which is made after it
     and takes the layers in the opposite order. Of that only what the one has written and the other not yet read is in memory.
+
+    Args:
+        inputs: keep what was multiplied too, for the activation "igdn_adjoint".
     """
 
-    def __init__(self) -> None: ...
+    def __init__(self, inputs: bool = False) -> None: ...
     def squares(self) -> list[NDArray[np.uint32]]:
         """By inverse GDN, in the order of g_s, (h, w): sums over the channels of the squares of what the adjoint multiplied by, of which
         2^8 is 1."""

@@ -129,7 +129,7 @@ class Searcher:
         self.bits = SymbolBits(model, reference)
         self._transforms = CpuTransforms(model, not reference)
         self._reference = reference
-        self._adjoint: tuple[float, Adjoint] | None = None
+        self._adjoint: tuple[float, bool, Adjoint] | None = None
         self._lock = threading.Lock()
         self._shape: Floats | None = None
 
@@ -169,17 +169,27 @@ class Searcher:
     def gradient(self, image: Pixels, y: Ints, quality: float, threads: int) -> tuple[Floats, Floats]:
         """About half of the gradient of |x − x̂|² by y, (h, w, M); and (h, w), about 1, how strongly the image answers there."""
         h, w, _ = y.shape
-        trace, adjoint = made_trace(not self._reference), self.adjoint(quality)
+        trace, adjoint = made_trace(not self._reference), self.adjoint(quality, exact=False)
+        slope = self._slope(image, y, quality, threads, trace, adjoint)
+        answer = np.ones((h, w))
+        for squares in trace.squares():
+            answer *= adjoint.mean_square(squares, h, w)
+        return slope, answer.astype(np.float32)
+
+    def exact_gradient(self, image: Pixels, y: Ints, quality: float, threads: int) -> Floats:
+        """Half of the gradient of |x − x̂|² by y, (h, w, M)."""
+        trace = made_trace(not self._reference, inputs=True)
+        return self._slope(image, y, quality, threads, trace, self.adjoint(quality, exact=True))
+
+    def _slope(self, image: Pixels, y: Ints, quality: float, threads: int, trace: Trace, adjoint: Adjoint) -> Floats:
+        h, w, _ = y.shape
         errors = self._errors(image, y, quality, threads, trace)
         first = next(errors)  # g_s has to come before its adjoint
         stream = adjoint.net.stream(h * STRIDE, w * STRIDE, trace)
         slopes = [stream.push(adjoint.entered(rows), threads) for rows in chain([first], errors)]
         unit = (adjoint.unit * self._gain(quality) / 255**2).astype(np.float32)
-        slope = np.concatenate([*slopes, stream.finish(threads)]).astype(np.float32) * unit
-        answer = np.ones((h, w))
-        for squares in trace.squares():
-            answer *= adjoint.mean_square(squares, h, w)
-        return slope, answer.astype(np.float32)
+        slope: Floats = np.concatenate([*slopes, stream.finish(threads)]).astype(np.float32) * unit
+        return slope
 
     def _errors(self, image: Pixels, y: Ints, quality: float, threads: int, trace: Trace | None = None) -> Iterator[Shorts]:
         """x̂ − x from top to bottom, in grey levels, in blocks (k, 16 w, 3) of the grid of latents, zero outside of the image."""
@@ -207,13 +217,13 @@ class Searcher:
         curvature: Floats = (mixed * self._gain(quality) ** 2).astype(np.float32)
         return curvature
 
-    def adjoint(self, quality: float) -> Adjoint:
-        """That of the last quality is kept."""
+    def adjoint(self, quality: float, exact: bool) -> Adjoint:
+        """The last one is kept."""
         kept = self._adjoint
-        if kept is None or kept[0] != quality:
-            made = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self._reference)
-            self._adjoint = kept = quality, made
-        return kept[1]
+        if kept is None or kept[:2] != (quality, exact):
+            made = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self._reference, exact)
+            self._adjoint = kept = quality, exact, made
+        return kept[2]
 
     def interaction(self, curvature: Floats) -> Floats:
         """(M, 3, 3, M) what a step of a symbol adds to the slopes around it, as best_steps takes it, where symbols have a curvature (M,).
@@ -225,7 +235,7 @@ class Searcher:
             if self._shape is None:
                 qualities = self.model.config.qualities
                 quality = qualities[len(qualities) // 2]
-                self._shape = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self._reference).shape()
+                self._shape = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self._reference, exact=False).shape()
         root: Floats = np.sqrt(np.maximum(curvature, np.float32(0)))
         return self._shape * root[:, None, None, None] * root
 
