@@ -65,6 +65,19 @@ class LatentDecode:
     def finish(self) -> tuple[_Int32, _Int32, dict[str, float]]:
         """Waits for the end -> what EntropyModel.decode returns. After it both methods raise UsageError."""
 
+class Annealing:
+    """As jahp_fast.search.annealing.Annealing, bit for bit. Raises UsageError also for arrays of other types or sizes."""
+
+    def __init__(self, start: _Float32) -> None: ...
+    def draw(self, width: float, round: int) -> _Int32:
+        """Raises UsageError for a width that is not positive."""
+
+    def below(self) -> _Int32: ...
+    def move(
+        self, slope: _Float32, bits: _Float32, curvature: _Float32, mean: float, square: float, rate: float, squares: float
+    ) -> None: ...
+    def nearest(self) -> _Int32: ...
+
 def best_steps(
     slope: _Float32, curvature: _Float32, answer: _Float32, down: _Float32, up: _Float32, interaction: _Float32, margin: float
 ) -> _Int32:

@@ -9,6 +9,7 @@ import importlib
 import io
 import itertools
 import json
+import math
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -21,7 +22,7 @@ from jahp_fast.completion import SHELLS, script
 from jahp_fast.errors import JahpError, UsageError, one_line
 from jahp_fast.files.outputs import checked_output, force_option, in_folder, save_option, takes_bytes
 from jahp_fast.system.atomic import atomic_file
-from jahp_fast.system.console import Parser, exit_status
+from jahp_fast.system.console import Parser, ProgressLine, exit_status
 
 
 class _Command(Protocol):
@@ -104,9 +105,14 @@ def _encode(args: argparse.Namespace) -> int:
         image = pictures.read(_read(args.input), args.input)
         if args.auto_orient:
             image = pictures.oriented(image, args.input)
-        data = _codec(args, quality=args.quality, pixel_checksum=args.pixel_checksum).encode(
-            image, args.effort, args.max_bytes, args.target_bpp
-        )
+        codec = _codec(args, quality=args.quality, pixel_checksum=args.pixel_checksum)
+        line = ProgressLine(seldom=math.inf, wait=True)
+        try:
+            data = codec.encode(
+                image, args.effort, args.max_bytes, args.target_bpp, lambda done, of: line.show(f"jahp: searching: round {done} of {of}")
+            )
+        finally:
+            line.clear()
     with _output(args.output, args.force) as file:
         file.write(data)
     return 0
@@ -209,7 +215,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("input", metavar="IN", help="any image that Pillow reads, or - for standard input")
     p.add_argument("output", metavar="OUT.jahp", help="or a folder, or - for standard output")
     p.add_argument("-q", "--quality", type=float, default=4.0, help="1 to 8, fractions allowed (default 4)")
-    p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files; 2 and 3 need torch (default 0)")
+    p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files (default 0)")
     p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")
     p.add_argument("--target-bpp", type=float, metavar="X", help="choose the quality: the file nearest to X bits per pixel")
     p.add_argument("--auto-orient", action="store_true", help="turn the pixels as the EXIF orientation says, and clear it; else it is kept")

@@ -15,6 +15,7 @@ from jahp_fast.files import image as _image
 from jahp_fast.files.pixel_proof import pixel_checksum
 from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.search import greedy, rate_control
+from jahp_fast.search.descent import Progress
 from jahp_fast.system.devices import Clock
 
 
@@ -64,7 +65,7 @@ class Encoding:
         clock.lap("entropy")
         return self.proved(data, self.threads)
 
-    def searched(self, prepared: Prepared, effort: int, goal: rate_control.Goal | None) -> bytes:
+    def searched(self, prepared: Prepared, effort: int, goal: rate_control.Goal | None, progress: Progress | None = None) -> bytes:
         """Symbols that were searched for, at a quality that was."""
         pipeline, threads = self.pipeline, self.threads
         image = pipeline.open(prepared.rows)
@@ -76,7 +77,7 @@ class Encoding:
             analysed = analyse(quality)
             symbols = analysed.round_latents()
             if effort or rate is not None:
-                symbols = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads)
+                symbols = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads, progress)
             return self.packed(prepared, symbols, quality, threads)
 
         start = _container.quality_code(self.quality)

@@ -12,8 +12,8 @@ namespace jahp {
 namespace {
 
 constexpr float kTiny = 1e-8f;
+constexpr std::uint32_t kGolden = 0x9E3779B9;  // 2^32 over the golden ratio
 
-// Latents are within 2^23, where all floats from there on are integers.
 inline std::int32_t floor_of(float x) {
     const auto truncated = static_cast<std::int32_t>(x);
     return truncated - (static_cast<float>(truncated) > x ? 1 : 0);
@@ -33,7 +33,7 @@ Annealing::Annealing(std::span<const float> start, int channels)
     if (channels < 1 || start.size() % static_cast<std::size_t>(channels) != 0)
         throw Error(Fault::usage, "latents are no multiple of their channels");
     for (const float x : start)
-        if (!(x >= -kLimit && x <= kLimit)) throw Error(Fault::usage, "a latent is beyond 2^23 or not a number");
+        if (!(x >= -kLimit && x <= kLimit)) throw Error(Fault::usage, "a latent is beyond 32767 or not a number");
 }
 
 void Annealing::draw(float width, std::uint32_t round) {
@@ -41,7 +41,7 @@ void Annealing::draw(float width, std::uint32_t round) {
     for (std::size_t i = 0; i < latents_.size(); ++i) {
         const std::int32_t below = floor_of(latents_[i]);
         const float middle = latents_[i] - static_cast<float>(below) - 0.5f;
-        const std::uint32_t random = symbol_mix(static_cast<std::uint32_t>(i), round) >> 8;
+        const std::uint32_t random = (symbol_mix(static_cast<std::uint32_t>(i), 0) + round * kGolden) >> 8;
         const float centred = static_cast<float>(static_cast<std::int32_t>(random)) * 0x1p-24f - 0.5f;
         up_[i] = centred < middle * scale ? 1 : 0;
         symbols_[i] = below + up_[i];

@@ -19,7 +19,7 @@ struct Pace {
 // The latents of one image. Floats are added, multiplied, divided and rooted one by one: all machines agree.
 class Annealing {
 public:
-    static constexpr float kLimit = 1 << 23;  // of latents
+    static constexpr float kLimit = 32767;  // of latents, as of symbols
 
     // start: positions x channels, within ±kLimit. Error(usage) for values beyond it, and for a size that is no
     // multiple of channels.
@@ -29,7 +29,9 @@ public:
     std::size_t size() const { return latents_.size(); }
 
     // Draws symbols, the integer below or above: above with a probability that rises from 0 to 1 over `width` of a
-    // step, 0.5 in the middle. round: counts the draws, so that each has its own random numbers.
+    // step, 0.5 in the middle, and is never 1 below it for a width of at most 1. round: counts the draws. A latent's
+    // random numbers go by the golden ratio from one round to the next, from a place of its own: over a few rounds they
+    // fall evenly.
     void draw(float width, std::uint32_t round);
     const std::vector<std::int32_t>& symbols() const { return symbols_; }
     std::vector<std::int32_t> below() const;

@@ -12,6 +12,7 @@ them. All that is integers, so that every machine takes the same steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -153,15 +154,17 @@ class Adjoint:
         y_j = x_j r_j with r_j² = β_j + Σ γ_jk x_k² gives dD/dx_j = g_j r_j + x_j Σ_i γ_ij g_i x_i / r_i.
         """
         gamma, beta, _ = self._g_s[gdn].extras
-        mean, shift = self._means[gdn].astype(np.float64), self._g_s[gdn].shift.astype(np.float64)
-        direct = 2.0**up / mean
+        mean, shift = self._means[gdn].astype(np.float64), self._g_s[gdn].shift.astype(np.int64)
+        direct = np.ldexp(1 / mean, up)
         # x / r is at most `most`, and a term holds 1/8 of what is largest at once: that is hardly ever met.
         most = np.minimum(2.0 ** (SQUARE_SHIFT / 2) / np.sqrt(np.maximum(np.diagonal(gamma), 1 / 4)), SUM_LIMIT / np.sqrt(beta))
         term = 8 * TERM_LIMIT / SUM_LIMIT / most
-        weights = gamma.T * (direct * 2.0**shift / term)
-        scale = max(weights.sum(1).max() / GAMMA_SUM, weights.max() / TERM_LIMIT, np.finfo(np.float32).tiny)
-        cross = 2.0 ** (-shift - SQUARE_SHIFT) * scale
-        return np.floor(weights / scale).astype(np.int16, order="C"), term.astype(np.float32), direct.astype(np.float32), cross.astype(np.float32)
+        weights = gamma.T * (np.ldexp(direct, shift) / term)
+        largest = max(max(math.fsum(row) for row in weights) / GAMMA_SUM, float(weights.max()) / TERM_LIMIT)
+        scale = math.frexp(largest)[1]  # a power of two, the same whatever rounds a last bit otherwise
+        cross = np.ldexp(1.0, scale - SQUARE_SHIFT - shift)
+        factors = np.floor(np.ldexp(weights, -scale)).astype(np.int16, order="C")
+        return factors, term.astype(np.float32), direct.astype(np.float32), cross.astype(np.float32)
 
     def _fitting(self, sums: Ints, down: Wide) -> tuple[int, Wide]:
         """(keep, total): sums / 2^total, a channel, are of the usual size; total = down + keep + ONE_BITS."""

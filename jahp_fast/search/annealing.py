@@ -19,7 +19,10 @@ from jahp_fast.errors import UsageError
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
-LIMIT = np.float32(2**23)
+LIMIT = np.float32(32767)
+"""Of latents, as of symbols."""
+GOLDEN = 0x9E3779B9
+"""2^32 over the golden ratio."""
 TINY = np.float32(1e-8)
 
 
@@ -27,7 +30,7 @@ class Annealing:
     """The latents of one image.
 
     Args:
-        start: (h, w, M), within ±2^23.
+        start: (h, w, M), within ±32767.
 
     Raises:
         UsageError: a latent is beyond that or not a number.
@@ -35,7 +38,7 @@ class Annealing:
 
     def __init__(self, start: Floats) -> None:
         if not bool((np.abs(start) <= LIMIT).all()):
-            raise UsageError("a latent is beyond 2^23 or not a number")
+            raise UsageError("a latent is beyond 32767 or not a number")
         self._latents = start.copy()
         self._means, self._squares = np.zeros_like(start), np.zeros_like(start)
         self._below = np.zeros(start.shape, np.int32)
@@ -44,14 +47,16 @@ class Annealing:
     def draw(self, width: float, round: int) -> Ints:
         """Symbols (h, w, M), the integer below or above: above with a probability that rises from 0 to 1 over `width` of a step.
 
-        round: counts the draws, so that each has its own random numbers, which are those of the symbols' checksum.
+        round: counts the draws. A latent's random numbers go by the golden ratio from one round to the next, from a place of its own
+            (that of the symbols' checksum): over a few rounds they fall evenly, and latents follow less noise.
         """
         below = np.floor(self._latents)
         middle = self._latents - below - np.float32(0.5)
-        h = np.arange(below.size, dtype=np.uint32) * np.uint32(0x9E3779B1) + np.uint32(round * 0x85EBCA77 & 0xFFFFFFFF)
+        h = np.arange(below.size, dtype=np.uint32) * np.uint32(0x9E3779B1)
         h = (h ^ h >> np.uint32(15)) * np.uint32(0x2C1B3C6D)
         h = (h ^ h >> np.uint32(12)) * np.uint32(0x297A2D39)
-        random = ((h ^ h >> np.uint32(15)) >> np.uint32(8)).astype(np.float32).reshape(below.shape)
+        h = (h ^ h >> np.uint32(15)) + np.uint32(round * GOLDEN & 0xFFFFFFFF)
+        random = (h >> np.uint32(8)).astype(np.float32).reshape(below.shape)
         self._up = random * np.float32(2**-24) - np.float32(0.5) < middle * (np.float32(1) / np.float32(width))
         self._below = below.astype(np.int32)
         return self._below + self._up
