@@ -2,7 +2,7 @@
 """Efforts 2 and 3: the symbols of one image by a descent along its own rate and distortion.
 
 In each round symbols are drawn (search.annealing), which become surer from round to round. For them the integer transforms give the
-picture and the derivative of its error, the tables their rates. What a symbol changes in the rates of later ones is left to PRICE, and z
+picture and the derivative of its error, the tables their rates. What a symbol changes in the rates of later ones is not counted, and z
 stays what h_a made it: derivatives of both were worth 0.5 % each. All numbers are integers, or floats that are added, multiplied, divided
 and rooted one by one: the same image gives the same symbols on every machine.
 """
@@ -39,13 +39,11 @@ class Schedule(NamedTuple):
     last: float
 
 
-SCHEDULES = {2: Schedule(18, 0.06, 0.02), 3: Schedule(90, 0.03, 0.01)}
-WIDTHS = 1.0, 0.3
+SCHEDULES = {2: Schedule(18, 0.07, 0.03), 3: Schedule(90, 0.03, 0.01)}
+WIDTHS = 1.0, 0.15
 """Over which the probability of the integer above rises, in the first and the last round."""
-MEAN, SQUARE = 0.6, 0.95
+MEAN, SQUARE = 0.5, 0.95
 """Shares of the past in the mean of what a step up costs, and in its mean square."""
-PRICE = 1.1
-"""Of a symbol's bits: what it changes for later ones comes to more of the same."""
 
 
 def descended(
@@ -73,7 +71,7 @@ def descended(
     start = np.ascontiguousarray(np.clip(start, -LIMIT, LIMIT), np.float32)
     annealing = Annealing(start) if searcher.reference else _native.Annealing(start)
     weight = np.float32(trade_off(quality) * 255**2 / 3)
-    curvature, price = weight * searcher.curvature(quality), np.float32(PRICE * rate)
+    curvature, price = weight * searcher.curvature(quality), np.float32(rate)
     width, narrower = WIDTHS[0], float(np.float32((WIDTHS[1] / WIDTHS[0]) ** (1 / max(1, schedule.rounds - 1))))
     mean_left = square_left = 1.0
     for round in range(schedule.rounds):
