@@ -109,7 +109,12 @@ def _encode(args: argparse.Namespace) -> int:
         line = ProgressLine(seldom=math.inf, wait=True)
         try:
             data = codec.encode(
-                image, args.effort, args.max_bytes, args.target_bpp, lambda done, of: line.show(f"jahp: searching: round {done} of {of}")
+                image,
+                args.effort,
+                args.max_bytes,
+                args.target_bpp,
+                args.target_psnr,
+                lambda done, of: line.show(f"jahp: searching: round {done} of {of}"),
             )
         finally:
             line.clear()
@@ -218,6 +223,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files (default 0)")
     p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")
     p.add_argument("--target-bpp", type=float, metavar="X", help="choose the quality: the file nearest to X bits per pixel")
+    p.add_argument("--target-psnr", type=float, metavar="X", help="choose the quality: the picture nearest to a PSNR of X dB")
     p.add_argument("--auto-orient", action="store_true", help="turn the pixels as the EXIF orientation says, and clear it; else it is kept")
     p.add_argument("--pixel-checksum", action="store_true", help="decode the file too, and keep a checksum of its pixels in it")
     _codec_options(p)

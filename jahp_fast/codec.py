@@ -124,6 +124,7 @@ class Codec:
         effort: int = 0,
         max_bytes: int | None = None,
         target_bpp: float | None = None,
+        target_psnr: float | None = None,
         progress: Progress | None = None,
     ) -> bytes:
         """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
@@ -137,17 +138,20 @@ class Codec:
                 From 1 on it needs a model of form A that was trained for squared error.
             max_bytes: the whole file is never larger; the codec's quality is then only where the search for one begins.
             target_bpp: bits per pixel that the whole file comes near to, within 2 % where the model's qualities reach it.
+            target_psnr: in dB over all samples but alpha, that the picture comes as near to as steps of quality let it, about 0.03; better
+                where the lowest quality is. Not with the other two.
             progress: at efforts 2 and 3, is called with the rounds done and their number, anew for each quality that is tried.
 
         Raises:
             UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.
-            UsageError: an argument that is out of range; or the lowest quality takes more than max_bytes, or than target_bpp allows.
+            UsageError: an argument that is out of range; or the lowest quality takes more than max_bytes, or than target_bpp allows, or the
+                highest does not reach target_psnr.
             DeviceError: not enough memory on the device.
         """
         effort = arguments.whole("effort", effort, 0, 3)
         greedy.check(self._encoder.file, effort)
         prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum)
-        goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1])
+        goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1], target_psnr)
         with self._encoder.guard("encoding " + _sizes([prepared.size])):
             if effort == 0 and goal is None:
                 return self._encoding.plain(prepared, Clock("cpu"))

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jahp_fast import arguments
 from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.errors import UnsupportedImage
@@ -17,6 +20,9 @@ from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.search import greedy, rate_control
 from jahp_fast.search.descent import Progress
 from jahp_fast.system.devices import Clock
+
+_BLOCK_ROWS = 256
+"""Of an image, compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,13 @@ class Encoding:
         clock.lap("entropy")
         return self.proved(data, self.threads)
 
-    def searched(self, prepared: Prepared, effort: int, goal: rate_control.Goal | None, progress: Progress | None = None) -> bytes:
+    def searched(
+        self,
+        prepared: Prepared,
+        effort: int,
+        goal: rate_control.Goal | rate_control.PsnrGoal | None,
+        progress: Progress | None = None,
+    ) -> bytes:
         """Symbols that were searched for, at a quality that was."""
         pipeline, threads = self.pipeline, self.threads
         image = pipeline.open(prepared.rows)
@@ -85,8 +97,30 @@ class Encoding:
             return self.proved(attempt(start), threads)
         config = pipeline.file.config
         low, high = (_container.quality_code(q) for q in (config.qualities[0], config.qualities[-1]))
+        if isinstance(goal, rate_control.PsnrGoal):
+
+            def seen(code: int) -> tuple[bytes, float]:
+                data = attempt(code)
+                return data, self.psnr(prepared, data)
+
+            return self.proved(rate_control.fit_psnr(seen, (low, high), start, goal.psnr), threads)
         trim = attempt if config.form == "A" else None
         return self.proved(rate_control.fit(attempt, trim, (low, high), start, goal), threads)
+
+    def psnr(self, prepared: Prepared, data: bytes) -> float:
+        """In dB, of what the file decodes to; alpha does not count."""
+        mode = prepared.mode
+
+        def squares(_: int, rgb: NDArray[np.uint8]) -> int:
+            total = 0
+            for top, block in zip(range(0, prepared.rows.height, _BLOCK_ROWS), prepared.rows.blocks(_BLOCK_ROWS), strict=True):
+                decoded = _image.join(rgb[top : top + len(block)], mode, None)
+                errors = np.subtract(decoded, block if mode == "RGB" else block[:, :, 0], dtype=np.int32)
+                total += int(np.square(errors).sum(dtype=np.int64))
+            return total
+
+        (found,) = self.pipeline.decode_batch([_container.unpack(data, None)], self.threads, squares, None)
+        return rate_control.psnr_of(found, prepared.rows.height * prepared.rows.width * (3 if mode == "RGB" else 1))
 
     def batch(self, prepared: Sequence[Prepared]) -> list[bytes]:
         """Several images, several at a time; an error says which."""

@@ -8,9 +8,9 @@
 `Image.open` reads the header and the metadata; pixels are decoded when they are first needed. Modes: RGB, RGBA, L, LA. Pillow has no
 entry point by which it would find plugins by itself, so the import is needed.
 
-Options of `save`: quality (1 to 8, 4 by default), model (a name, see Codec), effort, max_bytes, target_bpp (see Codec.encode), and
-icc_profile, exif, xmp, which replace the image's own; None or b"" leaves them out. Modes 1, P, PA and images with a transparent colour
-are converted. EXIF is kept without being asked for. Its orientation is kept for an image as it was opened; one that was made from it (by
+Options of `save`: quality (1 to 8, 4 by default), model (a name, see Codec), effort, max_bytes, target_bpp, target_psnr (see
+Codec.encode), and icc_profile, exif, xmp, which replace the image's own; None or b"" leaves them out. Modes 1, P, PA and images with a
+transparent colour are converted. EXIF is kept without being asked for. Its orientation is kept for an image as it was opened; one that was made from it (by
 transpose, convert ...) has lost it, as with Pillow's own formats, with a LossWarning.
 
 Whoever catches Pillow's errors, subclasses of OSError, catches these too.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FORMAT = "JAHP"
 MIME = "image/jahp"
 EXTENSION = ".jahp"
-_SEARCH = ("effort", "max_bytes", "target_bpp")
+_SEARCH = ("effort", "max_bytes", "target_bpp", "target_psnr")
 _METADATA = ("icc_profile", "exif", "xmp")
 
 
