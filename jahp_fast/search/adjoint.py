@@ -82,11 +82,10 @@ class Adjoint:
             keep, total = self._fitting(sums, down)
             self.unit *= 2.0**keep
             first = np.clip(total - ONE_BITS, 0, SUM_BITS - 1)
-            if exact:
-                extras, after = self._derivative(i - 1, first - (total - ONE_BITS)), "igdn_adjoint"
-            else:
-                second = np.clip(total - first, 1, 31)
-                extras, after = (*_factors(self._means[i - 1]), second.astype(np.uint8)), "local"
+            second = np.clip(total - first, 1, 31).astype(np.uint8)
+            mixed_gains = (*_factors(self._means[i - 1]), second)
+            extras: tuple[NDArray[Any], ...] = self._derivative(i - 1, first - (total - ONE_BITS)) if exact else mixed_gains
+            after = "igdn_adjoint" if exact else "local"
             layers.append(_bare("conv", weight)._replace(shift=first.astype(np.uint8), activation=after, extras=extras))
             seen = self._scaled(sums, total - ONE_BITS)
         self.net = made_net([*layers, _bare("conv", g_s[0].weight)], native)

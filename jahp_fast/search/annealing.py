@@ -39,7 +39,7 @@ class Annealing:
     def __init__(self, start: Floats) -> None:
         if not bool((np.abs(start) <= LIMIT).all()):
             raise UsageError("a latent is beyond 32767 or not a number")
-        self._latents = start.copy()
+        self._latents: Floats = start.copy()
         self._means, self._squares = np.zeros_like(start), np.zeros_like(start)
         self._below = np.zeros(start.shape, np.int32)
         self._up = np.zeros(start.shape, np.bool_)
@@ -81,7 +81,7 @@ class Annealing:
         self._means = first * self._means + (one - first) * g
         self._squares = second * self._squares + (one - second) * (g * g)
         root = np.sqrt(np.float32(squares) * self._squares) + TINY
-        moved = self._latents - np.float32(rate) * self._means / root
+        moved: Floats = self._latents - np.float32(rate) * self._means / root
         self._latents = np.where(np.abs(moved) <= LIMIT, moved, self._latents)
 
     def nearest(self) -> Ints:

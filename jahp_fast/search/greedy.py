@@ -97,7 +97,7 @@ def improved(
     searcher = _searcher(pipeline.file, pipeline.backend_name == "reference")
     if effort == 0:
         return nearest[0], searcher.trimmed(analysed.latents()[0], nearest, rate, threads)
-    z, y = nearest
+    z = nearest[0]
     if effort == 1:
         return z, searcher.stepped(image.pixels(), nearest, quality, rate, threads)
     latents = analysed.latents()[0], z

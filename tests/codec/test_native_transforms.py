@@ -88,7 +88,8 @@ def test_derivatives_are_the_plain_ones(seed):
 def test_derivatives_need_what_went_in():
     rng = np.random.default_rng(0)
     derivative = random_net(rng, "derivative", 8, 12)
-    for trace, message in ((None, "needs a trace"), (_native.GainTrace(), "a trace that keeps inputs"), (_native.GainTrace(True), "is left")):
+    traces = [(None, "needs a trace"), (_native.GainTrace(), "a trace that keeps inputs"), (_native.GainTrace(True), "is left")]
+    for trace, message in traces:
         with pytest.raises(UsageError, match=message):
             _native.TransformNet(derivative).stream(32, 32, trace)
     with pytest.raises(UsageError, match="needs a trace"):
