@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -84,7 +85,7 @@ class Encoding:
         pipeline.warm()
         analyse = image.analyse_once(threads)
 
-        def attempt(code: int, rate: float | None = None) -> bytes:
+        def attempt(code: int, rate: float | None = None, effort: int = effort) -> bytes:
             quality = code / QUALITY_STEPS
             analysed = analyse(quality)
             symbols = analysed.round_latents()
@@ -97,11 +98,19 @@ class Encoding:
             return self.proved(attempt(start), threads)
         config = pipeline.file.config
         low, high = (_container.quality_code(q) for q in (config.qualities[0], config.qualities[-1]))
+
+        def offset(data: bytes) -> float:
+            if isinstance(goal, rate_control.PsnrGoal):
+                return self.psnr(prepared, data) - goal.psnr
+            return math.log(len(data) / goal.goal)
+
+        if effort > 1:  # the nearest integers say at once about where that search ends
+            start = rate_control.begin_at(lambda code: offset(attempt(code, effort=0)), (low, high), start, goal)
         if isinstance(goal, rate_control.PsnrGoal):
 
             def seen(code: int) -> tuple[bytes, float]:
                 data = attempt(code)
-                return data, self.psnr(prepared, data)
+                return data, goal.psnr + offset(data)
 
             return self.proved(rate_control.fit_psnr(seen, (low, high), start, goal.psnr), threads)
         trim = attempt if config.form == "A" else None

@@ -135,6 +135,21 @@ def fit(
     return best
 
 
+def begin_at(offset: Callable[[int], float], codes: tuple[int, int], start: int, goal: Goal | PsnrGoal) -> int:
+    """The code of the nearest offset, for a dearer search to begin with.
+
+    Args:
+        offset: quality code -> how far a file of it is above the goal, in logarithms or dB.
+        codes, start: as `fit` takes them.
+    """
+    offsets: dict[int, float] = {}
+    code = min(max(start, codes[0]), codes[1])
+    while code not in offsets:
+        offsets[code] = offset(code)
+        code = _next(offsets, *codes, _PSNR_SLOPE if isinstance(goal, PsnrGoal) else _SLOPE)
+    return min(offsets, key=lambda c: (abs(offsets[c]), c))
+
+
 def fit_psnr(encode: Callable[[int], tuple[bytes, float]], codes: tuple[int, int], start: int, psnr: float) -> bytes:
     """The file whose PSNR comes nearest to a wanted one; the lowest quality's if that is still better.
 

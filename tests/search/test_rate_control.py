@@ -12,7 +12,7 @@ import jahp_fast
 from jahp_fast import Codec
 from jahp_fast.cli import main
 from jahp_fast.errors import UsageError
-from jahp_fast.search.rate_control import BEST_PSNR, Goal, PsnrGoal, fit, fit_psnr, goal_of, psnr_of
+from jahp_fast.search.rate_control import BEST_PSNR, Goal, PsnrGoal, begin_at, fit, fit_psnr, goal_of, psnr_of
 
 CODES = (20, 160)
 
@@ -120,6 +120,31 @@ def test_the_step_of_the_nearest_psnr_is_found_in_few_passes(start):
     assert fit_psnr(encode, CODES, start, 20.0) == bytes([20])  # the lowest is better than that
     with pytest.raises(UsageError, match=r"target_psnr 45 dB is more than .* has 3\d\.\d\d dB at quality 8, the highest"):
         fit_psnr(encode, CODES, start, 45.0)
+
+
+@pytest.mark.parametrize("goal", [Goal(20000, 20000), PsnrGoal(33.0)])
+def test_a_dear_search_begins_where_a_cheap_one_ends(goal):
+    calls = []
+
+    def offset(code):
+        calls.append(code)
+        return 0.064 * (code - 101) + 0.01 if isinstance(goal, PsnrGoal) else math.log(smooth(code) / goal.goal)
+
+    best = min(range(20, 161), key=lambda code: abs(offset(code)))
+    calls.clear()
+    for start in (20, 80, 160):
+        assert begin_at(offset, CODES, start, goal) == best
+    assert len(calls) <= 3 * 6
+    assert begin_at(lambda code: 1.0, CODES, 80, goal) == 20
+
+
+@pytest.mark.parametrize("goal", [{"max_bytes": 1500}, {"target_psnr": 34.0}])
+def test_efforts_of_rounds_take_few_qualities(goal, photo_crop):
+    seen = []
+    image = photo_crop[:64, :96]
+    data = Codec(quality=2).encode(image, effort=2, progress=lambda done, of: seen.append(done == of), **goal)
+    assert sum(seen) <= 4
+    assert len(data) <= goal.get("max_bytes", 10**6)
 
 
 @pytest.mark.parametrize("effort", [0, 1])
