@@ -77,11 +77,12 @@ class Annealing:
             squares: factor of the mean square, for what is missing of it at first.
         """
         first, second, one = np.float32(mean), np.float32(square), np.float32(1)
-        g = np.float32(2) * slope + bits + np.where(self._up, -curvature, curvature)
-        self._means = first * self._means + (one - first) * g
-        self._squares = second * self._squares + (one - second) * (g * g)
-        root = np.sqrt(np.float32(squares) * self._squares) + TINY
-        moved: Floats = self._latents - np.float32(rate) * self._means / root
+        g: Floats = np.float32(2) * slope + bits + np.where(self._up, -curvature, curvature)
+        means: Floats = first * self._means + (one - first) * g
+        squared: Floats = second * self._squares + (one - second) * (g * g)
+        self._means, self._squares = means, squared
+        root: Floats = np.sqrt(np.float32(squares) * squared) + TINY
+        moved: Floats = self._latents - np.float32(rate) * means / root
         self._latents = np.where(np.abs(moved) <= LIMIT, moved, self._latents)
 
     def nearest(self) -> Ints:
