@@ -21,8 +21,8 @@ std::unique_ptr<Drawn> begin(const py::object& start) {
     const auto values = view<float>(start, "start", 3);
     const py::array array = start;
     if (values.empty()) throw Error(Fault::usage, "start has no latents");
-    return std::make_unique<Drawn>(Drawn{Annealing(values, static_cast<int>(array.shape(2))), array.shape(0),
-                                         array.shape(1)});
+    return std::make_unique<Drawn>(
+        Drawn{Annealing(values, static_cast<int>(array.shape(2))), array.shape(0), array.shape(1)});
 }
 
 }  // namespace

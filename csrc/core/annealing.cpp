@@ -21,8 +21,8 @@ inline std::int32_t floor_of(float x) {
 
 void require(std::size_t size, std::size_t wanted, const char* name) {
     if (size != wanted)
-        throw Error(Fault::usage, std::string(name) + " has " + std::to_string(size) + " values, not " +
-                                      std::to_string(wanted));
+        throw Error(Fault::usage,
+                    std::string(name) + " has " + std::to_string(size) + " values, not " + std::to_string(wanted));
 }
 
 }  // namespace

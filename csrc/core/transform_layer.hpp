@@ -36,9 +36,9 @@ struct ConvTensors {
     std::span<const std::uint8_t> shift;  // below 30
     Activation activation = Activation::none;
     std::span<const std::int16_t> gamma;  // of GDN, (out, out), 0 or more; of its inverse's adjoint, 0 to 65535 a row
-    std::span<const std::int32_t> beta;   // (out), 1 or more; no norm leaves 31 bits
+    std::span<const std::int32_t> beta;  // (out), 1 or more; no norm leaves 31 bits
     std::span<const std::int16_t> steady, varying;  // of a local gain, (out), 0 or more
-    std::span<const std::uint8_t> varying_shift;    // at most 31
+    std::span<const std::uint8_t> varying_shift;  // at most 31
     std::span<const float> term, direct, cross;  // of the adjoint of an inverse GDN, (out): as GdnAdjointFactors
     std::span<const std::uint8_t> after_shift;  // of GDN 16 to 31, of its inverse and a local gain 1 to 31
 };

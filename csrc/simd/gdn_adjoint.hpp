@@ -29,9 +29,9 @@ struct GdnAdjointKernel {
 
 GdnAdjointKernel gdn_adjoint_for(Isa isa);
 
-#define JAHP_GDN_ADJOINT(isa)                                                                                   \
-    void gdn_adjoint_terms_##isa(const std::int16_t*, const std::int16_t*, const std::uint16_t*, std::ptrdiff_t, \
-                                 std::ptrdiff_t, const float*, std::int16_t*);                                  \
+#define JAHP_GDN_ADJOINT(isa)                                                                                     \
+    void gdn_adjoint_terms_##isa(const std::int16_t*, const std::int16_t*, const std::uint16_t*, std::ptrdiff_t,  \
+                                 std::ptrdiff_t, const float*, std::int16_t*);                                    \
     void gdn_adjoint_combine_##isa(std::int16_t*, const std::int16_t*, const std::uint16_t*, const std::int32_t*, \
                                    std::ptrdiff_t, std::ptrdiff_t, const GdnAdjointFactors&)
 JAHP_GDN_ADJOINT(scalar);

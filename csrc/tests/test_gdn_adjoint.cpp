@@ -13,7 +13,8 @@
 namespace jahp::test {
 namespace {
 
-// The product, quotient or sum of two floats, to the nearest float: doubles hold enough bits for one rounding to decide.
+// The product, quotient or sum of two floats, to the nearest float: doubles hold enough bits for one rounding to
+// decide.
 float rounded(double value) { return static_cast<float>(value); }
 
 std::int64_t held(float value, float limit) {
