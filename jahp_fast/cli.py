@@ -108,6 +108,7 @@ def _region(text: str) -> tuple[int, ...]:
 
 def _encode(args: argparse.Namespace) -> int:
     from jahp_fast.files import pictures
+    from jahp_fast.files.kind import is_drawing
 
     bound = asked_bound(args)
     _place_output(args, ".jahp")
@@ -129,6 +130,10 @@ def _encode(args: argparse.Namespace) -> int:
             )
         finally:
             line.clear()
+        if bound is None and not args.quiet and is_drawing(image):
+            print(
+                f"jahp: {args.input}: looks like a drawing or a screenshot: --lossless is exact there, and often smaller", file=sys.stderr
+            )
     with _output(args.output, args.force) as file:
         file.write(data)
     return 0
@@ -242,6 +247,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("--target-psnr", type=float, metavar="X", help="choose the quality: the picture nearest to a PSNR of X dB")
     p.add_argument("--auto-orient", action="store_true", help="turn the pixels as the EXIF orientation says, and clear it; else it is kept")
     p.add_argument("--pixel-checksum", action="store_true", help="decode the file too, and keep a checksum of its pixels in it")
+    p.add_argument("--quiet", action="store_true", help="do not say that a picture is of a kind that wants --lossless")
     _codec_options(p)
     force_option(p)
     p.description = _REPLACES

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native, arguments
-from jahp_fast.constants import QUALITY_STEPS
+from jahp_fast.constants import QUALITY_STEPS, trade_off
 from jahp_fast.errors import UnsupportedImage
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
@@ -117,9 +117,15 @@ class Encoding:
             quality = code / QUALITY_STEPS
             analysed = analyse(quality)
             symbols = analysed.round_latents()
-            if effort or rate is not None:
-                symbols = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads, progress)
-            return self.packed(prepared, symbols, quality, threads)
+            if effort == 0 and rate is None:
+                return self.packed(prepared, symbols, quality, threads)
+            searched = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads, progress)
+            data = self.packed(prepared, searched, quality, threads)
+            if rate is not None or not pipeline.may_copy(*symbols):
+                return data
+            # The search does not know that equal neighbours are free.
+            plain = self.packed(prepared, symbols, quality, threads)
+            return min(data, plain, key=lambda d: self.cost(prepared, d, quality))
 
         start = _container.quality_code(self.quality)
         if goal is None:
@@ -146,6 +152,16 @@ class Encoding:
 
     def psnr(self, prepared: Prepared, data: bytes) -> float:
         """In dB, of what the file decodes to; alpha does not count."""
+        return rate_control.psnr_of(*self._errors(prepared, data))
+
+    def cost(self, prepared: Prepared, data: bytes, quality: float) -> float:
+        """Bits and weighed squared errors of a file, by which a search decides: the less the better."""
+        total, samples = self._errors(prepared, data)
+        pixels = prepared.rows.height * prepared.rows.width
+        return float(trade_off(quality) * total * pixels / samples + 8 * len(data))
+
+    def _errors(self, prepared: Prepared, data: bytes) -> tuple[int, int]:
+        """The sum of the squared errors of what a file decodes to, and how many samples there are; alpha does not count."""
         mode = prepared.mode
 
         def squares(_: int, rgb: NDArray[np.uint8]) -> int:
@@ -158,7 +174,7 @@ class Encoding:
 
         whole = View.whole(prepared.rows.height, prepared.rows.width)
         (found,) = self.pipeline.decode_batch([_container.unpack(data, None)], [whole], self.threads, squares, None)
-        return rate_control.psnr_of(found, prepared.rows.height * prepared.rows.width * (3 if mode == "RGB" else 1))
+        return found, prepared.rows.height * prepared.rows.width * (3 if mode == "RGB" else 1)
 
     def batch(self, prepared: Sequence[Prepared]) -> list[bytes]:
         """Several images, several at a time; an error says which."""

@@ -87,6 +87,9 @@ class Pipeline(Protocol):
     def encode_batch(self, images: Sequence[Opened], quality: float, threads: int, code: Callable[[int, Symbols, int], T]) -> list[T]:
         """code(number, symbols, threads) of each image, several at a time; an error says which."""
 
+    def may_copy(self, z: Ints, y: Ints) -> bool:
+        """Whether so many positions are as a neighbour that a file may copy them."""
+
     def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> CodedSymbols:
         """An image's symbols as a file has them. Raises UnsupportedImage for one beyond 32767."""
 

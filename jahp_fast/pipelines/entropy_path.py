@@ -74,6 +74,10 @@ class EntropyPath:
         plain = self._coded(z, wanted, width, height, threads)
         return copied if len(copied.payload) + choice.bytes < len(plain.payload) else plain
 
+    def may_copy(self, z: Ints, y: Ints) -> bool:
+        """Whether so many positions are as a neighbour that a file may copy them."""
+        return copies.choose(z, y) is not None
+
     def _coded(self, z: Ints, wanted: Ints, width: int, height: int, threads: int, choice: copies.Choice | None = None) -> CodedSymbols:
         maps, packed = (b"", b"") if choice is None else (choice.maps, choice.packed)
         layout = StreamLayout(wanted.shape[0], wanted.shape[1], 0, 0, _container.min_payload_bytes(width, height), maps)

@@ -18,6 +18,7 @@ from jahp_fast.search import greedy
 from jahp_fast.search.bits import SymbolBits
 from jahp_fast.search.descent import SCHEDULES, descended
 from jahp_fast.search.greedy import Searcher
+from jahp_fast.train import synthetic
 
 FORM_A = [case for case in CASES if case.form == "A" and case.prob_bits == 15]
 
@@ -346,3 +347,17 @@ def test_effort_3_pays_more():
     codec = Codec(quality=4)
     assert cost(codec, image, 4, effort=3) < cost(codec, image, 4, effort=2) * 0.99
     assert codec.encode(image, effort=3) == Codec(quality=4, threads=2).encode(image, effort=3)
+
+
+@pytest.mark.parametrize("effort", [1, 2])
+def test_flat_pictures_are_not_worse_for_a_search(effort):
+    """Equal neighbours are free, of which the search knows nothing: by bits and weighed errors its file is never worse than effort 0's."""
+    for seed, kind in enumerate(("flat", "chart", "pixelart")):
+        image = synthetic.picture(kind, seed, (160, 160))
+        for quality in (2, 8):
+            codec = Codec(quality=quality, threads=2)
+            costs = []
+            for data in (codec.encode(image), codec.encode(image, effort=effort)):
+                errors = np.square(codec.decode(data).astype(np.int64) - image).sum()
+                costs.append(trade_off(quality) * errors / 3 + 8 * len(data))
+            assert costs[1] <= costs[0]
