@@ -79,6 +79,19 @@ class LatentDecode:
     def finish(self) -> tuple[_Int32, _Int32, dict[str, float]]:
         """Waits for the end -> what EntropyModel.decode returns. After it both methods raise UsageError."""
 
+class Annealing:
+    """As jahp_fast.search.annealing.Annealing, bit for bit. Raises UsageError also for arrays of other types or sizes."""
+
+    def __init__(self, start: _Float32) -> None: ...
+    def draw(self, width: float, round: int) -> _Int32:
+        """Raises UsageError for a width that is not positive."""
+
+    def below(self) -> _Int32: ...
+    def move(
+        self, slope: _Float32, bits: _Float32, curvature: _Float32, mean: float, square: float, rate: float, squares: float
+    ) -> None: ...
+    def nearest(self) -> _Int32: ...
+
 def best_steps(
     slope: _Float32, curvature: _Float32, answer: _Float32, down: _Float32, up: _Float32, interaction: _Float32, margin: float
 ) -> _Int32:
@@ -113,14 +126,17 @@ class TransformNet:
         """x (h, w, c), clamped to +-8191 -> (H, W, C): int16, or what the last layer gives, int32 ("none") or uint8 ("pixels")."""
 
     def stream(self, height: int, width: int, trace: GainTrace | None = None) -> TransformStream:
-        """Raises UsageError for impossible sizes, and for local gains without a trace of their size."""
+        """Raises UsageError for impossible sizes, and for what reads a trace without one of its size that keeps what it needs."""
 
 class GainTrace:
     """What the inverse GDNs of g_s multiplied by, on its way from a stream through g_s to one through its adjoint, which is made after it
     and takes the layers in the opposite order. Of that only what the one has written and the other not yet read is in memory.
+
+    Args:
+        inputs: keep what was multiplied too, for the activation "igdn_adjoint".
     """
 
-    def __init__(self) -> None: ...
+    def __init__(self, inputs: bool = False) -> None: ...
     def squares(self) -> list[NDArray[np.uint32]]:
         """By inverse GDN, in the order of g_s, (h, w): sums over the channels of the squares of what the adjoint multiplied by, of which
         2^8 is 1."""

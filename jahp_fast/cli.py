@@ -9,6 +9,7 @@ import importlib
 import io
 import itertools
 import json
+import math
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -21,7 +22,7 @@ from jahp_fast.completion import SHELLS, script
 from jahp_fast.errors import JahpError, UsageError, one_line
 from jahp_fast.files.outputs import asked_bound, bound_options, checked_output, force_option, in_folder, save_option, takes_bytes
 from jahp_fast.system.atomic import atomic_file
-from jahp_fast.system.console import Parser, exit_status
+from jahp_fast.system.console import Parser, ProgressLine, exit_status
 
 
 class _Command(Protocol):
@@ -114,9 +115,20 @@ def _encode(args: argparse.Namespace) -> int:
         image = pictures.read(_read(args.input), args.input)
         if args.auto_orient:
             image = pictures.oriented(image, args.input)
-        data = _codec(args, quality=4.0 if args.quality is None else args.quality, pixel_checksum=args.pixel_checksum).encode(
-            image, args.effort, args.max_bytes, args.target_bpp, max_error=bound
-        )
+        codec = _codec(args, quality=4.0 if args.quality is None else args.quality, pixel_checksum=args.pixel_checksum)
+        line = ProgressLine(seldom=math.inf, wait=True)
+        try:
+            data = codec.encode(
+                image,
+                args.effort,
+                args.max_bytes,
+                args.target_bpp,
+                args.target_psnr,
+                max_error=bound,
+                progress=lambda done, of: line.show(f"jahp: searching: round {done} of {of}"),
+            )
+        finally:
+            line.clear()
     with _output(args.output, args.force) as file:
         file.write(data)
     return 0
@@ -224,9 +236,10 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("output", metavar="OUT.jahp", help="or a folder, or - for standard output")
     p.add_argument("-q", "--quality", type=float, help="1 to 12, fractions allowed (default 4)")
     bound_options(p)
-    p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files; 2 and 3 need torch (default 0)")
+    p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files (default 0)")
     p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")
     p.add_argument("--target-bpp", type=float, metavar="X", help="choose the quality: the file nearest to X bits per pixel")
+    p.add_argument("--target-psnr", type=float, metavar="X", help="choose the quality: the picture nearest to a PSNR of X dB")
     p.add_argument("--auto-orient", action="store_true", help="turn the pixels as the EXIF orientation says, and clear it; else it is kept")
     p.add_argument("--pixel-checksum", action="store_true", help="decode the file too, and keep a checksum of its pixels in it")
     _codec_options(p)

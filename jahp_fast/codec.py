@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.search.descent import Progress
 
 
 class Codec:
@@ -133,8 +134,10 @@ class Codec:
         effort: int = 0,
         max_bytes: int | None = None,
         target_bpp: float | None = None,
+        target_psnr: float | None = None,
         lossless: bool = False,
         max_error: int | None = None,
+        progress: Progress | None = None,
     ) -> bytes:
         """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
 
@@ -143,35 +146,38 @@ class Codec:
 
         Args:
             effort: 0 to 3, of the encoder's search for better symbols; decoders do not know of it. 0: none. 1: integers are chosen by
-                rate and distortion. 2 and 3: these follow a descent along the gradient of the image's own cost, which needs torch.
+                rate and distortion. 2 and 3: in 18 and 90 rounds of small changes. The same file on every machine, but for exact=False.
                 From 1 on it needs a model of form A that was trained for squared error.
             max_bytes: the whole file is never larger; the codec's quality is then only where the search for one begins.
             target_bpp: bits per pixel that the whole file comes near to, within 2 % where the model's qualities 1 to 8 reach it.
+            target_psnr: in dB over all samples but alpha, that the picture comes as near to as steps of quality let it, about 0.03; better
+                where the lowest quality is. Not with the other two.
             lossless: keep every pixel. Quality and model are of no account then.
             max_error: 0 to 31: no sample differs by more. 0 is lossless.
+            progress: at efforts 2 and 3, is called with the rounds done and their number, anew for each quality that is tried.
 
-        effort, max_bytes and target_bpp are for qualities up to 8.
+        effort, max_bytes, target_bpp and target_psnr are for qualities up to 8.
 
         Raises:
             UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.
-            UsageError: an argument that is out of range; or the lowest quality takes more than max_bytes, or than target_bpp allows.
-            MissingExtra: an effort that needs torch, and it is not installed.
+            UsageError: an argument that is out of range; or the lowest quality takes more than max_bytes, or than target_bpp allows, or the
+                highest does not reach target_psnr.
             DeviceError: not enough memory on the device.
         """
         effort = arguments.whole("effort", effort, 0, 3)
         greedy.check(self._encoder.file, effort)
         bound = arguments.bound_of(lossless, max_error)
-        if (bound is not None or self._layered) and (effort or max_bytes is not None or target_bpp is not None):
+        if (bound is not None or self._layered) and (effort or any(x is not None for x in (max_bytes, target_bpp, target_psnr))):
             wanted = "a bound on errors" if bound is not None else f"quality {self.quality:g}"
-            raise UsageError(f"effort, max_bytes and target_bpp are for qualities up to 8: leave them out with {wanted}")
+            raise UsageError(f"effort, max_bytes, target_bpp and target_psnr are for qualities up to 8: leave them out with {wanted}")
         prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum)
         if bound is not None:
             return prepared.exact(bound, self._threads)
-        goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1])
+        goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1], target_psnr)
         with self._encoder.guard("encoding " + _sizes([prepared.size])):
             if effort == 0 and goal is None:
                 return self._encoding.plain(prepared, Clock("cpu"))
-            return self._encoding.searched(prepared, effort, goal)
+            return self._encoding.searched(prepared, effort, goal, progress)
 
     def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
         """encode, and seconds by stage: g_a, h_a, entropy, and layer above quality 8; on a GPU with a wait between them."""

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jahp_fast import _native, arguments
 from jahp_fast.constants import QUALITY_STEPS
@@ -20,7 +22,11 @@ from jahp_fast.files.pixel_proof import pixel_checksum
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.search import greedy, rate_control
+from jahp_fast.search.descent import Progress
 from jahp_fast.system.devices import Clock
+
+_BLOCK_ROWS = 256
+"""Of an image, compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +100,25 @@ class Encoding:
             clock.lap("layer")
         return data
 
-    def searched(self, prepared: Prepared, effort: int, goal: rate_control.Goal | None) -> bytes:
+    def searched(
+        self,
+        prepared: Prepared,
+        effort: int,
+        goal: rate_control.Goal | rate_control.PsnrGoal | None,
+        progress: Progress | None = None,
+    ) -> bytes:
         """Symbols that were searched for, at a quality that was."""
         pipeline, threads = self.pipeline, self.threads
         image = pipeline.open(prepared.rows)
         pipeline.warm()
         analyse = image.analyse_once(threads)
 
-        def attempt(code: int, rate: float | None = None) -> bytes:
+        def attempt(code: int, rate: float | None = None, effort: int = effort) -> bytes:
             quality = code / QUALITY_STEPS
             analysed = analyse(quality)
             symbols = analysed.round_latents()
             if effort or rate is not None:
-                symbols = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads)
+                symbols = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads, progress)
             return self.packed(prepared, symbols, quality, threads)
 
         start = _container.quality_code(self.quality)
@@ -114,8 +126,39 @@ class Encoding:
             return self.proved(attempt(start), threads)
         config = pipeline.file.config
         low, high = (_container.quality_code(q) for q in (config.qualities[0], config.qualities[-1]))
+
+        def offset(data: bytes) -> float:
+            if isinstance(goal, rate_control.PsnrGoal):
+                return self.psnr(prepared, data) - goal.psnr
+            return math.log(len(data) / goal.goal)
+
+        if effort > 1:  # the nearest integers say at once about where that search ends
+            start = rate_control.begin_at(lambda code: offset(attempt(code, effort=0)), (low, high), start, goal)
+        if isinstance(goal, rate_control.PsnrGoal):
+
+            def seen(code: int) -> tuple[bytes, float]:
+                data = attempt(code)
+                return data, goal.psnr + offset(data)
+
+            return self.proved(rate_control.fit_psnr(seen, (low, high), start, goal.psnr), threads)
         trim = attempt if config.form == "A" else None
         return self.proved(rate_control.fit(attempt, trim, (low, high), start, goal), threads)
+
+    def psnr(self, prepared: Prepared, data: bytes) -> float:
+        """In dB, of what the file decodes to; alpha does not count."""
+        mode = prepared.mode
+
+        def squares(_: int, rgb: NDArray[np.uint8]) -> int:
+            total = 0
+            for top, block in zip(range(0, prepared.rows.height, _BLOCK_ROWS), prepared.rows.blocks(_BLOCK_ROWS), strict=True):
+                decoded = _image.join(rgb[top : top + len(block)], mode, None)
+                errors = np.subtract(decoded, block if mode == "RGB" else block[:, :, 0], dtype=np.int32)
+                total += int(np.square(errors).sum(dtype=np.int64))
+            return total
+
+        whole = View.whole(prepared.rows.height, prepared.rows.width)
+        (found,) = self.pipeline.decode_batch([_container.unpack(data, None)], [whole], self.threads, squares, None)
+        return rate_control.psnr_of(found, prepared.rows.height * prepared.rows.width * (3 if mode == "RGB" else 1))
 
     def batch(self, prepared: Sequence[Prepared]) -> list[bytes]:
         """Several images, several at a time; an error says which."""

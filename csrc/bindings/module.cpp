@@ -5,6 +5,7 @@
 #include "bindings/errors.hpp"
 
 namespace jahp::bind {
+void register_annealing(pybind11::module_& m);
 void register_checksums(pybind11::module_& m);
 void register_cpu(pybind11::module_& m);
 void register_range_coder(pybind11::module_& m);
@@ -17,6 +18,7 @@ void register_transform_net(pybind11::module_& m);
 PYBIND11_MODULE(_native, m) {
     m.doc() = "C++ core of jahp_fast; not public, see jahp_fast.Codec.";
     jahp::bind::register_errors();
+    jahp::bind::register_annealing(m);
     jahp::bind::register_checksums(m);
     jahp::bind::register_cpu(m);
     jahp::bind::register_range_coder(m);

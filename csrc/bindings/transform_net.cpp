@@ -18,13 +18,15 @@ Activation activation_of(const std::string& name, const std::string& layer) {
     if (name == "gdn") return Activation::gdn;
     if (name == "igdn") return Activation::inverse_gdn;
     if (name == "local") return Activation::local;
-    throw Error(Fault::usage,
-                layer + ": activation " + name + " is none of none, pixels, relu, leaky_relu, gdn, igdn, local");
+    if (name == "igdn_adjoint") return Activation::inverse_gdn_adjoint;
+    throw Error(Fault::usage, layer + ": activation " + name +
+                                  " is none of none, pixels, relu, leaky_relu, gdn, igdn, local, igdn_adjoint");
 }
 
 void take_extras(ConvTensors& t, const py::tuple& extras) {
     const auto name = [&](const char* what) { return t.name + ": " + what; };
-    const std::size_t count = t.activation == Activation::local                                            ? 4
+    const bool adjoint = t.activation == Activation::inverse_gdn_adjoint;
+    const std::size_t count = t.activation == Activation::local || adjoint                                 ? 4
                               : t.activation == Activation::gdn || t.activation == Activation::inverse_gdn ? 3
                                                                                                            : 0;
     if (extras.size() != count)
@@ -34,6 +36,11 @@ void take_extras(ConvTensors& t, const py::tuple& extras) {
         t.gamma = view<std::int16_t>(extras[0], name("gamma").c_str(), 2);
         t.beta = view<std::int32_t>(extras[1], name("beta").c_str());
         t.after_shift = view<std::uint8_t>(extras[2], name("shift of GDN").c_str());
+    } else if (adjoint) {
+        t.gamma = view<std::int16_t>(extras[0], name("gamma").c_str(), 2);
+        t.term = view<float>(extras[1], name("term").c_str());
+        t.direct = view<float>(extras[2], name("direct").c_str());
+        t.cross = view<float>(extras[3], name("cross").c_str());
     } else if (count == 4) {
         t.steady = view<std::int16_t>(extras[0], name("steady").c_str());
         t.varying = view<std::int16_t>(extras[1], name("varying").c_str());
@@ -141,7 +148,7 @@ void register_transform_net(py::module_& m);
 void register_transform_net(py::module_& m) {
     m.def("scaled", &scaled_array, py::arg("x"), py::arg("mul"), py::arg("shift"), py::arg("limit"));
     py::class_<GainTrace, std::shared_ptr<GainTrace>>(m, "GainTrace")
-        .def(py::init<>())
+        .def(py::init<bool>(), py::arg("inputs") = false)
         .def("squares", [](const GainTrace& trace) {
             py::list levels;
             for (const GainTrace::Level& level : trace.levels())

@@ -18,7 +18,8 @@ public:
     // room for.
     class Level {
     public:
-        Level(int height, int width, int channels);
+        // inputs: the values that were multiplied are kept as well.
+        Level(int height, int width, int channels, bool inputs);
 
         int height() const { return height_; }
         int width() const { return width_; }
@@ -30,15 +31,26 @@ public:
         // Roots of norms from a column on, as many values apart from one column to the next as a kernel's padded
         // channels.
         std::uint16_t* roots(int row, int column);
+        // What was multiplied by them; null where the trace keeps roots alone.
+        std::int16_t* inputs(int row, int column);
         // Sums over the channels of the squares of what the adjoint multiplied by, of which 2^8 is 1; all rows stay.
         std::uint32_t* squares(int row, int column);
         const std::vector<std::uint32_t>& all_squares() const { return squares_; }
 
     private:
+        std::size_t at(int column) const;
+
         int height_, width_, channels_, padded_, first_ = 0;
+        bool keeps_inputs_;
         std::deque<AlignedVector<std::uint16_t>> roots_;  // of row first_ and those below it
+        std::deque<AlignedVector<std::int16_t>> inputs_;  // likewise, or none
         std::vector<std::uint32_t> squares_;
     };
+
+    // inputs: levels keep what was multiplied too, as the adjoint of an inverse GDN wants it.
+    explicit GainTrace(bool inputs) : inputs_(inputs) {}
+
+    bool inputs() const { return inputs_; }
 
     // For a stream that writes.
     Level& add(int height, int width, int channels);
@@ -49,6 +61,7 @@ public:
     const std::deque<Level>& levels() const { return levels_; }
 
 private:
+    bool inputs_;
     std::deque<Level> levels_;  // stay where they are
     std::size_t claimed_ = 0;
 };

@@ -38,6 +38,26 @@ bool bounded(const ConvTensors& t) {
     return true;
 }
 
+// Factors that no sum of products of 16 bits overflows.
+bool small(const ConvTensors& t) {
+    for (int o = 0; o < t.outputs; ++o) {
+        std::int32_t sum = 0;
+        for (const std::int16_t g : t.gamma.subspan(product(o, t.outputs), product(t.outputs, 1)))
+            if (g < 0 || (sum += g) > 65535) return false;
+    }
+    return true;
+}
+
+void check_adjoint(const ConvTensors& t) {
+    const std::size_t channels = product(t.outputs, 1);
+    if (t.gamma.size() != product(t.outputs, t.outputs) || t.term.size() != channels || t.direct.size() != channels ||
+        t.cross.size() != channels)
+        throw Error(Fault::model, t.name + ": the adjoint of an inverse GDN does not have the layer's " +
+                                      std::to_string(t.outputs) + " channels");
+    if (!small(t))
+        throw Error(Fault::model, t.name + ": a row of the adjoint's gamma is negative or adds up to more than 65535");
+}
+
 void check(const ConvTensors& t) {
     const auto refuse = [&](const std::string& what) { throw Error(Fault::model, t.name + ": " + what); };
     if (t.inputs < 1 || t.outputs < 1 || t.inputs > kMostChannels || t.outputs > kMostChannels)
@@ -61,6 +81,7 @@ void check(const ConvTensors& t) {
         if (!within(t.after_shift, least, kMostAfterShift))
             refuse("a shift of GDN is not " + std::to_string(least) + " to " + std::to_string(kMostAfterShift));
     }
+    if (t.activation == Activation::inverse_gdn_adjoint) check_adjoint(t);
     if (t.activation == Activation::local) {
         if (t.steady.size() != channels || t.varying.size() != channels || t.varying_shift.size() != channels ||
             t.after_shift.size() != channels)
@@ -75,9 +96,9 @@ void check(const ConvTensors& t) {
     }
 }
 
-template <typename T>
-AlignedVector<std::int32_t> padded_copy(std::span<const T> values, int count, std::int32_t beyond) {
-    AlignedVector<std::int32_t> out(static_cast<std::size_t>(count), beyond);
+template <typename To = std::int32_t, typename T>
+AlignedVector<To> padded_copy(std::span<const T> values, int count, To beyond) {
+    AlignedVector<To> out(static_cast<std::size_t>(count), beyond);
     std::copy(values.begin(), values.end(), out.begin());
     return out;
 }
@@ -116,6 +137,7 @@ Finisher::Finisher(const ConvTensors& t, int repeats) {
         case Activation::gdn:
         case Activation::inverse_gdn:
         case Activation::local:
+        case Activation::inverse_gdn_adjoint:
             low = -kSumLimit;
             high = kSumLimit;
             break;
@@ -125,13 +147,22 @@ Finisher::Finisher(const ConvTensors& t, int repeats) {
 
 Gdn::Gdn(const ConvTensors& t, Isa isa)
     : active_(t.activation == Activation::gdn || t.activation == Activation::inverse_gdn ||
-              t.activation == Activation::local),
-      inverse_(t.activation == Activation::inverse_gdn), traced_(t.activation == Activation::local ? Traced::reads
-                                                                 : inverse_                        ? Traced::writes
-                                                                                                   : Traced::no),
+              t.activation == Activation::local || t.activation == Activation::inverse_gdn_adjoint),
+      inverse_(t.activation == Activation::inverse_gdn),
+      traced_(t.activation == Activation::local                 ? Traced::reads
+              : t.activation == Activation::inverse_gdn_adjoint ? Traced::reads_inputs
+              : inverse_                                        ? Traced::writes
+                                                                : Traced::no),
       channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)),
-      kernel_(gdn_for(isa)), matmul_(matmul_i16_for(isa)) {
+      kernel_(gdn_for(isa)), adjoint_(gdn_adjoint_for(isa)), matmul_(matmul_i16_for(isa)) {
     if (!active_) return;
+    if (traced_ == Traced::reads_inputs) {
+        term_ = padded_copy(t.term, padded_, 0.0f);
+        direct_ = padded_copy(t.direct, padded_, 0.0f);
+        cross_ = padded_copy(t.cross, padded_, 0.0f);
+        pack_gamma(t);
+        return;
+    }
     shift_ = padded_copy(t.after_shift, padded_, 16);
     if (traced_ == Traced::reads) {
         steady_ = padded_copy(t.steady, padded_, 0);
@@ -139,21 +170,26 @@ Gdn::Gdn(const ConvTensors& t, Isa isa)
         varying_shift_ = padded_copy(t.varying_shift, padded_, 0);
         return;
     }
-    const int depth = (channels_ + 1) / 2 * 2;
     beta_ = padded_copy(t.beta, padded_, 1);
-    gamma_.assign(product(depth, padded_), 0);
+    pack_gamma(t);
     for (int o = 0; o < channels_; ++o) {
         std::uint32_t sum = 0;
-        for (int k = 0; k < channels_; ++k) {
-            const std::int16_t g = t.gamma[product(o, channels_) + product(k, 1)];
-            gamma_[matmul_.pack_index(padded_ / kMatmulBlock, depth, k, o)] = g;
-            sum += static_cast<std::uint32_t>(g);
-        }
+        for (int k = 0; k < channels_; ++k)
+            sum += static_cast<std::uint32_t>(t.gamma[product(o, channels_) + product(k, 1)]);
         // Squares come without kSquareBias.
         std::int32_t& beta = beta_[product(o, 1)];
         beta = static_cast<std::int32_t>(static_cast<std::uint32_t>(beta) +
                                          sum * static_cast<std::uint32_t>(kSquareBias));
     }
+}
+
+void Gdn::pack_gamma(const ConvTensors& t) {
+    const int depth = (channels_ + 1) / 2 * 2;
+    gamma_.assign(product(depth, padded_), 0);
+    for (int o = 0; o < channels_; ++o)
+        for (int k = 0; k < channels_; ++k)
+            gamma_[matmul_.pack_index(padded_ / kMatmulBlock, depth, k, o)] = t.gamma[product(o, channels_) +
+                                                                                      product(k, 1)];
 }
 
 void Gdn::norms(const std::int16_t* x, int positions, LayerScratch& scratch) const {
@@ -165,9 +201,21 @@ void Gdn::norms(const std::int16_t* x, int positions, LayerScratch& scratch) con
                  norm, padded_});
 }
 
+void Gdn::adjoint(std::int16_t* g, const std::int16_t* x, const std::uint16_t* roots, int positions,
+                  LayerScratch& scratch) const {
+    std::int16_t* const terms = LayerScratch::grown(scratch.squares, product(kGdnPositions, padded_));
+    std::int32_t* const sums = LayerScratch::grown(scratch.norm, product(kGdnPositions, padded_));
+    adjoint_.terms(g, x, roots, positions, padded_, term_.data(), terms);
+    const std::int16_t* const a = terms;
+    matmul_.run({&a, padded_, positions, 1, (channels_ + 1) / 2, gamma_.data(), padded_ / kMatmulBlock, nullptr, sums,
+                 padded_});
+    adjoint_.combine(g, x, roots, sums, positions, padded_, {term_.data(), direct_.data(), cross_.data()});
+}
+
 void Gdn::run(std::int16_t* x, int positions, LayerScratch& scratch, GainTrace::Level* level, int row,
               int column) const {
     std::uint16_t* roots = level != nullptr ? level->roots(row, column) : nullptr;
+    std::int16_t* inputs = level != nullptr ? level->inputs(row, column) : nullptr;
     std::uint32_t* sums = traced_ == Traced::reads ? level->squares(row, column) : nullptr;
     for (int first = 0; first < positions; first += kGdnPositions) {
         const int n = std::min(kGdnPositions, positions - first);
@@ -183,7 +231,10 @@ void Gdn::run(std::int16_t* x, int positions, LayerScratch& scratch, GainTrace::
             kernel_.local(values, n, padded_, {steady_.data(), varying_.data(), varying_shift_.data(), shift_.data()},
                           roots, sums);
             sums += n;
+        } else if (traced_ == Traced::reads_inputs) {
+            adjoint(values, inputs, roots, n, scratch);
         } else {
+            if (inputs != nullptr) std::copy(values, values + product(n, padded_), inputs);
             norms(values, n, scratch);
             if (roots != nullptr)
                 kernel_.multiply_keep(values, n, padded_, scratch.norm.data(), shift_.data(), roots);
@@ -191,6 +242,7 @@ void Gdn::run(std::int16_t* x, int positions, LayerScratch& scratch, GainTrace::
                 (inverse_ ? kernel_.multiply : kernel_.divide)(values, n, padded_, scratch.norm.data(), shift_.data());
         }
         if (roots != nullptr) roots += static_cast<std::ptrdiff_t>(n) * padded_;
+        if (inputs != nullptr) inputs += static_cast<std::ptrdiff_t>(n) * padded_;
         for (int p = 0; p < n && values != from; ++p)
             std::copy(values + p * padded_, values + p * padded_ + channels_, from + p * stride_);
     }

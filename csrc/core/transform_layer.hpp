@@ -15,13 +15,15 @@
 #include "core/thread_team.hpp"
 #include "simd/finish.hpp"
 #include "simd/gdn.hpp"
+#include "simd/gdn_adjoint.hpp"
 #include "simd/isa.hpp"
 #include "simd/matmul_i16.hpp"
 
 namespace jahp {
 
 // What follows a convolution. none and pixels, which give int32 and uint8, are for the last layer of a net.
-enum class Activation { none, pixels, relu, leaky_relu, gdn, inverse_gdn, local };
+// `local` and `inverse_gdn_adjoint` are an adjoint's: they read what inverse GDNs have written into a trace.
+enum class Activation { none, pixels, relu, leaky_relu, gdn, inverse_gdn, local, inverse_gdn_adjoint };
 
 // As a model file holds it. A convolution's weight is (out, in, kernel, kernel), zero padding kernel / 2; a transposed
 // one's (in, out, 5, 5), stride 2, padding 2, output padding 1. Spans must live while the layer is built.
@@ -33,10 +35,11 @@ struct ConvTensors {
     std::span<const std::int32_t> bias;
     std::span<const std::uint8_t> shift;  // below 30
     Activation activation = Activation::none;
-    std::span<const std::int16_t> gamma;  // of GDN, (out, out), 0 or more
-    std::span<const std::int32_t> beta;   // (out), 1 or more; no norm leaves 31 bits
+    std::span<const std::int16_t> gamma;  // of GDN, (out, out), 0 or more; of its inverse's adjoint, 0 to 65535 a row
+    std::span<const std::int32_t> beta;  // (out), 1 or more; no norm leaves 31 bits
     std::span<const std::int16_t> steady, varying;  // of a local gain, (out), 0 or more
-    std::span<const std::uint8_t> varying_shift;    // at most 31
+    std::span<const std::uint8_t> varying_shift;  // at most 31
+    std::span<const float> term, direct, cross;  // of the adjoint of an inverse GDN, (out): as GdnAdjointFactors
     std::span<const std::uint8_t> after_shift;  // of GDN 16 to 31, of its inverse and a local gain 1 to 31
 };
 
@@ -52,8 +55,11 @@ struct LayerScratch {
     }
 };
 
-// What a layer has to do with a trace: inverse GDN writes into it where there is one, a local gain needs one to read.
-enum class Traced { no, writes, reads };
+// What a layer has to do with a trace: inverse GDN writes into it where there is one, a local gain needs one to read,
+// and the adjoint of an inverse GDN one that keeps inputs.
+enum class Traced { no, writes, reads, reads_inputs };
+
+inline bool reads(Traced traced) { return traced == Traced::reads || traced == Traced::reads_inputs; }
 
 // Bias, shift, clamp and ReLU of a layer's outputs, by place: output o stands at places `repeats` times, outputs apart.
 class Finisher {
@@ -71,7 +77,7 @@ private:
     Element element_;
 };
 
-// GDN behind a layer, or a local gain, in place.
+// GDN behind a layer, or what an adjoint has in its place, in place.
 class Gdn {
 public:
     Gdn(const ConvTensors& t, Isa isa);
@@ -82,15 +88,20 @@ public:
     bool active() const { return active_; }
 
 private:
+    void pack_gamma(const ConvTensors& t);
     void norms(const std::int16_t* x, int positions, LayerScratch& scratch) const;
+    void adjoint(std::int16_t* g, const std::int16_t* x, const std::uint16_t* roots, int positions,
+                 LayerScratch& scratch) const;
 
     bool active_, inverse_;
     Traced traced_;
     int channels_, padded_, stride_;
     GdnKernel kernel_;
+    GdnAdjointKernel adjoint_;
     MatmulI16Kernel matmul_;
     AlignedVector<std::int16_t> gamma_;
     AlignedVector<std::int32_t> beta_, steady_, varying_, varying_shift_, shift_;
+    AlignedVector<float> term_, direct_, cross_;
 };
 
 // What makes rows of `out` from rows of `in`, a unit of unit_rows() rows at a time.

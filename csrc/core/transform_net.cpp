@@ -76,8 +76,10 @@ TransformStream::TransformStream(const TransformNet& net, int height, int width,
         height = layer->output_size(height);
         width = layer->output_size(width);
         GainTrace::Level* level = nullptr;
-        if (layer->traced() == Traced::reads) {
+        if (reads(layer->traced())) {
             if (trace == nullptr) throw Error(Fault::usage, "a local gain needs a trace");
+            if (layer->traced() == Traced::reads_inputs && !trace->inputs())
+                throw Error(Fault::usage, "the adjoint of an inverse GDN needs a trace that keeps inputs");
             level = &trace->claim(height, width, layer->outputs());
         } else if (layer->traced() == Traced::writes && trace != nullptr) {
             level = &trace->add(height, width, layer->outputs());
@@ -104,12 +106,12 @@ bool TransformStream::advance(ThreadTeam& team, std::vector<LayerScratch>& scrat
         RowBuffer& out = rows_[i + 1];
         const int end = std::min(out.height(), (next_[i] + units) * layer.unit_rows());
         GainTrace::Level* const level = levels_[i];
-        if (layer.traced() == Traced::reads && level->rows() < end)
+        if (reads(layer.traced()) && level->rows() < end)
             throw Error(Fault::usage, "row " + std::to_string(end - 1) + " of a trace is needed, which has " +
                                           std::to_string(level->rows()) + " rows so far");
         if (layer.traced() == Traced::writes && level != nullptr) level->make_room(end);
         layer.run(rows_[i], out, next_[i], units, team, scratch, level);
-        if (layer.traced() == Traced::reads) level->forget(end);
+        if (reads(layer.traced())) level->forget(end);
         next_[i] += units;
         out.add_rows(end - out.rows());
         return true;

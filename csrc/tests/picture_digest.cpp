@@ -62,7 +62,7 @@ public:
         const auto hyper = run(h_a, gained<std::int16_t>(y8, 1, 8191), h_, w_, threads, strip);
         std::vector<std::int32_t> y(y8.size());
         for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<std::int32_t>((std::int64_t{y8[i]} + 128) >> 8);
-        GainTrace trace;
+        GainTrace trace(false);
         const auto shown = std::get<std::vector<std::uint8_t>>(
             run(g_s, gained<std::int16_t>(y, 2, 8191), h_, w_, threads, strip, &trace));
         std::vector<std::int16_t> errors(shown.size());

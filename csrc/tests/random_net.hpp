@@ -148,6 +148,8 @@ private:
                     y[o] = textbook_clamped(textbook_shifted(x[c] * factor, t.after_shift[c]), 8191);
                     break;
                 }
+                case Activation::inverse_gdn_adjoint:  // the plain version in NumPy is its oracle
+                    break;
             }
         }
         if (t.activation == Activation::local) trace.squares.back().push_back(squares);

@@ -153,7 +153,7 @@ TEST(local_gains_against_the_textbook) {
             const TransformNet there = g_s.build(isa), back = adjoint.build(isa);
             const OutputValues plain = run(there, y, h, w, 1, 0);
             for (const auto& [threads, strip] : {std::pair{1, 0}, {1, 1}, {2, 3}, {4, 8}}) {
-                GainTrace trace;
+                GainTrace trace(false);
                 CHECK(run(there, y, h, w, threads, strip, &trace) == plain);  // a trace changes nothing
                 CHECK(widened(run(back, error, 8 * h, 8 * w, threads, 5 * strip, &trace)) == want);
                 for (std::size_t i = 0; i < 2; ++i) {
@@ -175,10 +175,10 @@ TEST(a_trace_of_two_streams_side_by_side) {
     const int h = 200, w = 48;
     const auto y = random_activations(g_s.random(), count(h, w, 16));
     const auto shorts = [](const OutputValues& out) { return std::get<std::vector<std::int16_t>>(out); };
-    GainTrace whole;
+    GainTrace whole(false);
     const OutputValues decoded = run(there, y, h, w, 1, 0, &whole);
     const OutputValues want = run(back, shorts(decoded), 4 * h, 4 * w, 1, 0, &whole);
-    GainTrace trace;
+    GainTrace trace(false);
     TransformStream forward(there, h, w, &trace), backward(back, 4 * h, 4 * w, &trace);
     OutputValues got = back.no_values();
     for (int r = 0; r < h; r += 4) {
@@ -196,7 +196,7 @@ TEST(traces_that_do_not_fit) {
     const Isa isa = best_isa();
     const TransformNet there = RandomNet(1).deconv(8, 16, inverse_gdn).deconv(16, 3, pixels).build(isa);
     const TransformNet back = RandomNet(2).conv(3, 16, 5, 2, local).conv(16, 8, 5, 2, none).build(isa);
-    GainTrace trace;
+    GainTrace trace(false);
     CHECK_FAULT(usage, "a local gain needs a trace", TransformStream(back, 12, 12));
     CHECK_FAULT(usage, "no other is left", TransformStream(back, 12, 12, &trace));
     TransformStream forward(there, 3, 3, &trace);

@@ -12,6 +12,7 @@ them. All that is integers, so that every machine takes the same steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,15 @@ from jahp_fast.entropy.model_file import CURVATURE, ROOTS
 from jahp_fast.errors import ModelError
 from jahp_fast.transforms import reference
 from jahp_fast.transforms.cpu import made_net
-from jahp_fast.transforms.layers import ACTIVATION_LIMIT, SUM_BITS, Bytes, Ints, Layer, Shorts, between, mixed
+from jahp_fast.transforms.layers import ACTIVATION_LIMIT, SQUARE_SHIFT, SUM_BITS, SUM_LIMIT, Bytes, Ints, Layer, Shorts, between, mixed
 from jahp_fast.transforms.reference import Wide
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
 
 LOCAL = 0.3
+TERM_LIMIT, GAMMA_SUM = 32767, 65535
+"""Of the terms of inverse GDN's derivative, and what a row of its gamma adds up to at most: their product has 31 bits."""
 ONE_BITS = 13
 """A local gain of 2^13 is 1."""
 ENTRY_BITS = 3
@@ -55,9 +58,11 @@ class Adjoint:
     Args:
         g_s: its layers at the quality.
         native: nets of the C++ core, else NumPy's.
+        exact: with the derivative of inverse GDN at the symbols themselves, for whoever goes on from there by many small changes; its
+            trace keeps inputs. Else as above.
     """
 
-    def __init__(self, model: ModelFile, g_s: Sequence[Layer], quality: float, native: bool) -> None:
+    def __init__(self, model: ModelFile, g_s: Sequence[Layer], quality: float, native: bool, exact: bool) -> None:
         self._native, self._g_s, self._curvature = native, g_s, searched(model, CURVATURE, g_s[0].weight.shape[0])
         row, t, steps = between(model.config.qualities, quality)
         self._row = row
@@ -77,9 +82,11 @@ class Adjoint:
             keep, total = self._fitting(sums, down)
             self.unit *= 2.0**keep
             first = np.clip(total - ONE_BITS, 0, SUM_BITS - 1)
-            second = np.clip(total - first, 1, 31)
-            extras = (*_factors(self._means[i - 1]), second.astype(np.uint8))
-            layers.append(_bare("conv", weight)._replace(shift=first.astype(np.uint8), activation="local", extras=extras))
+            second = np.clip(total - first, 1, 31).astype(np.uint8)
+            mixed_gains = (*_factors(self._means[i - 1]), second)
+            extras: tuple[NDArray[Any], ...] = self._derivative(i - 1, first - (total - ONE_BITS)) if exact else mixed_gains
+            after = "igdn_adjoint" if exact else "local"
+            layers.append(_bare("conv", weight)._replace(shift=first.astype(np.uint8), activation=after, extras=extras))
             seen = self._scaled(sums, total - ONE_BITS)
         self.net = made_net([*layers, _bare("conv", g_s[0].weight)], native)
 
@@ -139,6 +146,24 @@ class Adjoint:
         by = normal[:, None, None, None] if axis == 0 else normal[:, None, None]
         product = reference.shifted(weight.astype(np.int64) * by, np.full(1, ONE_BITS, np.uint8))
         return product.astype(np.int16), before.shift.astype(np.int64) + before.extras[2].astype(np.int64) - bits
+
+    def _derivative(self, gdn: int, up: Wide) -> tuple[Shorts, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Of a layer "igdn_adjoint" whose sums come times the mean roots, divided by 2^up too often.
+
+        y_j = x_j r_j with r_j² = β_j + Σ γ_jk x_k² gives dD/dx_j = g_j r_j + x_j Σ_i γ_ij g_i x_i / r_i.
+        """
+        gamma, beta, _ = self._g_s[gdn].extras
+        mean, shift = self._means[gdn].astype(np.float64), self._g_s[gdn].shift.astype(np.int64)
+        direct = np.ldexp(1 / mean, up)
+        # x / r is at most `most`, and a term holds 1/8 of what is largest at once: that is hardly ever met.
+        most = np.minimum(2.0 ** (SQUARE_SHIFT / 2) / np.sqrt(np.maximum(np.diagonal(gamma), 1 / 4)), SUM_LIMIT / np.sqrt(beta))
+        term = 8 * TERM_LIMIT / SUM_LIMIT / most
+        weights = gamma.T * (np.ldexp(direct, shift) / term)
+        largest = max(max(math.fsum(row) for row in weights) / GAMMA_SUM, float(weights.max()) / TERM_LIMIT)
+        scale = math.frexp(largest)[1]  # a power of two, the same whatever rounds a last bit otherwise
+        cross = np.ldexp(1.0, scale - SQUARE_SHIFT - shift)
+        factors = np.floor(np.ldexp(weights, -scale)).astype(np.int16, order="C")
+        return factors, term.astype(np.float32), direct.astype(np.float32), cross.astype(np.float32)
 
     def _fitting(self, sums: Ints, down: Wide) -> tuple[int, Wide]:
         """(keep, total): sums / 2^total, a channel, are of the usual size; total = down + keep + ONE_BITS."""

@@ -1,117 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Efforts 2 and 3: y and z of one image by descent along the gradient of its own rate and distortion, in torch.
+"""Efforts 2 and 3: the symbols of one image by a descent along its own rate and distortion.
 
-The nets are the model's own: g_s, and the entropy nets with their integers turned back into floats. Symbols are rounded by stochastic
-Gumbel annealing (Yang, Bamler and Mandt, "Improving inference for neural image compression", NeurIPS 2020, section 3.2): up or down at
-random, the nearer the likelier, through a relaxation that hardens from step to step. The random numbers are the same each time: one image
-gives the same symbols on one machine. Its gradients are floats, so another machine may find other symbols.
+In each round symbols are drawn (search.annealing), which become surer from round to round. For them the integer transforms give the
+picture and the derivative of its error, the tables their rates. What a symbol changes in the rates of later ones is not counted, and z
+stays what h_a made it: derivatives of both were worth 0.5 % each. All numbers are integers, or floats that are added, multiplied, divided
+and rooted one by one: the same image gives the same symbols on every machine.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
+from jahp_fast import _native
 from jahp_fast.constants import trade_off
 from jahp_fast.errors import UnsupportedImage
-from jahp_fast.export.model import dequantise
-from jahp_fast.models import registry
-from jahp_fast.models.layers import gaussian_likelihood
 from jahp_fast.pipelines.entropy_path import UNCODABLE
-from jahp_fast.system.cpu import cpu_has_bf16
+from jahp_fast.search.annealing import LIMIT, Annealing
 
 if TYPE_CHECKING:
-    from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.search.greedy import Searcher
+    from jahp_fast.transforms.cpu import Pixels
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
-SCHEDULES = {2: (12, 0.015), 3: (50, 0.01)}
-"""By effort: steps of Adam, and its rate of learning in quantisation steps."""
-TEMPERATURES = 0.5, 0.05
-"""Of the relaxation, at the first and the last step."""
+Progress = Callable[[int, int], None]
+"""Is told how many rounds are done, and of how many."""
 
 
-@lru_cache(maxsize=2)
-def _net(model: ModelFile) -> Any:
-    net: Any = registry.from_state_dict(dequantise(model.path)[1]).eval()
-    net = net.to(memory_format=torch.channels_last)
-    net.bf16 = cpu_has_bf16()
-    return net.requires_grad_(False)
+class Schedule(NamedTuple):
+    """first, last: how far a latent moves in the first and the last round, in quantisation steps; in between the rate falls evenly."""
+
+    rounds: int
+    first: float
+    last: float
 
 
-def annealed_round(x: Tensor, temperature: float, random: torch.Generator) -> Tensor:
-    """x between the integers around it, at random: the colder, the nearer to one of them, and that more surely the nearest."""
-    below = x.detach().floor()
-    fraction = (x - below).clamp(1e-5, 1 - 1e-5)
-    odds = ((1 - fraction).atanh().neg() + fraction.atanh()) / temperature
-    noise = torch.rand(x.shape, generator=random).clamp(1e-6, 1 - 1e-6).logit()
-    return below + ((odds + noise) / temperature).sigmoid()
+SCHEDULES = {2: Schedule(18, 0.07, 0.03), 3: Schedule(90, 0.03, 0.01)}
+WIDTHS = 1.0, 0.15
+"""Over which the probability of the integer above rises, in the first and the last round."""
+MEAN, SQUARE = 0.5, 0.95
+"""Shares of the past in the mean of what a step up costs, and in its mean square."""
 
 
-def bits(net: Any, y: Tensor, z: Tensor | None) -> Tensor:
-    """Bits of y (1, M, h, w) and z (1, N, hz, wz) or None by the float entropy model; a scalar."""
-    if z is not None:
-        likelihoods = [gaussian_likelihood(y, *net.distribution(y, z)), net.entropy_bottleneck.likelihood(z)]
-    elif hasattr(net, "context_prediction"):
-        likelihoods = [gaussian_likelihood(y, *net.distribution(y))]
-    else:
-        likelihoods = [net.entropy_bottleneck.likelihood(y)]
-    total: Tensor = torch.stack([-p.log2().sum() for p in likelihoods]).sum()
-    return total
-
-
-def refined(
-    model: ModelFile,
-    image: NDArray[np.uint8],
-    latents: tuple[Floats, Floats | None],
+def descended(
+    searcher: Searcher,
+    image: Pixels,
+    latents: tuple[Floats, Ints],
     quality: float,
-    schedule: tuple[int, float],
+    schedule: Schedule,
     rate: float,
-) -> tuple[Ints, Ints]:
-    """z (hz, wz, N) and y (h, w, M) after a schedule of SCHEDULES, rounded.
+    threads: int,
+    progress: Progress | None = None,
+) -> Ints:
+    """y (h, w, M), symbols.
 
     Args:
-        image: (H, W, 3).
-        latents: y (h, w, M) and z (hz, wz, N) or None, not rounded.
+        latents: y (h, w, M), not rounded, and z (hz, wz, N).
         rate: factor of the bits.
 
     Raises:
-        UnsupportedImage: the descent left all numbers.
+        UnsupportedImage: a latent is beyond all symbols.
     """
-    net = _net(model)
-    height, width = image.shape[:2]
-    x = torch.tensor(image).permute(2, 0, 1)[None].float() / 255  # a copy: images may be read-only
-    z0 = latents[1]
-    parts = [torch.from_numpy(t).permute(2, 0, 1)[None].contiguous().clone().requires_grad_(True) for t in latents if t is not None]
-    qualities = model.config.qualities
-    q = torch.tensor([float(np.interp(quality, qualities, np.arange(len(qualities))))])
-    weight = trade_off(quality) * 255**2 / 3
-    steps, lr = schedule
-    optimizer = torch.optim.Adam(parts, lr=lr)
-    random = torch.Generator().manual_seed(0)
-    first, last = TEMPERATURES
-    for step in range(steps):
-        temperature = first * (last / first) ** (step / max(1, steps - 1))
-        soft = [annealed_round(t, temperature, random) for t in parts]
-        decoded = net.synthesis(soft[0], q)[:, :, :height, :width].clamp(0, 1)
-        cost = weight * F.mse_loss(decoded, x, reduction="sum") + rate * bits(net, soft[0], soft[1] if z0 is not None else None)
-        optimizer.zero_grad()
-        cost.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    symbols = [_rounded(t.detach()[0].permute(1, 2, 0).contiguous().numpy()) for t in parts]
-    return (symbols[1] if z0 is not None else np.zeros((0, 0, 0), np.int32)), symbols[0]
-
-
-def _rounded(x: Floats) -> Ints:
-    """Raises UnsupportedImage for a latent that is beyond 2^30 or not a number."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond all numbers is refused just below
-        nearest = np.rint(x)
-    if not max(float(nearest.max()), -float(nearest.min())) <= 2**30:
-        raise UnsupportedImage(f"{UNCODABLE}: a latent is beyond 2^30 or not a number")
-    return nearest.astype(np.int32)
+    start, z = latents
+    if not float(np.abs(start).max()) < LIMIT + 0.5:
+        raise UnsupportedImage(f"{UNCODABLE}: a latent is beyond {LIMIT:g} or not a number")
+    start = np.ascontiguousarray(np.clip(start, -LIMIT, LIMIT), np.float32)
+    annealing = Annealing(start) if searcher.reference else _native.Annealing(start)
+    weight = np.float32(trade_off(quality) * 255**2 / 3)
+    curvature, price = weight * searcher.curvature(quality), np.float32(rate)
+    width, narrower = WIDTHS[0], float(np.float32((WIDTHS[1] / WIDTHS[0]) ** (1 / max(1, schedule.rounds - 1))))
+    mean_left = square_left = 1.0
+    for round in range(schedule.rounds):
+        symbols = annealing.draw(width, round)
+        slope = searcher.derivative(image, symbols, quality, threads)
+        rows, shifts = searcher.bits.rows(z, symbols, threads)
+        values = annealing.below() - shifts
+        bits = price * (searcher.bits.of(rows, values + 1) - searcher.bits.of(rows, values))
+        mean_left, square_left = mean_left * MEAN, square_left * SQUARE
+        pace = schedule.first + (schedule.last - schedule.first) * round / max(1, schedule.rounds - 1)
+        annealing.move(weight * slope, bits, curvature, MEAN, SQUARE, pace / (1 - mean_left), 1 / (1 - square_left))
+        width *= narrower
+        if progress is not None:
+            progress(round + 1, schedule.rounds)
+    return annealing.nearest()

@@ -16,8 +16,8 @@ the squares of the gains that the adjoint met.
 The best step comes first, and those behind it count with what it left to be gained: its effect on the slopes around it is that of the
 linear chain, forth and back (see step_search). Rates are those that the contexts of before gave. MARGIN, the bits that a step must
 earn, stands for the best of many guesses being luck in part; PRICE of the bits for what other symbols pay when a context changes. All
-three constants were chosen on eight held-out training photos (docs/lab/019-search-constants.md). Efforts 2 and 3:
-jahp_fast.search.descent.
+three constants were chosen on eight held-out training photos (docs/lab/019-search-constants.md). Efforts 2 and 3 go on in many
+small changes: jahp_fast.search.descent.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from jahp_fast.entropy.model_file import CURVATURE
 from jahp_fast.errors import UsageError
 from jahp_fast.search.adjoint import Adjoint, searched
 from jahp_fast.search.bits import SymbolBits
+from jahp_fast.search.descent import SCHEDULES, Progress, descended
 from jahp_fast.search.step_search import best_steps
-from jahp_fast.system.extras import require_torch
 from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, Pixels, Trace, in_blocks, made_trace
 from jahp_fast.transforms.layers import Ints, Shorts, between
 
@@ -54,12 +54,10 @@ TYPICAL = 5.0
 """λ · 255² / 3 times the curvature of a latent, in bits: about this at every quality, as theory has it for any codec whose steps suit its
 λ. Trimming, which must work for every model, takes it for all channels."""
 EFFORTS = (0, 1, 2, 3)
-STEPS = {1: 1, 2: 2, 3: 2}
-"""Rounds of steps, by effort: a second one sees what the first has really done, and takes as long."""
 
 
 def check(model: ModelFile, effort: int) -> None:
-    """Raises UsageError for an effort that is none, or that the model cannot have; MissingExtra where it needs torch."""
+    """Raises UsageError for an effort that is none, or that the model cannot have."""
     if effort not in EFFORTS or isinstance(effort, bool):
         raise UsageError(f"effort must be one of {EFFORTS}, not {effort!r}")
     if effort == 0:
@@ -70,8 +68,6 @@ def check(model: ModelFile, effort: int) -> None:
         raise UsageError(f"{model.path.stem} is of form B, whose symbols depend on each other: it has effort 0 alone")
     if CURVATURE not in model.names:
         raise UsageError(f"{model.path.stem} has no tensors for searching ({CURVATURE}): `jahp export` writes them")
-    if effort > 1:
-        require_torch(f"effort {effort}", "train")
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -84,6 +80,7 @@ def improved(
     effort: int,
     rate: float,
     threads: int,
+    progress: Progress | None = None,
 ) -> Symbols:
     """z and y to code in place of the nearest integers.
 
@@ -93,23 +90,18 @@ def improved(
         analysed: its latents at `quality`, not rounded.
         nearest: z and y, rounded.
         rate: factor of the bits in what is minimised; above 1 the file becomes smaller.
+        progress: of efforts that go in rounds.
 
     Numbers of absurd models may overflow here; a step whose cost is not a number is not taken.
     """
     searcher = _searcher(pipeline.file, pipeline.backend_name == "reference")
     if effort == 0:
         return nearest[0], searcher.trimmed(analysed.latents()[0], nearest, rate, threads)
-    pixels = image.pixels()
-    candidates = [nearest]
-    if effort > 1:
-        from jahp_fast.search.descent import SCHEDULES, refined
-
-        candidates.append(refined(pipeline.file, pixels, analysed.latents(), quality, SCHEDULES[effort], rate))
-    for _ in range(STEPS[effort]):
-        candidates = [(z, searcher.stepped(pixels, (z, y), quality, rate, threads)) for z, y in candidates]
-    if len(candidates) == 1:
-        return candidates[0]
-    return min(candidates, key=lambda symbols: searcher.cost(pixels, symbols, quality, rate, threads))
+    z = nearest[0]
+    if effort == 1:
+        return z, searcher.stepped(image.pixels(), nearest, quality, rate, threads)
+    latents = analysed.latents()[0], z
+    return z, descended(searcher, image.pixels(), latents, quality, SCHEDULES[effort], rate, threads, progress)
 
 
 @lru_cache(maxsize=4)
@@ -128,8 +120,8 @@ class Searcher:
         self.model = model
         self.bits = SymbolBits(model, reference)
         self._transforms = CpuTransforms(model, not reference)
-        self._reference = reference
-        self._adjoint: tuple[float, Adjoint] | None = None
+        self.reference = reference
+        self._adjoint: tuple[float, bool, Adjoint] | None = None
         self._lock = threading.Lock()
         self._shape: Floats | None = None
 
@@ -154,7 +146,7 @@ class Searcher:
         slope, answer = self.gradient(image, y, quality, threads)
         curvature = weight * self.curvature(quality)
         down, up = self._bits_added(z, y, PRICE * rate, threads)
-        best = best_steps if self._reference else _native.best_steps
+        best = best_steps if self.reference else _native.best_steps
         return y + best(weight * slope, curvature, answer, down, up, self.interaction(curvature), MARGIN)
 
     def cost(self, image: Pixels, symbols: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> float:
@@ -169,17 +161,27 @@ class Searcher:
     def gradient(self, image: Pixels, y: Ints, quality: float, threads: int) -> tuple[Floats, Floats]:
         """About half of the gradient of |x − x̂|² by y, (h, w, M); and (h, w), about 1, how strongly the image answers there."""
         h, w, _ = y.shape
-        trace, adjoint = made_trace(not self._reference), self.adjoint(quality)
+        trace, adjoint = made_trace(not self.reference), self.adjoint(quality, exact=False)
+        slope = self._slope(image, y, quality, threads, trace, adjoint)
+        answer = np.ones((h, w))
+        for squares in trace.squares():
+            answer *= adjoint.mean_square(squares, h, w)
+        return slope, answer.astype(np.float32)
+
+    def derivative(self, image: Pixels, y: Ints, quality: float, threads: int) -> Floats:
+        """Half of the gradient of |x − x̂|² by y, (h, w, M)."""
+        trace = made_trace(not self.reference, inputs=True)
+        return self._slope(image, y, quality, threads, trace, self.adjoint(quality, exact=True))
+
+    def _slope(self, image: Pixels, y: Ints, quality: float, threads: int, trace: Trace, adjoint: Adjoint) -> Floats:
+        h, w, _ = y.shape
         errors = self._errors(image, y, quality, threads, trace)
         first = next(errors)  # g_s has to come before its adjoint
         stream = adjoint.net.stream(h * STRIDE, w * STRIDE, trace)
         slopes = [stream.push(adjoint.entered(rows), threads) for rows in chain([first], errors)]
         unit = (adjoint.unit * self._gain(quality) / 255**2).astype(np.float32)
-        slope = np.concatenate([*slopes, stream.finish(threads)]).astype(np.float32) * unit
-        answer = np.ones((h, w))
-        for squares in trace.squares():
-            answer *= adjoint.mean_square(squares, h, w)
-        return slope, answer.astype(np.float32)
+        slope: Floats = np.concatenate([*slopes, stream.finish(threads)]).astype(np.float32) * unit
+        return slope
 
     def _errors(self, image: Pixels, y: Ints, quality: float, threads: int, trace: Trace | None = None) -> Iterator[Shorts]:
         """x̂ − x from top to bottom, in grey levels, in blocks (k, 16 w, 3) of the grid of latents, zero outside of the image."""
@@ -196,7 +198,8 @@ class Searcher:
     def _gain(self, quality: float) -> NDArray[np.float64]:
         """(M,) by how many units of g_s's input a step of one moves it."""
         mul, shift = self._transforms.gain("inv_gain").at(quality)
-        return mul * 2.0 ** -shift.astype(np.float64)
+        gain: NDArray[np.float64] = np.ldexp(mul.astype(np.float64), -shift.astype(np.int64))
+        return gain
 
     def curvature(self, quality: float) -> Floats:
         """(M,) mean increase of |x − x̂|² by a step of one."""
@@ -207,13 +210,13 @@ class Searcher:
         curvature: Floats = (mixed * self._gain(quality) ** 2).astype(np.float32)
         return curvature
 
-    def adjoint(self, quality: float) -> Adjoint:
-        """That of the last quality is kept."""
+    def adjoint(self, quality: float, exact: bool) -> Adjoint:
+        """The last one is kept."""
         kept = self._adjoint
-        if kept is None or kept[0] != quality:
-            made = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self._reference)
-            self._adjoint = kept = quality, made
-        return kept[1]
+        if kept is None or kept[:2] != (quality, exact):
+            made = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self.reference, exact)
+            self._adjoint = kept = quality, exact, made
+        return kept[2]
 
     def interaction(self, curvature: Floats) -> Floats:
         """(M, 3, 3, M) what a step of a symbol adds to the slopes around it, as best_steps takes it, where symbols have a curvature (M,).
@@ -225,7 +228,7 @@ class Searcher:
             if self._shape is None:
                 qualities = self.model.config.qualities
                 quality = qualities[len(qualities) // 2]
-                self._shape = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self._reference).shape()
+                self._shape = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self.reference, exact=False).shape()
         root: Floats = np.sqrt(np.maximum(curvature, np.float32(0)))
         return self._shape * root[:, None, None, None] * root
 

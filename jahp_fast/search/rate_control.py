@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rate control: the quality at which an image's file has a wanted size.
+"""Rate control: the quality at which an image's file has a wanted size, or a wanted PSNR.
 
 Qualities are steps of 0.05, and the logarithm of a file's size is nearly linear in them, so a secant through the two nearest sizes
 known finds the step in few encodings. Where one step changes the size by more than a file may miss its goal by (small images), the
 symbols of the step above are trimmed: rounded nearer to their means, harder and harder, until the file is just small enough.
+PSNR rises by about 0.06 dB a step, all but evenly, so the same secant finds the step that comes nearest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ _CLOSE = 0.004
 """A file this near to its goal ends the search: less than a third of what a step of quality changes."""
 _SLOPE = 0.0135
 """Rise of the logarithm of the size from one step to the next, before two sizes are known: the shipped model's on its training photos."""
+_PSNR_CLOSE, _PSNR_SLOPE = 0.02, 0.064
+"""The same of PSNR, in dB."""
+BEST_PSNR = 100.0
+"""In dB, that of equal pictures too: no 8-bit picture that differs reaches it."""
 _TRIMS = 6
 _HARDEST, _SOFTEST = 6.0, -6.0
 """Bounds of the trim: base-2 logarithms of the factor of the rate in what rounding minimises."""
@@ -40,8 +45,28 @@ class Goal:
         return math.inf if size > self.most else abs(math.log(size / self.goal))
 
 
-def goal_of(max_bytes: Any, target_bpp: Any, pixels: int) -> Goal | None:
-    """What the arguments of Codec.encode ask for an image of so many pixels; None if nothing. Raises UsageError for what is no size."""
+@dataclass(frozen=True)
+class PsnrGoal:
+    """In dB, over all samples but alpha."""
+
+    psnr: float
+
+
+def psnr_of(squares: int, samples: int) -> float:
+    """In dB, at most BEST_PSNR, of the sum of so many samples' squared errors."""
+    return min(BEST_PSNR, 10 * math.log10(255**2 * samples / squares)) if squares else BEST_PSNR
+
+
+def goal_of(max_bytes: Any, target_bpp: Any, pixels: int, target_psnr: Any = None) -> Goal | PsnrGoal | None:
+    """What the arguments of Codec.encode ask for an image of so many pixels; None if nothing. Raises UsageError for what is no size or
+    PSNR, and for both."""
+    if target_psnr is not None:
+        if max_bytes is not None or target_bpp is not None:
+            raise UsageError("target_psnr goes with neither max_bytes nor target_bpp: a file has one quality")
+        psnr = number("target_psnr", target_psnr)
+        if not 0 < psnr < BEST_PSNR:
+            raise UsageError(f"target_psnr must lie between 0 and {BEST_PSNR:g} dB, not {target_psnr!r}")
+        return PsnrGoal(psnr)
     max_bytes = None if max_bytes is None else whole("max_bytes", max_bytes, 1)
     target_bpp = None if target_bpp is None else number("target_bpp", target_bpp)
     if target_bpp is not None and target_bpp <= 0:
@@ -89,7 +114,7 @@ def fit(
         sizes[code] = consider(encode(code))
         if badness <= _CLOSE:
             return best
-        code = _next(sizes, lowest, highest, goal.goal, len(sizes))
+        code = _next({c: math.log(size / goal.goal) for c, size in sizes.items()}, lowest, highest, _SLOPE)
     under = [c for c, size in sizes.items() if size <= goal.goal]
     if not under and (badness > math.log1p(TOLERANCE)):
         raise UsageError(
@@ -110,21 +135,68 @@ def fit(
     return best
 
 
-def _next(sizes: dict[int, int], lowest: int, highest: int, goal: float, passes: int) -> int:
-    """The code to try next; one that is known when the search has ended. From the fifth on every other is a bisection."""
-    logs = {code: math.log(size / goal) for code, size in sizes.items()}
-    low = max((c for c, v in logs.items() if v <= 0), default=None)
-    high = min((c for c, v in logs.items() if v > 0), default=None)
+def begin_at(offset: Callable[[int], float], codes: tuple[int, int], start: int, goal: Goal | PsnrGoal) -> int:
+    """The code of the nearest offset, for a dearer search to begin with.
+
+    Args:
+        offset: quality code -> how far a file of it is above the goal, in logarithms or dB.
+        codes, start: as `fit` takes them.
+    """
+    offsets: dict[int, float] = {}
+    code = min(max(start, codes[0]), codes[1])
+    while code not in offsets:
+        offsets[code] = offset(code)
+        code = _next(offsets, *codes, _PSNR_SLOPE if isinstance(goal, PsnrGoal) else _SLOPE)
+    return min(offsets, key=lambda c: (abs(offsets[c]), c))
+
+
+def fit_psnr(encode: Callable[[int], tuple[bytes, float]], codes: tuple[int, int], start: int, psnr: float) -> bytes:
+    """The file whose PSNR comes nearest to a wanted one; the lowest quality's if that is still better.
+
+    Args:
+        encode: quality code -> the file and its PSNR in dB.
+        codes, start: as `fit` takes them.
+
+    Raises:
+        UsageError: the highest quality is worse by more than a step.
+    """
+    lowest, highest = codes
+    files: dict[int, bytes] = {}
+    offsets: dict[int, float] = {}
+    code = min(max(start, lowest), highest)
+    while code not in files:
+        files[code], reached = encode(code)
+        offsets[code] = reached - psnr
+        if abs(offsets[code]) <= _PSNR_CLOSE:
+            return files[code]
+        code = _next(offsets, lowest, highest, _PSNR_SLOPE)
+    if offsets.get(highest, 0.0) < -_PSNR_SLOPE:
+        raise UsageError(
+            f"target_psnr {psnr:g} dB is more than this model gives: this image has {psnr + offsets[highest]:.2f} dB at quality "
+            f"{highest / QUALITY_STEPS:g}, the highest"
+        )
+    return files[min(files, key=lambda c: (abs(offsets[c]), c))]
+
+
+def _next(offsets: dict[int, float], lowest: int, highest: int, slope: float) -> int:
+    """The code to try next; one that is known when the search has ended. From the fifth on every other is a bisection.
+
+    Args:
+        offsets: by code, how far above the goal it came; rising.
+        slope: of the offsets from one code to the next, before two are known.
+    """
+    passes = len(offsets)
+    low = max((c for c, v in offsets.items() if v <= 0), default=None)
+    high = min((c for c, v in offsets.items() if v > 0), default=None)
     if low is None or high is None:
         known = high if low is None else low
         assert known is not None
-        ranked = sorted(logs)
-        slope = _SLOPE
-        if len(ranked) > 1 and logs[ranked[-1]] > logs[ranked[0]]:
-            slope = (logs[ranked[-1]] - logs[ranked[0]]) / (ranked[-1] - ranked[0])
-        step = math.ceil(abs(logs[known]) / slope)
+        ranked = sorted(offsets)
+        if len(ranked) > 1 and offsets[ranked[-1]] > offsets[ranked[0]]:
+            slope = (offsets[ranked[-1]] - offsets[ranked[0]]) / (ranked[-1] - ranked[0])
+        step = math.ceil(abs(offsets[known]) / slope)
         return min(max(known + step if high is None else known - step, lowest), highest)
     if high - low <= 1:
         return low
-    share = 0.5 if passes >= 4 and passes % 2 == 0 else -logs[low] / (logs[high] - logs[low])
+    share = 0.5 if passes >= 4 and passes % 2 == 0 else -offsets[low] / (offsets[high] - offsets[low])
     return min(max(low + round(share * (high - low)), low + 1), high - 1)

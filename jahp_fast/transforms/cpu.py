@@ -63,9 +63,9 @@ def made_net(layers: Sequence[Layer], native: bool) -> Net:
     return _native.TransformNet(layers, os.environ.get("JAHP_FAST_ISA", "")) if native else ReferenceNet(layers)
 
 
-def made_trace(native: bool) -> Trace:
-    """For one pass through g_s and one through its adjoint."""
-    return _native.GainTrace() if native else ReferenceTrace()
+def made_trace(native: bool, inputs: bool = False) -> Trace:
+    """For one pass through g_s and one through its adjoint. inputs: as _native.GainTrace takes it."""
+    return _native.GainTrace(inputs) if native else ReferenceTrace()
 
 
 class CpuTransforms:

@@ -57,9 +57,11 @@ class Layer(NamedTuple):
         weight: int16.
         bias: (outputs,) int32.
         shift: (outputs,) uint8, below 30.
-        activation: "gdn", "igdn", "relu", "leaky_relu" or "local", which give int16; "none", int32, or "pixels", uint8, for the last layer.
+        activation: "gdn", "igdn", "relu", "leaky_relu", "local" or "igdn_adjoint", which give int16; "none", int32, or "pixels", uint8, for
+            the last layer.
         extras: of GDN gamma (outputs, outputs) int16, beta (outputs,) int32 and shift (outputs,) uint8; of "local" steady int16, varying
-            int16, its shift uint8 and the factor's shift uint8, (outputs,) each; else empty.
+            int16, its shift uint8 and the factor's shift uint8, (outputs,) each; of "igdn_adjoint" gamma (outputs, outputs) int16, rows of
+            which add up to 65535 at most, and term, direct and cross (outputs,) float32; else empty.
     """
 
     kind: str

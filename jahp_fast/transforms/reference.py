@@ -105,30 +105,56 @@ def divided(x: Wide, n: Wide, shift: Bytes) -> Wide:
 
 
 class ReferenceTrace:
-    """The roots that the inverse GDNs of g_s multiplied by, for its adjoint: the plain version of `_native.GainTrace`."""
+    """The roots that the inverse GDNs of g_s multiplied by, and what, for its adjoint: the plain version of `_native.GainTrace`."""
 
     def __init__(self) -> None:
         self._roots: list[Wide] = []
+        self._inputs: list[Wide] = []
         self._squares: list[NDArray[np.uint32]] = []
+        self._read = 0
 
-    def keep(self, r: Wide) -> None:
-        """Those of the next inverse GDN, (h, w, C)."""
+    def keep(self, x: Wide, r: Wide) -> None:
+        """Of the next inverse GDN, (h, w, C)."""
+        self._inputs.append(x)
         self._roots.append(r)
 
+    def _last(self, shape: tuple[int, ...]) -> tuple[Wide, Wide]:
+        """What went into the last inverse GDN that was not yet read, and its roots. Raises UsageError if it is missing or of other
+        sizes."""
+        if self._read == len(self._roots) or self._roots[-1 - self._read].shape != shape:
+            raise UsageError(f"a local gain of {shape} needs a trace of an inverse GDN of that size")
+        self._read += 1
+        return self._inputs[-self._read], self._roots[-self._read]
+
     def local(self, x: Wide, steady: Shorts, varying: Shorts, shift: Bytes) -> Wide:
-        """x times steady + varying * root / 2^shift, of the last inverse GDN that none was made of. Raises UsageError if it is missing
-        or of other sizes."""
-        done = len(self._squares)
-        if done == len(self._roots) or self._roots[-1 - done].shape != x.shape:
-            raise UsageError(f"a local gain of {x.shape} needs a trace of an inverse GDN of that size")
-        factor = np.minimum(steady + ((varying * self._roots[-1 - done]) >> shift), FACTOR_LIMIT)
+        """x times steady + varying * root / 2^shift, of the last inverse GDN that was not yet read. Raises as `_last`."""
+        _, roots = self._last(x.shape)
+        factor = np.minimum(steady + ((varying * roots) >> shift), FACTOR_LIMIT)
         self._squares.append(np.square(factor >> FACTOR_SQUARE_SHIFT).sum(2).astype(np.uint32))
         return x * factor
+
+    def derived(self, g: Wide, gamma: Shorts, factors: Sequence[NDArray[np.float32]]) -> Wide:
+        """The derivative by what went into the last inverse GDN that was not yet read, from that by what came out, in float32 operations
+        one by one. factors: (C,) each, term, direct and cross. Raises as `_last`."""
+        x, roots = self._last(g.shape)
+        term, direct, cross = factors
+        inputs, root = x.astype(np.float32), roots.astype(np.float32)
+        terms = _held((g * x).astype(np.float32) / root * term, 32767)
+        sums = (terms.astype(np.float64) @ gamma.T.astype(np.float64)).astype(np.float32)
+        return _held((g * roots).astype(np.float32) * direct + inputs * sums * cross, ACTIVATION_LIMIT)
 
     def squares(self) -> list[NDArray[np.uint32]]:
         """By inverse GDN, in the order of g_s, (h, w): sums over the channels of the squares of what the adjoint multiplied by, of
         which 2^8 is 1."""
         return self._squares[::-1]
+
+
+def _held(x: NDArray[np.float32], limit: int) -> Wide:
+    """Clamped and truncated; what is not a number becomes -limit."""
+    low, high = np.float32(-limit), np.float32(limit)
+    above = np.where(x > low, x, low)
+    held: Wide = np.where(above < high, above, high).astype(np.int64)
+    return held
 
 
 def activate(sums: Wide, layer: Layer, trace: ReferenceTrace | None = None) -> Values:
@@ -144,7 +170,7 @@ def activate(sums: Wide, layer: Layer, trace: ReferenceTrace | None = None) -> V
                 return clamped(divided(x, n, shift), ACTIVATION_LIMIT).astype(np.int16)
             r = root(n)
             if trace is not None:
-                trace.keep(r)
+                trace.keep(x, r)
             return clamped(shifted(x * r, shift), ACTIVATION_LIMIT).astype(np.int16)
         case "local":
             if trace is None:
@@ -152,6 +178,11 @@ def activate(sums: Wide, layer: Layer, trace: ReferenceTrace | None = None) -> V
             steady, varying, varying_shift, shift = layer.extras
             y = trace.local(clamped(x, SUM_LIMIT), steady.astype(np.int64), varying.astype(np.int64), varying_shift)
             return clamped(shifted(y, shift), ACTIVATION_LIMIT).astype(np.int16)
+        case "igdn_adjoint":
+            if trace is None:
+                raise UsageError("a local gain needs a trace")
+            gamma, *factors = layer.extras
+            return trace.derived(clamped(x, SUM_LIMIT), gamma, factors).astype(np.int16)
         case "relu" | "leaky_relu":
             x = np.clip(x, -LEAKY_LIMIT, ACTIVATION_LIMIT)
             below = shifted(x * LEAKY_MUL, np.full(1, LEAKY_SHIFT, np.uint8)) if layer.activation == "leaky_relu" else 0

@@ -55,6 +55,19 @@ def refused(capsys, *arguments):
     return err
 
 
+def test_rounds_of_a_search_are_counted_at_a_terminal(work, tiny, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, effort, wanted in ((Terminal(), "2", True), (Terminal(), "1", False), (io.StringIO(), "2", False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert main(["encode", "photo.png", f"{effort}.jahp", "--effort", effort, "--model", tiny]) == 0
+        said = stream.getvalue()
+        assert ("\r\x1b[Kjahp: searching: round 1 of 18\r\x1b[Kjahp: searching: round 2 of 18" in said) == wanted
+        assert said.endswith("round 18 of 18\r\x1b[K") if wanted else said == ""
+
+
 def test_encode_decode(work, tiny, photo_crop, capsys):
     assert main(["encode", "photo.png", "photo.jahp", "-q", "5", "--model", tiny, "--threads", "1"]) == 0
     data = Path("photo.jahp").read_bytes()

@@ -67,6 +67,41 @@ def test_nets_and_traces_are_the_plain_ones(seed):
                 assert np.array_equal(got, want)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_derivatives_are_the_plain_ones(seed):
+    rng = np.random.default_rng(seed)
+    N, M = [(8, 12), (5, 9), (17, 33), (64, 40)][seed]
+    height, width = (int(n) for n in rng.integers(1, 6, 2))
+    y, error = random_input(rng, height, width, M), random_input(rng, 16 * height, 16 * width, 3)
+    g_s, derivative = random_net(rng, "g_s", N, M), random_net(rng, "derivative", N, M)
+    trace = ReferenceTrace()
+    ReferenceNet(g_s).run(y, 1, trace)
+    slopes = ReferenceNet(derivative).run(error, 1, trace)
+    assert slopes.any()
+    for isa in ISAS:
+        for threads in (1, 3):
+            ours = _native.GainTrace(inputs=True)
+            by_strips(_native.TransformNet(g_s, isa), y, 1, threads, ours)
+            assert np.array_equal(by_strips(_native.TransformNet(derivative, isa), error, 5, threads, ours), slopes), isa
+
+
+def test_derivatives_need_what_went_in():
+    rng = np.random.default_rng(0)
+    derivative = random_net(rng, "derivative", 8, 12)
+    traces = [(None, "needs a trace"), (_native.GainTrace(), "a trace that keeps inputs"), (_native.GainTrace(True), "is left")]
+    for trace, message in traces:
+        with pytest.raises(UsageError, match=message):
+            _native.TransformNet(derivative).stream(32, 32, trace)
+    with pytest.raises(UsageError, match="needs a trace"):
+        ReferenceNet(derivative).run(random_input(rng, 32, 32, 3))
+    gamma, *factors = derivative[0].extras
+    for wrong in (gamma - np.int16(1000), np.full((8, 8), 32767, np.int16)):
+        with pytest.raises(ModelError, match="adds up to more than 65535"):
+            _native.TransformNet([derivative[0]._replace(extras=(wrong, *factors))])
+    with pytest.raises(ModelError, match="does not have the layer's 8 channels"):
+        _native.TransformNet([derivative[0]._replace(extras=(gamma, *factors[:2], factors[2][:7].copy()))])
+
+
 def test_a_net_in_parts():
     rng = np.random.default_rng(0)
     first, second = (random_net(rng, "g_s", 9, 13) for _ in range(2))

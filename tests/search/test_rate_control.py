@@ -12,7 +12,7 @@ import jahp_fast
 from jahp_fast import Codec
 from jahp_fast.cli import main
 from jahp_fast.errors import UsageError
-from jahp_fast.search.rate_control import Goal, fit, goal_of
+from jahp_fast.search.rate_control import BEST_PSNR, Goal, PsnrGoal, begin_at, fit, fit_psnr, goal_of, psnr_of
 
 CODES = (20, 160)
 
@@ -83,6 +83,89 @@ def test_what_is_asked_for():
     for wrong in (0, -1, math.nan, math.inf):
         with pytest.raises(UsageError, match="target_bpp"):
             goal_of(None, wrong, 100)
+
+
+def test_a_psnr_is_asked_for_alone():
+    assert goal_of(None, None, 100, 33.5) == PsnrGoal(33.5)
+    for others in ((500, None), (None, 0.5)):
+        with pytest.raises(UsageError, match="target_psnr goes with neither max_bytes nor target_bpp"):
+            goal_of(*others, 100, 33.5)
+    for wrong in (0, -1, 100, math.nan, math.inf, True, "33"):
+        with pytest.raises(UsageError, match="target_psnr"):
+            goal_of(None, None, 100, wrong)
+
+
+def test_psnr_of_sums():
+    assert psnr_of(0, 12) == BEST_PSNR
+    assert psnr_of(12 * 255**2, 12) == 0
+    assert psnr_of(3, 300) == pytest.approx(20 * math.log10(255) + 20)
+
+
+@pytest.mark.parametrize("start", [20, 77, 160])
+def test_the_step_of_the_nearest_psnr_is_found_in_few_passes(start):
+    def psnr(code):
+        return 28 + 0.064 * (code - 20) + 0.4 * math.sin(code / 30)
+
+    for wanted in np.linspace(psnr(20), psnr(160), 23):
+        calls = []
+
+        def encode(code, calls=calls):
+            calls.append(code)
+            return bytes([code]), psnr(code)
+
+        found = fit_psnr(encode, CODES, start, float(wanted))[0]
+        best = min(abs(psnr(code) - wanted) for code in range(20, 161))
+        assert abs(psnr(found) - wanted) <= max(best, 0.02) + 1e-9
+        assert len(calls) == len(set(calls)) <= 6
+    assert fit_psnr(encode, CODES, start, 20.0) == bytes([20])  # the lowest is better than that
+    with pytest.raises(UsageError, match=r"target_psnr 45 dB is more than .* has 3\d\.\d\d dB at quality 8, the highest"):
+        fit_psnr(encode, CODES, start, 45.0)
+
+
+@pytest.mark.parametrize("goal", [Goal(20000, 20000), PsnrGoal(33.0)])
+def test_a_dear_search_begins_where_a_cheap_one_ends(goal):
+    calls = []
+
+    def offset(code):
+        calls.append(code)
+        return 0.064 * (code - 101) + 0.01 if isinstance(goal, PsnrGoal) else math.log(smooth(code) / goal.goal)
+
+    best = min(range(20, 161), key=lambda code: abs(offset(code)))
+    calls.clear()
+    for start in (20, 80, 160):
+        assert begin_at(offset, CODES, start, goal) == best
+    assert len(calls) <= 3 * 6
+    assert begin_at(lambda code: 1.0, CODES, 80, goal) == 20
+
+
+@pytest.mark.parametrize("goal", [{"max_bytes": 1500}, {"target_psnr": 34.0}])
+def test_efforts_of_rounds_take_few_qualities(goal, photo_crop):
+    seen = []
+    image = photo_crop[:64, :96]
+    data = Codec(quality=2).encode(image, effort=2, progress=lambda done, of: seen.append(done == of), **goal)
+    assert sum(seen) <= 4
+    assert len(data) <= goal.get("max_bytes", 10**6)
+
+
+@pytest.mark.parametrize("effort", [0, 1])
+def test_real_pictures_of_a_psnr(effort, tmp_path):
+    from PIL import Image
+
+    from jahp_fast.evaluate.metrics import psnr
+
+    image = photo()[100:356, 200:584]
+    codec = Codec(quality=2)
+    for wanted in (31.0, 34.5):
+        data = codec.encode(image, effort=effort, target_psnr=wanted)
+        assert abs(psnr(image, codec.decode(data)) - wanted) < 0.05
+    grey = np.ascontiguousarray(image[:, :, 1])
+    assert abs(psnr(grey, codec.decode(codec.encode(grey, effort=effort, target_psnr=33.0))) - 33) < 0.05
+    alpha = np.dstack([image, image[:, :, :1]])
+    assert abs(psnr(image, codec.decode(codec.encode(alpha, effort=effort, target_psnr=34.5))[:, :, :3]) - 34.5) < 0.05
+    Image.fromarray(image).save(tmp_path / "a.png")
+    options = ["--target-psnr", "34.5", "-q", "2", "--effort", str(effort)]
+    assert main(["encode", str(tmp_path / "a.png"), str(tmp_path / "a.jahp"), *options]) == 0
+    assert (tmp_path / "a.jahp").read_bytes() == data
 
 
 def test_real_files(tmp_path):

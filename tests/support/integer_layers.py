@@ -63,17 +63,23 @@ def _extras(rng: np.random.Generator, activation: str, outputs: int, extreme: bo
         steady, varying = rng.integers(0, 32768 if extreme else 8192, (2, outputs))
         varying_shift, shift = rng.integers(*((0, 32) if extreme else (13, 17)), (2, outputs))
         return steady.astype(np.int16), varying.astype(np.int16), varying_shift.astype(np.uint8), shift.astype(np.uint8)
+    if activation == "igdn_adjoint":
+        gamma = rng.integers(0, 65535 // outputs if extreme else 400, (outputs, outputs))
+        term, direct, cross = rng.uniform(0.1, 3, (3, outputs)) * np.array([[1.0], [1e-4], [1e-8]]) * (1e30 if extreme else 1.0)
+        return np.minimum(gamma, 32767).astype(np.int16), term.astype(np.float32), direct.astype(np.float32), cross.astype(np.float32)
     return ()
 
 
 def random_net(rng: np.random.Generator, name: str, N: int, M: int) -> list[Layer]:
-    """g_a, h_a, g_s or adjoint (of g_s without its last layer)."""
+    """g_a, h_a, g_s, or adjoint or derivative (of g_s without its last layer)."""
     if name == "g_a":
         widths, kind, after, last = (3, N, N, N, M), "conv", "gdn", "none"
     elif name == "g_s":
         widths, kind, after, last = (M, N, N, N, 3), "deconv", "igdn", "pixels"
     elif name == "adjoint":
         widths, kind, after, last = (3, N, N, N, M), "conv", "local", "none"
+    elif name == "derivative":
+        widths, kind, after, last = (3, N, N, N, M), "conv", "igdn_adjoint", "none"
     else:
         kernels = ((M, 3, "leaky_relu"), (N, 5, "leaky_relu"), (N, 5, "none"))
         return [random_layer(rng, "conv", inputs, N, kernel, after) for inputs, kernel, after in kernels]
