@@ -33,7 +33,7 @@ digests: $(VENV)/.test
 	$(CHECK) tests/checks/picture_digests.py
 
 # The C++ tests of the entropy path on a big-endian machine, under an emulator: needs g++-s390x-linux-gnu and qemu-user.
-S390X_TESTS := cdf context_decoder context_input crc32c dot integer_net latent_decode range_coder range_decode requantise residual symbol_checksum \
+S390X_TESTS := annealing cdf context_decoder context_input crc32c dot integer_net latent_decode range_coder range_decode requantise residual symbol_checksum \
   symbol_rows wavefront
 s390x: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset s390x
@@ -45,7 +45,7 @@ s390x: $(VENV)/.base
 # g++-aarch64-linux-gnu and qemu-user, and clang.
 STREAMS ?= 40
 DIGEST := csrc/tests/stream_digest --streams $(STREAMS) --golden csrc/tests/stream_digest.golden
-ARM_TESTS := test_dot test_requantise test_finish test_gdn test_matmul_i16 test_overlap test_winograd
+ARM_TESTS := test_annealing test_dot test_gdn_adjoint test_residual test_requantise test_finish test_gdn test_matmul_i16 test_overlap test_winograd
 arm: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset aarch64
 	$(BIN)/ninja -C build/aarch64 stream_digest $(ARM_TESTS) test_transform_net

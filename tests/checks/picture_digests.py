@@ -27,12 +27,12 @@ from jahp_fast import Codec, _native, backends
 from jahp_fast.pipelines.shared import shared
 
 GOLDEN = Path(__file__).with_suffix(".golden")
-CODES = 141
+CODES = 221
 Pixels = NDArray[np.uint8]
 
 
-def picture(number: int) -> tuple[Pixels, float, int]:
-    """A picture, its quality and its effort."""
+def picture(number: int) -> tuple[Pixels, float, dict[str, int]]:
+    """A picture, its quality, and what else its encoder is told: an effort or a bound on errors for some."""
     rng = np.random.Generator(np.random.PCG64(number))
     height, width = (int(n) for n in rng.integers(1, 97, 2))
     rows, columns = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
@@ -46,7 +46,12 @@ def picture(number: int) -> tuple[Pixels, float, int]:
         image = np.where((rows * int(rng.integers(-9, 10)) + columns * int(rng.integers(-9, 10))) // 64 % 2 == 0, image, 255 - image)
     pixels = np.clip(image, 0, 255).astype(np.uint8)
     shown = (pixels[:, :, :3], pixels[:, :, 0], pixels)[number // 4 % 3]
-    return np.ascontiguousarray(shown), 1 + (number * 47 % CODES) / 20, int(number % 8 == 7)
+    quality, options = 1 + (number * 47 % CODES) / 20, {}
+    if number % 8 == 3:
+        options["max_error"] = number // 8 % 4
+    elif number % 8 == 7 and quality <= 8:
+        options["effort"] = 3 if number % 400 == 399 else 1 + number // 8 % 2
+    return np.ascontiguousarray(shown), quality, options
 
 
 def in_one(codec: Codec, data: bytes) -> Pixels:
@@ -66,9 +71,9 @@ def in_a_batch(codec: Codec, data: bytes) -> Pixels:
 def digests(make: Callable[[float], Codec], decode: Callable[[Codec, bytes], Pixels], count: int) -> tuple[str, str]:
     files, pixels = hashlib.sha256(), hashlib.sha256()
     for number in range(count):
-        image, quality, effort = picture(number)
+        image, quality, options = picture(number)
         codec = make(quality)
-        data = codec.encode(image, effort=effort)
+        data = codec.encode(image, **options)
         shown = decode(codec, data)
         files.update(len(data).to_bytes(4, "little") + data)
         pixels.update(np.array(shown.shape, "<u4").tobytes() + shown.tobytes())
