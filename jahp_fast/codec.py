@@ -12,15 +12,11 @@ from numpy.typing import NDArray
 
 from jahp_fast import arguments, library
 from jahp_fast.constants import LAYER_BASE, MOST_QUALITY, QUALITY_STEPS, layer_step
+from jahp_fast.decoding import Decoding, sizes_said
 from jahp_fast.encoding import Encoding, Prepared
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
-from jahp_fast.files import image as _image
-from jahp_fast.files.alpha import AlphaView
-from jahp_fast.files.finish import alpha_of, coarse_view, layered_rows
-from jahp_fast.files.pixel_proof import PixelProof
 from jahp_fast.files.view import Region, View
-from jahp_fast.pipelines.contract import Pipeline
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
 from jahp_fast.search import greedy, rate_control
@@ -128,6 +124,10 @@ class Codec:
         quality, step = (LAYER_BASE, layer_step(self.quality)) if self._layered else (self.quality, None)
         return Encoding(self._encoder, quality, self._threads, self._pixel_checksum, step)
 
+    @property
+    def _decoding(self) -> Decoding:
+        return Decoding(self._pipelines, self._threads, self._exact)
+
     def encode(
         self,
         image: Any,
@@ -174,7 +174,7 @@ class Codec:
         if bound is not None:
             return prepared.exact(bound, self._threads)
         goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1], target_psnr)
-        with self._encoder.guard("encoding " + _sizes([prepared.size])):
+        with self._encoder.guard("encoding " + sizes_said([prepared.size])):
             if effort == 0 and goal is None:
                 return self._encoding.plain(prepared, Clock("cpu"))
             return self._encoding.searched(prepared, effort, goal, progress)
@@ -182,7 +182,7 @@ class Codec:
     def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
         """encode, and seconds by stage: g_a, h_a, entropy, and layer above quality 8; on a GPU with a wait between them."""
         clock, prepared = Clock(self._device), Prepared.of(image, self._max_pixels, self._pixel_checksum)
-        with self._encoder.guard("encoding " + _sizes([prepared.size])):
+        with self._encoder.guard("encoding " + sizes_said([prepared.size])):
             return self._encoding.plain(prepared, clock), clock.laps
 
     def encode_batch(self, images: Iterable[Any], lossless: bool = False, max_error: int | None = None) -> list[bytes]:
@@ -197,7 +197,7 @@ class Codec:
             return []
         if bound is not None:
             return each(lambda p: p.exact(bound, self._threads), prepared, labels=range(len(prepared)))
-        with self._encoder.guard("encoding " + _sizes([p.size for p in prepared])):
+        with self._encoder.guard("encoding " + sizes_said([p.size for p in prepared])):
             return self._encoding.batch(prepared)
 
     def decode_latents(self, data: Bytes) -> Latents:
@@ -213,7 +213,7 @@ class Codec:
             raise UsageError("the file holds exact pixels and no latents: decode it instead")
         loaded = self._pipelines.of_stream(stream)
         config = loaded.file.config
-        with loaded.guard("decoding " + _sizes([stream.size])):
+        with loaded.guard("decoding " + sizes_said([stream.size])):
             z, y, _ = loaded.decode_integers(stream, self._threads)
         first = [np.ascontiguousarray(a.transpose(2, 0, 1)) for a in (y, z)]
         return Latents(first[0], config.frac_bits, first[1] if config.hyper_latents else None)
@@ -237,7 +237,7 @@ class Codec:
             DeviceError: not enough memory on the device.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return self._decode_batch([stream], [View.of(*stream.size, region, scale)])[0]
+        return self._decoding.batch([stream], [View.of(*stream.size, region, scale)])[0]
 
     def decode_rows(self, data: Bytes, region: Region | None = None, scale: int = 1) -> Iterator[NDArray[np.uint8]]:
         """decode by rows, for images that are large or wanted as they come: blocks of rows from top to bottom.
@@ -252,19 +252,7 @@ class Codec:
         Raises what decode raises.
         """
         stream = _container.unpack(data, self._max_pixels)
-        loaded = None if stream.exact else self._pipelines.of_stream(stream)
-        return self._rows(loaded, stream, View.of(*stream.size, region, scale))
-
-    def _rows(self, loaded: Pipeline | None, stream: _container.Stream, view: View) -> Iterator[NDArray[np.uint8]]:
-        packed = stream.chunks.get(b"ALPH")
-        alpha = None if packed is None else AlphaView(packed, stream.height, stream.width, view)
-        proof = PixelProof(stream, view, self._exact)
-        coarse = () if loaded is None else loaded.decode_rows(stream, coarse_view(stream, view), self._threads)
-        for rgb in layered_rows(stream, view, coarse, self._threads):
-            proof.take(rgb)
-            yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
-        if alpha is not None:
-            alpha.finish()
+        return self._decoding.rows(stream, View.of(*stream.size, region, scale))
 
     def decode_batch(self, streams: Iterable[Bytes], region: Region | None = None, scale: int = 1) -> list[NDArray[np.uint8]]:
         """Decodes each, or the same region of each, in order; an error says which stream, counted from 0.
@@ -276,41 +264,7 @@ class Codec:
         labels = range(len(data))
         unpacked = each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels)
         views = each(lambda s: View.of(*s.size, region, scale), unpacked, labels=labels)
-        return self._decode_batch(unpacked, views, labels)
-
-    def _decode_batch(
-        self, streams: Sequence[_container.Stream], views: Sequence[View], labels: Sequence[int] | None = None
-    ) -> list[NDArray[np.uint8]]:
-        """`labels`: the streams' numbers in errors; None for a single one that has none."""
-        pipelines = each(lambda s: None if s.exact else self._pipelines.of_stream(s), streams, labels=labels)
-        out: dict[int, NDArray[np.uint8]] = {}
-        for loaded in dict.fromkeys(pipelines):
-            if loaded is None:
-                continue
-            mine = [i for i, pipeline in enumerate(pipelines) if pipeline is loaded]
-            group, seen = [streams[i] for i in mine], [views[i] for i in mine]
-
-            def finish(
-                k: int, rgb: NDArray[np.uint8], group: list[_container.Stream] = group, seen: list[View] = seen
-            ) -> NDArray[np.uint8]:
-                return self._joined(group[k], seen[k], [rgb])
-
-            said = None if labels is None else [labels[i] for i in mine]
-            with loaded.guard("decoding " + _sizes([s.size for s in group])):
-                loaded.warm()
-                coarse = [coarse_view(s, view) for s, view in zip(group, seen, strict=True)]
-                out.update(zip(mine, loaded.decode_batch(group, coarse, self._threads, finish, said), strict=True))
-        exact = [i for i, pipeline in enumerate(pipelines) if pipeline is None]
-        said = None if labels is None else [labels[i] for i in exact]
-        out.update(zip(exact, each(lambda i: self._joined(streams[i], views[i], []), exact, labels=said), strict=True))
-        return [out[i] for i in range(len(streams))]
-
-    def _joined(self, stream: _container.Stream, view: View, coarse: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The array that decode returns for (H, W, 3) pixels of coarse_view, which a file of exact ones does without."""
-        blocks = list(layered_rows(stream, view, coarse, self._threads))
-        rgb = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        PixelProof(stream, view, self._exact).take(rgb)
-        return _image.join(rgb, stream.mode, alpha_of(stream, view))
+        return self._decoding.batch(unpacked, views, labels)
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
@@ -319,21 +273,7 @@ class Codec:
 
         On a GPU the stages follow each other on the clock, with a wait between them, and without graphs.
         """
-        stream = _container.unpack(data, self._max_pixels)
-        if stream.exact:
-            clock = Clock("cpu")
-            pixels = self._joined(stream, View.whole(stream.height, stream.width), [])
-            clock.lap("layer")
-            return pixels, clock.laps
-        loaded, clock = self._pipelines.of_stream(stream), Clock(self._device)
-        with loaded.guard("decoding " + _sizes([stream.size])):
-            loaded.warm()
-            clock.lap("load")
-            rgb, times = loaded.decode_timed(stream, self._threads, clock)
-        pixels = self._joined(stream, View.whole(stream.height, stream.width), [rgb])
-        if stream.layer is not None:
-            clock.lap("layer")
-        return pixels, clock.laps | {f"latents.{name}": seconds for name, seconds in times.items()}
+        return self._decoding.timed(_container.unpack(data, self._max_pixels))
 
     def decode_pil(self, data: Bytes, region: Region | None = None, scale: int = 1) -> Image.Image:
         """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
@@ -358,29 +298,7 @@ class Codec:
         """
         stream = _container.unpack(data, self._max_pixels)
         require_torch("decode_tensor")
-        import torch
-
-        view = View.of(*stream.size, region, scale)
-        if stream.layer is not None:
-            whole = torch.from_numpy(self._decode_batch([stream], [view])[0]).to(self._device)
-            return whole[None] if whole.ndim == 2 else whole.permute(2, 0, 1).contiguous()
-        loaded = self._pipelines.of_stream(stream)
-        with loaded.guard("decoding " + _sizes([stream.size])):
-            rgb = loaded.decode_tensor(stream, view, self._threads)
-        if self._device == "cpu" and _container.PIXEL_CHECKSUM in stream.chunks:
-            PixelProof(stream, view, self._exact).take(rgb.permute(1, 2, 0).numpy())
-        if stream.mode == "L":
-            rgb = ((rgb.sum(0, keepdim=True, dtype=torch.int32) + 1) // 3).to(torch.uint8)
-        alpha = alpha_of(stream, view)
-        if alpha is None:
-            return rgb
-        return torch.cat([rgb.expand(3, -1, -1), torch.from_numpy(np.ascontiguousarray(alpha))[None].to(rgb.device)])
-
-
-def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
-    width, height = max(sizes, key=lambda s: s[0] * s[1])
-    many = f"{len(sizes)} images of up to " if len(sizes) > 1 else "an image of "
-    return f"{many}{width} x {height} pixels"
+        return self._decoding.tensor(stream, View.of(*stream.size, region, scale))
 
 
 def _checked_quality(file: ModelFile, quality: float) -> float:
