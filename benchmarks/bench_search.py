@@ -23,7 +23,7 @@ def test_encode(benchmark, image, effort, threads):
     codec.encode(image, effort=min(effort, 2))  # nets are packed once
     few = effort > 1
     found = benchmark.pedantic(codec.encode, (image, effort), rounds=4 - effort) if few else benchmark(codec.encode, image, effort=effort)
-    assert len(found) > 100
+    assert codec.decode(found).shape == image.shape
 
 
 @pytest.mark.parametrize("how", ["native", "plain"])

@@ -146,7 +146,7 @@ def test_refusals_name_the_culprit(folder: Path, tmp_path: Path):
         evaluate(tmp_path / "empty", *common)
     with pytest.raises(UsageError, match="nothing to measure"):
         evaluate(folder, "--out", tmp_path / "out", "--models", "none", "--codecs", "none")
-    for text in ("0.5", "9", "nan", "x", ""):
+    for text in ("0.5", "12.5", "nan", "x", ""):
         with pytest.raises(UsageError, match="--qualities"):
             command.parse_qualities(text)
     (tmp_path / "out").mkdir(exist_ok=True)

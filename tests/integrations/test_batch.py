@@ -142,7 +142,7 @@ def test_arguments(photos, tmp_path, model, capsys):
     out = str(tmp_path / "out")
     for arguments, message in (
         (["encode", str(tmp_path / "none"), out], "is not a folder"),
-        (["encode", str(photos), out, "-q", "9"], "quality 9"),
+        (["encode", str(photos), out, "-q", "13"], "quality 13"),
         (["decode", str(photos), out, "-q", "4"], "-q is for encode"),
         (["encode", str(photos), out, "--to", "png"], "--to is for decode"),
         (["decode", str(photos), out, "--to", "nope"], "no format of the ending .nope"),
