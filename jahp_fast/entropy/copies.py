@@ -114,13 +114,9 @@ def _checked(copies: Kinds, sizes: tuple[tuple[int, int], ...]) -> bytes:
 def apply(kinds: Kinds, position: tuple[int, int], latents: NDArray[np.int64]) -> bool:
     """Whether the position is copied; if so, latents (h, w, channels) then holds its values."""
     row, column = position
-    match kinds[position]:
-        case 1:
-            latents[position] = latents[row, column - 1]
-        case 2:
-            latents[position] = latents[row - 1, column]
-        case _:
-            return False
+    if kinds[position] == 0:
+        return False
+    latents[position] = latents[row, column - 1] if kinds[position] == LEFT else latents[row - 1, column]
     return True
 
 

@@ -338,10 +338,16 @@ def symbols_of(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32]
 def symbol_checksum(z: NDArray[np.int32], y: NDArray[np.int32]) -> int:
     """The sum of mix(index, value) over z and then y, modulo 2^32 (docs/reference/format.md, "Checksum of the symbols")."""
     values = np.concatenate([z.ravel(), y.ravel()]).astype(np.uint32)
+    return int(mix(values).sum(dtype=np.uint64)) & 0xFFFFFFFF
+
+
+def mix(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """mix(index, value) of the page's section 13, of values (n,) that are numbered from 0."""
     h = np.arange(len(values), dtype=np.uint32) * np.uint32(0x9E3779B1) + values * np.uint32(0x85EBCA77)
     h = (h ^ h >> np.uint32(15)) * np.uint32(0x2C1B3C6D)
     h = (h ^ h >> np.uint32(12)) * np.uint32(0x297A2D39)
-    return int((h ^ h >> np.uint32(15)).sum(dtype=np.uint64)) & 0xFFFFFFFF
+    mixed: NDArray[np.uint32] = h ^ h >> np.uint32(15)
+    return mixed
 
 
 def crc32c(data: bytes) -> int:

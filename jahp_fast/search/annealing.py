@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from jahp_fast.entropy.reference import mix
 from jahp_fast.errors import UsageError
 
 Floats = NDArray[np.float32]
@@ -52,10 +53,7 @@ class Annealing:
         """
         below = np.floor(self._latents)
         middle = self._latents - below - np.float32(0.5)
-        h = np.arange(below.size, dtype=np.uint32) * np.uint32(0x9E3779B1)
-        h = (h ^ h >> np.uint32(15)) * np.uint32(0x2C1B3C6D)
-        h = (h ^ h >> np.uint32(12)) * np.uint32(0x297A2D39)
-        h = (h ^ h >> np.uint32(15)) + np.uint32(round * GOLDEN & 0xFFFFFFFF)
+        h = mix(np.zeros(below.size, np.uint32)) + np.uint32(round * GOLDEN & 0xFFFFFFFF)
         random = (h >> np.uint32(8)).astype(np.float32).reshape(below.shape)
         self._up = random * np.float32(2**-24) - np.float32(0.5) < middle * (np.float32(1) / np.float32(width))
         self._below = below.astype(np.int32)

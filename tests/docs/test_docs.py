@@ -125,7 +125,7 @@ def test_pictures_are_there_and_small():
         assert (ROOT / page).parent.joinpath(name).is_file(), f"{page}: {name}"
     sizes = [path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()]
     assert max(sizes) < 250_000
-    assert sum(sizes) < 600_000
+    assert sum(sizes) < 500_000
 
 
 def test_drawings_show_the_wavefront_and_the_card(monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from doc_blocks import ROOT
 
-MOST_COLUMNS, SENTENCE_WORDS, PARAGRAPH_WORDS, USER_WORDS = 100, 40, 70, 8100
+MOST_COLUMNS, SENTENCE_WORDS, PARAGRAPH_WORDS, USER_WORDS = 100, 40, 70, 8000
 IDIOMS = (
     r"thousand million",
     r"at hand",

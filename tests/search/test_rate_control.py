@@ -206,8 +206,7 @@ def test_small_images_are_trimmed():
         pytest.param(np.s_[:, :], 0, 0.0, id="photo"),
         pytest.param(np.s_[128:384, 384:768], 0, 0.0, id="crop"),
         # Where hardly anything changes from place to place, a channel's latents all cross from one integer to the next at one step:
-        # at effort 0 that once costs 0.026 dB here. Effort 1 makes it good in other channels, but now and then the file of the nearest
-        # integers costs less, since it copies positions.
+        # that once costs 0.026 dB here at effort 0, and 0.017 at effort 1.
         pytest.param(
             np.s_[:256, :384],
             0,
@@ -215,7 +214,13 @@ def test_small_images_are_trimmed():
             id="smooth-crop",
             marks=pytest.mark.xfail(raises=AssertionError, strict=True, reason="falls by 0.0255 dB at quality 2.45 with these weights"),
         ),
-        pytest.param(np.s_[:256, :384], 1, -0.02, id="smooth-crop-effort-1"),
+        pytest.param(
+            np.s_[:256, :384],
+            1,
+            -0.005,
+            id="smooth-crop-effort-1",
+            marks=pytest.mark.xfail(raises=AssertionError, strict=True, reason="falls by 0.0169 dB at quality 2.5 with these weights"),
+        ),
     ],
 )
 def test_rate_and_psnr_rise_with_every_step(part, effort, least_gain):
