@@ -127,7 +127,7 @@ public:
             Magnitudes magnitudes[3];
             Spread before{};  // of the components before
             bool coded[3]{};
-            for (int k = 0; k < shape_.channels; ++k) {
+            for (std::size_t k = 0; k < static_cast<std::size_t>(shape_.channels); ++k) {
                 transform<false>(base[k]);
                 if constexpr (!Coder::kDecodes) transform<false>(difference[k]);
                 Spread& above = above_[k][static_cast<std::size_t>(x / kSide)];
@@ -136,10 +136,9 @@ public:
                 coded[k] = component(contexts_[k], around, base[k], magnitudes[k], difference[k]);
                 left[k] = above = magnitudes[k].spread();
                 before = left[k];
-                if (k == 1)
-                    for (int p = 0; p < kArea; ++p)
-                        before[static_cast<std::size_t>(p)] += 4 *
-                                                               magnitudes[0]
+                if (k != 1) continue;
+                for (int p = 0; p < kArea; ++p)
+                    before[static_cast<std::size_t>(p)] += 4 * magnitudes[0]
                                                                    .value[static_cast<std::size_t>(Magnitudes::at(p))];
             }
             if constexpr (Coder::kDecodes) {
