@@ -18,6 +18,10 @@ inline const char* error_class(Fault fault) {
             return "ModelError";
         case Fault::usage:
             return "UsageError";
+        case Fault::image:
+            return "UnsupportedImage";
+        case Fault::unknown_model:
+            return "UnknownModel";
         case Fault::device:
             break;
     }

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "bindings/arrays.hpp"
-#include "core/entropy_model.hpp"
+#include "core/entropy_tensors.hpp"
 
 namespace jahp::bind {
 
@@ -55,26 +55,7 @@ inline EntropyTensors entropy_tensors(const py::dict& config, const py::dict& te
     t.mean_bits = config["mean_bits"].cast<int>();
     t.z_bits = config["z_bits"].cast<int>();
     t.prob_bits = config["prob_bits"].cast<int>();
-    if (t.hyper_latents > 0) {
-        for (const char* name : {"h_s.0", "h_s.2", "h_s.4"}) t.h_s.push_back(dict.layer(name));
-        t.z_offset = dict.get<std::int32_t>("z_offset");
-    }
-    if (t.context) {
-        t.context_prediction.push_back(dict.layer("context_prediction"));
-        for (const char* name : {"entropy_parameters.0", "entropy_parameters.2", "entropy_parameters.4"})
-            t.entropy_parameters.push_back(dict.layer(name));
-        t.context_mul = dict.get<std::int32_t>("context_input.mul");
-        t.context_add = dict.get<std::int32_t>("context_input.add");
-        t.context_shift = dict.get<std::int32_t>("context_input.shift");
-    }
-    t.table_low = dict.get<std::int32_t>("tables.low");
-    t.table_size = dict.get<std::int32_t>("tables.size");
-    t.table_starts = dict.get<std::uint16_t>("tables.starts");
-    if (t.conditional) {
-        t.scale_thresholds = dict.get<std::int32_t>("scale.thresholds");
-        t.scale_row = dict.get<std::int32_t>("scale.row");
-        t.scale_drop = dict.get<std::int32_t>("scale.drop");
-    }
+    fill_entropy_tensors(t, dict);
     return t;
 }
 

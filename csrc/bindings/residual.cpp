@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <functional>
 
 #include "bindings/arrays.hpp"
-#include "core/thread_team.hpp"
 #include "residual/few_colours.hpp"
 #include "residual/residual_transform.hpp"
+#include "residual/strips.hpp"
 
 namespace jahp::bind {
 namespace {
@@ -25,27 +24,6 @@ PixelShape shape_of(const py::object& pixels, const char* name) {
     return shape;
 }
 
-// Strips of `rows` rows, the last with what is left.
-struct Strips {
-    PixelShape shape;
-    int rows;
-
-    Strips(PixelShape whole, int each) : shape(whole), rows(each) {
-        if (each < 8 || each > 1 << 24 || each % 8 != 0) throw Error(Fault::usage, "strips have 8, 16, 24 ... rows");
-    }
-    int count() const { return (shape.height - 1) / rows + 1; }
-    PixelShape of(int i) const { return {std::min(rows, shape.height - i * rows), shape.width, shape.channels}; }
-    template <typename T>
-    std::span<T> part(int i, std::span<T> pixels) const {
-        const std::size_t row = static_cast<std::size_t>(shape.width) * static_cast<std::size_t>(shape.channels);
-        return pixels.subspan(static_cast<std::size_t>(i) * static_cast<std::size_t>(rows) * row,
-                              static_cast<std::size_t>(of(i).height) * row);
-    }
-};
-
-void check_threads(int threads) {
-    if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
-}
 void check_error(int max_error) {
     if (max_error < 0 || max_error > kMostError) throw Error(Fault::usage, "max_error is out of range");
 }
@@ -54,12 +32,10 @@ void check_step(int step) {
 }
 
 py::list encoded(const Strips& strips, int threads, const std::function<Bytes(int)>& encode) {
-    check_threads(threads);
-    std::vector<Bytes> data(static_cast<std::size_t>(strips.count()));
+    std::vector<Bytes> data;
     {
         const py::gil_scoped_release release;
-        ThreadTeam team(std::min(threads, strips.count()));
-        team.run(strips.count(), [&](int i, int) { data[static_cast<std::size_t>(i)] = encode(i); });
+        data = strips.encode(threads, encode);
     }
     py::list list;
     for (const Bytes& strip : data) list.append(to_bytes(strip));
@@ -69,9 +45,6 @@ py::list encoded(const Strips& strips, int threads, const std::function<Bytes(in
 // `decode` says whether it read strip i exactly to its end.
 void decoded(const Strips& strips, const py::list& data, int threads,
              const std::function<bool(int, std::span<const std::uint8_t>)>& decode) {
-    check_threads(threads);
-    if (data.size() != static_cast<std::size_t>(strips.count()))
-        throw Error(Fault::usage, "there are more or fewer strips than the rows take");
     std::vector<py::bytes> held;
     std::vector<std::span<const std::uint8_t>> views;
     for (const py::handle& strip : data) {
@@ -80,17 +53,8 @@ void decoded(const Strips& strips, const py::list& data, int threads,
         const std::string_view view = held.back();
         views.emplace_back(reinterpret_cast<const std::uint8_t*>(view.data()), view.size());
     }
-    std::vector<char> complete(views.size());
-    {
-        const py::gil_scoped_release release;
-        ThreadTeam team(std::min(threads, strips.count()));
-        team.run(strips.count(), [&](int i, int) {
-            const auto at = static_cast<std::size_t>(i);
-            complete[at] = decode(i, views[at]);
-        });
-    }
-    if (std::find(complete.begin(), complete.end(), 0) != complete.end())
-        throw Error(Fault::format, "a strip of samples does not end where its data end: the file is damaged");
+    const py::gil_scoped_release release;
+    strips.decode(views, threads, decode);
 }
 
 }  // namespace

@@ -12,6 +12,8 @@ enum class Fault {
     model,   // a model's tensors contradict each other or could overflow
     usage,   // an argument is out of its stated range
     device,  // an accelerator is missing or failed
+    image,   // a picture that cannot be encoded
+    unknown_model,  // a stream names a model that is not at hand
 };
 
 class Error : public std::runtime_error {

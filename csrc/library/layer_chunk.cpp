@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "library/layer_chunk.hpp"
+
+#include <algorithm>
+
+#include "core/error.hpp"
+#include "library/little_endian.hpp"
+#include "residual/few_colours.hpp"
+#include "residual/residual_transform.hpp"
+#include "residual/strips.hpp"
+
+namespace jahp {
+namespace {
+
+constexpr std::size_t kHead = 8;
+constexpr std::int64_t kStripPixels = 1 << 17;
+
+// One strip, or an even number of strips of some 2^17 pixels; less would cost bytes, more would keep threads waiting.
+int strip_rows(PixelShape shape) {
+    const std::int64_t pixels = std::int64_t{shape.height} * shape.width;
+    const std::int64_t strips = std::max<std::int64_t>(1, pixels / (2 * kStripPixels) * 2);
+    return static_cast<int>(8 * ((shape.height + 8 * strips - 1) / (8 * strips)));
+}
+
+std::vector<std::uint8_t> packed(LayerKind kind, int bound, int step, int rows,
+                                 const std::vector<std::vector<std::uint8_t>>& strips) {
+    std::vector<std::uint8_t> out{static_cast<std::uint8_t>(kind), static_cast<std::uint8_t>(bound)};
+    put_u16(out, static_cast<std::uint32_t>(step));
+    put_u32(out, static_cast<std::uint32_t>(rows));
+    for (const auto& strip : strips) put_u32(out, static_cast<std::uint32_t>(strip.size()));
+    for (const auto& strip : strips) out.insert(out.end(), strip.begin(), strip.end());
+    return out;
+}
+
+// Whether at least a fifth of the pixels is as the one to the left, as in pictures of few colours; photos have less.
+bool flat(std::span<const std::uint8_t> samples, PixelShape shape) {
+    if (shape.width == 1) return true;
+    const auto n = static_cast<std::size_t>(shape.channels);
+    std::int64_t same = 0;
+    for (std::size_t y = 0; y < static_cast<std::size_t>(shape.height); ++y)
+        for (std::size_t x = 1; x < static_cast<std::size_t>(shape.width); ++x) {
+            const std::uint8_t* pixel = samples.data() + (y * static_cast<std::size_t>(shape.width) + x) * n;
+            same += std::equal(pixel, pixel + n, pixel - n);
+        }
+    return static_cast<double>(same) / (static_cast<double>(shape.height) * (shape.width - 1)) >= 0.2;
+}
+
+}  // namespace
+
+void Layer::decode(std::span<std::uint8_t> samples, PixelShape shape, int first, int threads) const {
+    const Strips cut(shape, rows);
+    const std::span<const std::span<const std::uint8_t>> all(strips);
+    cut.decode(all.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(cut.count())), threads,
+               [&](int i, std::span<const std::uint8_t> data) {
+                   const std::span<std::uint8_t> part = cut.part(i, samples);
+                   if (kind == LayerKind::exact) return decode_exact(data, cut.of(i), bound, part);
+                   if (kind == LayerKind::colours) return decode_colours(data, cut.of(i), part);
+                   return decode_residual(data, cut.of(i), step, part);
+               });
+}
+
+Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::string& what) {
+    const auto require = [&](bool holds, const std::string& said) {
+        if (!holds) throw Error(Fault::format, what + " has " + said);
+    };
+    const std::string bytes = std::to_string(data.size()) + " bytes";
+    require(data.size() >= kHead, bytes + ", which is shorter than its head");
+    const int kind = data[0], bound = data[1], step = static_cast<int>(get_u16(data, 2));
+    const std::uint32_t rows = get_u32(data, 4);
+    require(kind <= 2, "kind " + std::to_string(kind) + ", which is unknown to this release");
+    const bool fine = bound <= (kind == 0 ? kMostError : 0) &&
+                      (kind == 1 ? step >= kLeastStep && step <= kMostStep : step == 0);
+    require(fine, "an error of " + std::to_string(bound) + " and a step of " + std::to_string(step) +
+                      ", which its kind cannot have");
+    require(rows >= 8 && rows <= kMostStripRows && rows % 8 == 0,
+            "strips of " + std::to_string(rows) + " rows: 8, 16, 24 ... were expected");
+    Layer layer{static_cast<LayerKind>(kind), bound, step, static_cast<int>(rows), {}};
+    const std::size_t count = static_cast<std::size_t>((height - 1) / layer.rows + 1);
+    std::uint64_t at = kHead + 4 * count;
+    require(at <= data.size(), bytes + ", too few for the lengths of " + std::to_string(count) + " strips");
+    std::uint64_t end = at;
+    for (std::size_t i = 0; i < count; ++i) end += get_u32(data, kHead + 4 * i);
+    require(end == data.size(), bytes + ", but speaks of " + std::to_string(end));
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::uint32_t length = get_u32(data, kHead + 4 * i);
+        layer.strips.push_back(data.subspan(static_cast<std::size_t>(at), length));
+        at += length;
+    }
+    return layer;
+}
+
+std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads) {
+    const Strips cut(shape, strip_rows(shape));
+    std::vector<std::uint8_t> many = packed(LayerKind::exact, bound, 0, cut.rows, cut.encode(threads, [&](int i) {
+        return encode_exact(cut.part(i, samples), cut.of(i), bound);
+    }));
+    if (bound > 0 || !flat(samples, shape)) return many;
+    std::vector<std::uint8_t> few = packed(LayerKind::colours, 0, 0, cut.rows, cut.encode(threads, [&](int i) {
+        return encode_colours(cut.part(i, samples), cut.of(i));
+    }));
+    return few.size() < many.size() ? few : many;
+}
+
+std::vector<std::uint8_t> pack_residual(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> coarse,
+                                        PixelShape shape, int step, int threads) {
+    const Strips cut(shape, strip_rows(shape));
+    return packed(LayerKind::residual, 0, step, cut.rows, cut.encode(threads, [&](int i) {
+        return encode_residual(cut.part(i, samples), cut.part(i, coarse), cut.of(i), step);
+    }));
+}
+
+}  // namespace jahp

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The chunk of a layer over the pixels (docs/reference/format.md, "Layers"): exact pixels, or what coarse ones lack; as
+// jahp_fast.files.layers has it, with its words.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "library/picture.hpp"
+
+namespace jahp {
+
+enum class LayerKind { exact, residual, colours };
+
+// As it lies in a file: its strips are views of the chunk's data.
+struct Layer {
+    LayerKind kind;
+    int bound;  // the largest error of exact pixels
+    int step;  // of the quantiser of a residual layer, in sixteenths
+    int rows;  // of a strip
+    std::vector<std::span<const std::uint8_t>> strips;
+
+    bool exact() const { return kind != LayerKind::residual; }  // it holds the pixels by itself
+
+    // Writes exact pixels, or adds to coarse ones, in place: rows of `shape`, whole strips of them, the first of which
+    // is number `first`. Error(format) where a strip's data do not end where they should.
+    void decode(std::span<std::uint8_t> samples, PixelShape shape, int first, int threads) const;
+};
+
+// Error(format) for a field out of range, and lengths that do not add up; `what` they are of.
+Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::string& what);
+
+// The chunk's data of the layer that keeps each sample to within `bound`; without any error by few colours, where that
+// is smaller.
+std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads);
+
+// That of the layer that makes of `coarse` nearly `samples`; step in sixteenths.
+std::vector<std::uint8_t> pack_residual(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> coarse,
+                                        PixelShape shape, int step, int threads);
+
+}  // namespace jahp

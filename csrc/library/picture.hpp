@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pixels as callers hand them in, and as layers and checksums take them: samples, 1 (grey) or 3 (RGB) a pixel.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "residual/exact_pixels.hpp"
+
+namespace jahp {
+
+using Samples = std::vector<std::uint8_t>;
+
+enum class Mode : std::uint8_t { rgb = 0, grey = 1 };
+
+inline int channels_of(Mode mode) { return mode == Mode::rgb ? 3 : 1; }
+
+inline std::size_t product(std::int64_t a, std::int64_t b, std::int64_t c = 1) {
+    return static_cast<std::size_t>(a) * static_cast<std::size_t>(b) * static_cast<std::size_t>(c);
+}
+
+// A picture in a caller's memory, of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels.
+struct PictureView {
+    const std::uint8_t* pixels;
+    std::size_t stride;
+    int width, height, channels;
+
+    Mode mode() const { return channels < 3 ? Mode::grey : Mode::rgb; }
+    bool has_alpha() const { return channels == 2 || channels == 4; }
+    const std::uint8_t* row(int y) const { return pixels + static_cast<std::size_t>(y) * stride; }
+
+    Samples samples() const;  // of mode(), rows without gaps
+    Samples alpha() const;    // one a pixel
+    // Rows [first, first + count) as activations of RGB for g_a, `width` pixels each: what is outside of the picture is
+    // its last row and column.
+    void activations(int first, int count, int wide, std::vector<std::int16_t>& out) const;
+};
+
+// Grey of `count` RGB pixels: the mean, rounded.
+Samples grey_of(std::span<const std::uint8_t> rgb);
+
+// Samples of `mode` and alpha, empty if there is none, as pixels of `channels` (1, 3 or 4) at `out`: grey is repeated
+// for 3 and 4, and opaque is what has no alpha.
+void join(std::span<const std::uint8_t> samples, Mode mode, std::span<const std::uint8_t> alpha, int channels,
+          std::uint8_t* out);
+
+}  // namespace jahp

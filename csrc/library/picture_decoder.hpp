@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a parsed file to its rows: latents, g_s, a layer over its pixels, a checksum, alpha; as jahp_fast.decoding does.
+#pragma once
+
+#include <memory>
+
+#include "library/codec_model.hpp"
+
+namespace jahp {
+
+// Samples of some rows, from top to bottom.
+class RowSource {
+public:
+    virtual ~RowSource() = default;
+    // At least one row; nothing behind the last one. Error(format) in place of rows.
+    virtual Samples next() = 0;
+};
+
+// Those of a file's latents, below any layer. Of large pictures they come while latents of later rows are decoded, by a
+// thread of their own. What it is given must outlive it.
+std::unique_ptr<RowSource> coarse_rows(const Stream& stream, CodecModel& model, int threads, const Poll& poll);
+
+// All of them.
+Samples coarse_samples(const Stream& stream, CodecModel& model, int threads, const Poll& poll);
+
+class PictureDecoder {
+public:
+    struct Rows {
+        int count = 0;
+        Samples samples, alpha;  // alpha: empty where the file has none
+    };
+
+    // model: null for a file of exact pixels. stream and poll must outlive this.
+    PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, int threads, const Poll& poll);
+    ~PictureDecoder();
+
+    // The next rows, none behind the last one. The last come when all has been found right. Error(format) in place of
+    // rows.
+    Rows next();
+
+private:
+    class Alpha;
+
+    const Stream& stream_;
+    const std::shared_ptr<CodecModel> model_;
+    std::unique_ptr<RowSource> rows_;
+    std::unique_ptr<Alpha> alpha_;
+    int left_;
+    std::uint32_t crc_ = 0;
+};
+
+}  // namespace jahp

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "library/picture_encoder.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/crc32c.hpp"
+#include "core/error.hpp"
+#include "library/copy_map.hpp"
+#include "library/little_endian.hpp"
+#include "library/picture_decoder.hpp"
+#include "library/rate_control.hpp"
+
+namespace jahp {
+namespace {
+
+int quality_code(double quality) { return static_cast<int>(std::nearbyint(quality * kQualitySteps)); }
+
+Bytes checksum_of(std::span<const std::uint8_t> samples) {
+    Bytes out;
+    put_u32(out, crc32c(samples));
+    return out;
+}
+
+// Latents that are out of range are the picture's fault, not the caller's.
+template <typename Call>
+auto of_picture(const Call& call) {
+    try {
+        return call();
+    } catch (const Error& e) {
+        if (e.fault() != Fault::usage) throw;
+        throw Error(Fault::image, std::string("the model's latents for this image cannot be coded: ") + e.what());
+    }
+}
+
+// The chunks of a file in the making, whose data it owns.
+class OwnChunks {
+public:
+    void put(const std::string& type, Bytes data) {
+        for (auto& [name, old] : chunks_)
+            if (name == type) {
+                old = std::move(data);
+                return;
+            }
+        chunks_.emplace_back(type, std::move(data));
+    }
+    void put_first(const std::string& type, Bytes data) { chunks_.emplace(chunks_.begin(), type, std::move(data)); }
+    bool has(const std::string& type) const {
+        return std::any_of(chunks_.begin(), chunks_.end(), [&](const auto& chunk) { return chunk.first == type; });
+    }
+    Chunks views() const { return {chunks_.begin(), chunks_.end()}; }
+
+private:
+    std::vector<std::pair<std::string, Bytes>> chunks_;
+};
+
+class Encoding {
+public:
+    Encoding(const PictureView& picture, CodecModel* model, const EncoderOptions& options, const Poll& poll)
+        : picture_(picture), model_(model), options_(options), poll_(poll), threads_(options.threads) {
+        for (const auto& [type, data] : options.chunks) chunks_.put(type, data);
+        const int w = picture.width, h = picture.height;
+        if (picture.has_alpha()) chunks_.put("ALPH", pack_exact(picture.alpha(), {h, w, 1}, 0, 1));
+        if (options.pixel_checksum) chunks_.put("pcrc", Bytes(4));
+    }
+
+    // The file that keeps each sample to within `bound`: it is decoded, and held to that.
+    Bytes exact(int bound) {
+        const Samples samples = picture_.samples();
+        const Bytes layer = pack_exact(samples, shape(), bound, threads_);
+        Samples back(samples.size());
+        parse_layer(layer, picture_.height, "the layer over the pixels").decode(back, shape(), 0, threads_);
+        for (std::size_t i = 0; i < samples.size(); ++i)
+            if (std::abs(samples[i] - back[i]) > bound)
+                throw std::logic_error("the coder of exact pixels broke its bound of " + std::to_string(bound));
+        chunks_.put("LAYR", layer);
+        if (options_.pixel_checksum) chunks_.put("pcrc", checksum_of(back));
+        const Bytes payload(least_payload(picture_.width, picture_.height));
+        return pack({picture_.width,
+                     picture_.height,
+                     picture_.mode(),
+                     kQualitySteps,
+                     {},
+                     1,
+                     0,
+                     0,
+                     payload,
+                     chunks_.views(),
+                     {}});
+    }
+
+    // The nearest integers at a quality; with a step, and a residual layer over them.
+    Bytes plain(double quality, std::optional<int> step) {
+        const Latents latents = rounded(model_->transforms().analysis(picture_, quality, threads_, poll_));
+        Bytes data = packed(latents, quality_code(quality));
+        if (step) return refined(std::move(data), *step);
+        return proved(std::move(data));
+    }
+
+    // The best file of at most so many bytes.
+    Bytes fitted(std::uint64_t most) {
+        const std::vector<std::int32_t> sums = model_->transforms().analysis(picture_, std::nullopt, threads_, poll_);
+        const auto y_at = [&](int code) { return model_->transforms().gained(sums, code / double{kQualitySteps}); };
+        const auto encode = [&](int code) { return packed(rounded(y_at(code)), code); };
+        const auto trim = [&](int code, double rate) {
+            const std::vector<std::int32_t> y = y_at(code);
+            Latents latents = rounded(y);
+            latents.y = of_picture(
+                [&] { return trimmed(model_->entropy(), model_->bits(), latents, y, rate, threads_, poll_); });
+            return packed(latents, code);
+        };
+        const std::vector<double>& qualities = model_->config().qualities;
+        std::function<Bytes(int, double)> trims;
+        if (model_->config().form == Form::a) trims = trim;
+        return proved(fit(encode, trims, quality_code(qualities.front()), quality_code(qualities.back()),
+                          quality_code(options_.quality), most));
+    }
+
+private:
+    PixelShape shape() const { return {picture_.height, picture_.width, channels_of(picture_.mode())}; }
+
+    // y times 2^kLatentBits -> the nearest integers of z and y, halves up; y with the model's fractional bits.
+    Latents rounded(std::vector<std::int32_t> y) {
+        const ModelConfig& config = model_->config();
+        Latents latents;
+        latents.height = up(picture_.height, kStride);
+        latents.width = up(picture_.width, kStride);
+        const auto round = [](std::vector<std::int32_t>& values, int bits) {
+            const int shift = kLatentBits - bits;
+            for (std::int32_t& value : values)
+                value = static_cast<std::int32_t>((std::int64_t{value} + (1 << shift >> 1)) >> shift);
+        };
+        if (config.hyper_latents > 0) {
+            latents.hyper_height = up(latents.height, 4);
+            latents.hyper_width = up(latents.width, 4);
+            latents.z = model_->transforms().hyper_analysis(y, latents.height, latents.width, threads_, poll_);
+            round(latents.z, 0);
+        }
+        round(y, config.frac_bits());
+        latents.y = std::move(y);
+        return latents;
+    }
+
+    struct Coded {
+        Bytes payload;
+        int lanes = 0;
+        std::uint32_t checksum = 0;
+    };
+    Coded coded(const Latents& latents, const std::vector<std::uint8_t>& maps) {
+        StreamLayout layout{latents.height, latents.width, 0, 0, least_payload(picture_.width, picture_.height), maps};
+        Latents seen = latents;
+        Coded out;
+        out.payload = of_picture(
+            [&] { return encode_latents(model_->entropy(), seen, layout, threads_, nullptr, poll_); });
+        out.lanes = layout.lanes;
+        out.checksum = symbol_checksum(latents.z, seen.y);
+        return out;
+    }
+
+    // The file of an image's symbols, with positions copied where that pays.
+    Bytes packed(const Latents& latents, int code) {
+        const ModelConfig& config = model_->config();
+        std::optional<CopyChoice> choice = choose_copies(latents, config.latents, config.hyper_latents);
+        Coded best = coded(latents, choice ? choice->maps : std::vector<std::uint8_t>());
+        if (choice && !choice->sure) {
+            Coded plain = coded(latents, {});
+            if (best.payload.size() + choice->bytes() >= plain.payload.size()) {
+                best = std::move(plain);
+                choice.reset();
+            }
+        }
+        OwnChunks chunks = chunks_;
+        if (choice && !choice->packed.empty()) chunks.put_first("COPY", choice->packed);
+        return pack({picture_.width,
+                     picture_.height,
+                     picture_.mode(),
+                     code,
+                     model_->file().id(),
+                     best.lanes,
+                     0,
+                     best.checksum,
+                     best.payload,
+                     chunks.views(),
+                     {}});
+    }
+
+    // The file anew, with a chunk put in or replaced.
+    static Bytes with(Stream stream, const std::string& type, const Bytes& data) {
+        const auto found = std::find_if(stream.chunks.begin(), stream.chunks.end(),
+                                        [&](const auto& c) { return c.first == type; });
+        if (found == stream.chunks.end())
+            stream.chunks.emplace_back(type, data);
+        else
+            found->second = data;
+        return pack(stream);
+    }
+
+    // The file with the checksum of its pixels, if it is to have one.
+    Bytes proved(Bytes data) {
+        if (!options_.pixel_checksum) return data;
+        const Stream stream = unpack(data, UINT64_MAX);
+        return with(stream, "pcrc", checksum_of(coarse_samples(stream, *model_, threads_, poll_)));
+    }
+
+    // The file with a residual layer over its pixels, and the checksum of what they become.
+    Bytes refined(Bytes data, int step) {
+        const Stream stream = unpack(data, UINT64_MAX);
+        Samples coarse = coarse_samples(stream, *model_, threads_, poll_);
+        const Bytes layer = pack_residual(picture_.samples(), coarse, shape(), step, threads_);
+        Bytes out = with(stream, "LAYR", layer);
+        if (!options_.pixel_checksum) return out;
+        parse_layer(layer, picture_.height, "the layer over the pixels").decode(coarse, shape(), 0, threads_);
+        return with(unpack(out, UINT64_MAX), "pcrc", checksum_of(coarse));
+    }
+
+    const PictureView& picture_;
+    CodecModel* const model_;
+    const EncoderOptions& options_;
+    const Poll& poll_;
+    const int threads_;
+    OwnChunks chunks_;
+};
+
+// In steps of 1/20, and one that the model has.
+double checked_quality(const CodecModel& model, double quality) {
+    const std::vector<double>& qualities = model.config().qualities;
+    const bool near = quality >= 1 && quality <= kMostQuality;
+    const double rounded = near ? quality_code(quality) / double{kQualitySteps} : quality, low = qualities.front();
+    const double high = low <= kLayerBase && qualities.back() == 8 ? kMostQuality : qualities.back();
+    if (rounded >= low && rounded <= high) return rounded;
+    const std::string has = high > low ? short_number(low) + " to " + short_number(high) : "only " + short_number(low);
+    throw Error(Fault::usage,
+                "quality " + short_number(quality) + " is not one that " + model.file().stem() + " has: " + has);
+}
+
+void check_size(const PictureView& picture, std::uint64_t max_pixels) {
+    const std::string pixels = std::to_string(picture.width) + " x " + std::to_string(picture.height) + " pixels";
+    if (std::uint64_t(picture.width) * std::uint64_t(picture.height) > max_pixels)
+        throw Error(Fault::image, pixels + " are more than max_pixels = " + std::to_string(max_pixels));
+    if (std::max(picture.width, picture.height) > kMostSide)
+        throw Error(Fault::image, pixels + ": a side may have " + std::to_string(kMostSide));
+}
+
+}  // namespace
+
+Bytes encode_picture(const PictureView& picture, const std::shared_ptr<CodecModel>& model,
+                     const EncoderOptions& options, const Poll& poll) {
+    if (model == nullptr && !options.max_error)
+        throw Error(Fault::usage, "a model is needed to encode: hand it over with jahp_encoder_set_model");
+    EncoderOptions checked = options;
+    if (model != nullptr) checked.quality = checked_quality(*model, options.quality);
+    const bool layered = checked.quality > 8;
+    if ((options.max_error || layered) && options.max_bytes)
+        throw Error(Fault::usage,
+                    "effort, max_bytes, target_bpp and target_psnr are for qualities up to 8: leave them out with " +
+                        (options.max_error ? "a bound on errors" : "quality " + short_number(checked.quality)));
+    check_size(picture, options.max_pixels);
+    poll();
+    Encoding encoding(picture, model.get(), checked, poll);
+    if (options.max_error) return encoding.exact(*options.max_error);
+    if (options.max_bytes) return encoding.fitted(*options.max_bytes);
+    return layered ? encoding.plain(kLayerBase, layer_step(checked.quality))
+                   : encoding.plain(checked.quality, std::nullopt);
+}
+
+}  // namespace jahp
