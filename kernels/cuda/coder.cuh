@@ -60,13 +60,14 @@ JAHP_DEVICE std::int64_t least_of_warp(std::int64_t own, int lane) {
 
 // Symbols to be decoded: of `positions` positions, `channels` each.
 struct Source {
-    const std::int32_t* rows;  // [position][channel], -1: not coded; null: channel c has row c and the mean 0
+    const std::int32_t*
+        rows;  // [position][channel], -1: not coded; null: channel c has row first_row + c and the mean 0
     const std::int32_t* means;  // likewise
     std::int32_t* out;  // of position p at p * stride: first codes, then values
     std::int64_t stride;
-    int positions, channels;
+    int positions, channels, first_row;
     JAHP_DEVICE std::int32_t row(int p, int c) const {
-        return rows == nullptr ? c : load(rows + static_cast<std::int64_t>(p) * channels + c);
+        return rows == nullptr ? first_row + c : load(rows + static_cast<std::int64_t>(p) * channels + c);
     }
 };
 
@@ -196,7 +197,7 @@ struct Coder {
             const int c = ahead_base + 32 * h + lane;
             behind[h] = -1;
             if (lane < width && c < source.channels && ahead_positions > 0)
-                behind[h] = source.rows == nullptr ? c : load(ahead_rows + c);
+                behind[h] = source.rows == nullptr ? source.first_row + c : load(ahead_rows + c);
         }
         ahead_base += width * kHalves;
         if (ahead_base < source.channels) return;
