@@ -72,10 +72,11 @@ check-all: $(VENV)/.test lint cpp-test  ## everything, in full (hours); checks.m
 clean:  ## removes what was built
 	rm -rf build dist $(VENV) $(VENV)-docs $(RAY) $(ASAN) $(SUPPLY) demo
 
-$(VENV)/.base: requirements.lock
+$(VENV)/.base: requirements.lock requirements-library.txt
 	@echo "Installing into $(VENV): about a minute the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --require-hashes -r requirements-library.txt
 	touch $@
 
 $(VENV)/.built: $(VENV)/.base $(SOURCES)

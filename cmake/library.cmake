@@ -42,14 +42,31 @@ set_source_files_properties(csrc/library/symbol_bits.cpp PROPERTIES COMPILE_OPTI
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
-foreach(kind static shared)
+set(JAHP_KINDS static)
+get_property(JAHP_SHARED GLOBAL PROPERTY TARGET_SUPPORTS_SHARED_LIBS)
+if(JAHP_SHARED)
+  list(APPEND JAHP_KINDS shared)
+endif()
+foreach(kind ${JAHP_KINDS})
   string(TOUPPER ${kind} KIND)
   add_library(jahp_${kind} ${KIND} $<TARGET_OBJECTS:jahp_library> $<TARGET_OBJECTS:jahp_core>)
-  add_library(jahp::jahp_${kind} ALIAS jahp_${kind})
   target_include_directories(jahp_${kind} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(jahp_${kind} PRIVATE Threads::Threads)
-  set_target_properties(jahp_${kind} PROPERTIES OUTPUT_NAME jahp LINKER_LANGUAGE CXX)
+  set_target_properties(jahp_${kind} PROPERTIES OUTPUT_NAME jahp LINKER_LANGUAGE CXX EXPORT_NAME ${kind}
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  install(TARGETS jahp_${kind} EXPORT jahp ARCHIVE COMPONENT library LIBRARY COMPONENT library)
 endforeach()
-# Templates of the standard library stay inside too.
-set_target_properties(jahp_shared PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 1
-  LINK_FLAGS "-Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/libjahp.map" LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/libjahp.map)
+if(JAHP_SHARED)
+  # The second number is JAHP_ABI_VERSION. Templates of the standard library stay inside too.
+  set_target_properties(jahp_shared PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 1
+    LINK_FLAGS "-Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/libjahp.map" LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/libjahp.map)
+endif()
+
+set(JAHP_PACKAGE ${CMAKE_INSTALL_LIBDIR}/cmake/jahp)
+configure_package_config_file(cmake/jahpConfig.cmake.in ${CMAKE_BINARY_DIR}/jahpConfig.cmake INSTALL_DESTINATION ${JAHP_PACKAGE})
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/jahpConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+configure_file(cmake/libjahp.pc.in ${CMAKE_BINARY_DIR}/libjahp.pc @ONLY)
+install(EXPORT jahp NAMESPACE jahp:: FILE jahpTargets.cmake DESTINATION ${JAHP_PACKAGE} COMPONENT library)
+install(FILES ${CMAKE_BINARY_DIR}/jahpConfig.cmake ${CMAKE_BINARY_DIR}/jahpConfigVersion.cmake DESTINATION ${JAHP_PACKAGE} COMPONENT library)
+install(FILES ${CMAKE_BINARY_DIR}/libjahp.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)
+install(FILES csrc/include/jahp.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)

@@ -24,7 +24,8 @@ StreamLayout CodecModel::layout(const Stream& stream) const {
     if (quality < config().qualities.front() || quality > config().qualities.back())
         throw Error(Fault::format, "stream of quality " + short_number(quality) + ", which its model does not have");
     const int h = up(stream.height, kStride), w = up(stream.width, kStride);
-    StreamLayout layout{h, w, stream.lanes, stream.skip, least_payload(stream.width, stream.height), {}};
+    StreamLayout layout{
+        h, w, stream.lanes, stream.skip, least_payload(stream.width, stream.height), {}, file_.z_row(quality)};
     if (const BytesView* chunk = stream.chunk("COPY")) {
         const MapSize z = config().hyper_latents > 0 ? MapSize{up(h, 4), up(w, 4)} : MapSize{0, 0};
         layout.copies = unpack_copies(*chunk, z, {h, w});

@@ -2,7 +2,6 @@
 #include "library/gains.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/error.hpp"
 #include "library/transform_tensors.hpp"
@@ -26,15 +25,6 @@ constexpr std::int64_t kFine[64] = {
     33035, 33041, 33046, 33052, 33058, 33063, 33069, 33074, 33080, 33086, 33091, 33097, 33102, 33108, 33114, 33119};
 
 }  // namespace
-
-Between between(const std::vector<double>& qualities, double quality) {
-    if (qualities.size() == 1) return {0, 0, 1};
-    const auto found = std::lower_bound(qualities.begin(), qualities.end(), quality) - qualities.begin();
-    const std::size_t high = std::clamp<std::size_t>(static_cast<std::size_t>(found), 1, qualities.size() - 1);
-    const double low = qualities[high - 1];
-    return {high - 1, static_cast<std::int64_t>(std::nearbyint((quality - low) * kQualitySteps)),
-            static_cast<std::int64_t>(std::nearbyint((qualities[high] - low) * kQualitySteps))};
-}
 
 template <typename T>
 std::vector<T> mixed(std::span<const T> rows, std::size_t size, const Between& at) {
@@ -60,8 +50,8 @@ Factors multipliers(std::span<const std::int32_t> logs) {
 }
 
 Gain::Gain(const ModelFile& model, const std::string& name)
-    : qualities_(model.config().qualities), channels_(static_cast<std::size_t>(model.config().latents)),
-      rows_(name == "h_a.input" ? 1 : qualities_.size()) {
+    : config_(model.config()), channels_(static_cast<std::size_t>(config_.latents)),
+      rows_(name == "h_a.input" ? 1 : config_.qualities.size()) {
     const TransformTensors tensors(model, name);
     const auto logs = tensors.take<std::int32_t>(name, {static_cast<std::int64_t>(rows_), model.config().latents});
     const auto [least, most] = std::minmax_element(logs.begin(), logs.end());
@@ -76,7 +66,7 @@ const Factors& Gain::at(double quality) {
     const auto [place, fresh] = made_.try_emplace(rows_ > 1 ? quality : 0.0);
     if (fresh)
         place->second = multipliers(rows_ == 1 ? logs_
-                                               : mixed<std::int32_t>(logs_, channels_, between(qualities_, quality)));
+                                               : mixed<std::int32_t>(logs_, channels_, config_.between(quality)));
     return place->second;
 }
 

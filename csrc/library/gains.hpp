@@ -14,13 +14,6 @@
 
 namespace jahp {
 
-// A quality lies `t` of `steps` twentieths above that of `row`; t is 0 only at the first row.
-struct Between {
-    std::size_t row;
-    std::int64_t t, steps;
-};
-Between between(const std::vector<double>& qualities, double quality);
-
 // Integers t / steps of the way from row `at.row` of `rows`, each of `size` numbers, to the next one, rounded.
 template <typename T>
 std::vector<T> mixed(std::span<const T> rows, std::size_t size, const Between& at);
@@ -43,7 +36,7 @@ public:
     const Factors& at(double quality);
 
 private:
-    const std::vector<double> qualities_;
+    const ModelConfig config_;
     std::size_t channels_, rows_;
     std::vector<std::int32_t> logs_;
     std::mutex mutex_;

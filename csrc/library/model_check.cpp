@@ -226,6 +226,9 @@ void check_entropy(const ModelConfig& c, const Tensors& tensors) {
     }
     const std::int64_t rows = check_tables(t, c.prob_bits);
     require(rows >= c.hyper_latents + (c.conditional() ? 0 : c.latents), "there are fewer table rows than channels");
+    if (c.hyper_latents > 0 && tensors.contains("z_rows"))
+        t.within("z_rows", static_cast<std::int64_t>(c.qualities.size()), 0,
+                 static_cast<std::int32_t>(rows - c.hyper_latents));
     if (c.conditional()) check_scales(t, c, rows);
 }
 

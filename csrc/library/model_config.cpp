@@ -106,6 +106,15 @@ ModelConfig parse_config(std::span<const std::uint8_t> text) {
     return config;
 }
 
+Between ModelConfig::between(double quality) const {
+    if (qualities.size() == 1) return {0, 0, 1};
+    const auto found = std::lower_bound(qualities.begin(), qualities.end(), quality) - qualities.begin();
+    const std::size_t high = std::clamp<std::size_t>(static_cast<std::size_t>(found), 1, qualities.size() - 1);
+    const double low = qualities[high - 1];
+    return {high - 1, static_cast<std::int64_t>(std::nearbyint((quality - low) * kQualitySteps)),
+            static_cast<std::int64_t>(std::nearbyint((qualities[high] - low) * kQualitySteps))};
+}
+
 std::string short_number(double value) {
     char text[32];  // not printf's, which goes by the program's locale
     return {text, std::to_chars(text, text + sizeof text, value, std::chars_format::general, 6).ptr};

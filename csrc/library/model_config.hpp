@@ -13,6 +13,12 @@ namespace jahp {
 
 constexpr int kQualitySteps = 20;  // a file's quality is in steps of 1/20
 
+// A quality lies `t` of `steps` twentieths above that of `row`; t is 0 only at the first row.
+struct Between {
+    std::size_t row;
+    std::int64_t t, steps;
+};
+
 struct ModelConfig {
     std::string architecture;
     int latents = 0, hyper_latents = 0;  // M and N; N is 0 without hyperprior
@@ -25,6 +31,7 @@ struct ModelConfig {
     bool context() const { return architecture == "mbt2018-context" || architecture == "mbt2018"; }
     std::int32_t activation_limit() const { return activation_bits == 8 ? 127 : 4095; }
     int frac_bits() const { return form == Form::b ? mean_bits : 0; }  // of decoded latents
+    Between between(double quality) const;                             // two of the qualities
 };
 
 // Error(model) for what is no config, in the words of jahp_fast.entropy.model_file.

@@ -101,6 +101,13 @@ Tensor ModelFile::read(const std::string& name) const {
     return tensor;
 }
 
+int ModelFile::z_row(double quality) const {
+    const auto rows = entropy_.find("z_rows");
+    if (config_.hyper_latents == 0 || rows == entropy_.end()) return 0;
+    const Between at = config_.between(quality);
+    return rows->second.values<std::int32_t>()[at.row + (2 * at.t >= at.steps)];
+}
+
 Tensors ModelFile::read_transforms(const std::string& prefix) const {
     const std::string group = "transform.";
     Tensors out;

@@ -25,6 +25,9 @@ public:
     const ModelId& id() const { return id_; }
     const Tensors& entropy() const { return entropy_; }  // without their prefix
 
+    // The table row of z's first channel in files of a quality: that of the nearest of the model's, of two the higher.
+    int z_row(double quality) const;
+
     // The tensors whose names start with "transform." and the prefix, without "transform.". Error(model) for one that
     // does not match the manifest.
     Tensors read_transforms(const std::string& prefix) const;

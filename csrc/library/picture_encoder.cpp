@@ -146,8 +146,10 @@ private:
         int lanes = 0;
         std::uint32_t checksum = 0;
     };
-    Coded coded(const Latents& latents, const std::vector<std::uint8_t>& maps) {
-        StreamLayout layout{latents.height, latents.width, 0, 0, least_payload(picture_.width, picture_.height), maps};
+    Coded coded(const Latents& latents, int code, const std::vector<std::uint8_t>& maps) {
+        const std::size_t least = least_payload(picture_.width, picture_.height);
+        const int z_row = model_->file().z_row(code / double{kQualitySteps});
+        StreamLayout layout{latents.height, latents.width, 0, 0, least, maps, z_row};
         Latents seen = latents;
         Coded out;
         out.payload = of_picture(
@@ -161,9 +163,9 @@ private:
     Bytes packed(const Latents& latents, int code) {
         const ModelConfig& config = model_->config();
         std::optional<CopyChoice> choice = choose_copies(latents, config.latents, config.hyper_latents);
-        Coded best = coded(latents, choice ? choice->maps : std::vector<std::uint8_t>());
+        Coded best = coded(latents, code, choice ? choice->maps : std::vector<std::uint8_t>());
         if (choice && !choice->sure) {
-            Coded plain = coded(latents, {});
+            Coded plain = coded(latents, code, {});
             if (best.payload.size() + choice->bytes() >= plain.payload.size()) {
                 best = std::move(plain);
                 choice.reset();

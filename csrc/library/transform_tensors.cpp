@@ -114,11 +114,11 @@ Layers hyper_analysis_layers(const ModelFile& model) {
     return out;
 }
 
-SynthesisLayers::SynthesisLayers(const ModelFile& model) : qualities_(model.config().qualities) {
+SynthesisLayers::SynthesisLayers(const ModelFile& model) : config_(model.config()) {
     const auto t = std::make_shared<const TransformTensors>(model, "g_s.");
     layers_.tensors = t;
     const std::int64_t inner = t->outputs_of("g_s.2.weight", DType::i16, {kAny, kAny, 5, 5});
-    const auto rows = static_cast<std::int64_t>(qualities_.size());
+    const auto rows = static_cast<std::int64_t>(config_.qualities.size());
     std::int64_t inputs = model.config().latents;
     for (const int i : {0, 2, 4, 6}) {
         const std::int64_t outputs = i == 6 ? 3 : inner;
@@ -154,10 +154,10 @@ SynthesisLayers::SynthesisLayers(const ModelFile& model) : qualities_(model.conf
 
 SynthesisLayers::Tail SynthesisLayers::at(double quality) const {
     Tail tail;
-    const Between place = between(qualities_, quality);
+    const Between place = config_.between(quality);
     for (const Rows& rows : tails_) {
-        tail.weights.push_back(mixed(rows.weights, rows.weights.size() / qualities_.size(), place));
-        tail.biases.push_back(mixed(rows.biases, rows.biases.size() / qualities_.size(), place));
+        tail.weights.push_back(mixed(rows.weights, rows.weights.size() / config_.qualities.size(), place));
+        tail.biases.push_back(mixed(rows.biases, rows.biases.size() / config_.qualities.size(), place));
     }
     for (std::size_t i = 0; i < tails_.size(); ++i) {
         ConvTensors layer = tails_[i].layer;

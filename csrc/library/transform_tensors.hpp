@@ -73,7 +73,7 @@ private:
         std::span<const std::int16_t> weights;
         std::span<const std::int32_t> biases;
     };
-    std::vector<double> qualities_;
+    ModelConfig config_;
     Layers layers_;
     std::vector<Rows> tails_;
 };

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from jahp_fast.constants import QUALITY_STEPS
 from jahp_fast.entropy.check import check_entropy, check_floats
-from jahp_fast.entropy.tensor_file import TensorFile, strict_json
+from jahp_fast.entropy.tensor_file import JsonError, TensorFile, strict_json
 from jahp_fast.errors import ModelError
 from jahp_fast.system.atomic import write_atomically
 
@@ -124,13 +124,13 @@ class ModelConfig:
     def from_json(text: bytes) -> ModelConfig:
         try:
             fields = strict_json(text)
-        except (ValueError, RecursionError) as e:
+        except JsonError as e:
             raise ModelError(f"model config is not JSON in UTF-8: {e}") from None
         version = fields.pop("version", None) if isinstance(fields, dict) else None
         if type(version) is not int or version != FORMAT_VERSION:
             raise ModelError(f"model config is not of version {FORMAT_VERSION}")
         if set(fields) != set(ModelConfig.__dataclass_fields__):
-            raise ModelError(f"model config has the fields {sorted(fields)}, not {sorted(ModelConfig.__dataclass_fields__)}")
+            raise ModelError(f"model config has the fields {sorted(fields)!a}, not {sorted(ModelConfig.__dataclass_fields__)}")
         integers = ("latents", "hyper_latents", "activation_bits", "mean_bits", "z_bits", "prob_bits")
         qualities = fields["qualities"]
         if any(type(fields[name]) is not int for name in integers) or not isinstance(qualities, list) or not qualities:
@@ -141,12 +141,15 @@ class ModelConfig:
             raise ModelError("model config: qualities must lie in 1 to 8")
         if any(round(q * QUALITY_STEPS) / QUALITY_STEPS != q for q in qualities):
             raise ModelError(f"model config: qualities must be multiples of 1/{QUALITY_STEPS}, as those of files are")
-        if fields["architecture"] not in ARCHITECTURES:
-            raise ModelError(f"model config: unknown architecture {fields['architecture']!r}")
-        if fields["form"] not in ("A", "B"):
-            raise ModelError(f"model config: form must be A or B, not {fields['form']!r}")
+        for name, allowed, wrong in (
+            ("architecture", ARCHITECTURES, "unknown architecture"),
+            ("form", ("A", "B"), "form must be A or B, not"),
+        ):
+            if fields[name] not in allowed:
+                said = ascii(fields[name]) if isinstance(fields[name], str) else "what is no string"
+                raise ModelError(f"model config: {wrong} {said}")
         hyper = fields["architecture"] not in ("bmshj2018-factorized", "mbt2018-context")
-        for name, allowed in {
+        for name, values in {
             "latents": range(1, 4097),
             "hyper_latents": range(1, 4097) if hyper else (0,),
             "activation_bits": (8, 16),
@@ -154,7 +157,7 @@ class ModelConfig:
             "z_bits": range(9),
             "prob_bits": (15, 16),
         }.items():
-            if fields[name] not in allowed:
+            if fields[name] not in values:
                 raise ModelError(f"model config: {name} cannot be {fields[name]} in {fields['architecture']}")
         if fields["form"] == "B" and fields["architecture"] in ("bmshj2018-factorized", "bmshj2018-hyperprior"):
             raise ModelError(f"model config: {fields['architecture']} predicts no means, so its form must be A")
@@ -242,7 +245,7 @@ class ModelFile:
 
     def z_row_of(self, row: int) -> int:
         """The same of a row of the gains."""
-        return int(self.entropy["z_rows"][row]) if "z_rows" in self.entropy else 0
+        return int(self.entropy["z_rows"][row]) if self.config.hyper_latents and "z_rows" in self.entropy else 0
 
     def _read(self, name: str) -> Array:
         """A tensor as it is stored. Raises ModelError for one that does not match the manifest, or breaks a rule of float tensors."""

@@ -8,11 +8,13 @@ not mapped: a file that is cut short under a mapping ends the process.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import stat
 import threading
 import weakref
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -26,29 +28,57 @@ Array = NDArray[Any]
 MAX_HEADER = 1 << 24
 """Bytes of the JSON header: a thousand times what a model needs."""
 _MAX_DIMENSIONS = 8
+_MAX_NESTING, _TOO_DEEP = 64, "it is nested too deep"
 _DTYPES = {"U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "I32": "<i4", "F16": "<f2", "F32": "<f4"}
 _NAME = re.compile(r"[!-~]+", re.ASCII)
 """Names of tensors: printable ASCII without spaces, so that a manifest has one reading."""
+
+
+class JsonError(ValueError):
+    """What is no JSON of model files; a message goes on with it."""
 
 
 def strict_json(data: bytes) -> Any:
     """JSON of RFC 8259 in UTF-8, without what Python adds to it: other encodings, a byte order mark, names that stand twice, NaN.
 
     Raises:
-        ValueError: it is none. RecursionError: it is nested too deep.
+        JsonError: it is none, is nested deeper than 64 levels, or has a number beyond float64.
     """
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({name for name, _ in pairs}) != len(pairs):
-            raise ValueError("a name is there twice")
+            raise JsonError("a name is there twice")
         return dict(pairs)
+
+    def number(kind: type[int] | type[float], text: str) -> int | float:
+        if math.isinf(float(text)):
+            raise JsonError("a number is beyond what 64 bits of floating point hold")
+        return kind(text)
 
     def constant(name: str) -> None:
         raise ValueError(f"{name} is no number of JSON")
 
-    value = json.loads(data.decode(), object_pairs_hook=object_of, parse_constant=constant)
-    json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+    try:
+        value = json.loads(
+            data.decode(), object_pairs_hook=object_of, parse_constant=constant, parse_int=partial(number, int), parse_float=partial(number, float)
+        )  # fmt: skip
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+    except JsonError:
+        raise
+    except ValueError:
+        raise JsonError("it breaks a rule of RFC 8259, or is not UTF-8") from None
+    except RecursionError:
+        raise JsonError(_TOO_DEEP) from None
+    level = [value]
+    for _ in range(_MAX_NESTING):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if any(isinstance(inner, (dict, list)) for inner in level):
+        raise JsonError(_TOO_DEEP)
     return value
+
+
+def _inside(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
 class TensorFile:
@@ -111,7 +141,7 @@ class TensorFile:
         self._require(text[:1] == b"{", "its header does not start with '{'")
         try:
             header = strict_json(text)
-        except (ValueError, RecursionError) as e:
+        except JsonError as e:
             raise ModelError(f"{self._path}: is not a safetensors file: its header is no JSON: {e}") from None
         metadata = header.pop("__metadata__", {})
         fine = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
@@ -131,17 +161,17 @@ class TensorFile:
 
     def _entry(self, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
         """dtype, shape and offsets of a tensor, checked alone."""
-        self._require(_NAME.fullmatch(name) is not None, f"the name {name!r:.80} is not made of printable ASCII without spaces")
-        self._require(isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}, f"{name!r:.80} is no tensor")
+        self._require(_NAME.fullmatch(name) is not None, f"the name {name!a:.80} is not made of printable ASCII without spaces")
+        self._require(isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}, f"{name!a:.80} is no tensor")
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        known = isinstance(dtype, str) and dtype in _DTYPES
-        self._require(known, f"{name!r:.80} has the dtype {dtype!r:.40}, not one of {', '.join(_DTYPES)}")
+        self._require(isinstance(dtype, str), f"{name!a:.80} has a dtype that is no string")
+        self._require(dtype in _DTYPES, f"{name!a:.80} has the dtype {dtype!a:.40}, not one of {', '.join(_DTYPES)}")
         for what, numbers, most in (("shape", shape, _MAX_DIMENSIONS), ("offsets", offsets, 2)):
             fine = isinstance(numbers, list) and len(numbers) <= most and all(type(n) is int and 0 <= n <= self._size for n in numbers)
-            self._require(fine, f"{name!r:.80} has impossible {what}")
-        self._require(len(offsets) == 2, f"{name!r:.80} has impossible offsets")
+            self._require(fine, f"{name!a:.80} has impossible {what}")
+        self._require(len(offsets) == 2, f"{name!a:.80} has impossible offsets")
         size = prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
-        self._require(offsets[1] - offsets[0] == size, f"{name!r:.80} has another size than its shape")
+        self._require(offsets[1] - offsets[0] == size, f"{name!a:.80} has another size than its shape")
         return dtype, tuple(shape), offsets[0], offsets[1]
 
     def kind(self, name: str) -> str:

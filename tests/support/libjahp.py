@@ -192,9 +192,8 @@ class Encoder(Object):
         assert pixels[:1].flags.c_contiguous
         stride = pixels.strides[0]
         data, size = c_void_p(), c_size_t()
-        self.call(
-            "encode", pixels.ctypes.data, (height - 1) * stride + width * channels, stride, width, height, channels, byref(data), byref(size)
-        )  # fmt: skip
+        given = (height - 1) * stride + width * channels
+        self.call("encode", pixels.ctypes.data, given, stride, width, height, channels, byref(data), byref(size))
         return ctypes.string_at(data, size.value)
 
 

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Damaged files and models through the C interface, by a program in C99: refused when the package refuses them, in the same words.
+
+The program is run as it is built, and where `make sanitize` has built it, under the address sanitizer, which ends it at a wrong access,
+and at its end where memory was not freed.
+"""
+
+import hashlib
+import json
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from broken_models import CONFIGS, HEADERS, HOSTILE, LATE, LINES, NAMES, Parts
+from builders import Case, random_model, with_crc
+
+from jahp_fast import Codec, JahpError, UnknownModel
+from jahp_fast.entropy.model_file import ModelFile, save_model
+from jahp_fast.files import container
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+MODELS = sorted(GOLDEN.glob("*.safetensors"))
+PROGRAMS = {name: ROOT / "build" / name / "csrc" / "tests" / "jahp_outcomes" for name in ("test", "sanitize")}
+SIZES = {"U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "I32": 4, "F32": 4}
+EDGES = (0, 1, -1, 127, 128, 32767, 65535, 2**31 - 1, -(2**31), 1 << 22)
+NAMES_OF = {"FormatError": "JAHP_FORMAT_ERROR", "ModelError": "JAHP_MODEL_ERROR", "UnknownModel": "JAHP_UNKNOWN_MODEL"}
+
+
+@pytest.fixture(params=PROGRAMS)
+def program(request):
+    path = PROGRAMS[request.param]
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not built: make {'library' if request.param == 'test' else 'sanitize'}")
+    return path
+
+
+def run(program, lines):
+    """What the program says of each line."""
+    done = subprocess.run([program], input="".join(f"{line}\n" for line in lines), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+def said(error):
+    return f"{NAMES_OF[type(error).__name__]} {error}"
+
+
+def sum_of(pixels):
+    """As the program says it of a picture."""
+    flat = pixels.reshape(-1).astype(object)
+    return f"ok {pixels.shape[1]} {pixels.shape[0]} {pixels[0, 0].size} {int(sum(flat * np.arange(1, flat.size + 1))) % 2**64}"
+
+
+def decoded(codec, data):
+    """What the program should say of a file; of a model that is not there only how it begins."""
+    try:
+        return sum_of(codec.decode(data))
+    except UnknownModel as e:
+        return said(e).split(", which")[0]
+    except JahpError as e:
+        return said(e)
+
+
+def held_to(said_of, wanted):
+    for at, (one, two) in enumerate(zip(said_of, wanted, strict=True)):
+        assert one.split(", which the decoder does not have")[0] == two, at
+
+
+def damaged_files(count):
+    """Golden files with bits flipped, bytes changed, cut out, put in and cut off; most with a CRC that is true again."""
+    rng = np.random.default_rng(7)
+    sources = [path.read_bytes() for path in sorted(GOLDEN.rglob("*.jahp")) if path.stat().st_size < 3000]
+    for number in range(count):
+        data = bytearray(sources[number % len(sources)])
+        for _ in range(int(rng.integers(1, 4))):
+            at = int(rng.integers(len(data)))
+            kind = int(rng.integers(5))
+            if kind == 0:
+                data[at] ^= 1 << int(rng.integers(8))
+            elif kind == 1:
+                data[at] = int(rng.integers(256))
+            elif kind == 2:
+                del data[at : at + int(rng.integers(1, 9))]
+            elif kind == 3:
+                data[at:at] = rng.bytes(int(rng.integers(1, 9)))
+            else:
+                at = int(rng.choice([4, 5, 6, 7, 16, 20, 24, 26, 28, 32, 36]))
+                data[at] = int(rng.integers(256))
+        if number % 4 and len(data) > 44:
+            struct.pack_into("<I", data, 28, min(2**32 - 1, max(0, struct.unpack_from("<I", data, 28)[0] % len(data))))
+            struct.pack_into("<I", data, 32, max(0, len(data) - 44 - struct.unpack_from("<I", data, 28)[0]))
+        yield with_crc(bytes(data)) if number % 8 and len(data) >= 44 else bytes(data)
+
+
+def test_damaged_files(program, tmp_path):
+    codec = Codec("mbt2018-A-a8-p15", models=MODELS, max_pixels=2**20, threads=1)
+    lines, wanted = [f"M {path}" for path in MODELS], ["ok"] * len(MODELS)
+    for number, data in enumerate(damaged_files(400)):
+        (tmp_path / f"{number}.jahp").write_bytes(data)
+        width, height = struct.unpack_from("<II", data.ljust(24, b"\0"), 16)
+        if width * height > 2**20:
+            continue  # the program leaves the limit as it is
+        lines.append(f"D {tmp_path / f'{number}.jahp'}")
+        wanted.append(decoded(codec, data))
+    assert len(lines) > 300
+    assert len({text.split(" ")[0] for text in wanted}) == 4
+    assert len(set(wanted)) > 60
+    held_to(run(program, lines), wanted)
+
+
+def test_every_invalid_and_golden_file(program):
+    codec = Codec("mbt2018-A-a8-p15", models=MODELS, threads=1)
+    files = sorted(GOLDEN.rglob("*.jahp"))
+    lines = [*(f"N {path}" for path in MODELS), *(f"D {path}" for path in files)]
+    held_to(run(program, lines), ["ok"] * len(MODELS) + [decoded(codec, path.read_bytes()) for path in files])
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("good")
+    model = random_model(folder / "entropy.safetensors", Case("mbt2018"), seed=5)
+    save_model(folder / "good.safetensors", model.config, model.entropy, {"g_s.0.bias": np.arange(12, dtype=np.int16)}, {})
+    return folder / "good.safetensors"
+
+
+def broken(good):
+    """Name -> a file that breaks a rule."""
+    for what, data in HOSTILE.items():
+        yield what, data
+    for what, (change, _) in CONFIGS.items():
+        parts = Parts(good)
+        parts.add("config", change(parts.bytes["config"]))
+        yield f"config, {what}", parts.file()
+    for what, (change, _) in HEADERS.items():
+        parts = Parts(good)
+        yield f"header, {what}", parts.file(change(parts.text()))
+    for what, name in NAMES.items():
+        parts = Parts(good)
+        parts.add(name, b"x")
+        yield f"name, {what}", parts.file()
+    for what, change in LINES.items():
+        parts = Parts(good)
+        line = parts.line(LATE)
+        yield f"line, {what}", parts.file(parts.text().replace(json.dumps(line)[1:-1].encode(), json.dumps(change(line))[1:-1].encode()))
+    for dtype in ("F64", "BF16", "f32", "", "I8", "F16"):
+        parts = Parts(good)
+        parts.add(LATE, bytes(16), dtype, [16 // {"F64": 8, "BF16": 2, "I8": 1, "F16": 2}.get(dtype, 4)])
+        yield f"dtype {dtype}", parts.file()
+
+
+@pytest.mark.parametrize("letter", ["M", "N"])
+def test_files_that_are_no_model(program, good, tmp_path, letter):
+    """From a file and out of memory."""
+    lines, wanted = [f"{letter} {good}"], ["ok"]
+    for number, (what, data) in enumerate(broken(good)):
+        path = tmp_path / f"{number}.safetensors"
+        path.write_bytes(data)
+        with pytest.raises(JahpError) as caught:
+            ModelFile(path)
+        lines.append(f"{letter} {path}")
+        wanted.append(said(caught.value))
+        assert "\n" not in wanted[-1], what
+    assert len(lines) > 150
+    held_to(run(program, lines), wanted)
+
+
+def test_paths_that_are_no_file(program, tmp_path):
+    paths = [tmp_path, tmp_path / "none", tmp_path / "none" / "none"]
+    wanted = []
+    for path in paths:
+        with pytest.raises(JahpError) as caught:
+            ModelFile(path)
+        wanted.append(said(caught.value))
+    held_to(run(program, [f"M {path}" for path in paths]), wanted)
+
+
+def changed_models(count):
+    """Models with a tensor or two changed, and manifests that are true to them."""
+    rng = np.random.default_rng(11)
+    sources = [*sorted(GOLDEN.glob("pictures*.safetensors")), GOLDEN / "rows-of-z.safetensors"]
+    for number in range(count):
+        parts = Parts(sources[number % len(sources)])
+        parts.metadata.pop("manifest")
+        names = sorted(name for name in parts.header if name != "config")
+        for name in rng.choice(names, int(rng.integers(1, 3)), replace=False):
+            entry, data = parts.header[name], bytearray(parts.bytes[name])
+            size, kind = SIZES[entry["dtype"]], int(rng.integers(6))
+            if kind == 0:
+                del parts.header[name], parts.bytes[name]
+                continue
+            if kind == 1:
+                entry["dtype"] = str(rng.choice([dtype for dtype, of in SIZES.items() if of == size]))
+            elif kind == 2:
+                entry["shape"] = [*entry["shape"], 1] if rng.integers(2) else [len(data) // size]
+            else:
+                value = int(rng.choice([*EDGES, int(rng.integers(-(2**31), 2**31))]))
+                at = int(rng.integers(len(data) // size)) * size
+                end = len(data) if kind == 3 else at + size
+                data[at:end] = (value % 256**size).to_bytes(size, "little") * ((end - at) // size)
+                parts.bytes[name] = bytes(data)
+        yield sources[number % len(sources)], parts.file()
+
+
+def test_models_that_were_changed(program, tmp_path):
+    """What is let in decodes a file that names it, to the same pixels or the same error."""
+    streams = {}
+    for path in sorted(GOLDEN.glob("*.jahp")):
+        if path.stat().st_size < 3000:
+            stream = container.unpack(path.read_bytes())
+            streams.setdefault(stream.model, path.read_bytes())
+    lines, wanted = [], []
+    for number, (source, data) in enumerate(changed_models(250)):
+        path = tmp_path / f"{number}.safetensors"
+        path.write_bytes(data)
+        try:
+            model = ModelFile(path)
+        except JahpError as e:
+            lines.append(f"{'MN'[number % 2]} {path}")
+            wanted.append(said(e))
+            continue
+        file = bytearray(streams[ModelFile(source).id])
+        file[8:16] = model.id
+        path.with_suffix(".jahp").write_bytes(with_crc(bytes(file)))
+        lines += [f"M {path}", f"D {path.with_suffix('.jahp')}", "X"]
+        wanted += ["ok", decoded(Codec(path.stem, model.config.qualities[0], models=[path], threads=1), with_crc(bytes(file)))]
+    assert {text.split(" ")[0] for text in wanted} == {"ok", "JAHP_FORMAT_ERROR", "JAHP_MODEL_ERROR"}
+    assert len({hashlib.sha256(text.partition(": ")[2].encode()).digest() for text in wanted}) > 60
+    held_to(run(program, lines), wanted)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libjahp writes the files that the package writes at effort 0, byte for byte, and refuses what it refuses, in the same words."""
+
+from functools import cache
+from pathlib import Path
+
+import golden_pictures as pictures
+import libjahp
+import numpy as np
+import pytest
+
+from jahp_fast import Codec, JahpError, library
+from jahp_fast.files import container
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SHIPPED = library.by_name("mbt2018").path
+
+
+def smooth(height, width, channels, seed=0):
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    waves = [128 + 90 * np.sin(rows / a + columns / b + c) for a, b, c in rng.uniform(4, 40, (channels, 3))]
+    noisy = np.stack(waves, 2) + rng.normal(0, 6, (height, width, channels))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def flat(height, width, channels):
+    out = np.zeros((height, width, channels), np.uint8)
+    out[height // 3 : height // 2] = 200
+    out[:, width // 2] = 90
+    return out
+
+
+PICTURES = {
+    "RGB": smooth(97, 130, 3), "grey": smooth(97, 130, 1)[:, :, 0], "RGBA": smooth(40, 75, 4), "one pixel": smooth(1, 1, 3),
+    "one row": smooth(1, 90, 3), "one column": smooth(70, 1, 1)[:, :, 0], "few colours": flat(150, 200, 3), "flat alpha": flat(90, 64, 4),
+    "constant": np.full((300, 200, 3), 77, np.uint8),
+}  # fmt: skip
+
+
+@cache
+def model(path):
+    return libjahp.Model(path)
+
+
+def agreed(package, encoder, pixels):
+    """Both give the same file, which is returned, or refuse in the same words."""
+    try:
+        wanted = package()
+    except JahpError as e:
+        with libjahp.same_refusal(type(e), str(e)):
+            encoder.encode(pixels)
+        return None
+    assert encoder.encode(pixels) == wanted
+    return wanted
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_golden_pictures(threads):
+    """Models of all kinds, forms and architectures."""
+    for i, (name, height, width, channels, quality) in enumerate(pictures.PICTURES):
+        encoder = libjahp.Encoder(model(GOLDEN / f"{name}.safetensors"), quality, threads=threads)
+        data = encoder.encode(pictures.picture(i, height, width, channels))
+        assert data == (GOLDEN / f"{name}-{i}.jahp").read_bytes()
+
+
+@pytest.mark.parametrize("quality", [1, 3.21, 4, 7.95, 8, 8.05, 9, 10.4, 12])
+@pytest.mark.parametrize("name", PICTURES)
+def test_qualities(name, quality):
+    pixels, checked = PICTURES[name], quality in (4, 9)
+    codec = Codec(quality=quality, threads=2, pixel_checksum=checked)
+    encoder = libjahp.Encoder(model(SHIPPED), quality, threads=2, pixel_checksum=int(checked))
+    data = agreed(lambda: codec.encode(pixels), encoder, pixels)
+    assert np.array_equal(libjahp.Decoder([model(SHIPPED)]).decode(data), codec.decode(data))
+
+
+@pytest.mark.parametrize("bound", [0, 1, 31])
+@pytest.mark.parametrize("name", PICTURES)
+def test_bounds(name, bound):
+    """They need no model."""
+    pixels = PICTURES[name]
+    for checked in (False, True):
+        codec, encoder = Codec(pixel_checksum=checked), libjahp.Encoder(max_error=bound, pixel_checksum=int(checked))
+        data = agreed(lambda codec=codec: codec.encode(pixels, max_error=bound), encoder, pixels)
+        back = libjahp.Decoder().decode(data).astype(int)
+        shape = (*pixels.shape[:2], -1)
+        assert np.abs(back.reshape(shape) - pixels.reshape(shape).astype(int)).max() <= bound
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_sizes(name):
+    pixels = PICTURES[name]
+    largest = len(Codec(quality=8).encode(pixels))
+    smallest = len(Codec(quality=1).encode(pixels))
+    reached = set()
+    for share in (0, 0.1, 0.3, 0.6, 0.95, 1, 3):
+        most = max(1, round(smallest - 5 + share * (largest - smallest + 5)))
+        data = agreed(lambda most=most: Codec().encode(pixels, max_bytes=most), libjahp.Encoder(model(SHIPPED), max_bytes=most), pixels)
+        assert data is None or len(data) <= most
+        reached.add(None if data is None else len(data))
+    assert len(reached) > 1
+
+
+@pytest.mark.parametrize("name", sorted(pictures.MODELS))
+def test_sizes_with_other_models(name):
+    """Form B cannot trim; some models have a single quality."""
+    path = GOLDEN / f"{name}.safetensors"
+    pixels, lowest = PICTURES["RGB"], Codec(name, model(path).info.lowest, models=[path])
+    start = len(lowest.encode(pixels))
+    for most in (start - 10, start, start + 3, start + 50, 2 * start):
+        encoder = libjahp.Encoder(model(path), lowest.quality, max_bytes=most)
+        agreed(lambda most=most: lowest.encode(pixels, max_bytes=most), encoder, pixels)
+
+
+def test_strides_and_metadata():
+    wide = smooth(33, 60, 3)
+    encoder = libjahp.Encoder(model(SHIPPED))
+    assert encoder.encode(wide[:, :44]) == encoder.encode(wide[:, :44].copy()) == Codec().encode(wide[:, :44])
+    for kind, content in (("xmp_", b"<x/>"), ("iccp", b"profile"), ("exif", b"II*\0")):
+        encoder.call("set_chunk", kind.encode(), content, len(content))
+    stream = container.unpack(encoder.encode(wide))
+    assert stream.chunks == {b"xmp_": b"<x/>", b"iccp": b"profile", b"exif": b"II*\0"}
+    plain = container.unpack(Codec().encode(wide))
+    assert (stream.payload, stream.checksum) == (plain.payload, plain.checksum)
+
+
+def test_grey_and_alpha():
+    """Two channels are those of Pillow's mode LA."""
+    from PIL import Image
+
+    pixels = smooth(30, 41, 2)
+    assert libjahp.Encoder(model(SHIPPED)).encode(pixels) == Codec().encode(Image.fromarray(pixels, "LA"))
+
+
+REFUSED = {
+    "a quality beyond all": ({"quality": 12.2}, {}, {}),
+    "a quality that is none": ({"quality": 0.4}, {}, {}),
+    "too many pixels": ({"max_pixels": 97 * 130 - 1}, {"max_pixels": 97 * 130 - 1}, {}),
+    "a size above quality 8": ({"quality": 9}, {"max_bytes": 1000}, {"max_bytes": 1000}),
+    "a size and a bound": ({}, {"max_bytes": 1000, "max_error": 2}, {"max_bytes": 1000, "max_error": 2}),
+    "too few bytes": ({}, {"max_bytes": 3}, {"max_bytes": 3}),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals(what):
+    made, options, arguments = REFUSED[what]
+    encoder = libjahp.Encoder(model(SHIPPED), made.get("quality"), **options)
+    assert agreed(lambda: Codec(**made).encode(PICTURES["RGB"], **arguments), encoder, PICTURES["RGB"]) is None
+
+
+def test_a_model_of_one_quality_refuses_others():
+    path = GOLDEN / "pictures-b.safetensors"
+    for quality in (3, 8, 9):
+        encoder, made = libjahp.Encoder(model(path), quality), {"model": "pictures-b", "quality": quality, "models": [path]}
+        assert agreed(lambda made=made: Codec(**made).encode(PICTURES["RGB"]), encoder, PICTURES["RGB"]) is None
