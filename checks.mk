@@ -1,6 +1,13 @@
 # Checks that take longer, need more, or are run seldom; `make check-all` runs most. Included by the Makefile.
 
-.PHONY: roots sanitize msan asan-python valgrind digests s390x arm clang fuzz peers ray browser gpu-check fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
+.PHONY: library roots sanitize msan asan-python valgrind digests s390x arm clang fuzz peers ray browser gpu-check fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
+
+# libjahp, static and shared, as it is installed; the example in C against both, by CMake and pkg-config, and the guide's program. What
+# else is tested of it is among the tests of Python (tests/library) and of C++; under a minute behind `make cpp-test`.
+library: $(VENV)/.test
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset test
+	$(BIN)/ninja -C build/test jahp_shared jahp_static jahp_outcomes
+	$(BIN)/python -m pytest -q tests/library/test_packaging.py
 
 # The roots of GDN, of all 31-bit norms, with every instruction set: half a minute.
 roots: cpp-test
@@ -61,13 +68,14 @@ clang: $(VENV)/.base
 # Each fuzz target for SECONDS under libFuzzer with the address and undefined-behaviour sanitizers; needs clang and libclang-rt-dev.
 # What it finds is left in build/fuzz, new inputs in build/fuzz/corpus.
 SECONDS ?= 60
-FUZZ := range_decoder context_decoder whole_decoder entropy_model encoder transform_net
+FUZZ := range_decoder context_decoder whole_decoder entropy_model encoder transform_net library
 fuzz: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset fuzz
 	$(BIN)/ninja -C build/fuzz $(addprefix fuzz_,$(FUZZ))
-	for t in $(FUZZ); do mkdir -p build/fuzz/corpus/$$t; \
-	  build/fuzz/csrc/fuzz/fuzz_$$t -dict=csrc/fuzz/numbers.dict -max_len=4000 -max_total_time=$(SECONDS) -print_final_stats=1 -timeout=60 \
-	    -artifact_prefix=build/fuzz/$$t- build/fuzz/corpus/$$t csrc/fuzz/corpus/$$t || exit 1; done
+	for t in $(FUZZ); do mkdir -p build/fuzz/corpus/$$t; most=4000; seeds=csrc/fuzz/corpus/$$t; \
+	  if [ $$t = library ]; then most=50000; seeds=tests/golden; fi; \
+	  build/fuzz/csrc/fuzz/fuzz_$$t -dict=csrc/fuzz/numbers.dict -max_len=$$most -max_total_time=$(SECONDS) -print_final_stats=1 -timeout=60 \
+	    -artifact_prefix=build/fuzz/$$t- build/fuzz/corpus/$$t $$seeds || exit 1; done
 
 peers: $(VENV)/.test
 	$(BIN)/python benchmarks/peers/peers.py --make-env

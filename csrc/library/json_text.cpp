@@ -105,6 +105,8 @@ const Json* Json::member(const std::string& name) const {
 
 Json parse_json(std::span<const std::uint8_t> text) {
     if (text.size() >= 3 && text[0] == 0xEF && text[1] == 0xBB && text[2] == 0xBF) throw JsonError(kNoJson);
+    // To the reader a zero is the end of the text, wherever it stands.
+    if (std::find(text.begin(), text.end(), 0) != text.end()) throw JsonError(kNoJson);
     Builder builder;
     nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
     return builder.take();

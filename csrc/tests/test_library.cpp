@@ -118,6 +118,7 @@ TEST(json_is_strict) {
     for (const char* text : {"", "{", "[1,]", "01", "+1", "NaN", "-Infinity", "{} {}", "\xef\xbb\xbf{}", "\"\\ud800\"",
                              "\"\xe9\"", "/**/1", "'a'", "\"\t\""})
         CHECK(refused(text, "RFC 8259"));
+    for (const char* text : {"{}", "{", "\"a"}) CHECK(refused(text + std::string(1, '\0'), "RFC 8259"));
     CHECK(refused("{\"a\":1,\"\\u0061\":2}", "a name is there twice"));
     CHECK(refused("[1e999]", "beyond"));
     CHECK(refused(std::string(400, '9'), "beyond"));

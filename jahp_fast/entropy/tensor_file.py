@@ -58,10 +58,9 @@ def strict_json(data: bytes) -> Any:
     def constant(name: str) -> None:
         raise ValueError(f"{name} is no number of JSON")
 
+    whole, real = partial(number, int), partial(number, float)
     try:
-        value = json.loads(
-            data.decode(), object_pairs_hook=object_of, parse_constant=constant, parse_int=partial(number, int), parse_float=partial(number, float)
-        )  # fmt: skip
+        value = json.loads(data.decode(), object_pairs_hook=object_of, parse_constant=constant, parse_int=whole, parse_float=real)
         json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no character
     except JsonError:
         raise
