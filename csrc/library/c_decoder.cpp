@@ -31,12 +31,16 @@ struct jahp_decoder {
         require_usage(stream.has_value(), "no file is open: call jahp_decoder_open first");
         return *stream;
     }
-    void close() {
+    // Frees what decoding the file has taken.
+    void let_go() {
         rows.reset();
-        stream.reset();
         held = {};
-        image = {};
         given = 0;
+    }
+    void close() {
+        let_go();
+        stream.reset();
+        image = {};
         done = 0;
         failed = false;
     }
@@ -55,12 +59,17 @@ struct jahp_decoder {
 int jahp_decoder::take(std::uint8_t* pixels, std::size_t stride, int most) {
     require_usage(!failed, "decoding this file has failed: open it anew");
     if (done == static_cast<std::uint32_t>(stream->height)) return 0;
-    failed = true;  // unless all that follows succeeds
-    if (rows == nullptr)
-        rows = std::make_unique<PictureDecoder>(*stream, stream->exact() ? nullptr : model(), threads, poll);
-    if (given == held.count) {
-        held = rows->next();
-        given = 0;
+    try {
+        if (rows == nullptr)
+            rows = std::make_unique<PictureDecoder>(*stream, stream->exact() ? nullptr : model(), threads, poll);
+        if (given == held.count) {
+            held = rows->next();
+            given = 0;
+        }
+    } catch (...) {  // whatever it was: what has been decoded is of no use
+        failed = true;
+        let_go();
+        throw;
     }
     const int count = std::min(most, held.count - given), n = channels_of(stream->mode);
     for (int i = 0; i < count; ++i, ++given) {
@@ -71,7 +80,7 @@ int jahp_decoder::take(std::uint8_t* pixels, std::size_t stride, int most) {
              pixels + static_cast<std::size_t>(i) * stride);
     }
     done += static_cast<std::uint32_t>(count);
-    failed = false;
+    if (done == static_cast<std::uint32_t>(stream->height)) let_go();
     return count;
 }
 

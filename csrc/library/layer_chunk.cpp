@@ -2,6 +2,8 @@
 #include "library/layer_chunk.hpp"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 
 #include "core/error.hpp"
 #include "library/little_endian.hpp"
@@ -32,6 +34,31 @@ std::vector<std::uint8_t> packed(LayerKind kind, int bound, int step, int rows,
     return out;
 }
 
+// Strips a thread between two calls of a poll.
+constexpr int kAtOnce = 4;
+
+// work(strips before it, part) for parts of a few strips, one after the other.
+void by_parts(const Strips& whole, int threads, const Poll& poll,
+              const std::function<void(int before, const Strips& part)>& work) {
+    const int at_once = kAtOnce * threads;
+    for (int before = 0; before < whole.count(); before += at_once) {
+        poll();
+        const int last = std::min(before + at_once, whole.count()) - 1;
+        const int height = (last - before) * whole.rows + whole.of(last).height;
+        work(before, Strips({height, whole.shape.width, whole.shape.channels}, whole.rows));
+    }
+}
+
+std::vector<std::vector<std::uint8_t>> encoded(const Strips& whole, int threads, const Poll& poll,
+                                               const std::function<std::vector<std::uint8_t>(int strip)>& code) {
+    std::vector<std::vector<std::uint8_t>> all;
+    by_parts(whole, threads, poll, [&](int before, const Strips& part) {
+        for (auto& strip : part.encode(threads, [&](int i) { return code(before + i); }))
+            all.push_back(std::move(strip));
+    });
+    return all;
+}
+
 // Whether at least a fifth of the pixels is as the one to the left, as in pictures of few colours; photos have less.
 bool flat(std::span<const std::uint8_t> samples, PixelShape shape) {
     if (shape.width == 1) return true;
@@ -47,16 +74,20 @@ bool flat(std::span<const std::uint8_t> samples, PixelShape shape) {
 
 }  // namespace
 
-void Layer::decode(std::span<std::uint8_t> samples, PixelShape shape, int first, int threads) const {
-    const Strips cut(shape, rows);
+void Layer::decode(std::span<std::uint8_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const {
     const std::span<const std::span<const std::uint8_t>> all(strips);
-    cut.decode(all.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(cut.count())), threads,
-               [&](int i, std::span<const std::uint8_t> data) {
-                   const std::span<std::uint8_t> part = cut.part(i, samples);
-                   if (kind == LayerKind::exact) return decode_exact(data, cut.of(i), bound, part);
-                   if (kind == LayerKind::colours) return decode_colours(data, cut.of(i), part);
-                   return decode_residual(data, cut.of(i), step, part);
-               });
+    by_parts(Strips(shape, rows), threads, poll, [&](int before, const Strips& part) {
+        const std::span<std::uint8_t> of = samples.subspan(
+            product(before, rows, std::int64_t{shape.width} * shape.channels),
+            product(part.shape.height, part.shape.width, part.shape.channels));
+        part.decode(all.subspan(product(first + before, 1), product(part.count(), 1)), threads,
+                    [&](int i, std::span<const std::uint8_t> data) {
+                        const std::span<std::uint8_t> strip = part.part(i, of);
+                        if (kind == LayerKind::exact) return decode_exact(data, part.of(i), bound, strip);
+                        if (kind == LayerKind::colours) return decode_colours(data, part.of(i), strip);
+                        return decode_residual(data, part.of(i), step, strip);
+                    });
+    });
 }
 
 Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::string& what) {
@@ -89,24 +120,25 @@ Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::str
     return layer;
 }
 
-std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads) {
+std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads,
+                                     const Poll& poll) {
     const Strips cut(shape, strip_rows(shape));
-    std::vector<std::uint8_t> many = packed(LayerKind::exact, bound, 0, cut.rows, cut.encode(threads, [&](int i) {
-        return encode_exact(cut.part(i, samples), cut.of(i), bound);
-    }));
+    std::vector<std::uint8_t> many = packed(
+        LayerKind::exact, bound, 0, cut.rows,
+        encoded(cut, threads, poll, [&](int i) { return encode_exact(cut.part(i, samples), cut.of(i), bound); }));
     if (bound > 0 || !flat(samples, shape)) return many;
-    std::vector<std::uint8_t> few = packed(LayerKind::colours, 0, 0, cut.rows, cut.encode(threads, [&](int i) {
-        return encode_colours(cut.part(i, samples), cut.of(i));
-    }));
+    std::vector<std::uint8_t> few = packed(LayerKind::colours, 0, 0, cut.rows, encoded(cut, threads, poll, [&](int i) {
+                                               return encode_colours(cut.part(i, samples), cut.of(i));
+                                           }));
     return few.size() < many.size() ? few : many;
 }
 
 std::vector<std::uint8_t> pack_residual(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> coarse,
-                                        PixelShape shape, int step, int threads) {
+                                        PixelShape shape, int step, int threads, const Poll& poll) {
     const Strips cut(shape, strip_rows(shape));
-    return packed(LayerKind::residual, 0, step, cut.rows, cut.encode(threads, [&](int i) {
-        return encode_residual(cut.part(i, samples), cut.part(i, coarse), cut.of(i), step);
-    }));
+    return packed(LayerKind::residual, 0, step, cut.rows, encoded(cut, threads, poll, [&](int i) {
+                      return encode_residual(cut.part(i, samples), cut.part(i, coarse), cut.of(i), step);
+                  }));
 }
 
 }  // namespace jahp

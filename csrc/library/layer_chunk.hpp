@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/context_decoder.hpp"
 #include "library/picture.hpp"
 
 namespace jahp {
@@ -26,7 +27,7 @@ struct Layer {
 
     // Writes exact pixels, or adds to coarse ones, in place: rows of `shape`, whole strips of them, the first of which
     // is number `first`. Error(format) where a strip's data do not end where they should.
-    void decode(std::span<std::uint8_t> samples, PixelShape shape, int first, int threads) const;
+    void decode(std::span<std::uint8_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const;
 };
 
 // Error(format) for a field out of range, and lengths that do not add up; `what` they are of.
@@ -34,10 +35,11 @@ Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::str
 
 // The chunk's data of the layer that keeps each sample to within `bound`; without any error by few colours, where that
 // is smaller.
-std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads);
+std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads,
+                                     const Poll& poll);
 
 // That of the layer that makes of `coarse` nearly `samples`; step in sixteenths.
 std::vector<std::uint8_t> pack_residual(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> coarse,
-                                        PixelShape shape, int step, int threads);
+                                        PixelShape shape, int step, int threads, const Poll& poll);
 
 }  // namespace jahp

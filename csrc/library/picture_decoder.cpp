@@ -96,7 +96,7 @@ public:
         const std::int64_t most = std::int64_t{layer_.rows} * threads_;
         const int count = static_cast<int>(std::min<std::int64_t>(most, shape_.height - done_));
         Samples samples(product(count, shape_.width, shape_.channels));
-        layer_.decode(samples, {count, shape_.width, shape_.channels}, done_ / layer_.rows, threads_);
+        layer_.decode(samples, {count, shape_.width, shape_.channels}, done_ / layer_.rows, threads_, poll_);
         done_ += count;
         return samples;
     }
@@ -112,8 +112,8 @@ private:
 // Coarse rows and what they lack, which are read as far as a block of strips needs.
 class RefinedRows : public RowSource {
 public:
-    RefinedRows(std::unique_ptr<RowSource> coarse, const Stream& stream, int threads)
-        : coarse_(std::move(coarse)), layer_(*stream.layer), shape_(stream.shape()), threads_(threads) {}
+    RefinedRows(std::unique_ptr<RowSource> coarse, const Stream& stream, int threads, const Poll& poll)
+        : coarse_(std::move(coarse)), layer_(*stream.layer), shape_(stream.shape()), threads_(threads), poll_(poll) {}
 
     Samples next() override {
         const std::size_t pitch = product(shape_.width, shape_.channels);
@@ -126,7 +126,7 @@ public:
             if (whole == 0) continue;
             Samples samples(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(pitch) * whole);
             held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(samples.size()));
-            layer_.decode(samples, {whole, shape_.width, shape_.channels}, done_ / layer_.rows, threads_);
+            layer_.decode(samples, {whole, shape_.width, shape_.channels}, done_ / layer_.rows, threads_, poll_);
             done_ += whole;
             return samples;
         }
@@ -138,6 +138,7 @@ private:
     const Layer& layer_;
     const PixelShape shape_;
     const int threads_;
+    const Poll& poll_;
     Samples held_;
     int done_ = 0;
 };
@@ -147,8 +148,8 @@ private:
 // Alpha by rows, whole strips of it at a time.
 class PictureDecoder::Alpha {
 public:
-    Alpha(BytesView data, int height, int width)
-        : layer_(parse_layer(data, height, "alpha")), height_(height), width_(width) {
+    Alpha(BytesView data, int height, int width, const Poll& poll)
+        : layer_(parse_layer(data, height, "alpha")), height_(height), width_(width), poll_(poll) {
         if (layer_.kind == LayerKind::residual || layer_.bound != 0)
             throw Error(Fault::format, "alpha is not of a kind that keeps every value");
     }
@@ -161,7 +162,7 @@ public:
             const int more = static_cast<int>(std::min<std::int64_t>(wanted, height_ - done_));
             const std::size_t before = held_.size();
             held_.resize(before + product(more, width_));
-            layer_.decode(std::span(held_).subspan(before), {more, width_, 1}, done_ / layer_.rows, 1);
+            layer_.decode(std::span(held_).subspan(before), {more, width_, 1}, done_ / layer_.rows, 1, poll_);
             done_ += more;
         }
         Samples out(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(size));
@@ -172,6 +173,7 @@ public:
 private:
     const Layer layer_;
     const int height_, width_;
+    const Poll& poll_;
     int done_ = 0;
     Samples held_;
 };
@@ -192,13 +194,13 @@ Samples coarse_samples(const Stream& stream, CodecModel& model, int threads, con
 PictureDecoder::PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, int threads, const Poll& poll)
     : stream_(stream), model_(std::move(model)), left_(stream.height) {
     if (const BytesView* alpha = stream.chunk("ALPH"))
-        alpha_ = std::make_unique<Alpha>(*alpha, stream.height, stream.width);
+        alpha_ = std::make_unique<Alpha>(*alpha, stream.height, stream.width, poll);
     if (stream.exact()) {
         rows_ = std::make_unique<ExactRows>(stream, threads, poll);
         return;
     }
     rows_ = coarse_rows(stream, *model_, threads, poll);
-    if (stream.layer) rows_ = std::make_unique<RefinedRows>(std::move(rows_), stream, threads);
+    if (stream.layer) rows_ = std::make_unique<RefinedRows>(std::move(rows_), stream, threads, poll);
 }
 
 PictureDecoder::~PictureDecoder() = default;

@@ -60,16 +60,16 @@ public:
         : picture_(picture), model_(model), options_(options), poll_(poll), threads_(options.threads) {
         for (const auto& [type, data] : options.chunks) chunks_.put(type, data);
         const int w = picture.width, h = picture.height;
-        if (picture.has_alpha()) chunks_.put("ALPH", pack_exact(picture.alpha(), {h, w, 1}, 0, 1));
+        if (picture.has_alpha()) chunks_.put("ALPH", pack_exact(picture.alpha(), {h, w, 1}, 0, 1, poll));
         if (options.pixel_checksum) chunks_.put("pcrc", Bytes(4));
     }
 
     // The file that keeps each sample to within `bound`: it is decoded, and held to that.
     Bytes exact(int bound) {
         const Samples samples = picture_.samples();
-        const Bytes layer = pack_exact(samples, shape(), bound, threads_);
+        const Bytes layer = pack_exact(samples, shape(), bound, threads_, poll_);
         Samples back(samples.size());
-        parse_layer(layer, picture_.height, "the layer over the pixels").decode(back, shape(), 0, threads_);
+        parse_layer(layer, picture_.height, "the layer over the pixels").decode(back, shape(), 0, threads_, poll_);
         for (std::size_t i = 0; i < samples.size(); ++i)
             if (std::abs(samples[i] - back[i]) > bound)
                 throw std::logic_error("the coder of exact pixels broke its bound of " + std::to_string(bound));
@@ -208,10 +208,10 @@ private:
     Bytes refined(Bytes data, int step) {
         const Stream stream = unpack(data, UINT64_MAX);
         Samples coarse = coarse_samples(stream, *model_, threads_, poll_);
-        const Bytes layer = pack_residual(picture_.samples(), coarse, shape(), step, threads_);
+        const Bytes layer = pack_residual(picture_.samples(), coarse, shape(), step, threads_, poll_);
         Bytes out = with(stream, "LAYR", layer);
         if (!options_.pixel_checksum) return out;
-        parse_layer(layer, picture_.height, "the layer over the pixels").decode(coarse, shape(), 0, threads_);
+        parse_layer(layer, picture_.height, "the layer over the pixels").decode(coarse, shape(), 0, threads_, poll_);
         return with(unpack(out, UINT64_MAX), "pcrc", checksum_of(coarse));
     }
 

@@ -7,6 +7,7 @@ and at its end where memory was not freed.
 
 import hashlib
 import json
+import resource
 import struct
 import subprocess
 from pathlib import Path
@@ -229,3 +230,27 @@ def test_models_that_were_changed(program, tmp_path):
     assert {text.split(" ")[0] for text in wanted} == {"ok", "JAHP_FORMAT_ERROR", "JAHP_MODEL_ERROR"}
     assert len({hashlib.sha256(text.partition(": ")[2].encode()).digest() for text in wanted}) > 60
     held_to(run(program, lines), wanted)
+
+
+def test_little_memory(tmp_path):
+    """From too little to start to enough: the picture, or a status that says so; never an end of the process, or another picture."""
+    program = PROGRAMS["test"]
+    if not program.is_file():
+        pytest.skip("jahp_outcomes is not built: make library")
+    model, path = GOLDEN / "pictures.safetensors", tmp_path / "large.jahp"
+    rows, columns = np.mgrid[:1500, :1000]
+    pixels = np.stack([rows % 256, columns % 256, (rows + columns) // 8 % 256], 2).astype(np.uint8)
+    codec = Codec("pictures", 8.0, models=[model], threads=1)
+    path.write_bytes(codec.encode(pixels))
+    wanted, said_of = sum_of(codec.decode(path.read_bytes())), []
+    for megabytes in range(8, 120, 4):
+
+        def bounded(megabytes=megabytes):
+            resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+
+        done = subprocess.run([program], input=f"M {model}\nD {path}\n", capture_output=True, text=True, check=False, preexec_fn=bounded)
+        if done.returncode in (2, 127):  # the program's own memory, or that of the loader
+            continue
+        assert done.returncode == 0, (megabytes, done.stderr)
+        said_of.append(done.stdout.splitlines()[-1].partition(":")[0])
+    assert set(said_of) == {wanted, "JAHP_NO_MEMORY there is not enough memory"}
