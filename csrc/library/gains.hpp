@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What lies between two of a model's qualities, and the factors of latents (docs/reference/format.md, "Between two
-// qualities, and gains").
+// What lies between two of a model's qualities, and the factors of latents (docs/reference/format.md, section 14.3).
 #pragma once
 
 #include <cstdint>
