@@ -86,7 +86,7 @@ TEST(sha256_has_the_published_digests) {
 TEST(sha256_does_not_mind_how_bytes_are_added) {
     const FileBytes bytes = picture(1, 300);
     for (std::size_t length = 0; length <= bytes.size(); ++length)
-        for (const std::size_t part : {1, 7, 64, 65}) {
+        for (const std::size_t part : {1u, 7u, 64u, 65u}) {
             Sha256 hash;
             for (std::size_t at = 0; at < length; at += part)
                 hash.add(std::span(bytes).subspan(at, std::min(part, length - at)));
