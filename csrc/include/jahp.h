@@ -158,6 +158,13 @@ JAHP_API jahp_status jahp_encoder_set(jahp_encoder *encoder, jahp_option option,
 /* 1 to 8, and above 8, to 12, a layer over the pixels of quality 4; rounded to steps of 0.05; 4 at first. With
  * JAHP_MAX_BYTES it is where the search begins. With JAHP_MAX_ERROR it is of no account. */
 JAHP_API jahp_status jahp_encoder_set_quality(jahp_encoder *encoder, double quality);
+/* A search for the quality at which the file comes near to a target, up to quality 8; 0: no such target. PSNR goes with
+ * neither of the sizes. */
+typedef enum jahp_target {
+    JAHP_TARGET_BPP = 1, /* bits per pixel of the whole file; with JAHP_MAX_BYTES it is not larger either */
+    JAHP_TARGET_PSNR = 2 /* in dB over all samples but alpha, below 100 */
+} jahp_target;
+JAHP_API jahp_status jahp_encoder_set_target(jahp_encoder *encoder, jahp_target target, double value);
 JAHP_API jahp_status jahp_encoder_set_cancel(jahp_encoder *encoder, jahp_cancel cancel, void *opaque);
 /* The model to encode with; none is needed with JAHP_MAX_ERROR. The encoder keeps it. */
 JAHP_API jahp_status jahp_encoder_set_model(jahp_encoder *encoder, jahp_model *model);

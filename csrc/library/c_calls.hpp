@@ -2,6 +2,7 @@
 // What the C interface's objects have in common: no exception crosses it, and each object keeps its last message.
 #pragma once
 
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -120,13 +121,15 @@ struct CommonOptions {
     }
 };
 
-// Copies what a caller's version of a struct has room for.
+// Fills in a caller's version of a struct: fields that this library does not know are 0. There are no older versions
+// yet, whose structs would be smaller.
 template <typename Info>
 void copy_info(const Info& from, Info* to, std::size_t size) {
     require_pointer(to, "info");
     require_usage(size >= sizeof(Info),
                   "info_size is not that of the struct: the program was built against another jahp.h");
-    *to = from;
+    std::memset(to, 0, size);
+    std::memcpy(to, &from, sizeof(Info));
 }
 
 }  // namespace jahp

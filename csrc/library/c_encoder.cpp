@@ -4,6 +4,7 @@
 
 #include "library/c_calls.hpp"
 #include "library/picture_encoder.hpp"
+#include "library/rate_control.hpp"
 #include "residual/exact_pixels.hpp"
 
 using namespace jahp;
@@ -54,6 +55,23 @@ jahp_status jahp_encoder_set_quality(jahp_encoder* encoder, double quality) {
     return guarded(encoder->message, [&] {
         require_usage(std::isfinite(quality), "quality must be a number, not " + short_number(quality));
         encoder->options.quality = quality;
+    });
+}
+
+jahp_status jahp_encoder_set_target(jahp_encoder* encoder, jahp_target target, double value) {
+    if (encoder == nullptr) return JAHP_USAGE_ERROR;
+    return guarded(encoder->message, [&] {
+        const std::optional<double> wanted = value == 0 ? std::nullopt : std::optional<double>(value);
+        if (target == JAHP_TARGET_BPP) {
+            require_usage(std::isfinite(value) && value >= 0,
+                          "target_bpp must be a positive number, not " + short_number(value));
+            encoder->options.target_bpp = wanted;
+        } else {
+            require_usage(target == JAHP_TARGET_PSNR, "targets are JAHP_TARGET_BPP and JAHP_TARGET_PSNR");
+            require_usage(value >= 0 && value < kBestPsnr,
+                          "target_psnr must lie between 0 and 100 dB, not " + short_number(value));
+            encoder->options.target_psnr = wanted;
+        }
     });
 }
 

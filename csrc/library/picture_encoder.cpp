@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/crc32c.hpp"
 #include "core/error.hpp"
@@ -97,26 +98,47 @@ public:
         return proved(std::move(data));
     }
 
-    // The best file of at most so many bytes.
-    Bytes fitted(std::uint64_t most) {
+    // The file that comes nearest to a size.
+    Bytes fitted(const SizeGoal& goal) {
         const std::vector<std::int32_t> sums = model_->transforms().analysis(picture_, std::nullopt, threads_, poll_);
-        const auto y_at = [&](int code) { return model_->transforms().gained(sums, code / double{kQualitySteps}); };
-        const auto encode = [&](int code) { return packed(rounded(y_at(code)), code); };
+        const auto encode = [&](int code) { return packed(rounded(y_at(sums, code)), code); };
         const auto trim = [&](int code, double rate) {
-            const std::vector<std::int32_t> y = y_at(code);
+            const std::vector<std::int32_t> y = y_at(sums, code);
             Latents latents = rounded(y);
             latents.y = of_picture(
                 [&] { return trimmed(model_->entropy(), model_->bits(), latents, y, rate, threads_, poll_); });
             return packed(latents, code);
         };
-        const std::vector<double>& qualities = model_->config().qualities;
         std::function<Bytes(int, double)> trims;
         if (model_->config().form == Form::a) trims = trim;
-        return proved(fit(encode, trims, quality_code(qualities.front()), quality_code(qualities.back()),
-                          quality_code(options_.quality), most));
+        return proved(fit(encode, trims, codes(), goal));
+    }
+
+    // The file whose PSNR comes nearest to one.
+    Bytes fitted_psnr(double psnr) {
+        const std::vector<std::int32_t> sums = model_->transforms().analysis(picture_, std::nullopt, threads_, poll_);
+        const Samples samples = picture_.samples();
+        const auto encode = [&](int code) {
+            Bytes file = packed(rounded(y_at(sums, code)), code);
+            const Samples back = coarse_samples(unpack(file, UINT64_MAX), *model_, threads_, poll_);
+            std::uint64_t squares = 0;
+            for (std::size_t i = 0; i < samples.size(); ++i) {
+                const int error = samples[i] - back[i];
+                squares += static_cast<std::uint64_t>(error * error);
+            }
+            return std::pair(std::move(file), psnr_of(squares, samples.size()));
+        };
+        return proved(fit_psnr(encode, codes(), psnr));
     }
 
 private:
+    CodeRange codes() const {
+        const std::vector<double>& qualities = model_->config().qualities;
+        return {quality_code(qualities.front()), quality_code(qualities.back()), quality_code(options_.quality)};
+    }
+    std::vector<std::int32_t> y_at(const std::vector<std::int32_t>& sums, int code) {
+        return model_->transforms().gained(sums, code / double{kQualitySteps});
+    }
     PixelShape shape() const { return {picture_.height, picture_.width, channels_of(picture_.mode())}; }
 
     // y times 2^kLatentBits -> the nearest integers of z and y, halves up; y with the model's fractional bits.
@@ -243,6 +265,13 @@ void check_size(const PictureView& picture, std::uint64_t max_pixels) {
         throw Error(Fault::image, pixels + ": a side may have " + std::to_string(kMostSide));
 }
 
+SizeGoal goal_of(const EncoderOptions& options, const PictureView& picture) {
+    const double most = options.max_bytes ? static_cast<double>(*options.max_bytes)
+                                          : std::numeric_limits<double>::infinity();
+    const double pixels = static_cast<double>(picture.width) * picture.height;
+    return {options.target_bpp ? std::min(most, *options.target_bpp * pixels / 8) : most, most};
+}
+
 }  // namespace
 
 Bytes encode_picture(const PictureView& picture, const std::shared_ptr<CodecModel>& model,
@@ -252,15 +281,18 @@ Bytes encode_picture(const PictureView& picture, const std::shared_ptr<CodecMode
     EncoderOptions checked = options;
     if (model != nullptr) checked.quality = checked_quality(*model, options.quality);
     const bool layered = checked.quality > 8;
-    if ((options.max_error || layered) && options.max_bytes)
+    if ((options.max_error || layered) && (options.max_bytes || options.target_bpp || options.target_psnr))
         throw Error(Fault::usage,
                     "effort, max_bytes, target_bpp and target_psnr are for qualities up to 8: leave them out with " +
                         (options.max_error ? "a bound on errors" : "quality " + short_number(checked.quality)));
     check_size(picture, options.max_pixels);
+    if (options.target_psnr && (options.max_bytes || options.target_bpp))
+        throw Error(Fault::usage, "target_psnr goes with neither max_bytes nor target_bpp: a file has one quality");
     poll();
     Encoding encoding(picture, model.get(), checked, poll);
     if (options.max_error) return encoding.exact(*options.max_error);
-    if (options.max_bytes) return encoding.fitted(*options.max_bytes);
+    if (options.target_psnr) return encoding.fitted_psnr(*options.target_psnr);
+    if (options.max_bytes || options.target_bpp) return encoding.fitted(goal_of(options, picture));
     return layered ? encoding.plain(kLayerBase, layer_step(checked.quality))
                    : encoding.plain(checked.quality, std::nullopt);
 }

@@ -16,6 +16,7 @@ namespace jahp {
 struct EncoderOptions {
     double quality = 4;
     std::optional<std::uint64_t> max_bytes;
+    std::optional<double> target_bpp, target_psnr;
     std::optional<int> max_error;  // 0 to 31
     bool pixel_checksum = false;
     int threads = 1;

@@ -2,6 +2,7 @@
 #include "library/rate_control.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -12,13 +13,13 @@ namespace jahp {
 namespace {
 
 // What these numbers are, and why, stands in jahp_fast/search/rate_control.py.
-constexpr double kTolerance = 0.02, kClose = 0.004, kSlope = 0.0135;
+constexpr double kTolerance = 0.02, kClose = 0.004, kSlope = 0.0135, kPsnrClose = 0.02, kPsnrSlope = 0.064;
 constexpr int kTrims = 6;
 constexpr double kHardest = 6, kSoftest = -6;
 
 // The code to try next; one that is known when the search has ended. From the fifth on every other is a bisection.
-int next_code(const std::map<int, double>& offsets, int lowest, int highest) {
-    double slope = kSlope;
+// slope: of the offsets from one code to the next, before two are known.
+int next_code(const std::map<int, double>& offsets, const CodeRange& codes, double slope) {
     const auto least_above = std::min_element(offsets.begin(), offsets.end(), [](const auto& a, const auto& b) {
         return std::pair(a.second <= 0, a.first) < std::pair(b.second <= 0, b.first);
     });
@@ -32,7 +33,8 @@ int next_code(const std::map<int, double>& offsets, int lowest, int highest) {
         if (offsets.size() > 1 && last.second > first.second)
             slope = (last.second - first.second) / (last.first - first.first);
         const double step = std::ceil(std::abs(offset) / slope);
-        return static_cast<int>(std::clamp(above ? known - step : known + step, double(lowest), double(highest)));
+        return static_cast<int>(
+            std::clamp(above ? known - step : known + step, double(codes.lowest), double(codes.highest)));
     }
     const int low = most_below->first, high = least_above->first;
     if (high - low <= 1) return low;
@@ -47,14 +49,15 @@ int next_code(const std::map<int, double>& offsets, int lowest, int highest) {
 }  // namespace
 
 Bytes fit(const std::function<Bytes(int code)>& encode, const std::function<Bytes(int code, double rate)>& trim,
-          int lowest, int highest, int start, std::uint64_t most) {
-    const auto goal = static_cast<double>(most);
-    const auto offset = [&](std::size_t size) { return std::log(static_cast<double>(size) / goal); };
+          const CodeRange& codes, const SizeGoal& goal) {
+    const auto offset = [&](std::size_t size) { return std::log(static_cast<double>(size) / goal.goal); };
+    const auto beyond = [&](std::size_t size) { return static_cast<double>(size) > goal.goal; };
     Bytes best;
     double badness = std::numeric_limits<double>::infinity();
     const auto consider = [&](Bytes data) {
         const std::size_t size = data.size();
-        const double now = size > most ? std::numeric_limits<double>::infinity() : std::abs(offset(size));
+        const bool allowed = static_cast<double>(size) <= goal.most;
+        const double now = allowed ? std::abs(offset(size)) : std::numeric_limits<double>::infinity();
         if (now < badness) {
             best = std::move(data);
             badness = now;
@@ -63,27 +66,60 @@ Bytes fit(const std::function<Bytes(int code)>& encode, const std::function<Byte
     };
     std::map<int, double> offsets;
     std::map<int, std::size_t> sizes;
-    int code = std::clamp(start, lowest, highest);
+    int code = std::clamp(codes.start, codes.lowest, codes.highest);
     while (!sizes.contains(code)) {
         sizes[code] = consider(encode(code));
         if (badness <= kClose) return best;
         offsets[code] = offset(sizes[code]);
-        code = next_code(offsets, lowest, highest);
+        code = next_code(offsets, codes, kSlope);
     }
-    const auto above = std::find_if(sizes.begin(), sizes.end(), [&](const auto& pair) { return pair.second > most; });
-    const bool none_under = std::none_of(sizes.begin(), sizes.end(),
-                                         [&](const auto& pair) { return pair.second <= most; });
+    const auto above = std::find_if(sizes.begin(), sizes.end(), [&](const auto& pair) { return beyond(pair.second); });
+    const bool none_under = std::all_of(sizes.begin(), sizes.end(),
+                                        [&](const auto& pair) { return beyond(pair.second); });
     if (none_under && badness > std::log1p(kTolerance))
-        throw Error(Fault::usage, std::to_string(most) + " bytes are too few for this image: at quality " +
-                                      short_number(lowest / double{kQualitySteps}) + ", the lowest, it takes " +
-                                      std::to_string(sizes.at(lowest)));
+        throw Error(Fault::usage, std::to_string(static_cast<std::uint64_t>(std::floor(goal.goal))) +
+                                      " bytes are too few for this image: at quality " +
+                                      short_number(codes.lowest / double{kQualitySteps}) + ", the lowest, it takes " +
+                                      std::to_string(sizes.at(codes.lowest)));
     if (!trim || above == sizes.end()) return best;
     double soft = kSoftest, hard = kHardest;
     for (int i = 0; i < kTrims && badness > std::log1p(kTolerance) / (i == 0 ? 1 : 2); ++i) {
         const double middle = (soft + hard) / 2;
-        (consider(trim(above->first, std::exp2(middle))) > most ? soft : hard) = middle;
+        (beyond(consider(trim(above->first, std::pow(2.0, middle)))) ? soft : hard) = middle;
     }
     return best;
+}
+
+Bytes fit_psnr(const std::function<std::pair<Bytes, double>(int code)>& encode, const CodeRange& codes, double psnr) {
+    std::map<int, Bytes> files;
+    std::map<int, double> offsets;
+    int code = std::clamp(codes.start, codes.lowest, codes.highest);
+    while (!files.contains(code)) {
+        auto [file, reached] = encode(code);
+        files[code] = std::move(file);
+        offsets[code] = reached - psnr;
+        if (std::abs(offsets[code]) <= kPsnrClose) return files[code];
+        code = next_code(offsets, codes, kPsnrSlope);
+    }
+    const auto last = offsets.find(codes.highest);
+    if (last != offsets.end() && last->second < -kPsnrSlope) {
+        char reached[32];
+        const auto end = std::to_chars(reached, reached + sizeof reached, psnr + last->second, std::chars_format::fixed,
+                                       2)
+                             .ptr;
+        throw Error(Fault::usage, "target_psnr " + short_number(psnr) +
+                                      " dB is more than this model gives: this image has " + std::string(reached, end) +
+                                      " dB at quality " + short_number(codes.highest / double{kQualitySteps}) +
+                                      ", the highest");
+    }
+    return files[std::min_element(offsets.begin(), offsets.end(), [](const auto& a, const auto& b) {
+                     return std::pair(std::abs(a.second), a.first) < std::pair(std::abs(b.second), b.first);
+                 })->first];
+}
+
+double psnr_of(std::uint64_t squares, std::uint64_t samples) {
+    if (squares == 0) return kBestPsnr;
+    return std::min(kBestPsnr, 10 * std::log10(static_cast<double>(65025 * samples) / static_cast<double>(squares)));
 }
 
 }  // namespace jahp

@@ -292,6 +292,15 @@ TEST(objects_out_of_turn) {
               rgba[4 * i + 3] == 255);
 }
 
+TEST(a_model_is_kept_by_whom_it_was_given_to) {
+    Model model = open_model("pictures.safetensors");
+    const Decoder decoder(jahp_decoder_new());
+    CHECK_EQ(jahp_decoder_add_model(decoder.get(), model.get()), JAHP_OK);
+    const FileBytes file = read_file(golden("pictures-2.jahp")), before = decoded(decoder.get(), file);
+    model.reset();
+    CHECK(decoded(decoder.get(), file) == before);
+}
+
 TEST(encoders_out_of_turn) {
     const Model model = open_model("pictures.safetensors");
     const Encoder encoder(jahp_encoder_new());

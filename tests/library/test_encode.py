@@ -112,6 +112,28 @@ def test_sizes_with_other_models(name):
         agreed(lambda most=most: lowest.encode(pixels, max_bytes=most), encoder, pixels)
 
 
+TARGETS = [
+    {"target_bpp": 0.2}, {"target_bpp": 1.5}, {"target_bpp": 30.0}, {"target_bpp": 1.5, "max_bytes": 900}, {"target_bpp": 0.01},
+    {"target_psnr": 28.5}, {"target_psnr": 33.0}, {"target_psnr": 3.0}, {"target_psnr": 70.0}, {"target_psnr": 30.0, "max_bytes": 900},
+    {"target_psnr": 30.0, "target_bpp": 1.0}, {"target_bpp": 1.0, "max_error": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", TARGETS, ids=str)
+@pytest.mark.parametrize("name", ["RGB", "grey", "RGBA", "one row"])
+def test_targets(name, wanted):
+    pixels = PICTURES[name]
+    agreed(lambda: Codec().encode(pixels, **wanted), libjahp.Encoder(model(SHIPPED), **wanted), pixels)
+
+
+@pytest.mark.parametrize(("target", "value"), [("target_bpp", -0.5), ("target_psnr", 100.5), ("target_psnr", -1.5)])
+def test_targets_that_are_none(target, value):
+    with pytest.raises(JahpError) as caught:
+        Codec().encode(PICTURES["RGB"], **{target: value})
+    with libjahp.same_refusal(type(caught.value), str(caught.value)):
+        libjahp.Encoder(model(SHIPPED), **{target: value})
+
+
 def test_strides_and_metadata():
     wide = smooth(33, 60, 3)
     encoder = libjahp.Encoder(model(SHIPPED))

@@ -67,6 +67,7 @@ def library() -> ctypes.CDLL:
     lib.jahp_decoder_rows.argtypes = [c_void_p, c_void_p, c_size_t, c_size_t, POINTER(c_uint32)]
     lib.jahp_decoder_image.argtypes = [c_void_p, POINTER(c_void_p), POINTER(c_size_t)]
     lib.jahp_encoder_set_quality.argtypes = [c_void_p, c_double]
+    lib.jahp_encoder_set_target.argtypes = [c_void_p, c_int, c_double]
     lib.jahp_encoder_set_model.argtypes = [c_void_p, c_void_p]
     lib.jahp_encoder_set_chunk.argtypes = [c_void_p, c_char_p, c_char_p, c_size_t]
     lib.jahp_encoder_encode.argtypes = [
@@ -176,8 +177,11 @@ class Decoder(Object):
 class Encoder(Object):
     kind = "encoder"
 
-    def __init__(self, model=None, quality=None, **options) -> None:
+    def __init__(self, model=None, quality=None, target_bpp=None, target_psnr=None, **options) -> None:
         super().__init__()
+        for target, value in ((1, target_bpp), (2, target_psnr)):
+            if value is not None:
+                self.call("set_target", target, value)
         if model is not None:
             self.call("set_model", model.handle)
         if quality is not None:
