@@ -117,6 +117,7 @@ typedef struct jahp_info {
     double base_quality;    /* under a layer, that of the coarse picture; else 0 */
     char model[17];         /* id of the model in hexadecimal; zeros for exact pixels, which need none */
     uint8_t lanes, skip;
+    uint8_t depth;          /* bits of a sample that the file was made of, 8 to 16; decoding gives 8 */
     uint64_t pixels_size;   /* width * height * channels */
     uint64_t payload_size;
 } jahp_info;

@@ -148,6 +148,7 @@ jahp_status jahp_decoder_get_info(jahp_decoder* decoder, jahp_info* info, size_t
         hexadecimal(stream.model).copy(out.model, sizeof out.model - 1);
         out.lanes = static_cast<std::uint8_t>(stream.lanes);
         out.skip = static_cast<std::uint8_t>(stream.skip);
+        out.depth = static_cast<std::uint8_t>(stream.depth());
         out.pixels_size = std::uint64_t{decoder->row_size()} * out.height;
         out.payload_size = stream.payload.size();
         copy_info(out, info, info_size);

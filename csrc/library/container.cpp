@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kVersion = 1;
 constexpr std::uint64_t kPixelsPerByte = 16384;
-constexpr const char* kKnown[] = {"ALPH", "COPY", "LAYR", "pcrc", "iccp", "exif", "xmp_"};
+constexpr const char* kKnown[] = {"ALPH", "COPY", "LAYR", "alpl", "deep", "pcrc", "iccp", "exif", "xmp_"};
 
 void require(bool holds, const std::string& what) {
     if (!holds) throw Error(Fault::format, what);
@@ -57,7 +57,8 @@ Chunks parse_chunks(BytesView data) {
         require(std::none_of(chunks.begin(), chunks.end(), same), said + " is there twice");
         const bool known = std::find(std::begin(kKnown), std::end(kKnown), name) != std::end(kKnown);
         require(known || type[0] < 'A' || type[0] > 'Z', "critical " + said + " is unknown to this release");
-        require(name != "pcrc" || length == 4, said + " has " + std::to_string(length) + " bytes, not 4");
+        const std::uint32_t wanted = name == "pcrc" ? 4 : name == "deep" ? 1 : length;
+        require(length == wanted, said + " has " + std::to_string(length) + " bytes, not " + std::to_string(wanted));
         chunks.emplace_back(name, data.subspan(at + 8, length));
         at += 8 + length;
     }
@@ -70,6 +71,11 @@ const BytesView* Stream::chunk(const std::string& type) const {
     for (const auto& [name, data] : chunks)
         if (name == type) return &data;
     return nullptr;
+}
+
+int Stream::depth() const {
+    const BytesView* deep = chunk("deep");
+    return deep == nullptr ? 8 : deep->front();
 }
 
 double Stream::asked_quality() const {
@@ -130,6 +136,11 @@ Stream unpack(BytesView data, std::uint64_t max_pixels) {
         require(zeros(stream.model) && stream.payload.size() == least_payload(stream.width, stream.height) &&
                     zeros(stream.payload) && stream.chunk("COPY") == nullptr,
                 "a file of exact pixels names a model or has latents, and should have zeros there");
+    }
+    if (stream.chunk("deep") != nullptr) {
+        require(stream.depth() >= 9 && stream.depth() <= 16,
+                "samples of " + std::to_string(stream.depth()) + " bits: chunk 'deep' has 9 to 16");
+        require(!stream.layer, "a layer is over samples of 8 bits, and the file says that it has deeper ones");
     }
     return stream;
 }

@@ -40,6 +40,7 @@ struct Stream {
     double quality() const { return quality_code / double{kQualitySteps}; }
     const BytesView* chunk(const std::string& type) const;  // null if there is none
     bool exact() const { return layer && layer->exact(); }
+    int depth() const;  // bits of a sample that the file was made of, 8 to 16
     // That the encoder was asked for: with a layer another one than the payload's; 0 of exact pixels.
     double asked_quality() const;
     PixelShape shape() const { return {height, width, channels_of(mode)}; }

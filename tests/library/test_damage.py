@@ -58,7 +58,7 @@ def sum_of(pixels):
 def decoded(codec, data):
     """What the program should say of a file; of a model that is not there only how it begins."""
     try:
-        return sum_of(codec.decode(data))
+        return sum_of(codec.decode(data, dtype=np.uint8))
     except UnknownModel as e:
         return said(e).split(", which")[0]
     except JahpError as e:

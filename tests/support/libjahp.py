@@ -36,8 +36,8 @@ class ModelInfo(ctypes.Structure):
 class Info(ctypes.Structure):
     _fields_ = (
         ("width", c_uint32), ("height", c_uint32), ("channels", c_uint32), ("grey", c_uint32), ("alpha", c_uint32), ("max_error", c_int32),
-        ("quality", c_double), ("base_quality", c_double), ("model", c_char * 17), ("lanes", c_uint8), ("skip", c_uint8),
-        ("pixels_size", c_uint64), ("payload_size", c_uint64),
+        ("quality", c_double), ("base_quality", c_double), ("model", c_char * 17),
+        ("lanes", c_uint8), ("skip", c_uint8), ("depth", c_uint8), ("pixels_size", c_uint64), ("payload_size", c_uint64),
     )  # fmt: skip
 
 
