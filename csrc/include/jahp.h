@@ -22,8 +22,8 @@
  *   it was, or, after decoding and encoding that failed, can be opened or used anew.
  * - Null is freed as nothing. Other null pointers are refused where a pointer is needed.
  * - No call ends the process, prints, or reads the environment. Memory that runs out is JAHP_NO_MEMORY.
- * - Sizes are in bytes. Pixels are bytes, rows from top to bottom, channels interleaved. `stride` is from one row to
- *   the next, at least a row's bytes.
+ * - Sizes are in bytes. Pixels are bytes unless more is asked for, rows from top to bottom, channels interleaved.
+ *   `stride` is from one row to the next, at least a row's bytes.
  */
 #ifndef JAHP_H
 #define JAHP_H
@@ -97,7 +97,8 @@ typedef enum jahp_option {
     JAHP_CHANNELS = 3,      /* D: 0, at first: as info says; 4: RGBA always, opaque where the file has no alpha */
     JAHP_MAX_BYTES = 4,     /* E: the file is never larger, and its quality searched for; 0, at first: no such bound */
     JAHP_MAX_ERROR = 5,     /* E: 0 to 31: no sample differs by more, 0 is lossless; JAHP_NO_BOUND at first */
-    JAHP_PIXEL_CHECKSUM = 6 /* E: 1: a checksum of the pixels goes into the file, for the time of a decode; 0 at first */
+    JAHP_PIXEL_CHECKSUM = 6,/* E: 1: a checksum of the pixels goes into the file, for the time of a decode; 0 at first */
+    JAHP_SAMPLE_BITS = 7    /* D: 8, at first, or 16, in which 65535 is white: two bytes each, in the machine's order */
 } jahp_option;
 
 #define JAHP_NO_BOUND ((size_t)-1)
@@ -117,8 +118,8 @@ typedef struct jahp_info {
     double base_quality;    /* under a layer, that of the coarse picture; else 0 */
     char model[17];         /* id of the model in hexadecimal; zeros for exact pixels, which need none */
     uint8_t lanes, skip;
-    uint8_t depth;          /* bits of a sample that the file was made of, 8 to 16; decoding gives 8 */
-    uint64_t pixels_size;   /* width * height * channels */
+    uint8_t depth;          /* bits of a sample that the file was made of, 8 to 16 */
+    uint64_t pixels_size;   /* of all rows without gaps: width * height * channels, twice that for 16 bits */
     uint64_t payload_size;
 } jahp_info;
 

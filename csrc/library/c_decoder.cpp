@@ -12,13 +12,13 @@ using namespace jahp;
 struct jahp_decoder {
     Message message;
     CommonOptions options;
-    std::size_t channels = 0;
+    std::size_t channels = 0, bits = 8;
     std::vector<std::shared_ptr<CodecModel>> models;
 
     // Of the open file.
     std::optional<Stream> stream;
     std::size_t length = 0;
-    int threads = 1, channels_given = 0;
+    int threads = 1, channels_given = 0, bits_given = 8;
     Poll poll;
     std::unique_ptr<PictureDecoder> rows;  // made with the first row
     PictureDecoder::Rows held;             // of which `given` are with the caller
@@ -44,7 +44,7 @@ struct jahp_decoder {
         done = 0;
         failed = false;
     }
-    std::size_t row_size() const { return product(stream->width, channels_given); }
+    std::size_t row_size() const { return product(stream->width, channels_given, bits_given / 8); }
     std::shared_ptr<CodecModel> model() const {
         for (const auto& model : models)
             if (model->file().id() == stream->model) return model;
@@ -54,6 +54,14 @@ struct jahp_decoder {
     }
     // Rows for the caller, as many as are held and wanted; 0 behind the last one.
     int take(std::uint8_t* pixels, std::size_t stride, int most);
+    // The row of the held ones that is next.
+    template <typename T>
+    void join_row(std::span<const T> samples, std::span<const T> alpha, std::uint8_t* to) const {
+        const std::size_t width = product(stream->width, 1), at = static_cast<std::size_t>(given) * width;
+        const auto n = static_cast<std::size_t>(channels_of(stream->mode));
+        join<T>(samples.subspan(at * n, width * n), stream->mode, alpha.empty() ? alpha : alpha.subspan(at, width),
+                channels_given, to);
+    }
 };
 
 int jahp_decoder::take(std::uint8_t* pixels, std::size_t stride, int most) {
@@ -61,7 +69,8 @@ int jahp_decoder::take(std::uint8_t* pixels, std::size_t stride, int most) {
     if (done == static_cast<std::uint32_t>(stream->height)) return 0;
     try {
         if (rows == nullptr)
-            rows = std::make_unique<PictureDecoder>(*stream, stream->exact() ? nullptr : model(), threads, poll);
+            rows = std::make_unique<PictureDecoder>(*stream, stream->exact() ? nullptr : model(), bits_given == 16,
+                                                    threads, poll);
         if (given == held.count) {
             held = rows->next();
             given = 0;
@@ -71,13 +80,13 @@ int jahp_decoder::take(std::uint8_t* pixels, std::size_t stride, int most) {
         let_go();
         throw;
     }
-    const int count = std::min(most, held.count - given), n = channels_of(stream->mode);
+    const int count = std::min(most, held.count - given);
     for (int i = 0; i < count; ++i, ++given) {
-        const std::span<const std::uint8_t> samples(held.samples), alpha(held.alpha);
-        const std::size_t width = product(stream->width, 1), at = static_cast<std::size_t>(given) * width;
-        join(samples.subspan(at * static_cast<std::size_t>(n), product(stream->width, n)), stream->mode,
-             alpha.empty() ? alpha : alpha.subspan(at, width), channels_given,
-             pixels + static_cast<std::size_t>(i) * stride);
+        std::uint8_t* to = pixels + static_cast<std::size_t>(i) * stride;
+        if (bits_given == 16)
+            join_row<std::uint16_t>(held.deep, held.deep_alpha, to);
+        else
+            join_row<std::uint8_t>(held.samples, held.alpha, to);
     }
     done += static_cast<std::uint32_t>(count);
     if (done == static_cast<std::uint32_t>(stream->height)) let_go();
@@ -94,9 +103,14 @@ jahp_status jahp_decoder_set(jahp_decoder* decoder, jahp_option option, size_t v
     if (decoder == nullptr) return JAHP_USAGE_ERROR;
     return guarded(decoder->message, [&] {
         if (decoder->options.set(option, value)) return;
+        if (option == JAHP_SAMPLE_BITS) {
+            require_usage(value == 8 || value == 16, "JAHP_SAMPLE_BITS must be 8 or 16, not " + std::to_string(value));
+            decoder->bits = value;
+            return;
+        }
         require_usage(option == JAHP_CHANNELS,
-                      "decoders have no such option: they have JAHP_THREADS, JAHP_MAX_PIXELS and "
-                      "JAHP_CHANNELS");
+                      "decoders have no such option: they have JAHP_THREADS, JAHP_MAX_PIXELS, JAHP_CHANNELS and "
+                      "JAHP_SAMPLE_BITS");
         require_usage(value == 0 || value == 4, "JAHP_CHANNELS must be 0 or 4, not " + std::to_string(value));
         decoder->channels = value;
     });
@@ -126,6 +140,7 @@ jahp_status jahp_decoder_open(jahp_decoder* decoder, const uint8_t* data, size_t
         decoder->stream = unpack({data, size}, decoder->options.max_pixels);
         decoder->length = size;
         decoder->threads = decoder->options.threads;
+        decoder->bits_given = static_cast<int>(decoder->bits);
         decoder->poll = decoder->options.poll();
         const bool alpha = decoder->stream->chunk("ALPH") != nullptr;
         decoder->channels_given = decoder->channels == 4 || alpha ? 4 : channels_of(decoder->stream->mode);

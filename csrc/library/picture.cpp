@@ -2,6 +2,8 @@
 #include "library/picture.hpp"
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
 
 namespace jahp {
 
@@ -36,24 +38,39 @@ void PictureView::activations(int first, int count, int wide, std::vector<std::i
     }
 }
 
-Samples grey_of(std::span<const std::uint8_t> rgb) {
-    Samples out(rgb.size() / 3);
-    for (std::size_t i = 0; i < out.size(); ++i)
-        out[i] = static_cast<std::uint8_t>((rgb[3 * i] + rgb[3 * i + 1] + rgb[3 * i + 2] + 1) / 3);
+DeepSamples widened(std::span<const std::uint8_t> samples) {
+    DeepSamples out(samples.size());
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::uint16_t>(samples[i] * 257);
     return out;
 }
 
-void join(std::span<const std::uint8_t> samples, Mode mode, std::span<const std::uint8_t> alpha, int channels,
-          std::uint8_t* out) {
+template <typename T>
+std::vector<T> grey_of(std::span<const T> rgb) {
+    std::vector<T> out(rgb.size() / 3);
+    for (std::size_t i = 0; i < out.size(); ++i)
+        out[i] = static_cast<T>((rgb[3 * i] + rgb[3 * i + 1] + rgb[3 * i + 2] + 1) / 3);
+    return out;
+}
+template Samples grey_of(std::span<const std::uint8_t>);
+template DeepSamples grey_of(std::span<const std::uint16_t>);
+
+template <typename T>
+void join(std::span<const T> samples, Mode mode, std::span<const T> alpha, int channels, std::uint8_t* out) {
+    const auto put = [&](T value) {
+        std::memcpy(out, &value, sizeof value);
+        out += sizeof value;
+    };
     if (channels == channels_of(mode)) {
-        std::copy(samples.begin(), samples.end(), out);
+        std::memcpy(out, samples.data(), samples.size_bytes());
         return;
     }
     const std::size_t n = static_cast<std::size_t>(channels_of(mode)), pixels = samples.size() / n;
     for (std::size_t i = 0; i < pixels; ++i) {
-        for (std::size_t c = 0; c < 3; ++c) *out++ = samples[i * n + (n == 3 ? c : 0)];
-        if (channels == 4) *out++ = alpha.empty() ? 255 : alpha[i];
+        for (std::size_t c = 0; c < 3; ++c) put(samples[i * n + (n == 3 ? c : 0)]);
+        if (channels == 4) put(alpha.empty() ? std::numeric_limits<T>::max() : alpha[i]);
     }
 }
+template void join(std::span<const std::uint8_t>, Mode, std::span<const std::uint8_t>, int, std::uint8_t*);
+template void join(std::span<const std::uint16_t>, Mode, std::span<const std::uint16_t>, int, std::uint8_t*);
 
 }  // namespace jahp

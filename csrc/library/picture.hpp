@@ -11,6 +11,7 @@
 namespace jahp {
 
 using Samples = std::vector<std::uint8_t>;
+using DeepSamples = std::vector<std::uint16_t>;  // in which 65535 is white
 
 enum class Mode : std::uint8_t { rgb = 0, grey = 1 };
 
@@ -37,12 +38,16 @@ struct PictureView {
     void activations(int first, int count, int wide, std::vector<std::int16_t>& out) const;
 };
 
-// Grey of `count` RGB pixels: the mean, rounded.
-Samples grey_of(std::span<const std::uint8_t> rgb);
+// The 16 bits that mean the same.
+DeepSamples widened(std::span<const std::uint8_t> samples);
 
-// Samples of `mode` and alpha, empty if there is none, as pixels of `channels` (1, 3 or 4) at `out`: grey is repeated
-// for 3 and 4, and opaque is what has no alpha.
-void join(std::span<const std::uint8_t> samples, Mode mode, std::span<const std::uint8_t> alpha, int channels,
-          std::uint8_t* out);
+// Grey of RGB pixels of either type: the mean, rounded.
+template <typename T>
+std::vector<T> grey_of(std::span<const T> rgb);
+
+// Samples of `mode` and alpha, empty if there is none, as pixels of `channels` (1, 3 or 4) in the bytes at `out`, which
+// need not be aligned: grey is repeated for 3 and 4, and opaque is what has no alpha.
+template <typename T>
+void join(std::span<const T> samples, Mode mode, std::span<const T> alpha, int channels, std::uint8_t* out);
 
 }  // namespace jahp

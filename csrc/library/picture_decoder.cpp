@@ -21,23 +21,27 @@ public:
     Coarse(const Stream& stream, CodecModel& model, int threads, const Poll& poll)
         : stream_(stream), model_(model), threads_(threads), poll_(poll), height_(up(stream.height, kStride)) {}
 
-    Samples next() override {
-        if (!started_) start();
+    Samples next() override { return advance<std::uint8_t>(); }
+    DeepSamples next_deep() override { return advance<std::uint16_t>(); }
+
+private:
+    template <typename T>
+    std::vector<T> advance() {
+        if (!synthesis_) start(sizeof(T) > 1);
         while (row_ < height_) {
             poll_();
             const int count = std::min(kLatentRows, height_ - row_);
             wait_for(row_ + count);
             const std::span<const std::int32_t> rows(rows_ + static_cast<std::size_t>(row_) * pitch_,
                                                      static_cast<std::size_t>(count) * pitch_);
-            Samples rgb = synthesis_->push(rows, threads_);
+            std::vector<T> rgb = synthesis_->push<T>(rows, threads_);
             row_ += count;
-            if (!rgb.empty()) return stream_.mode == Mode::rgb ? rgb : grey_of(rgb);
+            if (!rgb.empty()) return stream_.mode == Mode::rgb ? rgb : grey_of<T>(rgb);
         }
         return {};
     }
 
-private:
-    void start() {
+    void start(bool deep) {
         const StreamLayout layout = model_.layout(stream_);
         const EntropyModel& entropy = model_.entropy();
         pitch_ = product(layout.width, entropy.latents());
@@ -47,8 +51,7 @@ private:
         } else {
             decode_.emplace(entropy, stream_.payload, layout, threads_);
         }
-        synthesis_.emplace(model_.transforms().synthesis(stream_.quality(), stream_.height, stream_.width));
-        started_ = true;
+        synthesis_.emplace(model_.transforms().synthesis(stream_.quality(), stream_.height, stream_.width, deep));
     }
 
     // Until so many rows of y are final; all of them when the checksum has been found right.
@@ -76,7 +79,6 @@ private:
     const Poll& poll_;
     const int height_;  // of y
     std::size_t pitch_ = 0;
-    bool started_ = false;
     const std::int32_t* rows_ = nullptr;  // of y, of which final_ are there
     int final_ = 0, row_ = 0;
     Latents latents_;
@@ -191,10 +193,13 @@ Samples coarse_samples(const Stream& stream, CodecModel& model, int threads, con
     return all;
 }
 
-PictureDecoder::PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, int threads, const Poll& poll)
-    : stream_(stream), model_(std::move(model)), left_(stream.height) {
-    if (const BytesView* alpha = stream.chunk("ALPH"))
-        alpha_ = std::make_unique<Alpha>(*alpha, stream.height, stream.width, poll);
+PictureDecoder::PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, bool deep, int threads,
+                               const Poll& poll)
+    : stream_(stream), model_(std::move(model)), deep_(deep), left_(stream.height) {
+    const BytesView *alpha = stream.chunk("ALPH"), *rest = stream.chunk("alpl");
+    if (alpha != nullptr) alpha_ = std::make_unique<Alpha>(*alpha, stream.height, stream.width, poll);
+    if (deep && alpha != nullptr && rest != nullptr)
+        alpha_rest_ = std::make_unique<Alpha>(*rest, stream.height, stream.width, poll);
     if (stream.exact()) {
         rows_ = std::make_unique<ExactRows>(stream, threads, poll);
         return;
@@ -208,17 +213,30 @@ PictureDecoder::~PictureDecoder() = default;
 PictureDecoder::Rows PictureDecoder::next() {
     Rows rows;
     if (left_ == 0) return rows;
-    rows.samples = rows_->next();
-    rows.count = static_cast<int>(rows.samples.size() / product(stream_.width, channels_of(stream_.mode)));
+    if (deep_)
+        rows.deep = rows_->next_deep();
+    else
+        rows.samples = rows_->next();
+    const std::size_t size = rows.samples.size() + rows.deep.size();
+    rows.count = static_cast<int>(size / product(stream_.width, channels_of(stream_.mode)));
     left_ -= rows.count;
-    if (const BytesView* checksum = stream_.chunk("pcrc")) {
+    const BytesView* checksum = stream_.chunk("pcrc");
+    if (checksum != nullptr && !deep_) {  // which is of 8 bits
         crc_ = crc32c(rows.samples, crc_);
         if (left_ == 0 && crc_ != get_u32(*checksum, 0))
             throw Error(Fault::format,
                         "the checksum of the pixels does not match: this decoder, or its model, is not the "
                         "one that the file was made for");
     }
-    if (alpha_ != nullptr) rows.alpha = alpha_->rows(rows.count);
+    if (alpha_ == nullptr) return rows;
+    rows.alpha = alpha_->rows(rows.count);
+    if (!deep_) return rows;
+    rows.deep_alpha = widened(rows.alpha);
+    if (alpha_rest_ != nullptr) {
+        const Samples lower = alpha_rest_->rows(rows.count);
+        for (std::size_t i = 0; i < lower.size(); ++i)
+            rows.deep_alpha[i] = static_cast<std::uint16_t>(rows.alpha[i] << 8 | lower[i]);
+    }
     return rows;
 }
 

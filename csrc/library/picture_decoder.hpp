@@ -14,6 +14,8 @@ public:
     virtual ~RowSource() = default;
     // At least one row; nothing behind the last one. Error(format) in place of rows.
     virtual Samples next() = 0;
+    // The same of 16 bits; a source is asked for one kind alone.
+    virtual DeepSamples next_deep() { return widened(next()); }
 };
 
 // Those of a file's latents, below any layer. Of large pictures they come while latents of later rows are decoded, by a
@@ -28,10 +30,11 @@ public:
     struct Rows {
         int count = 0;
         Samples samples, alpha;  // alpha: empty where the file has none
+        DeepSamples deep, deep_alpha;  // in place of these, where 16 bits are wanted
     };
 
-    // model: null for a file of exact pixels. stream and poll must outlive this.
-    PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, int threads, const Poll& poll);
+    // model: null for a file of exact pixels. deep: of 16 bits. stream and poll must outlive this.
+    PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, bool deep, int threads, const Poll& poll);
     ~PictureDecoder();
 
     // The next rows, none behind the last one. The last come when all has been found right. Error(format) in place of
@@ -44,7 +47,8 @@ private:
     const Stream& stream_;
     const std::shared_ptr<CodecModel> model_;
     std::unique_ptr<RowSource> rows_;
-    std::unique_ptr<Alpha> alpha_;
+    std::unique_ptr<Alpha> alpha_, alpha_rest_;  // the upper 8 bits, and for 16 the lower ones
+    const bool deep_;
     int left_;
     std::uint32_t crc_ = 0;
 };

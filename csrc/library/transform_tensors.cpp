@@ -152,8 +152,8 @@ SynthesisLayers::SynthesisLayers(const ModelFile& model) : config_(model.config(
     }
 }
 
-SynthesisLayers::Tail SynthesisLayers::at(double quality) const {
-    Tail tail;
+SynthesisLayers::Tail SynthesisLayers::at(double quality, bool deep) const {
+    Tail tail{layers_.layers.size(), {}, {}, {}, {}};
     const Between place = config_.between(quality);
     for (const Rows& rows : tails_) {
         tail.weights.push_back(mixed(rows.weights, rows.weights.size() / config_.qualities.size(), place));
@@ -166,6 +166,16 @@ SynthesisLayers::Tail SynthesisLayers::at(double quality) const {
         layer.bias = tail.biases[i];
         tail.layers.push_back(layer);
     }
+    if (!deep) return tail;
+    if (tail.layers.empty()) {
+        tail.layers.push_back(layers_.layers.back());
+        tail.layers.back().name = "layer 0";
+        --tail.begun;
+    }
+    ConvTensors& last = tail.layers.back();
+    for (const std::uint8_t shift : last.shift) tail.shift.push_back(static_cast<std::uint8_t>(shift - kPixelBits));
+    last.shift = tail.shift;
+    last.activation = Activation::none;
     return tail;
 }
 

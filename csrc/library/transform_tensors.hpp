@@ -60,12 +60,15 @@ public:
     bool has_tails() const { return !tails_.empty(); }
 
     struct Tail {
+        std::size_t begun;  // how many of the common layers come before
         std::vector<std::vector<std::int16_t>> weights;
         std::vector<std::vector<std::int32_t>> biases;
+        std::vector<std::uint8_t> shift;
         std::vector<ConvTensors> layers;  // views of these
     };
-    // Those behind the common ones; empty if there are none.
-    Tail at(double quality) const;
+    // Those behind the common ones; empty if there are none. deep: the last layer gives the bits of fraction of its
+    // sums too, samples in steps of 1/256.
+    Tail at(double quality, bool deep) const;
 
 private:
     struct Rows {

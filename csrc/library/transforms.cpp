@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <type_traits>
 
 #include "core/scaled.hpp"
 #include "simd/gdn.hpp"
@@ -18,6 +19,13 @@ void apply(std::span<const std::int32_t> x, const Factors& gain, std::int32_t li
     scaled<Out>(x, gain.mul, gain.shift, limit, out);
 }
 
+// Of what g_s gives: 8 bits, or steps of 1/256 of them.
+template <typename T>
+T sample(std::int32_t value) {
+    if constexpr (std::is_same_v<T, std::uint8_t>) return static_cast<std::uint8_t>(value);
+    return static_cast<T>((std::clamp(value, 0, 255 << 8) * 257 + 128) >> 8);
+}
+
 std::span<const std::int32_t> rows_of(std::span<const std::int32_t> values, int first, int count, std::size_t pitch) {
     return values.subspan(static_cast<std::size_t>(first) * pitch, static_cast<std::size_t>(count) * pitch);
 }
@@ -28,20 +36,23 @@ Synthesis::Synthesis(std::shared_ptr<const TransformNet> net, const Factors& gai
     : net_(std::move(net)), gain_(gain), height_(height), width_(width),
       stream_(*net_, up(height, kStride), up(width, kStride)) {}
 
-std::vector<std::uint8_t> Synthesis::push(std::span<const std::int32_t> rows, int threads) {
+template <typename T>
+std::vector<T> Synthesis::push(std::span<const std::int32_t> rows, int threads) {
+    using Given = std::conditional_t<std::is_same_v<T, std::uint8_t>, std::uint8_t, std::int32_t>;
     apply(rows, gain_, kActivationLimit, scaled_);
     OutputValues values = net_->no_values();
     stream_.push(scaled_, threads, values);
-    std::vector<std::uint8_t>& out = std::get<std::vector<std::uint8_t>>(values);
+    const std::vector<Given>& all = std::get<std::vector<Given>>(values);
     const std::size_t wide = product(stream_.output_width(), 3), narrow = product(width_, 3);
-    const int count = static_cast<int>(out.size() / wide), kept = std::clamp(height_ - made_, 0, count);
+    const int count = static_cast<int>(all.size() / wide), kept = std::clamp(height_ - made_, 0, count);
     made_ += count;
-    for (std::size_t row = 1; wide != narrow && row < static_cast<std::size_t>(kept); ++row)
-        std::copy_n(out.begin() + static_cast<std::ptrdiff_t>(row * wide), narrow,
-                    out.begin() + static_cast<std::ptrdiff_t>(row * narrow));
-    out.resize(static_cast<std::size_t>(kept) * narrow);
-    return std::move(out);
+    std::vector<T> out(static_cast<std::size_t>(kept) * narrow);
+    for (std::size_t row = 0; row < static_cast<std::size_t>(kept); ++row)
+        std::transform(all.data() + row * wide, all.data() + row * wide + narrow, out.data() + row * narrow, sample<T>);
+    return out;
 }
+template Samples Synthesis::push(std::span<const std::int32_t>, int);
+template DeepSamples Synthesis::push(std::span<const std::int32_t>, int);
 
 std::shared_ptr<const TransformNet> Transforms::net(std::shared_ptr<const TransformNet>& kept,
                                                     Layers (*layers)(const ModelFile&)) {
@@ -50,22 +61,23 @@ std::shared_ptr<const TransformNet> Transforms::net(std::shared_ptr<const Transf
     return kept;
 }
 
-std::shared_ptr<const TransformNet> Transforms::g_s(double quality) {
+std::shared_ptr<const TransformNet> Transforms::g_s(double quality, bool deep) {
     const std::scoped_lock lock(mutex_);
     if (!layers_of_g_s_) layers_of_g_s_.emplace(model_);
-    const double key = layers_of_g_s_->has_tails() ? quality : 0;
+    const Key key(layers_of_g_s_->has_tails() ? quality : 0, deep);
     const auto found = std::find_if(g_s_.begin(), g_s_.end(), [&](const auto& kept) { return kept.first == key; });
     if (found != g_s_.end()) {
         g_s_.splice(g_s_.begin(), g_s_, found);
         return g_s_.front().second;
     }
-    if (begun_ == nullptr) {
-        const std::span<const ConvTensors> common = layers_of_g_s_->common();
-        begun_ = std::make_shared<const TransformNet>(
+    const SynthesisLayers::Tail tail = layers_of_g_s_->at(quality, deep);
+    std::shared_ptr<const TransformNet>& begun = begun_[tail.begun];
+    if (begun == nullptr) {
+        const std::span<const ConvTensors> common = layers_of_g_s_->common().first(tail.begun);
+        begun = std::make_shared<const TransformNet>(
             TransformNet(common.first(1), isa_).followed_by(common.subspan(1)));
     }
-    const SynthesisLayers::Tail tail = layers_of_g_s_->at(quality);
-    g_s_.emplace_front(key, std::make_shared<const TransformNet>(begun_->followed_by(tail.layers)));
+    g_s_.emplace_front(key, std::make_shared<const TransformNet>(begun->followed_by(tail.layers)));
     if (g_s_.size() > kNetsKept) g_s_.pop_back();
     return g_s_.front().second;
 }
@@ -128,8 +140,8 @@ std::vector<std::int32_t> Transforms::hyper_analysis(std::span<const std::int32_
     return std::get<std::vector<std::int32_t>>(std::move(z));
 }
 
-Synthesis Transforms::synthesis(double quality, int height, int width) {
-    std::shared_ptr<const TransformNet> net = g_s(quality);
+Synthesis Transforms::synthesis(double quality, int height, int width, bool deep) {
+    std::shared_ptr<const TransformNet> net = g_s(quality, deep);
     return {std::move(net), gain("inv_gain").at(quality), height, width};
 }
 

@@ -29,8 +29,10 @@ inline int up(int a, int b) { return a / b + (a % b != 0 ? 1 : 0); }
 class Synthesis {
 public:
     Synthesis(std::shared_ptr<const TransformNet> net, const Factors& gain, int height, int width);
-    // The next rows of ŷ, (k, w, M) -> the RGB rows of the picture that became final, (k', width, 3).
-    std::vector<std::uint8_t> push(std::span<const std::int32_t> rows, int threads);
+    // The next rows of ŷ, (k, w, M) -> the RGB rows of the picture that became final, (k', width, 3). T: std::uint8_t,
+    // or std::uint16_t of a deep one.
+    template <typename T>
+    std::vector<T> push(std::span<const std::int32_t> rows, int threads);
 
 private:
     std::shared_ptr<const TransformNet> net_;
@@ -55,12 +57,13 @@ public:
     // y (h, w, M) -> z (hz, wz, N), both times 2^kLatentBits.
     std::vector<std::int32_t> hyper_analysis(std::span<const std::int32_t> y, int h, int w, int threads,
                                              const Poll& poll);
-    Synthesis synthesis(double quality, int height, int width);
+    // deep: of 16 bits.
+    Synthesis synthesis(double quality, int height, int width, bool deep);
 
 private:
     std::shared_ptr<const TransformNet> net(std::shared_ptr<const TransformNet>& kept,
                                             Layers (*layers)(const ModelFile&));
-    std::shared_ptr<const TransformNet> g_s(double quality);
+    std::shared_ptr<const TransformNet> g_s(double quality, bool deep);
     Gain& gain(const std::string& name);
 
     // Nets of so many qualities stay packed: what is their own takes 2 MB at N = 64.
@@ -69,9 +72,11 @@ private:
     const ModelFile& model_;
     const Isa isa_;
     std::mutex mutex_;
-    std::shared_ptr<const TransformNet> g_a_, h_a_, begun_;
+    std::shared_ptr<const TransformNet> g_a_, h_a_;
+    std::map<std::size_t, std::shared_ptr<const TransformNet>> begun_;  // so many of g_s's common layers
     std::optional<SynthesisLayers> layers_of_g_s_;
-    std::list<std::pair<double, std::shared_ptr<const TransformNet>>> g_s_;  // the last used first
+    using Key = std::pair<double, bool>;  // quality, 0 where all have the same layers, and whether it is deep
+    std::list<std::pair<Key, std::shared_ptr<const TransformNet>>> g_s_;  // the last used first
     std::map<std::string, Gain> gains_;
 };
 

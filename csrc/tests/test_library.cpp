@@ -269,6 +269,7 @@ TEST(objects_out_of_turn) {
     CHECK_EQ(jahp_decoder_set(decoder.get(), JAHP_THREADS, 1025), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_decoder_set(decoder.get(), JAHP_MAX_BYTES, 4), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_decoder_set(decoder.get(), JAHP_CHANNELS, 3), JAHP_USAGE_ERROR);
+    CHECK_EQ(jahp_decoder_set(decoder.get(), JAHP_SAMPLE_BITS, 12), JAHP_USAGE_ERROR);
     const FileBytes file = read_file(golden("pictures-1.jahp"));  // 17 x 31, grey
     CHECK_EQ(jahp_decoder_open(decoder.get(), file.data(), file.size()), JAHP_OK);
     CHECK_EQ(jahp_decoder_image(decoder.get(), &data, &size), JAHP_UNKNOWN_MODEL);

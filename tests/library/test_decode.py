@@ -24,9 +24,9 @@ def models():
     return [libjahp.Model(path) for path in MODELS]
 
 
-def package(threads):
-    """Its decoding, to 8 bits, of deeper files too."""
-    return partial(Codec("mbt2018-A-a8-p15", models=MODELS, threads=threads).decode, dtype=np.uint8)
+def package(threads, dtype=np.uint8):
+    """Its decoding, of deeper files too."""
+    return partial(Codec("mbt2018-A-a8-p15", models=MODELS, threads=threads).decode, dtype=dtype)
 
 
 def outcome(decode, data):
@@ -58,6 +58,25 @@ def test_all_kinds_of_outcomes_are_among_them():
     texts = {one[1] for one in found if isinstance(one, tuple)}
     assert len(texts) > 30
     assert any("transform.g_s.2.weight is missing" in text for text in texts)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_sixteen_bits(name):
+    """Of all files, whole and by rows into bytes that are not aligned; RGBA too."""
+    data = (GOLDEN / name).read_bytes()
+    decoder = libjahp.Decoder(models(), threads=2, sample_bits=16)
+    wanted, library = outcome(package(2, np.uint16), data), outcome(decoder.decode, data)
+    assert same(wanted, library), (wanted, library)
+    if not isinstance(library, np.ndarray):
+        return
+    assert library.dtype == wanted.dtype == np.uint16
+    decoder.open(data)
+    assert decoder.info.pixels_size == wanted.nbytes
+    assert np.array_equal(np.concatenate(list(decoder.rows(5, gap=3))).reshape(wanted.shape), wanted)
+    rgba = libjahp.Decoder(models(), channels=4, sample_bits=16).decode(data)
+    grey = np.repeat(wanted[:, :, None], 3, 2) if wanted.ndim == 2 else wanted[:, :, :3]
+    assert np.array_equal(rgba[:, :, :3], grey)
+    assert np.array_equal(rgba[:, :, 3], wanted[:, :, 3] if wanted.shape[2:] == (4,) else np.full(wanted.shape[:2], 65535))
 
 
 @pytest.mark.parametrize("most", [1, 7, 1000])

@@ -15,7 +15,7 @@ from jahp_fast import errors
 
 BUILT = Path(__file__).parents[2] / "build" / "test" / "libjahp.so"
 CANCEL = ctypes.CFUNCTYPE(c_int, c_void_p)
-THREADS, MAX_PIXELS, CHANNELS, MAX_BYTES, MAX_ERROR, PIXEL_CHECKSUM = range(1, 7)
+THREADS, MAX_PIXELS, CHANNELS, MAX_BYTES, MAX_ERROR, PIXEL_CHECKSUM, SAMPLE_BITS = range(1, 8)
 NO_BOUND = 2 ** (8 * ctypes.sizeof(c_size_t)) - 1
 
 
@@ -127,6 +127,7 @@ class Decoder(Object):
 
     def __init__(self, models=(), **options) -> None:
         super().__init__()
+        self.dtype = np.uint16 if options.get("sample_bits") == 16 else np.uint8
         for model in models:
             self.call("add_model", model.handle)
         for name, value in options.items():
@@ -151,12 +152,12 @@ class Decoder(Object):
         """(k, W, C): all rows that are left."""
         info, data, size = self.info, c_void_p(), c_size_t()
         self.call("image", byref(data), byref(size))
-        return np.frombuffer(ctypes.string_at(data, size.value), np.uint8).reshape(-1, info.width, info.channels)
+        return np.frombuffer(ctypes.string_at(data, size.value), self.dtype).reshape(-1, info.width, info.channels)
 
     def rows(self, most: int, gap: int = 0) -> Iterator[np.ndarray]:
         """Blocks (k, W, C) of at most so many rows; `gap` bytes behind each row must not be touched."""
         info = self.info
-        stride = info.width * info.channels + gap
+        stride = info.width * info.channels * np.dtype(self.dtype).itemsize + gap
         while True:
             memory, count = np.full(most * stride, 77, np.uint8), c_uint32()
             self.call("rows", memory.ctypes.data, memory.size, stride, byref(count))
@@ -165,7 +166,7 @@ class Decoder(Object):
             assert (block[count.value :] == 77).all()
             if count.value == 0:
                 return
-            yield block[: count.value, : stride - gap].reshape(-1, info.width, info.channels)
+            yield block[: count.value, : stride - gap].copy().view(self.dtype).reshape(-1, info.width, info.channels)
 
     def decode(self, data: bytes):
         """As Codec.decode."""
