@@ -170,8 +170,9 @@ JAHP_API jahp_status jahp_encoder_set_target(jahp_encoder *encoder, jahp_target 
 JAHP_API jahp_status jahp_encoder_set_cancel(jahp_encoder *encoder, jahp_cancel cancel, void *opaque);
 /* The model to encode with; none is needed with JAHP_MAX_ERROR. The encoder keeps it. */
 JAHP_API jahp_status jahp_encoder_set_model(jahp_encoder *encoder, jahp_model *model);
-/* Metadata for the files from now on: type is "iccp" (an ICC profile), "exif" (a block that begins with its TIFF header)
- * or "xmp_" (an XMP packet). They are copied as they are. Size 0: none. */
+/* Metadata for the files from now on: type is "iccp" (an ICC profile), "exif" (a block that begins with its TIFF header),
+ * "xmp_" (an XMP packet) or "cicp" (four bytes of H.273: colours, curve, matrix, range). They are copied as they are.
+ * Size 0: none. */
 JAHP_API jahp_status jahp_encoder_set_chunk(jahp_encoder *encoder, const char *type, const uint8_t *data, size_t size);
 /* A picture to a file, which is the encoder's and valid until its next call or its end. channels: 1 grey, 2 grey and
  * alpha, 3 RGB, 4 RGBA; alpha is kept without loss. size: of the pixels, at least (height - 1) * stride and a row. */

@@ -97,8 +97,9 @@ jahp_status jahp_encoder_set_chunk(jahp_encoder* encoder, const char* type, cons
         require_pointer(type, "type");
         require_usage(data != nullptr || size == 0, "data must not be null");
         const std::string name = type;
-        require_usage(name == "iccp" || name == "exif" || name == "xmp_",
-                      "metadata are iccp, exif or xmp_, not " + name);
+        require_usage(name == "iccp" || name == "exif" || name == "xmp_" || name == "cicp",
+                      "metadata are iccp, exif, xmp_ or cicp, not " + name);
+        require_usage(name != "cicp" || size == 4 || size == 0, "cicp has 4 bytes, not " + std::to_string(size));
         require_usage(size <= UINT32_MAX, "a chunk has at most 4294967295 bytes");
         auto& chunks = encoder->options.chunks;
         std::erase_if(chunks, [&](const auto& chunk) { return chunk.first == name; });

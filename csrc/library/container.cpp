@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kVersion = 1;
 constexpr std::uint64_t kPixelsPerByte = 16384;
-constexpr const char* kKnown[] = {"ALPH", "COPY", "LAYR", "alpl", "deep", "pcrc", "iccp", "exif", "xmp_"};
+constexpr const char* kKnown[] = {"ALPH", "COPY", "LAYR", "alpl", "cicp", "deep", "pcrc", "iccp", "exif", "xmp_"};
 
 void require(bool holds, const std::string& what) {
     if (!holds) throw Error(Fault::format, what);
@@ -57,7 +57,7 @@ Chunks parse_chunks(BytesView data) {
         require(std::none_of(chunks.begin(), chunks.end(), same), said + " is there twice");
         const bool known = std::find(std::begin(kKnown), std::end(kKnown), name) != std::end(kKnown);
         require(known || type[0] < 'A' || type[0] > 'Z', "critical " + said + " is unknown to this release");
-        const std::uint32_t wanted = name == "pcrc" ? 4 : name == "deep" ? 1 : length;
+        const std::uint32_t wanted = name == "pcrc" || name == "cicp" ? 4 : name == "deep" ? 1 : length;
         require(length == wanted, said + " has " + std::to_string(length) + " bytes, not " + std::to_string(wanted));
         chunks.emplace_back(name, data.subspan(at + 8, length));
         at += 8 + length;

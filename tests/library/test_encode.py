@@ -138,10 +138,10 @@ def test_strides_and_metadata():
     wide = smooth(33, 60, 3)
     encoder = libjahp.Encoder(model(SHIPPED))
     assert encoder.encode(wide[:, :44]) == encoder.encode(wide[:, :44].copy()) == Codec().encode(wide[:, :44])
-    for kind, content in (("xmp_", b"<x/>"), ("iccp", b"profile"), ("exif", b"II*\0")):
+    for kind, content in (("xmp_", b"<x/>"), ("iccp", b"profile"), ("exif", b"II*\0"), ("cicp", b"\1\15\0\1")):
         encoder.call("set_chunk", kind.encode(), content, len(content))
     stream = container.unpack(encoder.encode(wide))
-    assert stream.chunks == {b"xmp_": b"<x/>", b"iccp": b"profile", b"exif": b"II*\0"}
+    assert stream.chunks == {b"xmp_": b"<x/>", b"iccp": b"profile", b"exif": b"II*\0", b"cicp": b"\1\15\0\1"}
     plain = container.unpack(Codec().encode(wide))
     assert (stream.payload, stream.checksum) == (plain.payload, plain.checksum)
 
