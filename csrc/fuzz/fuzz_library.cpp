@@ -100,10 +100,15 @@ jahp_status decode(std::span<const std::uint8_t> file, std::span<jahp_model* con
     const Outcome one = decoded_by_rows(decoder, file, 1 + static_cast<std::uint32_t>(file.size() % 9));
     jahp_decoder_set(decoder, JAHP_THREADS, 2);
     fuzz_require(decoded_whole(decoder, file) == one, "rows and the whole differ");
+    jahp_decoder_set(decoder, JAHP_SAMPLE_BITS, 16);  // which reads the lower bits of alpha too
+    const Outcome deep = decoded_whole(decoder, file);
+    fuzz_require(deep.status != JAHP_OK || one.status != JAHP_OK || deep.pixels.size() == 2 * one.pixels.size(),
+                 "16 bits do not take twice as much as 8");
     jahp_decoder_free(decoder);
-    fuzz_require(one.status == JAHP_OK || one.status == JAHP_FORMAT_ERROR || one.status == JAHP_MODEL_ERROR ||
-                     one.status == JAHP_UNKNOWN_MODEL,
-                 one.message.c_str());
+    for (const Outcome* outcome : {&one, &deep})
+        fuzz_require(outcome->status == JAHP_OK || outcome->status == JAHP_FORMAT_ERROR ||
+                         outcome->status == JAHP_MODEL_ERROR || outcome->status == JAHP_UNKNOWN_MODEL,
+                     outcome->message.c_str());
     return one.status;
 }
 

@@ -98,7 +98,9 @@ typedef enum jahp_option {
     JAHP_MAX_BYTES = 4,     /* E: the file is never larger, and its quality searched for; 0, at first: no such bound */
     JAHP_MAX_ERROR = 5,     /* E: 0 to 31: no sample differs by more, 0 is lossless; JAHP_NO_BOUND at first */
     JAHP_PIXEL_CHECKSUM = 6,/* E: 1: a checksum of the pixels goes into the file, for the time of a decode; 0 at first */
-    JAHP_SAMPLE_BITS = 7    /* D: 8, at first, or 16, in which 65535 is white: two bytes each, in the machine's order */
+    JAHP_SAMPLE_BITS = 7,   /* DE: 8, at first, or 16, in which 65535 is white: two bytes each, in the machine's order */
+    JAHP_DEPTH = 8          /* E: of samples of 16 bits, how many of these they use, 9 to 16, at first: 10 means samples of 0 to
+                               1023. They are for qualities up to 8, and the file says so */
 } jahp_option;
 
 #define JAHP_NO_BOUND ((size_t)-1)

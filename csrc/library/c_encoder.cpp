@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "library/c_calls.hpp"
 #include "library/picture_encoder.hpp"
@@ -13,6 +14,7 @@ struct jahp_encoder {
     Message message;
     CommonOptions common;
     EncoderOptions options;
+    int sample_bits = 8, depth = 16;
     std::shared_ptr<CodecModel> model;
     Bytes data;
 };
@@ -32,10 +34,19 @@ static void set_option(jahp_encoder& encoder, jahp_option option, std::size_t va
             require_within("JAHP_PIXEL_CHECKSUM", value, 0, 1);
             options.pixel_checksum = value == 1;
             return;
+        case JAHP_SAMPLE_BITS:
+            require_usage(value == 8 || value == 16, "JAHP_SAMPLE_BITS must be 8 or 16, not " + std::to_string(value));
+            encoder.sample_bits = static_cast<int>(value);
+            return;
+        case JAHP_DEPTH:
+            require_usage(value >= 9 && value <= 16,
+                          "depth can be 9 to 16 with pixels of uint16, not " + std::to_string(value));
+            encoder.depth = static_cast<int>(value);
+            return;
         default:
             throw Error(Fault::usage,
-                        "encoders have no such option: they have JAHP_THREADS, JAHP_MAX_PIXELS, "
-                        "JAHP_MAX_BYTES, JAHP_MAX_ERROR and JAHP_PIXEL_CHECKSUM");
+                        "encoders have no such option: they have JAHP_THREADS, JAHP_MAX_PIXELS, JAHP_MAX_BYTES, "
+                        "JAHP_MAX_ERROR, JAHP_PIXEL_CHECKSUM, JAHP_SAMPLE_BITS and JAHP_DEPTH");
     }
 }
 
@@ -122,18 +133,23 @@ jahp_status jahp_encoder_encode(jahp_encoder* encoder, const uint8_t* pixels, si
             throw Error(Fault::image,
                         "an image of " + std::to_string(width) + " x " + std::to_string(height) + " pixels is empty");
         require_usage(std::max(width, height) <= INT32_MAX, "width and height must be at most 2147483647");
-        const std::uint64_t row = std::uint64_t{width} * channels;
+        const std::uint64_t row = std::uint64_t{width} * channels * static_cast<unsigned>(encoder->sample_bits / 8);
         require_usage(stride >= row, "stride must be at least a row's " + std::to_string(row) + " bytes, not " +
                                          std::to_string(stride));
         require_usage(size >= row && (size - row) / stride >= height - 1,
                       "size is less than what " + std::to_string(height) +
                           " rows take: (height - 1) * stride and a row of " + std::to_string(row) + " bytes");
-        const PictureView picture{pixels, stride, static_cast<int>(width), static_cast<int>(height),
-                                  static_cast<int>(channels)};
+        PictureView picture{pixels,
+                            stride,
+                            static_cast<int>(width),
+                            static_cast<int>(height),
+                            static_cast<int>(channels),
+                            encoder->sample_bits == 16 ? encoder->depth : 8,
+                            {}};
         EncoderOptions options = encoder->options;
         options.threads = encoder->common.threads;
         options.max_pixels = encoder->common.max_pixels;
-        encoder->data = encode_picture(picture, encoder->model, options, encoder->common.poll());
+        encoder->data = encode_picture(std::move(picture), encoder->model, options, encoder->common.poll());
         *data = encoder->data.data();
         *data_size = encoder->data.size();
     });

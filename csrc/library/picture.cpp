@@ -4,25 +4,70 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <string>
+
+#include "core/error.hpp"
 
 namespace jahp {
 
-Samples PictureView::samples() const {
-    const int n = channels_of(mode());
-    Samples out(product(width, height, n));
-    std::uint8_t* to = out.data();
-    for (int y = 0; y < height; ++y) {
-        const std::uint8_t* from = row(y);
-        for (int x = 0; x < width; ++x, from += channels) to = std::copy_n(from, n, to);
+namespace {
+
+constexpr std::uint32_t kMost = 65535, kQuarters = 1020;  // white: of 16 bits, and in quarters of a level
+
+// Calls take(value) for samples [0, count) of the pixels [0, wide) of a row; beyond the picture its last pixel repeats.
+template <typename T, typename Take>
+void each_sample(const T* row, const PictureView& picture, int wide, const Take& take) {
+    for (int x = 0; x < wide; ++x) {
+        const T* pixel = row + std::min(x, picture.width - 1) * picture.channels;
+        for (int c = 0; c < 3; ++c) take(pixel[picture.mode() == Mode::rgb ? c : 0]);
     }
+}
+
+std::uint8_t narrowed(std::uint16_t sample) { return static_cast<std::uint8_t>((sample + 128u) / 257u); }
+
+}  // namespace
+
+void PictureView::widen() {
+    const std::size_t row_samples = product(width, channels);
+    deep.resize(row_samples * static_cast<std::size_t>(height));
+    for (int y = 0; y < height; ++y)
+        std::memcpy(deep.data() + static_cast<std::size_t>(y) * row_samples, row(y),
+                    row_samples * sizeof(std::uint16_t));
+    const std::uint32_t most = (1u << depth) - 1, largest = *std::max_element(deep.begin(), deep.end());
+    if (largest > most)
+        throw Error(Fault::image, "a sample of " + std::to_string(largest) +
+                                      " has more than depth = " + std::to_string(depth) + " bits");
+    if (most < kMost)
+        for (std::uint16_t& sample : deep) sample = static_cast<std::uint16_t>((sample * kMost + most / 2) / most);
+}
+
+Samples PictureView::samples() const {
+    const auto n = static_cast<std::size_t>(channels_of(mode())), each = static_cast<std::size_t>(channels);
+    const std::size_t columns = static_cast<std::size_t>(width);
+    Samples out(product(width, height, channels_of(mode())));
+    std::uint8_t* to = out.data();
+    for (int y = 0; y < height; ++y)
+        for (std::size_t x = 0; x < columns; ++x)
+            for (std::size_t c = 0; c < n; ++c)
+                *to++ = is_deep() ? narrowed(deep[(static_cast<std::size_t>(y) * columns + x) * each + c])
+                                  : row(y)[x * each + c];
     return out;
 }
 
-Samples PictureView::alpha() const {
+Samples PictureView::alpha(bool lower) const {
     Samples out;
     out.reserve(product(width, height));
+    const std::size_t columns = static_cast<std::size_t>(width), each = static_cast<std::size_t>(channels);
     for (int y = 0; y < height; ++y)
-        for (int x = 0; x < width; ++x) out.push_back(row(y)[x * channels + channels - 1]);
+        for (std::size_t x = 0; x < columns; ++x) {
+            const std::size_t at = x * each + each - 1;
+            if (!is_deep()) {
+                out.push_back(row(y)[at]);
+                continue;
+            }
+            const std::uint16_t sample = deep[static_cast<std::size_t>(y) * columns * each + at];
+            out.push_back(static_cast<std::uint8_t>(lower ? sample : sample >> 8));
+        }
     return out;
 }
 
@@ -30,11 +75,13 @@ void PictureView::activations(int first, int count, int wide, std::vector<std::i
     out.resize(product(count, wide, 3));
     std::int16_t* to = out.data();
     for (int y = first; y < first + count; ++y) {
-        const std::uint8_t* from = row(std::min(y, height - 1));
-        for (int x = 0; x < wide; ++x) {
-            const std::uint8_t* pixel = from + std::min(x, width - 1) * channels;
-            for (int c = 0; c < 3; ++c) *to++ = pixel[mode() == Mode::rgb ? c : 0];
-        }
+        const int inside = std::min(y, height - 1);
+        if (is_deep())
+            each_sample(deep.data() + product(inside, width, channels), *this, wide, [&](std::uint32_t sample) {
+                *to++ = static_cast<std::int16_t>((sample * kQuarters + kMost / 2) / kMost);
+            });
+        else
+            each_sample(row(inside), *this, wide, [&](std::uint8_t sample) { *to++ = sample; });
     }
 }
 

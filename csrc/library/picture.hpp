@@ -26,15 +26,22 @@ struct PictureView {
     const std::uint8_t* pixels;
     std::size_t stride;
     int width, height, channels;
+    int depth;         // bits of a sample: 8, or 9 to 16 of deep ones, two bytes each
+    DeepSamples deep;  // those of deep ones, of 16 bits and without gaps
+
+    // Fills in `deep`. Error(image) for a sample of more than its bits.
+    void widen();
 
     Mode mode() const { return channels < 3 ? Mode::grey : Mode::rgb; }
     bool has_alpha() const { return channels == 2 || channels == 4; }
+    bool is_deep() const { return depth > 8; }
     const std::uint8_t* row(int y) const { return pixels + static_cast<std::size_t>(y) * stride; }
 
-    Samples samples() const;  // of mode(), rows without gaps
-    Samples alpha() const;    // one a pixel
+    Samples samples() const;  // of mode(), rows without gaps; the nearest of 8 bits
+    // One a pixel; the upper 8 bits, or the lower ones, which only deep samples have.
+    Samples alpha(bool lower) const;
     // Rows [first, first + count) as activations of RGB for g_a, `width` pixels each: what is outside of the picture is
-    // its last row and column.
+    // its last row and column. Deep ones in quarters of a level.
     void activations(int first, int count, int wide, std::vector<std::int16_t>& out) const;
 };
 

@@ -61,7 +61,14 @@ public:
         : picture_(picture), model_(model), options_(options), poll_(poll), threads_(options.threads) {
         for (const auto& [type, data] : options.chunks) chunks_.put(type, data);
         const int w = picture.width, h = picture.height;
-        if (picture.has_alpha()) chunks_.put("ALPH", pack_exact(picture.alpha(), {h, w, 1}, 0, 1, poll));
+        const auto pack_alpha = [&](const Samples& alpha) { return pack_exact(alpha, {h, w, 1}, 0, 1, poll); };
+        if (picture.has_alpha()) {
+            const Samples upper = picture.alpha(false), lower = picture.alpha(true);
+            chunks_.put("ALPH", pack_alpha(upper));
+            // Lower bits that only repeat the upper ones are left out.
+            if (picture.is_deep() && lower != upper) chunks_.put("alpl", pack_alpha(lower));
+        }
+        if (picture.is_deep()) chunks_.put("deep", {static_cast<std::uint8_t>(picture.depth)});
         if (options.pixel_checksum) chunks_.put("pcrc", Bytes(4));
     }
 
@@ -274,8 +281,8 @@ SizeGoal goal_of(const EncoderOptions& options, const PictureView& picture) {
 
 }  // namespace
 
-Bytes encode_picture(const PictureView& picture, const std::shared_ptr<CodecModel>& model,
-                     const EncoderOptions& options, const Poll& poll) {
+Bytes encode_picture(PictureView picture, const std::shared_ptr<CodecModel>& model, const EncoderOptions& options,
+                     const Poll& poll) {
     if (model == nullptr && !options.max_error)
         throw Error(Fault::usage, "a model is needed to encode: hand it over with jahp_encoder_set_model");
     EncoderOptions checked = options;
@@ -286,6 +293,12 @@ Bytes encode_picture(const PictureView& picture, const std::shared_ptr<CodecMode
                     "effort, max_bytes, target_bpp and target_psnr are for qualities up to 8: leave them out with " +
                         (options.max_error ? "a bound on errors" : "quality " + short_number(checked.quality)));
     check_size(picture, options.max_pixels);
+    if (picture.is_deep() && (options.max_error || layered))
+        throw Error(Fault::usage,
+                    "pixels of uint16 are for qualities up to 8, and " +
+                        (options.max_error ? "bounds on errors" : "quality " + short_number(checked.quality)) +
+                        " for 8 bits: convert them to uint8 first");
+    if (picture.is_deep()) picture.widen();
     if (options.target_psnr && (options.max_bytes || options.target_bpp))
         throw Error(Fault::usage, "target_psnr goes with neither max_bytes nor target_bpp: a file has one quality");
     poll();

@@ -26,7 +26,7 @@ struct EncoderOptions {
 
 // model: may be null with a max_error. Error(usage) for options that contradict each other or the model, and for a size
 // that cannot be reached, Error(image) for a picture that is too large or whose latents cannot be coded, Error(model).
-Bytes encode_picture(const PictureView& picture, const std::shared_ptr<CodecModel>& model,
-                     const EncoderOptions& options, const Poll& poll);
+Bytes encode_picture(PictureView picture, const std::shared_ptr<CodecModel>& model, const EncoderOptions& options,
+                     const Poll& poll);
 
 }  // namespace jahp

@@ -2,6 +2,7 @@
 #include "library/transform_tensors.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "core/error.hpp"
 
@@ -10,6 +11,8 @@ namespace {
 
 constexpr std::int64_t kNormLimit = (std::int64_t{1} << 31) - 1;
 constexpr int kLeastGdnShift = 16;  // of GDN in g_a, whose quotient is normalised by up to 2^15
+constexpr std::int64_t kQuarters = 1020;  // white, in quarters of a level
+constexpr int kMostShift = 29;
 constexpr int kPixelBits = 8;       // least shift of g_s's last layer: bits of fraction for deeper samples
 
 }  // namespace
@@ -63,7 +66,7 @@ void TransformTensors::gdn(ConvTensors& layer, const std::string& name, bool inv
 
 Layers analysis_layers(const ModelFile& model) {
     const auto t = std::make_shared<const TransformTensors>(model, "g_a.");
-    Layers out{t, {}, std::vector<std::uint8_t>(static_cast<std::size_t>(model.config().latents))};
+    Layers out{t, {}, std::vector<std::uint8_t>(static_cast<std::size_t>(model.config().latents)), {}, {}};
     const std::int64_t inner = t->outputs_of("g_a.2.weight", DType::i16, {kAny, kAny, 5, 5});
     std::int64_t inputs = 3;
     for (const int i : {0, 2, 4, 6}) {
@@ -89,9 +92,31 @@ Layers analysis_layers(const ModelFile& model) {
     return out;
 }
 
+Layers deep_analysis_layers(const ModelFile& model) {
+    Layers out = analysis_layers(model);
+    ConvTensors& first = out.layers.front();
+    const std::size_t each = first.weight.size() / first.bias.size();
+    bool fits = true;
+    for (std::size_t o = 0; o < first.bias.size(); ++o) {
+        std::int64_t highest = 4 * std::int64_t{first.bias[o]}, lowest = highest;
+        for (const std::int16_t weight : first.weight.subspan(o * each, each))
+            (weight > 0 ? highest : lowest) += kQuarters * weight;
+        fits = fits && std::max(std::abs(highest), std::abs(lowest)) < std::int64_t{1} << 29 &&
+               first.shift[o] <= kMostShift - 2;
+        out.bias.push_back(static_cast<std::int32_t>(4 * std::int64_t{first.bias[o]}));
+        out.shift.push_back(static_cast<std::uint8_t>(first.shift[o] + 2));
+    }
+    if (!fits)
+        throw Error(Fault::model,
+                    model.name() + ": its g_a takes samples of 8 bits alone: convert the image to uint8 first");
+    first.bias = out.bias;
+    first.shift = out.shift;
+    return out;
+}
+
 Layers hyper_analysis_layers(const ModelFile& model) {
     const auto t = std::make_shared<const TransformTensors>(model, "h_a.");
-    Layers out{t, {}, {}};
+    Layers out{t, {}, {}, {}, {}};
     const std::int64_t n = model.config().hyper_latents;
     const Activation between = model.config().architecture == "bmshj2018-hyperprior" ? Activation::relu
                                                                                      : Activation::leaky_relu;

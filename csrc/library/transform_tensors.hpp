@@ -46,9 +46,12 @@ struct Layers {
     std::shared_ptr<const TransformTensors> tensors;
     std::vector<ConvTensors> layers;
     std::vector<std::uint8_t> zeros;  // shifts of a layer that has none
+    std::vector<std::int32_t> bias;   // of the first layer of deep_analysis_layers, and its shifts
+    std::vector<std::uint8_t> shift;
 };
 
 Layers analysis_layers(const ModelFile& model);        // g_a
+Layers deep_analysis_layers(const ModelFile& model);   // g_a of samples in quarters of a level
 Layers hyper_analysis_layers(const ModelFile& model);  // h_a
 
 // g_s at any quality: layers that are the same at all of them, and those whose weights and biases lie between rows.

@@ -91,7 +91,8 @@ Gain& Transforms::gain(const std::string& name) {
 std::vector<std::int32_t> Transforms::analysis(const PictureView& picture, std::optional<double> quality, int threads,
                                                const Poll& poll) {
     const int h = up(picture.height, kStride), w = up(picture.width, kStride);
-    const std::shared_ptr<const TransformNet> g_a = net(g_a_, &analysis_layers);
+    const std::shared_ptr<const TransformNet> g_a = picture.is_deep() ? net(deep_g_a_, &deep_analysis_layers)
+                                                                      : net(g_a_, &analysis_layers);
     TransformStream stream(*g_a, kStride * h, kStride * w);
     std::vector<std::int32_t> y;
     y.reserve(product(h, w, model_.config().latents));

@@ -72,7 +72,7 @@ private:
     const ModelFile& model_;
     const Isa isa_;
     std::mutex mutex_;
-    std::shared_ptr<const TransformNet> g_a_, h_a_;
+    std::shared_ptr<const TransformNet> g_a_, deep_g_a_, h_a_;
     std::map<std::size_t, std::shared_ptr<const TransformNet>> begun_;  // so many of g_s's common layers
     std::optional<SynthesisLayers> layers_of_g_s_;
     using Key = std::pair<double, bool>;  // quality, 0 where all have the same layers, and whether it is deep

@@ -134,6 +134,48 @@ def test_targets_that_are_none(target, value):
         libjahp.Encoder(model(SHIPPED), **{target: value})
 
 
+def deep(depth, channels):
+    """Samples of so many bits, with noise in the last."""
+    rng, most = np.random.default_rng(depth), (1 << depth) - 1
+    wide = smooth(70, 85, channels).astype(np.uint32) * most // 255 + rng.integers(0, 2, (70, 85, channels))
+    return np.minimum(wide, most).astype(np.uint16)
+
+
+@pytest.mark.parametrize(("depth", "channels"), [(16, 3), (16, 1), (9, 3), (10, 4), (16, 4)])
+def test_deep_samples(depth, channels):
+    pixels = deep(depth, channels)[:, :, 0] if channels == 1 else deep(depth, channels)
+    for quality, arguments in ((4, {}), (7.35, {}), (1, {"max_bytes": 2500}), (4, {"target_psnr": 33.0})):
+        codec = Codec(quality=quality, threads=2, pixel_checksum=quality == 4)
+        options = {"sample_bits": 16, "depth": depth, "pixel_checksum": int(quality == 4), **arguments}
+        encoder = libjahp.Encoder(model(SHIPPED), quality, threads=2, **options)
+        data = agreed(lambda codec=codec, arguments=arguments: codec.encode(pixels, depth=depth, **arguments), encoder, pixels)
+        assert data is None or container.unpack(data).depth == depth
+
+
+def test_deep_alpha():
+    """It is kept; its lower bits stand in the file where they do not only repeat the upper ones."""
+    pixels = deep(12, 2)
+    encoder = libjahp.Encoder(model(SHIPPED), sample_bits=16, depth=12)
+    back = libjahp.Decoder([model(SHIPPED)], sample_bits=16).decode(encoder.encode(pixels))
+    assert np.array_equal(back[:, :, 3], (pixels[:, :, 1].astype(np.int64) * 65535 + 2047) // 4095)
+    white = np.full((20, 30, 4), 4095, np.uint16)
+    data = agreed(lambda: Codec().encode(white, depth=12), encoder, white)
+    assert "alpl" not in {kind.decode() for kind in container.unpack(data).chunks}
+
+
+def test_deep_samples_that_are_refused():
+    pixels = smooth(20, 20, 3).astype(np.uint16) * 200
+    for options, made, arguments in (
+        ({"depth": 12}, {}, {"depth": 12}), ({"max_error": 1}, {}, {"max_error": 1}), ({}, {"quality": 9.5}, {}),
+    ):  # fmt: skip
+        encoder = libjahp.Encoder(model(SHIPPED), made.get("quality"), sample_bits=16, **options)
+        assert agreed(lambda made=made, arguments=arguments: Codec(**made).encode(pixels, **arguments), encoder, pixels) is None
+    with pytest.raises(JahpError) as caught:
+        Codec().encode(pixels, depth=8)
+    with libjahp.same_refusal(type(caught.value), str(caught.value)):
+        libjahp.Encoder(model(SHIPPED), depth=8)
+
+
 def test_strides_and_metadata():
     wide = smooth(33, 60, 3)
     encoder = libjahp.Encoder(model(SHIPPED))

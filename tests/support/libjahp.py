@@ -15,7 +15,7 @@ from jahp_fast import errors
 
 BUILT = Path(__file__).parents[2] / "build" / "test" / "libjahp.so"
 CANCEL = ctypes.CFUNCTYPE(c_int, c_void_p)
-THREADS, MAX_PIXELS, CHANNELS, MAX_BYTES, MAX_ERROR, PIXEL_CHECKSUM, SAMPLE_BITS = range(1, 8)
+THREADS, MAX_PIXELS, CHANNELS, MAX_BYTES, MAX_ERROR, PIXEL_CHECKSUM, SAMPLE_BITS, DEPTH = range(1, 9)
 NO_BOUND = 2 ** (8 * ctypes.sizeof(c_size_t)) - 1
 
 
@@ -197,7 +197,7 @@ class Encoder(Object):
         assert pixels[:1].flags.c_contiguous
         stride = pixels.strides[0]
         data, size = c_void_p(), c_size_t()
-        given = (height - 1) * stride + width * channels
+        given = (height - 1) * stride + width * channels * pixels.itemsize
         self.call("encode", pixels.ctypes.data, given, stride, width, height, channels, byref(data), byref(size))
         return ctypes.string_at(data, size.value)
 
