@@ -79,9 +79,9 @@ typedef struct jahp_model_info {
 /* Null if there is no memory. */
 JAHP_API jahp_model *jahp_model_new(void);
 JAHP_API void jahp_model_free(jahp_model *model);
-/* Reads and checks a model file, once for each model. What decoding and encoding need besides is read, checked and packed
- * when it is first needed: so the file stays open, and memory is copied. `name` is what messages call it, its path for
- * instance; null: "the model". */
+/* Reads and checks a model file, once for each model. What decoding and encoding need besides is read, checked and
+ * packed when it is first needed: so the file stays open, and memory is copied. `name` is what messages call it, its
+ * path for instance; null: "the model". */
 JAHP_API jahp_status jahp_model_open_file(jahp_model *model, const char *path);
 JAHP_API jahp_status jahp_model_open_memory(jahp_model *model, const uint8_t *data, size_t size, const char *name);
 /* info_size: sizeof(jahp_model_info). Later versions add fields at the end. */
@@ -91,16 +91,24 @@ JAHP_API const char *jahp_model_message(const jahp_model *model);
 /* ---- Options of decoders (D) and encoders (E) ---- */
 
 typedef enum jahp_option {
-    JAHP_THREADS = 1,       /* DE: 1 to 1024; 1 at first. The library starts them for a call and ends them with it, but for
-                               rows of large pictures, which threads go on decoding between the calls */
-    JAHP_MAX_PIXELS = 2,    /* DE: larger pictures are refused before anything is allocated for them; 2^28 at first */
-    JAHP_CHANNELS = 3,      /* D: 0, at first: as info says; 4: RGBA always, opaque where the file has no alpha */
-    JAHP_MAX_BYTES = 4,     /* E: the file is never larger, and its quality searched for; 0, at first: no such bound */
-    JAHP_MAX_ERROR = 5,     /* E: 0 to 31: no sample differs by more, 0 is lossless; JAHP_NO_BOUND at first */
-    JAHP_PIXEL_CHECKSUM = 6,/* E: 1: a checksum of the pixels goes into the file, for the time of a decode; 0 at first */
-    JAHP_SAMPLE_BITS = 7,   /* DE: 8, at first, or 16, in which 65535 is white: two bytes each, in the machine's order */
-    JAHP_DEPTH = 8          /* E: of samples of 16 bits, how many of these they use, 9 to 16, at first: 10 means samples of 0 to
-                               1023. They are for qualities up to 8, and the file says so */
+    /* DE: 1 to 1024; 1 at first. The library starts them for a call and ends them with it, but for rows of large
+     * pictures, which threads go on decoding between the calls. */
+    JAHP_THREADS = 1,
+    /* DE: larger pictures are refused before anything is allocated for them; 2^28 at first. */
+    JAHP_MAX_PIXELS = 2,
+    /* D: 0, at first: as info says; 4: RGBA always, opaque where the file has no alpha. */
+    JAHP_CHANNELS = 3,
+    /* E: the file is never larger, and its quality searched for; 0, at first: no such bound. */
+    JAHP_MAX_BYTES = 4,
+    /* E: 0 to 31: no sample differs by more, 0 is lossless; JAHP_NO_BOUND at first. */
+    JAHP_MAX_ERROR = 5,
+    /* E: 1: a checksum of the pixels goes into the file, for the time of a decode; 0 at first. */
+    JAHP_PIXEL_CHECKSUM = 6,
+    /* DE: 8, at first, or 16, in which 65535 is white: two bytes each, in the machine's order. Those of 16 bits are for
+     * qualities up to 8. */
+    JAHP_SAMPLE_BITS = 7,
+    /* E: how many of the 16 bits are used, 9 to 16: with 10 samples are 0 to 1023. 16 at first. The file says so. */
+    JAHP_DEPTH = 8
 } jahp_option;
 
 #define JAHP_NO_BOUND ((size_t)-1)
@@ -134,20 +142,23 @@ JAHP_API jahp_status jahp_decoder_set(jahp_decoder *decoder, jahp_option option,
 JAHP_API jahp_status jahp_decoder_set_cancel(jahp_decoder *decoder, jahp_cancel cancel, void *opaque);
 /* A model that files may name; any number of them. The decoder keeps it. */
 JAHP_API jahp_status jahp_decoder_add_model(jahp_decoder *decoder, jahp_model *model);
-/* Takes a file, in place of the one before, and checks what its bytes say of themselves; nothing larger than the file is
- * allocated, and no model is needed. `data` must stay as it is until the next open or the end of the decoder. */
+/* Takes a file, in place of the one before, and checks what its bytes say of themselves; nothing larger than the file
+ * is allocated, and no model is needed. `data` must stay as it is until the next open or the end of the decoder. */
 JAHP_API jahp_status jahp_decoder_open(jahp_decoder *decoder, const uint8_t *data, size_t size);
 /* Of the open file. info_size: sizeof(jahp_info). Later versions add fields at the end. */
 JAHP_API jahp_status jahp_decoder_get_info(jahp_decoder *decoder, jahp_info *info, size_t info_size);
 /* The data of a chunk of the open file, within it: "iccp", "exif" or "xmp_", say. Null and 0 where there is none. */
-JAHP_API jahp_status jahp_decoder_get_chunk(jahp_decoder *decoder, const char *type, const uint8_t **data, size_t *size);
+JAHP_API jahp_status jahp_decoder_get_chunk(jahp_decoder *decoder, const char *type, const uint8_t **data,
+                                            size_t *size);
 /* The next rows, as many as are there at once and fit into `size` bytes, at least one; *rows is 0 behind the last one.
  *
- * Memory grows with the width, but for the latents, which are held whole. Whether all was right is known at the end: what
- * fails then fails in place of the last rows, and those before are to be thrown away. After a failure the file is to be
- * opened anew. */
-JAHP_API jahp_status jahp_decoder_rows(jahp_decoder *decoder, uint8_t *pixels, size_t size, size_t stride, uint32_t *rows);
-/* All rows that are left, in the decoder's own memory and without gaps; valid until the next open or the end of the decoder. */
+ * Memory grows with the width, but for the latents, which are held whole. Whether all was right is known at the end:
+ * what fails then fails in place of the last rows, and those before are to be thrown away. After a failure the file is
+ * to be opened anew. */
+JAHP_API jahp_status jahp_decoder_rows(jahp_decoder *decoder, uint8_t *pixels, size_t size, size_t stride,
+                                       uint32_t *rows);
+/* All rows that are left, in the decoder's own memory and without gaps; valid until the next open or the end of the
+ * decoder. */
 JAHP_API jahp_status jahp_decoder_image(jahp_decoder *decoder, const uint8_t **pixels, size_t *size);
 JAHP_API const char *jahp_decoder_message(const jahp_decoder *decoder);
 
@@ -172,9 +183,9 @@ JAHP_API jahp_status jahp_encoder_set_target(jahp_encoder *encoder, jahp_target 
 JAHP_API jahp_status jahp_encoder_set_cancel(jahp_encoder *encoder, jahp_cancel cancel, void *opaque);
 /* The model to encode with; none is needed with JAHP_MAX_ERROR. The encoder keeps it. */
 JAHP_API jahp_status jahp_encoder_set_model(jahp_encoder *encoder, jahp_model *model);
-/* Metadata for the files from now on: type is "iccp" (an ICC profile), "exif" (a block that begins with its TIFF header),
- * "xmp_" (an XMP packet) or "cicp" (four bytes of H.273: colours, curve, matrix, range). They are copied as they are.
- * Size 0: none. */
+/* Metadata for the files from now on: type is "iccp" (an ICC profile), "exif" (a block that begins with its TIFF
+ * header), "xmp_" (an XMP packet) or "cicp" (four bytes of H.273: colours, curve, matrix, range). They are copied as
+ * they are. Size 0: none. */
 JAHP_API jahp_status jahp_encoder_set_chunk(jahp_encoder *encoder, const char *type, const uint8_t *data, size_t size);
 /* A picture to a file, which is the encoder's and valid until its next call or its end. channels: 1 grey, 2 grey and
  * alpha, 3 RGB, 4 RGBA; alpha is kept without loss. size: of the pixels, at least (height - 1) * stride and a row. */

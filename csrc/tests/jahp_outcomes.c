@@ -7,8 +7,8 @@
  *     D path   decodes a file by rows
  *     X        forgets all models
  *
- * After each line but X one line: `ok` and, of D, width, height, channels and the sum of all bytes times their places; or
- * the status and the message.
+ * After each line but X one line: `ok` and, of D, width, height, channels and the sum of all bytes times their places;
+ * or the status and the message.
  */
 #include <jahp.h>
 #include <stdio.h>

@@ -26,8 +26,8 @@ static uint8_t *read_file(const char *path, size_t *size) {
 
 static void write_head(FILE *out, const jahp_info *info) {
     if (info->alpha)
-        fprintf(out, "P7\nWIDTH %u\nHEIGHT %u\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\n", (unsigned)info->width,
-                (unsigned)info->height);
+        fprintf(out, "P7\nWIDTH %u\nHEIGHT %u\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\n",
+                (unsigned)info->width, (unsigned)info->height);
     else
         fprintf(out, "P%c\n%u %u\n255\n", info->grey ? '5' : '6', (unsigned)info->width, (unsigned)info->height);
 }
@@ -68,7 +68,8 @@ static int decode(jahp_model *model, jahp_decoder *decoder, char **arguments) {
     if (data == NULL) return 0;
     if (jahp_model_open_file(model, arguments[1]) != JAHP_OK) {
         fprintf(stderr, "decode: %s\n", jahp_model_message(model));
-    } else if (jahp_decoder_add_model(decoder, model) != JAHP_OK || jahp_decoder_set(decoder, JAHP_THREADS, 2) != JAHP_OK ||
+    } else if (jahp_decoder_add_model(decoder, model) != JAHP_OK ||
+               jahp_decoder_set(decoder, JAHP_THREADS, 2) != JAHP_OK ||
                jahp_decoder_open(decoder, data, size) != JAHP_OK ||
                jahp_decoder_get_info(decoder, &info, sizeof info) != JAHP_OK) {
         fprintf(stderr, "decode: %s\n", jahp_decoder_message(decoder));
