@@ -54,15 +54,33 @@ class CdfTables:
 class EntropyModel:
     def __init__(self, config: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]], isa: str = "") -> None: ...
     def decode(
-        self, payload: Buffer, height: int, width: int, lanes: int, skip: int, min_bytes: int, threads: int, copies: bytes = b""
+        self,
+        payload: Buffer,
+        height: int,
+        width: int,
+        lanes: int,
+        skip: int,
+        min_bytes: int,
+        threads: int,
+        copies: bytes = b"",
+        z_row: int = 0,
     ) -> tuple[_Int32, _Int32, dict[str, float]]: ...
     def start_decode(
-        self, payload: Buffer, height: int, width: int, lanes: int, skip: int, min_bytes: int, threads: int, copies: bytes = b""
+        self,
+        payload: Buffer,
+        height: int,
+        width: int,
+        lanes: int,
+        skip: int,
+        min_bytes: int,
+        threads: int,
+        copies: bytes = b"",
+        z_row: int = 0,
     ) -> LatentDecode:
         """decode, in a thread of its own (and `threads` - 1 helpers), whose rows can be used while later ones are decoded."""
 
     def encode(
-        self, z: _Int32, y: _Int32, lanes: int, skip: int, min_bytes: int, threads: int, copies: bytes = b""
+        self, z: _Int32, y: _Int32, lanes: int, skip: int, min_bytes: int, threads: int, copies: bytes = b"", z_row: int = 0
     ) -> tuple[bytes, _Int32, int, dict[str, float]]: ...
     def symbols(self, z: _Int32, y: _Int32, threads: int) -> tuple[_Int32, _Int32]: ...
 

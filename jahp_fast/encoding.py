@@ -188,7 +188,7 @@ class Encoding:
 
     def packed(self, prepared: Prepared, symbols: Symbols, quality: float, threads: int) -> bytes:
         """The file of an image's symbols."""
-        coded = self.pipeline.encode_symbols(*symbols, *prepared.size, threads)
+        coded = self.pipeline.encode_symbols(*symbols, *prepared.size, quality, threads)
         chunks = {_container.COPIES: coded.copies, **prepared.chunks} if coded.copies else prepared.chunks
         model = self.pipeline.file.id
         return _container.pack(

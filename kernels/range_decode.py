@@ -37,7 +37,7 @@ STATE_COLUMNS = tl.constexpr(68)
 """A coder between two kernels, int64: 64 states, next byte, escapes used, failure, 0."""
 TABLE_COLUMNS = tl.constexpr(12)
 """An image's line in `table`, int64: payload's first byte and length, lanes, least payload; rows, columns and first position of z,
-the same of y; skip threshold; 0."""
+the same of y; skip threshold; of the tables, the first row of z."""
 
 
 @triton.jit
@@ -229,6 +229,7 @@ def range_decode_kernel(
         states, at, failed = open_payload(payload, size, lanes, hyper_symbols + tl.load(line + 7) * tl.load(line + 8) * latents, LANES)
         used = index
         height, width, first = tl.load(line + 4), tl.load(line + 5), tl.load(line + 6)
+        rows += tl.load(line + 11)
     else:
         channels = latents
         index = hyper_symbols

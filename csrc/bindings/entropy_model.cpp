@@ -33,9 +33,10 @@ private:
     Clock::time_point next_ = Clock::now() + kEvery;
 };
 
-StreamLayout layout_of(int height, int width, int lanes, int skip, std::size_t min_bytes, const py::bytes& copies) {
+StreamLayout layout_of(int height, int width, int lanes, int skip, std::size_t min_bytes, const py::bytes& copies,
+                       int z_row) {
     const std::string_view kinds = copies;
-    return {height, width, lanes, skip, min_bytes, {kinds.begin(), kinds.end()}};
+    return {height, width, lanes, skip, min_bytes, {kinds.begin(), kinds.end()}, z_row};
 }
 
 py::dict to_dict(const StageTimes& times) {
@@ -98,10 +99,10 @@ void register_entropy_model(py::module_& m) {
         .def(
             "decode",
             [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip,
-               std::size_t min_bytes, int threads, const py::bytes& copies) {
+               std::size_t min_bytes, int threads, const py::bytes& copies, int z_row) {
                 const py::buffer_info info = payload.request();
                 const auto bytes = bytes_view(info, "payload");
-                const StreamLayout layout = layout_of(height, width, lanes, skip, min_bytes, copies);
+                const StreamLayout layout = layout_of(height, width, lanes, skip, min_bytes, copies, z_row);
                 StageTimes times;
                 Latents latents;
                 {
@@ -113,25 +114,26 @@ void register_entropy_model(py::module_& m) {
                 return py::make_tuple(arrays[0], arrays[1], to_dict(times));
             },
             py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"),
-            py::arg("min_bytes"), py::arg("threads"), py::arg("copies") = py::bytes())
+            py::arg("min_bytes"), py::arg("threads"), py::arg("copies") = py::bytes(), py::arg("z_row") = 0)
         .def(
             "start_decode",
             [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip,
-               std::size_t min_bytes, int threads, const py::bytes& copies) {
+               std::size_t min_bytes, int threads, const py::bytes& copies, int z_row) {
                 const py::buffer_info info = payload.request();
                 return std::make_unique<LatentDecode>(model, bytes_view(info, "payload"),
-                                                      layout_of(height, width, lanes, skip, min_bytes, copies),
+                                                      layout_of(height, width, lanes, skip, min_bytes, copies, z_row),
                                                       threads);
             },
             py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"),
-            py::arg("min_bytes"), py::arg("threads"), py::arg("copies") = py::bytes(), py::keep_alive<0, 1>())
+            py::arg("min_bytes"), py::arg("threads"), py::arg("copies") = py::bytes(), py::arg("z_row") = 0,
+            py::keep_alive<0, 1>())
         .def(
             "encode",
             [](const EntropyModel& model, const py::object& z, const py::object& y, int lanes, int skip,
-               std::size_t min_bytes, int threads, const py::bytes& copies) {
+               std::size_t min_bytes, int threads, const py::bytes& copies, int z_row) {
                 LatentViews views(model, z, y);
                 Latents& latents = views.latents;
-                StreamLayout layout = layout_of(latents.height, latents.width, lanes, skip, min_bytes, copies);
+                StreamLayout layout = layout_of(latents.height, latents.width, lanes, skip, min_bytes, copies, z_row);
                 StageTimes times;
                 std::vector<std::uint8_t> payload;
                 {
@@ -143,7 +145,7 @@ void register_entropy_model(py::module_& m) {
                 return py::make_tuple(to_bytes(payload), arrays[1], layout.lanes, to_dict(times));
             },
             py::arg("z"), py::arg("y"), py::arg("lanes"), py::arg("skip"), py::arg("min_bytes"), py::arg("threads"),
-            py::arg("copies") = py::bytes())
+            py::arg("copies") = py::bytes(), py::arg("z_row") = 0)
         .def(
             "symbols",
             [](const EntropyModel& model, const py::object& z, const py::object& y, int threads) {

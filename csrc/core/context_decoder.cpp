@@ -162,12 +162,14 @@ void check_copies(const EntropyModel& model, const StreamLayout& layout) {
     check_copies(copies.subspan(z), layout.height, layout.width);
 }
 
-void check_layout(const StreamLayout& layout, int threads) {
+void check_layout(const EntropyModel& model, const StreamLayout& layout, int threads) {
     if (layout.height < 1 || layout.width < 1 || layout.height > kMaxLatentSide || layout.width > kMaxLatentSide)
         throw Error(Fault::usage, "latents of " + std::to_string(layout.width) + "x" + std::to_string(layout.height) +
                                       " are impossible");
     if (threads < 1 || threads > 1024) throw Error(Fault::usage, "threads must be 1 to 1024");
     if (layout.skip < 0 || layout.skip > 255) throw Error(Fault::usage, "skip must be 0 to 255");
+    if (layout.z_row < 0 || layout.z_row > model.tables().rows() - model.hyper_latents())
+        throw Error(Fault::usage, "z_row must be a row of the tables with those of z behind it");
 }
 
 void check_shape(const EntropyModel& model, const Latents& latents, const StreamLayout& layout) {
@@ -211,7 +213,7 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
 
 void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
                     int threads, Latents& out, StageTimes* times, const RowsFinal& rows_final) {
-    check_layout(layout, threads);
+    check_layout(model, layout, threads);
     check_lanes(layout.lanes);
     check_copies(model, layout);
     const int m = model.latents(), n = model.hyper_latents();
@@ -232,7 +234,7 @@ void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> pay
         const Stopwatch watch(field(times, &StageTimes::coder));
         const Copies copies(layout.copies, 0, out.hyper_width, n);
         std::vector<Symbol> rows;
-        for (int c = 0; c < n; ++c) rows.push_back({c, 0});
+        for (int c = 0; c < n; ++c) rows.push_back({layout.z_row + c, 0});
         std::int32_t* z = out.z.data();
         for (int r = 0; r < out.hyper_height; ++r)
             for (int c = 0; c < out.hyper_width; ++c, z += n)
@@ -279,7 +281,7 @@ void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> pay
 
 std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, StreamLayout& layout, int threads,
                                          StageTimes* times, const Poll& poll) {
-    check_layout(layout, threads);
+    check_layout(model, layout, threads);
     if (layout.lanes != 0) check_lanes(layout.lanes);
     check_copies(model, layout);
     const int m = model.latents(), n = model.hyper_latents();
@@ -290,7 +292,7 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
     const std::int32_t* z = latents.z.data();
     for (int r = 0; r < latents.hyper_height; ++r)
         for (int q = 0; q < latents.hyper_width; ++q, z += n)
-            for (int c = 0; c < n && !z_copies.holds({r, q}); ++c) coder.put(c, c, z[c]);
+            for (int c = 0; c < n && !z_copies.holds({r, q}); ++c) coder.put(c, layout.z_row + c, z[c]);
 
     const bool form_a = model.form() == Form::a;
     const int mean_bits = model.mean_bits();
@@ -333,7 +335,7 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
 
 std::vector<Symbol> symbols_of(const EntropyModel& model, const Latents& latents, int threads, const Poll& poll) {
     const StreamLayout layout{latents.height, latents.width, 1, 0, 0};
-    check_layout(layout, threads);
+    check_layout(model, layout, threads);
     check_shape(model, latents, layout);
     if (model.form() != Form::a) throw Error(Fault::usage, "in form B the symbols depend on each other");
     for (const std::int32_t value : latents.y) check_value(value, kMaxSymbol, Fault::usage);

@@ -27,6 +27,7 @@ struct StreamLayout {
     // Of each position of z and then of y, by row and column: 0, its symbols are coded; 1, they are those of the
     // position to its left; 2, of the one above. Empty: all are coded.
     std::vector<std::uint8_t> copies = {};
+    int z_row = 0;  // of the tables: z's channel c is coded with row z_row + c
 };
 
 struct StageTimes {     // wall seconds of the calling thread

@@ -54,6 +54,7 @@ TEST(round_trip_for_every_form_isa_and_thread_count) {
                 Random random(seed);
                 const Latents wanted = random_latents(*scalar, random, height, width, skip == 0 ? 30 : 1 << 30);
                 StreamLayout layout{height, width, 0, skip, 0};
+                layout.z_row = static_cast<int>(random(0, scalar->tables().rows() - scalar->hyper_latents()));
                 Latents seen = wanted;
                 const Bytes payload = encode_latents(*scalar, seen, layout, 1);
                 CHECK(seen.z == wanted.z);
@@ -62,7 +63,8 @@ TEST(round_trip_for_every_form_isa_and_thread_count) {
                     const auto model = source.build(isa);
                     for (int threads = 1; threads <= (width == 9 && skip == 0 ? 8 : 2); ++threads) {
                         Latents again = wanted;
-                        StreamLayout chosen{height, width, 0, skip, 0};
+                        StreamLayout chosen = layout;
+                        chosen.lanes = 0;
                         CHECK(encode_latents(*model, again, chosen, threads) == payload);
                         CHECK(same(again, seen));
                         CHECK_EQ(chosen.lanes, layout.lanes);
@@ -167,6 +169,9 @@ TEST(impossible_layouts) {
     CHECK_FAULT(usage, "lanes must be", decode({2, 3, 0, 0, 0}));
     CHECK_FAULT(usage, "lanes must be", decode({2, 3, 5, 0, 0}));
     CHECK_FAULT(usage, "skip must be", decode({2, 3, 1, 256, 0}));
+    CHECK_FAULT(usage, "z_row must be", decode({2, 3, 1, 0, 0, {}, -1}));
+    CHECK_FAULT(usage, "z_row must be",
+                decode({2, 3, 1, 0, 0, {}, model->tables().rows() - model->hyper_latents() + 1}));
     CHECK_FAULT(usage, "threads must be", decode(layout, 0));
     CHECK_FAULT(usage, "threads must be", decode(layout, 1025));
     Latents small = latents;

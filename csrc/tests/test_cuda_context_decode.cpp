@@ -76,6 +76,7 @@ std::vector<Decoded> emulate(const Bytes& blob, const std::vector<Image>& images
         job.width = layout.width;
         job.lanes = layout.lanes;
         job.skip = layout.skip;
+        job.z_row = layout.z_row;
         if (run.size) job.size_dev = &*run.size;
         workspace.push_back(static_cast<std::size_t>(plan_workspace(model, job)));
         lists = std::max(lists, job.list_bytes);

@@ -53,7 +53,7 @@ class SymbolCoder:
         hyper = np.tile(np.arange(c.hyper_latents), z.shape[0] * z.shape[1])
         columns = [
             np.concatenate([hyper, rank]),
-            np.concatenate([hyper, rows[order][kept]]),
+            np.concatenate([layout.z_row + hyper, rows[order][kept]]),
             np.concatenate([z.ravel(), wide[order][kept]]),
             np.concatenate([np.zeros_like(hyper), shift[order][kept]]),
         ]

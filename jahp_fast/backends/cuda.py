@@ -152,7 +152,7 @@ class CudaBackend:
         status = torch.zeros(8, dtype=torch.int32, device=self._device)
         pointers = {"workspace": _aligned(workspace), "z": z, "y": y, "status": status}
         image = {f"{name}_ptr": tensor.data_ptr() for name, tensor in pointers.items()}
-        return image | {"height": layout.height, "width": layout.width, "skip": layout.skip}, workspace, status
+        return image | {"height": layout.height, "width": layout.width, "skip": layout.skip, "z_row": layout.z_row}, workspace, status
 
     def decode(self, payload: bytes, layout: StreamLayout, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         """As Backend.decode; `threads` is of no account."""

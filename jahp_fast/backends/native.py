@@ -20,15 +20,15 @@ class NativeBackend:
         self._model = _native.EntropyModel(model.config.as_native(), model.entropy, os.environ.get("JAHP_FAST_ISA", ""))
 
     def decode(self, payload: bytes, layout: StreamLayout, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
-        return self._model.decode(payload, *_fields(layout), threads, layout.copies)
+        return self._model.decode(payload, *_fields(layout), threads, layout.copies, layout.z_row)
 
     def start_rows(self, payload: bytes, layout: StreamLayout, threads: int) -> _native.LatentDecode:
         """`decode` in threads of its own, whose rows can be had while later ones are decoded."""
-        return self._model.start_decode(payload, *_fields(layout), threads, layout.copies)
+        return self._model.start_decode(payload, *_fields(layout), threads, layout.copies, layout.z_row)
 
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         z, y = np.ascontiguousarray(z), np.ascontiguousarray(y)
-        return self._model.encode(z, y, layout.lanes, layout.skip, layout.min_bytes, threads, layout.copies)
+        return self._model.encode(z, y, layout.lanes, layout.skip, layout.min_bytes, threads, layout.copies, layout.z_row)
 
 
 def _fields(layout: StreamLayout) -> tuple[int, int, int, int, int]:

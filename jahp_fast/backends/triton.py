@@ -107,7 +107,7 @@ class TritonBackend:
         import torch
 
         channels = max(model.config.latents, model.config.hyper_latents)
-        self._channel_rows = torch.arange(channels, dtype=torch.int32, device=self.device)
+        self._rows_of_tables = torch.arange(len(model.entropy["tables.low"]), dtype=torch.int32, device=self.device)
         self._no_shifts = torch.zeros(channels, dtype=torch.int32, device=self.device)
 
     def start(self, payload: torch.Tensor, layout: StreamLayout) -> DeviceResult:
@@ -206,7 +206,7 @@ class TritonBackend:
             numbers += [layout.height, layout.width, at] * 2
         for i, layout in enumerate(layouts):
             numbers += [begin[i], sizes[i], layout.lanes, layout.min_bytes, *z_sizes[i], z_first[i]]
-            numbers += [layout.height, layout.width, y_first[i], layout.skip, 0]
+            numbers += [layout.height, layout.width, y_first[i], layout.skip, layout.z_row]
         for layout, at in zip(layouts, y_first, strict=False):
             numbers += [layout.height * layout.width, at, layout.skip]
         n = len(layouts)
@@ -245,7 +245,7 @@ class TritonBackend:
         skips = any(layout.skip for layout in layouts)
         channels = (c.hyper_latents, c.latents)
         range_decode(
-            *coder, z, model.tables, c.prob_bits, channels, lanes, rows=self._channel_rows, shifts=self._no_shifts,
+            *coder, z, model.tables, c.prob_bits, channels, lanes, rows=self._rows_of_tables, shifts=self._no_shifts,
             plane=plane, seen=model.z_input, limit=c.activation_limit,
         )  # fmt: skip
         if c.context:
@@ -254,7 +254,7 @@ class TritonBackend:
             most = max(most_positions(layout.height, layout.width, slope) for layout in layouts)
             context_decode(*coder, status, y, model, most, lanes, begin, skips)
         else:
-            rows, shifts = self._channel_rows, self._no_shifts
+            rows, shifts = self._rows_of_tables, self._no_shifts
             if plane is not None:
                 rows, shifts = self._symbols(self._features(plane, images), images)
             range_decode(

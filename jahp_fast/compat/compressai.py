@@ -92,7 +92,7 @@ class _Accelerated:
             if not bool(torch.stack([wanted.abs().amax(), z.abs().amax() if z.numel() else z.new_zeros(())]).max() <= 2**30):
                 raise UsageError("a latent is beyond 2^30 or not a number")
             z_hat = channels_last(z.round())
-            payload, sizes, y_hat = encode_latents(z_hat, channels_last(wanted), self._coder.key)
+            payload, sizes, y_hat = encode_latents(z_hat, channels_last(wanted), [self._coder.z_row(0)] * len(y), self._coder.key)
             checksums = symbol_checksums(z_hat, y_hat).tolist()
         data, at, strings = payload.numpy().tobytes(), 0, []
         for (size, lanes), checksum in zip(sizes.tolist(), checksums, strict=True):
@@ -118,7 +118,15 @@ class _Accelerated:
         first = next(self._model.parameters())
         with torch.no_grad():
             payload = torch.frombuffer(bytearray(b"".join(bodies)), dtype=torch.uint8).to(first.device)
-            z, y = decode_latents(payload, [len(b) for b in bodies], [lanes for lanes, _ in heads], self._coder.key, height, width)
+            z, y = decode_latents(
+                payload,
+                [len(b) for b in bodies],
+                [lanes for lanes, _ in heads],
+                [self._coder.z_row(0)] * len(heads),
+                self._coder.key,
+                height,
+                width,
+            )
             found = symbol_checksums(z, y).tolist()
             for i, (_, checksum) in enumerate(heads):
                 if found[i] != checksum:

@@ -131,6 +131,8 @@ def check_entropy(config: ModelConfig, tensors: Mapping[str, Array]) -> None:
         t.within("context_input.shift", c.latents, 0, 31)
     rows = _check_tables(t, c.prob_bits)
     _require(rows >= c.hyper_latents + (0 if c.conditional else c.latents), "there are fewer table rows than channels")
+    if c.hyper_latents and "z_rows" in tensors:
+        t.within("z_rows", len(c.qualities), 0, rows - c.hyper_latents)
     if c.conditional:
         _check_scales(t, c, rows)
 

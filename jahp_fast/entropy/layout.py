@@ -17,6 +17,7 @@ class StreamLayout:
 
     Attributes:
         copies: which positions are copied from a neighbour, as entropy.copies has them; empty where all are coded.
+        z_row: of the tables: z's channel n is coded with row z_row + n.
     """
 
     height: int
@@ -25,3 +26,4 @@ class StreamLayout:
     skip: int = 0
     min_bytes: int = 0
     copies: bytes = b""
+    z_row: int = 0

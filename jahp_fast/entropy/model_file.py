@@ -91,6 +91,14 @@ class ModelConfig:
         """Fractional bits of decoded latents."""
         return self.mean_bits if self.form == "B" else 0
 
+    def between(self, quality: float) -> tuple[int, int, int]:
+        """(row, t, steps): a quality lies t of `steps` twentieths above the row's; t is 0 only at the first row."""
+        if len(self.qualities) == 1:
+            return 0, 0, 1
+        high = min(max(int(np.searchsorted(self.qualities, quality)), 1), len(self.qualities) - 1)
+        steps = round((self.qualities[high] - self.qualities[high - 1]) * QUALITY_STEPS)
+        return high - 1, round((quality - self.qualities[high - 1]) * QUALITY_STEPS), steps
+
     def as_native(self) -> dict[str, Any]:
         """The dictionary that `_native.EntropyModel` takes."""
         names = (
@@ -227,6 +235,15 @@ class ModelFile:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "search"} | {"_file": None}
 
+    def z_row(self, quality: float) -> int:
+        """The table row of z's first channel in files of a quality: that of the nearest of the model's, of two the higher."""
+        row, t, steps = self.config.between(quality)
+        return self.z_row_of(row + (2 * t >= steps))
+
+    def z_row_of(self, row: int) -> int:
+        """The same of a row of the gains."""
+        return int(self.entropy["z_rows"][row]) if "z_rows" in self.entropy else 0
+
     def _read(self, name: str) -> Array:
         """A tensor as it is stored. Raises ModelError for one that does not match the manifest, or breaks a rule of float tensors."""
         if self._file is None:
@@ -303,6 +320,14 @@ def save_views(path: str | os.PathLike[str], views: Mapping[str, Array], force: 
     model = ModelFile(path)
     kept = {name: model._read(name) for name in model.names if not name.startswith(_VIEW)}
     _write(path, kept | {_VIEW + name: np.ascontiguousarray(array) for name, array in views.items()}, model.metric, force)
+
+
+def replace_entropy(path: str | os.PathLike[str], entropy: Mapping[str, Array], force: bool = False) -> bytes:
+    """Writes a model file anew, with these tensors `entropy.*`, without their prefix, in place of those of the same names or beside
+    all; returns the new id. Raises ModelError for a file that is none."""
+    model = ModelFile(path)
+    kept = {name: model._read(name) for name in model.names}
+    return _write(path, kept | {f"entropy.{name}": np.ascontiguousarray(array) for name, array in entropy.items()}, model.metric, force)
 
 
 def _write(path: str | os.PathLike[str], tensors: Mapping[str, Array], metric: str, force: bool) -> bytes:

@@ -259,7 +259,7 @@ def decode(model: ReferenceModel, payload: bytes, layout: StreamLayout) -> tuple
     z_copies, y_copies = copies.maps(layout.copies, z, y)
     for position in np.ndindex(hz, wz):
         if not copies.apply(z_copies, position, z):
-            z[position] = [coder.get(n % layout.lanes, model.rows[n]) for n in range(c.hyper_latents)]
+            z[position] = [coder.get(n % layout.lanes, model.rows[layout.z_row + n]) for n in range(c.hyper_latents)]
     steps = _Steps(model, z, layout)
     for positions, rows, means, scales in steps:
         for p, position in enumerate(positions):
@@ -297,7 +297,7 @@ def encode(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32], la
     for position in np.ndindex(hyper.shape[:2]):
         if not copies.apply(z_copies, position, hyper):
             for n, value in enumerate(hyper[position].tolist()):
-                coder.put(n, model.rows[n], value)
+                coder.put(n, model.rows[layout.z_row + n], value)
     steps = _Steps(model, hyper, layout)
     half = 1 << c.mean_bits >> 1
     for positions, rows, means, scales in steps:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from jahp_fast.models.priors import CompressionModel
     from jahp_fast.train.data import Crops, Photo, PhotoFiles
 
-HEAD_PHOTOS = 128
-"""Photos that heads of small pictures are fitted on, at most."""
+HEAD_PHOTOS, TABLE_PHOTOS = 128, 320
+"""Photos that heads of small pictures are fitted on, at most, and photos whose hyper-latents are counted."""
 FINETUNE_BATCH, FINETUNE_SIDE, FINETUNE_MEMORY = 8, 256, 2**31
 """Crops a step, their side in pixels, and bytes of decoded photos to keep."""
 SYNTHETIC, SYNTHETIC_SIDE = 6, 192
@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.export.calibration import activation_ranges, calibrate
     from jahp_fast.export.finetune import finetune, search_clipping
     from jahp_fast.export.heads import add_heads
+    from jahp_fast.export.hyper_tables import count_hyper_tables
     from jahp_fast.export.loss import format_loss_table, transform_losses
     from jahp_fast.export.model import checked_form, export_model
     from jahp_fast.export.payload import format_payload_table, payload_table
@@ -128,11 +129,13 @@ def run(args: argparse.Namespace) -> int:
         draw = _latents(model, Crops(photos, FINETUNE_BATCH, FINETUNE_SIDE, args.seed), args.seed)
         activations = finetune(model, activations, draw, held_out, activation_bits=args.activation_bits, steps=args.finetune)
     print("rounding" + (", and measuring what an encoder's search needs" if args.form == "A" else ""), flush=True)
-    identity = export_model(
+    export_model(
         model, args.out, activations, form=args.form, activation_bits=args.activation_bits, prob_bits=args.prob_bits,
         calibration=calibration, photos=calibration_photos, extremes=extremes(calibration_photos),
         metric=args.metric or start.training.metric or "mse", force=args.force,
     )  # fmt: skip
+    print(f"counting hyper-latents on {min(len(shuffled), TABLE_PHOTOS)} photos", flush=True)
+    identity = count_hyper_tables(args.out, [load_photo(p) for p in shuffled[:TABLE_PHOTOS]])
     print(f"fitting heads of small pictures on {min(len(shuffled), HEAD_PHOTOS)} photos", flush=True)
     add_heads(args.out, [load_photo(p) for p in shuffled[:HEAD_PHOTOS]])
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)

@@ -65,13 +65,13 @@ def transform_losses(model: CompressionModel, file: ModelFile, photos: Sequence[
     native = _native.EntropyModel(file.config.as_native(), file.entropy)
     transforms, bits = CpuTransforms(file, True), file.config.frac_bits
 
-    def coded(z: Ints, y: Ints) -> tuple[int, Ints]:
-        payload, seen = native.encode(z, y, lanes=1, skip=0, min_bytes=0, threads=1)[:2]
+    def coded(z_row: int, z: Ints, y: Ints) -> tuple[int, Ints]:
+        payload, seen = native.encode(z, y, lanes=1, skip=0, min_bytes=0, threads=1, z_row=z_row)[:2]
         return len(payload), np.ascontiguousarray(seen, np.int32)
 
     rows = []
     for row, quality in enumerate(file.config.qualities):
-        q = torch.tensor([row])
+        q, z_row = torch.tensor([row]), file.z_row(quality)
         found = []
         for whole in photos:
             h, w = (n // STRIDE * STRIDE for n in whole.shape[:2])
@@ -87,11 +87,11 @@ def transform_losses(model: CompressionModel, file: ModelFile, photos: Sequence[
                 x = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float() / 255
                 latents = model.analysis(x, q)
                 hyper = model.hyper_analysis(latents).round() if file.config.hyper_latents else latents.new_zeros(1, 0, 0, 0)
-                size, y = coded(*(np.ascontiguousarray(t[0].permute(1, 2, 0).numpy().astype(np.int32))
+                size, y = coded(z_row, *(np.ascontiguousarray(t[0].permute(1, 2, 0).numpy().astype(np.int32))
                                   for t in (hyper, (latents * 2**bits).round())))  # fmt: skip
                 image = model.synthesis(torch.from_numpy(y).permute(2, 0, 1)[None] * 2.0**-bits, q)[0].clamp(0, 1) * 255
             floats = psnr(image.round().byte().permute(1, 2, 0).numpy())
-            own_size, own = coded(*integer_latents(transforms, file, photo, quality))
+            own_size, own = coded(z_row, *integer_latents(transforms, file, photo, quality))
             found.append((floats, psnr(decoded(y)) - floats, own_size / size - 1, psnr(decoded(own)) - floats))
         floats, loss, size, both = np.array(found).T
         rows.append(LossRow(quality, *map(float, (floats.mean(), loss.mean(), loss.min(), size.mean(), (size - both / SLOPE).mean()))))

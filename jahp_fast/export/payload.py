@@ -45,7 +45,7 @@ def payload_table(model: CompressionModel, file: ModelFile, photos: Sequence[NDA
     native = _native.EntropyModel(file.config.as_native(), file.entropy)
     rows = []
     for row, quality in enumerate(file.config.qualities):
-        float_bits, payload_bytes = 0.0, 0
+        float_bits, payload_bytes, z_row = 0.0, 0, file.z_row(quality)
         for photo in photos:
             h, w = (n // STRIDE * STRIDE for n in photo.shape[:2])
             x = torch.from_numpy(photo[:h, :w].copy()).permute(2, 0, 1)[None].float() / 255
@@ -56,7 +56,7 @@ def payload_table(model: CompressionModel, file: ModelFile, photos: Sequence[NDA
             float_bits += float(coded.y_bits + coded.z_bits)
             wanted = (y * 2**file.config.frac_bits).round()
             z_hat, y_hat = (np.ascontiguousarray(t[0].permute(1, 2, 0).numpy().astype(np.int32)) for t in (z, wanted))
-            payload_bytes += len(native.encode(z_hat, y_hat, lanes=lanes, skip=0, min_bytes=0, threads=1)[0])
+            payload_bytes += len(native.encode(z_hat, y_hat, lanes=lanes, skip=0, min_bytes=0, threads=1, z_row=z_row)[0])
         rows.append(PayloadRow(quality, float_bits / 8, payload_bytes))
     return rows
 

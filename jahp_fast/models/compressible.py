@@ -140,7 +140,7 @@ class Compressible:
             if not bool(torch.stack([wanted.abs().amax(), z.abs().amax() if z.numel() else z.new_zeros(())]).max() <= 2**30):
                 raise UsageError("a latent is beyond 2^30 or not a number")
             z_hat = channels_last(z.round())
-            payload, sizes, y_hat = encode_latents(z_hat, channels_last(wanted), coder.key)
+            payload, sizes, y_hat = encode_latents(z_hat, channels_last(wanted), [coder.z_row(code)] * len(x), coder.key)
             checksums = symbol_checksums(z_hat, y_hat).tolist()
         data, at, strings = payload.numpy().tobytes(), 0, []
         for (size, lanes), checksum in zip(sizes.tolist(), checksums, strict=True):
@@ -177,7 +177,8 @@ class Compressible:
         bodies = [bytes(string[PREFIX.size :]) for string in strings[0]]
         with torch.no_grad():
             payload = torch.frombuffer(bytearray(b"".join(bodies)), dtype=torch.uint8).to(model.gain.device)
-            z, y = decode_latents(payload, [len(b) for b in bodies], [lanes for lanes, _, _ in heads], coder.key, height, width)
+            z_rows = [coder.z_row(code) for _, code, _ in heads]
+            z, y = decode_latents(payload, [len(b) for b in bodies], [lanes for lanes, _, _ in heads], z_rows, coder.key, height, width)
             x_hat = model.synthesis(
                 y.permute(0, 3, 1, 2).to(model.gain.dtype) * 2.0**-coder.config.frac_bits,
                 _q(model, [code for _, code, _ in heads]),

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from jahp_fast import backends
 from jahp_fast.backends.device import DeviceBackend, check
-from jahp_fast.constants import STRIDE
+from jahp_fast.constants import QUALITY_STEPS, STRIDE
 from jahp_fast.entropy.layout import LANE_COUNTS, StreamLayout
 from jahp_fast.errors import FormatError, UsageError
 from jahp_fast.files.container import min_payload_bytes
@@ -62,6 +62,10 @@ class Coder:
         hyper = self.config.hyper_latents
         return (-(-height // 4), -(-width // 4), hyper) if hyper else (0, 0, 0), (height, width, self.config.latents)
 
+    def z_row(self, code: int) -> int:
+        """The table row of z's first channel at a place among the gains, in twentieths of a row from the first."""
+        return self.file.z_row_of((2 * code + QUALITY_STEPS) // (2 * QUALITY_STEPS))
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Coder:
         return self
 
@@ -90,12 +94,13 @@ def _coder(key: str) -> Coder:
 
 
 @torch.library.custom_op("jahp_fast::encode_latents", mutates_args=(), device_types=("cpu", "cuda"))
-def encode_latents(z: Tensor, y: Tensor, model: str) -> tuple[Tensor, Tensor, Tensor]:
+def encode_latents(z: Tensor, y: Tensor, z_rows: Sequence[int], model: str) -> tuple[Tensor, Tensor, Tensor]:
     """Codes a batch of latents, one payload an image.
 
     Args:
         z: (B, hz, wz, N) int32, rounded; (B, 0, 0, 0) without hyperprior.
         y: (B, h, w, M) int32, times 2^frac_bits; rounded in form A.
+        z_rows: of each image, the table row of z's first channel, `Coder.z_row`.
         model: `Coder.key`.
 
     Returns:
@@ -109,13 +114,16 @@ def encode_latents(z: Tensor, y: Tensor, model: str) -> tuple[Tensor, Tensor, Te
     """
     coder = _coder(model)
     _check_latents(coder, z, y)
+    if len(z_rows) != len(y):
+        raise UsageError(f"there are {len(y)} images, but {len(z_rows)} rows of z")
     backend = coder.backend(y.device)
-    arrays = [(a.numpy(), b.numpy()) for a, b in zip(z.cpu(), y.cpu(), strict=True)]
+    arrays = [(a.numpy(), b.numpy(), row) for a, b, row in zip(z.cpu(), y.cpu(), z_rows, strict=True)]
     workers, threads = shared_out(_threads(), len(arrays)) if y.device.type == "cpu" else (1, 1)
 
-    def encode(pair: tuple[Any, Any]) -> tuple[bytes, Any, int]:
-        height, width, _ = pair[1].shape
-        payload, y_hat, lanes, _ = backend.encode(*pair, _layout(height, width, 0), threads)
+    def encode(one: tuple[Any, Any, int]) -> tuple[bytes, Any, int]:
+        hyper, wanted, z_row = one
+        height, width, _ = wanted.shape
+        payload, y_hat, lanes, _ = backend.encode(hyper, wanted, _layout(height, width, 0, z_row), threads)
         return payload, y_hat, lanes
 
     coded = each(encode, arrays, workers)
@@ -126,13 +134,14 @@ def encode_latents(z: Tensor, y: Tensor, model: str) -> tuple[Tensor, Tensor, Te
 
 @torch.library.custom_op("jahp_fast::decode_latents", mutates_args=(), device_types="cpu")
 def decode_latents(
-    payload: Tensor, sizes: Sequence[int], lanes: Sequence[int], model: str, height: int, width: int
+    payload: Tensor, sizes: Sequence[int], lanes: Sequence[int], z_rows: Sequence[int], model: str, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     """Decodes the payloads of a batch of images of one size.
 
     Args:
         payload: (n,) uint8, one after the other.
         sizes, lanes: bytes and lanes of each, as encode_latents gives them.
+        z_rows: as encode_latents took them.
         model: `Coder.key`.
         height, width: of y.
 
@@ -145,7 +154,7 @@ def decode_latents(
         DeviceError: no backend for this GPU, or not enough memory.
     """
     coder = _coder(model)
-    parts, layouts = _split(payload, sizes, lanes, height, width)
+    parts, layouts = _split(payload, sizes, lanes, z_rows, height, width)
     data = payload.numpy().tobytes()
     backend = coder.backend(payload.device)
     workers, threads = shared_out(_threads(), len(parts))
@@ -159,10 +168,10 @@ def decode_latents(
 
 
 def _decode_on_device(
-    payload: Tensor, sizes: Sequence[int], lanes: Sequence[int], model: str, height: int, width: int
+    payload: Tensor, sizes: Sequence[int], lanes: Sequence[int], z_rows: Sequence[int], model: str, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     coder = _coder(model)
-    parts, layouts = _split(payload, sizes, lanes, height, width)
+    parts, layouts = _split(payload, sizes, lanes, z_rows, height, width)
     backend = cast(DeviceBackend, coder.backend(payload.device))
     with Guard("cpu", f"{len(parts)} images of {width} x {height} latents"):  # torch has made the device the current one
         # Copies, since a kernel reads words of 32 bits and a slice may start anywhere.
@@ -175,14 +184,16 @@ decode_latents.register_kernel("cuda")(_decode_on_device)
 
 
 @encode_latents.register_fake
-def _(z: Tensor, y: Tensor, model: str) -> tuple[Tensor, Tensor, Tensor]:
+def _(z: Tensor, y: Tensor, z_rows: Sequence[int], model: str) -> tuple[Tensor, Tensor, Tensor]:
     size = torch.library.get_ctx().new_dynamic_size()
     payload = torch.empty(size, dtype=torch.uint8, device="cpu")
     return payload, torch.empty((y.shape[0], 2), dtype=torch.int64, device="cpu"), torch.empty_like(y)
 
 
 @decode_latents.register_fake
-def _(payload: Tensor, sizes: Sequence[int], lanes: Sequence[int], model: str, height: int, width: int) -> tuple[Tensor, Tensor]:
+def _(
+    payload: Tensor, sizes: Sequence[int], lanes: Sequence[int], z_rows: Sequence[int], model: str, height: int, width: int
+) -> tuple[Tensor, Tensor]:
     z, y = _coder(model).sizes(height, width)
     return payload.new_empty((len(sizes), *z), dtype=torch.int32), payload.new_empty((len(sizes), *y), dtype=torch.int32)
 
@@ -197,25 +208,26 @@ def _check_latents(coder: Coder, z: Tensor, y: Tensor) -> None:
         raise UsageError(f"latents must be int32 on one device, not {z.dtype} on {z.device} and {y.dtype} on {y.device}")
 
 
-def _layout(height: int, width: int, lanes: int) -> StreamLayout:
-    return StreamLayout(height, width, lanes, 0, min_payload_bytes(STRIDE * width, STRIDE * height))
+def _layout(height: int, width: int, lanes: int, z_row: int) -> StreamLayout:
+    return StreamLayout(height, width, lanes, 0, min_payload_bytes(STRIDE * width, STRIDE * height), z_row=z_row)
 
 
 def _split(
-    payload: Tensor, sizes: Sequence[int], lanes: Sequence[int], height: int, width: int
+    payload: Tensor, sizes: Sequence[int], lanes: Sequence[int], z_rows: Sequence[int], height: int, width: int
 ) -> tuple[list[tuple[int, int]], list[StreamLayout]]:
     """(start, end) and layout of each image's payload, with all checked that decides what is allocated."""
     if payload.ndim != 1 or payload.dtype != torch.uint8:
         raise UsageError(f"a payload must be uint8 (n,), not {payload.dtype} {tuple(payload.shape)}")
-    if not sizes or len(sizes) != len(lanes) or min(sizes) < 0 or sum(sizes) != payload.shape[0]:
-        raise UsageError(f"{len(sizes)} sizes of {sum(sizes)} bytes in all and {len(lanes)} lane counts do not go together, "
-                         f"or not with a payload of {payload.shape[0]} bytes")  # fmt: skip
+    if not sizes or not len(sizes) == len(lanes) == len(z_rows) or min(sizes) < 0 or sum(sizes) != payload.shape[0]:
+        raise UsageError(f"{len(sizes)} sizes of {sum(sizes)} bytes in all, {len(lanes)} lane counts and {len(z_rows)} rows of z do not go "
+                         f"together, or not with a payload of {payload.shape[0]} bytes")  # fmt: skip
     if height < 1 or width < 1:
         raise UsageError(f"latents of {width} x {height} cannot be decoded")
     for i, (size, n) in enumerate(zip(sizes, lanes, strict=True)):
         if n not in LANE_COUNTS:
             raise FormatError(f"image {i}: {n} lanes; there can be 1, 2, 4 ... 64")
-        if size < _layout(height, width, n).min_bytes:
+        if size < _layout(height, width, n, 0).min_bytes:
             raise FormatError(f"image {i}: a payload of {size} bytes is too short for {width} x {height} latents")
     ends = np.cumsum(sizes).tolist()
-    return [(end - size, end) for end, size in zip(ends, sizes, strict=True)], [_layout(height, width, n) for n in lanes]
+    spans = [(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+    return spans, [_layout(height, width, n, z_row) for n, z_row in zip(lanes, z_rows, strict=True)]

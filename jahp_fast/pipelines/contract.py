@@ -90,7 +90,7 @@ class Pipeline(Protocol):
     def may_copy(self, z: Ints, y: Ints) -> bool:
         """Whether so many positions are as a neighbour that a file may copy them."""
 
-    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> CodedSymbols:
+    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, quality: float, threads: int) -> CodedSymbols:
         """An image's symbols as a file has them. Raises UnsupportedImage for one beyond 32767."""
 
     # Decoding

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -25,14 +26,19 @@ UNCODABLE = "the model's latents for this image cannot be coded"
 CHECKSUM_ERROR = "the checksum of the decoded symbols does not match"
 
 
-def layout_of(stream: _container.Stream, hyper: bool) -> StreamLayout:
-    """What a file says of its payload; hyper: whether its model has z. Raises FormatError for a damaged map of copies."""
+def layout_of(stream: _container.Stream, model: ModelFile) -> StreamLayout:
+    """What a file says of its payload. Raises FormatError for a quality that the model does not have, and for a damaged map of copies."""
+    config, quality = model.config, stream.quality
+    if not config.qualities[0] <= quality <= config.qualities[-1]:
+        raise FormatError(f"stream of quality {quality:g}, which its model does not have")
     height, width = -(-stream.height // STRIDE), -(-stream.width // STRIDE)
     maps = b""
     if _container.COPIES in stream.chunks:
-        maps = copies.unpack(stream.chunks[_container.COPIES], (-(-height // 4), -(-width // 4)) if hyper else (0, 0), (height, width))
+        maps = copies.unpack(
+            stream.chunks[_container.COPIES], (-(-height // 4), -(-width // 4)) if config.hyper_latents else (0, 0), (height, width)
+        )
     least = _container.min_payload_bytes(stream.width, stream.height)
-    return StreamLayout(height, width, stream.lanes, stream.skip, least, maps)
+    return StreamLayout(height, width, stream.lanes, stream.skip, least, maps, model.z_row(quality))
 
 
 class EntropyPath:
@@ -63,24 +69,24 @@ class EntropyPath:
         """Kernels of a device do not copy positions."""
         return self._host if layout.copies and self.backend_name in backends.ON_DEVICE else self.backend
 
-    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, threads: int) -> CodedSymbols:
+    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, quality: float, threads: int) -> CodedSymbols:
         """An image's symbols as a file has them. Raises UnsupportedImage for one beyond 32767."""
+        least, z_row = _container.min_payload_bytes(width, height), self.file.z_row(quality)
+        layout = StreamLayout(wanted.shape[0], wanted.shape[1], 0, 0, least, z_row=z_row)
         choice = copies.choose(z, wanted)
         if choice is None:
-            return self._coded(z, wanted, width, height, threads)
-        copied = self._coded(z, wanted, width, height, threads, choice)
+            return self._coded(z, wanted, layout, threads)
+        copied = self._coded(z, wanted, replace(layout, copies=choice.maps), threads, choice.packed)
         if choice.sure:
             return copied
-        plain = self._coded(z, wanted, width, height, threads)
+        plain = self._coded(z, wanted, layout, threads)
         return copied if len(copied.payload) + choice.bytes < len(plain.payload) else plain
 
     def may_copy(self, z: Ints, y: Ints) -> bool:
         """Whether so many positions are as a neighbour that a file may copy them."""
         return copies.choose(z, y) is not None
 
-    def _coded(self, z: Ints, wanted: Ints, width: int, height: int, threads: int, choice: copies.Choice | None = None) -> CodedSymbols:
-        maps, packed = (b"", b"") if choice is None else (choice.maps, choice.packed)
-        layout = StreamLayout(wanted.shape[0], wanted.shape[1], 0, 0, _container.min_payload_bytes(width, height), maps)
+    def _coded(self, z: Ints, wanted: Ints, layout: StreamLayout, threads: int, packed: bytes = b"") -> CodedSymbols:
         try:
             payload, y_hat, lanes, _ = self._backend_for(layout).encode(z, wanted, layout, threads)
         except UsageError as e:
@@ -88,11 +94,8 @@ class EntropyPath:
         return CodedSymbols(payload, lanes, _native.symbol_checksum(z, y_hat), packed)
 
     def layout(self, stream: _container.Stream) -> StreamLayout:
-        """The payload's layout. Raises FormatError for a quality that the model does not have, and for a damaged map of copies."""
-        config, quality = self.file.config, stream.quality
-        if not config.qualities[0] <= quality <= config.qualities[-1]:
-            raise FormatError(f"stream of quality {quality:g}, which its model does not have")
-        return layout_of(stream, config.hyper_latents > 0)
+        """See layout_of."""
+        return layout_of(stream, self.file)
 
     def decode_integers(self, stream: _container.Stream, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         """z and y, channels last, checked, and seconds by stage. Raises FormatError."""

@@ -25,7 +25,7 @@ from jahp_fast.entropy.model_file import CURVATURE, ROOTS
 from jahp_fast.errors import ModelError
 from jahp_fast.transforms import reference
 from jahp_fast.transforms.cpu import made_net
-from jahp_fast.transforms.layers import ACTIVATION_LIMIT, SQUARE_SHIFT, SUM_BITS, SUM_LIMIT, Bytes, Ints, Layer, Shorts, between, mixed
+from jahp_fast.transforms.layers import ACTIVATION_LIMIT, SQUARE_SHIFT, SUM_BITS, SUM_LIMIT, Bytes, Ints, Layer, Shorts, mixed
 from jahp_fast.transforms.reference import Wide
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Adjoint:
 
     def __init__(self, model: ModelFile, g_s: Sequence[Layer], quality: float, native: bool, exact: bool) -> None:
         self._native, self._g_s, self._curvature = native, g_s, searched(model, CURVATURE, g_s[0].weight.shape[0])
-        row, t, steps = between(model.config.qualities, quality)
+        row, t, steps = model.config.between(quality)
         self._row = row
         self._means: list[Wide] = []
         for name, layer in zip(ROOTS, g_s, strict=False):

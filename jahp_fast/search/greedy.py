@@ -40,7 +40,7 @@ from jahp_fast.search.bits import SymbolBits
 from jahp_fast.search.descent import SCHEDULES, Progress, descended
 from jahp_fast.search.step_search import best_steps
 from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, Pixels, Trace, in_blocks, made_trace
-from jahp_fast.transforms.layers import Ints, Shorts, between
+from jahp_fast.transforms.layers import Ints, Shorts
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -205,7 +205,7 @@ class Searcher:
         """(M,) mean increase of |x − x̂|² by a step of one."""
         config = self.model.config
         table = searched(self.model, CURVATURE, config.latents).astype(np.float64)
-        row, t, steps = between(config.qualities, quality)
+        row, t, steps = config.between(quality)
         mixed = table[row] + t / steps * (table[row + 1] - table[row]) if t else table[row]
         curvature: Floats = (mixed * self._gain(quality) ** 2).astype(np.float32)
         return curvature

@@ -36,7 +36,6 @@ from jahp_fast.transforms.layers import (
     Gain,
     Layer,
     TransformLayers,
-    between,
 )
 from jahp_fast.transforms.small import SmallPictures
 from jahp_fast.transforms.window import Reach, Window, reaches, window
@@ -197,7 +196,7 @@ class Transforms:
         """What a quality decides in `synthesis`, in a vector of int32: the inverse gains, weight and bias of each layer of its own."""
         parts = [self._gain("inv_gain", quality).flatten()]
         if self._rows is not None:
-            row, t, steps = between(self._config.qualities, quality)
+            row, t, steps = self._config.between(quality)
             exact = self._rows[row].long() * (steps - t) + self._rows[row + 1].long() * t + steps // 2
             parts.append(torch.div(exact, steps, rounding_mode="floor").int())
         return torch.cat(parts)

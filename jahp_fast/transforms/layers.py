@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.constants import BY_ROW, QUALITY_STEPS
+from jahp_fast.constants import BY_ROW
 from jahp_fast.errors import ModelError
 
 if TYPE_CHECKING:
@@ -121,15 +121,6 @@ def fixed(x: Ints, bits: int) -> Ints:
     return x if shift == 0 else ((x.astype(np.int64) + (1 << shift >> 1)) >> shift).astype(np.int32)
 
 
-def between(qualities: tuple[float, ...], quality: float) -> tuple[int, int, int]:
-    """(row, t, steps): a quality lies t of `steps` twentieths above the row's; t is 0 only at the first row."""
-    if len(qualities) == 1:
-        return 0, 0, 1
-    high = min(max(int(np.searchsorted(qualities, quality)), 1), len(qualities) - 1)
-    steps = round((qualities[high] - qualities[high - 1]) * QUALITY_STEPS)
-    return high - 1, round((quality - qualities[high - 1]) * QUALITY_STEPS), steps
-
-
 def mixed(low: NDArray[Any], high: NDArray[Any], t: int, steps: int) -> NDArray[Any]:
     """Integers t / steps of the way from `low` to `high`, rounded; of their type."""
     exact = low.astype(np.int64) * (steps - t) + high.astype(np.int64) * t + steps // 2
@@ -182,10 +173,10 @@ class SynthesisLayers:
     """
 
     def __init__(self, model: ModelFile) -> None:
-        self._qualities = model.config.qualities
+        self._config = model.config
         t, inputs = Tensors(model, "g_s."), model.config.latents
         inner = t.take("g_s.2.weight", np.int16, None, None, 5, 5).shape[0]
-        rows = len(self._qualities)
+        rows = len(self._config.qualities)
         layers: list[Layer] = []
         self.tails: list[tuple[NDArray[Any], NDArray[Any]]] = []
         for i in (0, 2, 4, 6):
@@ -205,7 +196,7 @@ class SynthesisLayers:
 
     def at(self, quality: float) -> list[Layer]:
         """Those behind the common ones: weights and biases lie between the rows' (`mixed`)."""
-        row, t, steps = between(self._qualities, quality)
+        row, t, steps = self._config.between(quality)
         return [
             layer._replace(weight=mixed(weight[row], weight[row + 1], t, steps), bias=mixed(bias[row], bias[row + 1], t, steps))
             for layer, (weight, bias) in zip(self._own, self.tails, strict=True)
@@ -229,7 +220,7 @@ class Gain:
 
     def __init__(self, model: ModelFile, name: str) -> None:
         self._made: dict[float, tuple[Ints, Bytes]] = {}
-        self._qualities, rows = model.config.qualities, 1 if name == "h_a.input" else len(model.config.qualities)
+        self._config, rows = model.config, 1 if name == "h_a.input" else len(model.config.qualities)
         self.logs = Tensors(model, name).take(name, np.int32, rows, model.config.latents)
         if self.logs.min() < LEAST_LOG or self.logs.max() > MOST_LOG:
             raise ModelError(f"{model.path}: tensor transform.{name} has a logarithm that is not {LEAST_LOG} to {MOST_LOG}")
@@ -241,7 +232,7 @@ class Gain:
             if len(self.logs) == 1:
                 logs = self.logs[0]
             else:
-                row, t, steps = between(self._qualities, quality)
+                row, t, steps = self._config.between(quality)
                 logs = mixed(self.logs[row], self.logs[row + 1], t, steps)
             self._made[key] = multipliers(logs.astype(np.int64))
         return self._made[key]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.errors import ModelError
-from jahp_fast.transforms.layers import Bytes, Ints, Layer, Shorts, SynthesisLayers, Tensors, between, mixed
+from jahp_fast.transforms.layers import Bytes, Ints, Layer, Shorts, SynthesisLayers, Tensors, mixed
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -133,7 +133,7 @@ class SmallPictures:
 
     def __init__(self, model: ModelFile, synthesis: SynthesisLayers) -> None:
         self._model, self._synthesis = model, synthesis
-        self._qualities = model.config.qualities
+        self._config = model.config
         headed = [scale for scale in AS_THEY_ARE if f"view.{scale}.0.weight" in model.names]
         self.scales = (*headed, *((16,) if 8 in headed else ()))
 
@@ -155,8 +155,8 @@ class SmallPictures:
         return kept
 
     def _chain(self, t: Tensors, layers: Sequence[Layer], quality: float, scale: int) -> list[Layer]:
-        rows = len(self._qualities)
-        row, by, steps = between(self._qualities, quality)
+        rows = len(self._config.qualities)
+        row, by, steps = self._config.between(quality)
 
         def of_row(name: str, dtype: type[np.generic], *shape: int) -> NDArray[Any]:
             tensor = t.take(f"{scale}.{name}", dtype, rows, COLOURS, *shape)

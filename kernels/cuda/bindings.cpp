@@ -119,6 +119,9 @@ Job job_of(const DeviceModel& model, const py::dict& from) {
     check_size(job.height, job.width);
     job.skip = from["skip"].cast<int>();
     if (job.skip < 0 || job.skip > 255) throw Error(Fault::usage, "skip must be 0 to 255");
+    job.z_row = from["z_row"].cast<int>();
+    if (job.z_row < 0 || job.z_row > model.rows - model.hyper_latents)
+        throw Error(Fault::usage, "z_row must be a row of the tables with those of z behind it");
     job.workspace_dev = address_of<std::uint8_t>(from, "workspace_ptr", 256);
     if (model.hyper_latents > 0) job.z_dev = address_of<std::int32_t>(from, "z_ptr", 4);
     job.y_dev = address_of<std::int32_t>(from, "y_ptr", 4);

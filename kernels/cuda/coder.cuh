@@ -61,13 +61,14 @@ JAHP_DEVICE std::int64_t least_of_warp(std::int64_t own, int lane) {
 
 // Symbols to be decoded: of `positions` positions, `channels` each.
 struct Source {
-    const std::int32_t* rows;  // [position][channel], -1: not coded; null: channel c has row c and the mean 0
+    const std::int32_t*
+        rows;  // [position][channel], -1: not coded; null: channel c has row first_row + c and the mean 0
     const std::int32_t* means;  // likewise
     std::int32_t* out;  // of position p at p * stride: first codes, then values
     std::int64_t stride;
-    int positions, channels;
+    int positions, channels, first_row;
     JAHP_DEVICE std::int32_t row(int p, int c) const {
-        return rows == nullptr ? c : load(rows + static_cast<std::int64_t>(p) * channels + c);
+        return rows == nullptr ? first_row + c : load(rows + static_cast<std::int64_t>(p) * channels + c);
     }
 };
 
@@ -218,8 +219,8 @@ struct Coder {
         const Slot* at = first;
         for (int left = rounds; left > 0;) {
             if (filled - word < job.lanes) refill();
-            const int most = (filled - word) / job.lanes,
-                      turn = left < most ? left : most;  // words are there for so many
+            const int most = (filled - word) >> first_bit(static_cast<std::uint32_t>(job.lanes));  // as there are words
+            const int turn = left < most ? left : most;
             at = decode_rounds<kHalves>(at, width, tables, out, turn, marks);
             left -= turn;
         }

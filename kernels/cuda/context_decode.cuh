@@ -172,14 +172,14 @@ struct ImageDecoder {
 
     JAHP_DEVICE void take_z(int hz, int wz) {
         const int n = model.hyper_latents;
-        const Source source{nullptr, nullptr, job.z_dev, n, hz * wz, n};
+        const Source source{nullptr, nullptr, job.z_dev, n, hz * wz, n, job.z_row};
         const Reveal reveal{model, table, true};
         const auto* offset = reinterpret_cast<const std::int32_t*>(net.launch.model_dev + model.z_offset);
         const auto use = [&](int p, int c) {
             std::int32_t* z = job.z_dev + static_cast<std::int64_t>(p) * n + c;
             std::int32_t value = load(z), status = kSound;
             if (!encodes()) {
-                value = reveal.decoded(c, 0, value, status);
+                value = reveal.decoded(job.z_row + c, 0, value, status);
                 note(static_cast<std::int64_t>(p) * n + c, status);
                 store(z, value);
             }
@@ -202,7 +202,7 @@ struct ImageDecoder {
         const auto* rows = conditional ? reinterpret_cast<const std::int32_t*>(job.workspace_dev + job.rows) : nullptr;
         const auto* means = conditional ? reinterpret_cast<const std::int32_t*>(job.workspace_dev + job.means)
                                         : nullptr;
-        const Source source{rows, means, job.y_dev + first, stride, at.count, m};
+        const Source source{rows, means, job.y_dev + first, stride, at.count, m, 0};
         const Reveal reveal{model, table, false};
         const auto* mul = reinterpret_cast<const std::int32_t*>(net.part(kContextInput, model.context_mul));
         const auto use = [&](int p, int c) {

@@ -47,6 +47,7 @@ struct Job {
                       // decoder will add: the whole part of the mean; the mean in form B; all, if it is not coded
     std::int32_t* status_dev;  // 8, zeroed by the caller; [0] code, [1] detail (jahp_fast/backends/device.py)
     std::int32_t height, width, lanes, skip;
+    std::int32_t z_row;  // of the tables: z's channel c is coded with row z_row + c
     // Filled in by plan_workspace.
     Cells z_in, middle, wide, hyper, seen;
     std::int64_t zero_bytes;  // from kControlBytes on: cells that have borders

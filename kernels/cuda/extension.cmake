@@ -1,5 +1,4 @@
-#The extension module _cuda, where a CUDA compiler that works and its toolkit are found; \
-    otherwise nothing, without a word of warning.
+# The extension module _cuda, where a CUDA compiler that works and its toolkit are found; otherwise nothing, without a word of warning.
 include(CheckLanguage)
 check_language(CUDA)
 find_package(CUDAToolkit QUIET)
@@ -13,7 +12,7 @@ enable_language(CUDA)
 set(CMAKE_CUDA_STANDARD 17)  # the newest that CMake 3.25 knows for nvcc
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 
-#NO_EXTRAS : link - time optimisation of one call into the runtime would cost seconds and gain nothing.
+# NO_EXTRAS: link-time optimisation of one call into the runtime would cost seconds and gain nothing.
 pybind11_add_module(_cuda NO_EXTRAS
   kernels/cuda/bindings.cpp
   kernels/cuda/context_decode.cu

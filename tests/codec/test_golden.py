@@ -38,7 +38,7 @@ def parts(name):
     """The stream, its model and its layout."""
     stream = container.unpack((GOLDEN / f"{name}.jahp").read_bytes())
     model = ModelFile(GOLDEN / f"{ENTRIES[name]['model']}.safetensors")
-    return stream, model, layout_of(stream, model.config.hyper_latents > 0)
+    return stream, model, layout_of(stream, model)
 
 
 @pytest.mark.parametrize("name", sorted(ENTRIES))

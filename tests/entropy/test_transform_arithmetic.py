@@ -2,6 +2,7 @@
 """The words of docs/reference/format.md, section 14, as transforms.reference has them, beside exact arithmetic."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jahp_fast.constants import LAMBDAS, trade_off
+from jahp_fast.entropy.model_file import ModelConfig
 from jahp_fast.search.adjoint import NOISE_SIDE, usual_error, white_noise
 from jahp_fast.search.bits import BIT_STEPS, rounded_bits
 from jahp_fast.transforms import reference
@@ -21,7 +23,6 @@ from jahp_fast.transforms.layers import (
     MOST_LOG,
     SQUARE_SHIFT,
     SUM_LIMIT,
-    between,
     mixed,
     multipliers,
 )
@@ -65,17 +66,18 @@ def test_squares_of_sums_have_16_bits():
 
 @pytest.mark.parametrize("qualities", [(1.0, 2.0, 3.0), (1.0, 8.0), (2.5, 2.55, 7.0)])
 def test_mixtures_lie_between_rows_and_meet_them(qualities):
+    config = ModelConfig("mbt2018", 6, 4, "A", 8, 6, 0, 15, qualities)
     low, high = np.array([-32767, 0, 5, 32767], np.int16), np.array([32767, 1, 6, -32767], np.int16)
     for code in range(round(20 * (qualities[-1] - qualities[0])) + 1):
         quality = qualities[0] + code / 20
-        row, t, steps = between(qualities, quality)
+        row, t, steps = config.between(quality)
         assert qualities[row] * 20 + t == pytest.approx(quality * 20)
         got = mixed(low, high, t, steps)
         want = [math.floor(Fraction(int(a) * (steps - t) + int(b) * t + steps // 2, steps)) for a, b in zip(low, high, strict=True)]
         assert got.tolist() == want
         if t == steps:
             assert np.array_equal(got, high)
-    assert between((4.0,), 4.0) == (0, 0, 1)
+    assert replace(config, qualities=(4.0,)).between(4.0) == (0, 0, 1)
 
 
 @pytest.mark.parametrize(("table", "steps"), [(COARSE, 64), (FINE, 4096)], ids=["coarse", "fine"])

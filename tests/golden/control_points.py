@@ -48,9 +48,10 @@ class Watched(reference.ReferenceModel):
 
 def control_points(data: bytes, models: dict[bytes, Path]) -> dict[str, Any]:
     stream = container.unpack(data)
-    model = Watched(ModelFile(models[stream.model]))
+    file = ModelFile(models[stream.model])
+    model = Watched(file)
     h, w = -(-stream.height // 16), -(-stream.width // 16)
-    z, y = reference.decode(model, stream.payload, layout_of(stream, model.config.hyper_latents > 0))
+    z, y = reference.decode(model, stream.payload, layout_of(stream, file))
     slope = model.context.weight.shape[2] // 2 + 1 if model.config.context else 0
     parameters, steps = iter(model.parameters_seen), []
     nothing = np.zeros(0, np.int32)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import golden_pictures as pictures
@@ -72,6 +73,17 @@ def thresholds_met() -> ModelFile:
     return ModelFile(path)
 
 
+def rows_of_z() -> ModelFile:
+    """A model whose z has other table rows at each of three qualities, those of the first at the end of the tables."""
+    path = HERE / "rows-of-z.safetensors"
+    if not path.exists():
+        model = random_model(path, Case("mbt2018"), seed=2007, N=5, M=7)
+        config = replace(model.config, qualities=(1.0, 2.95, 8.0))
+        last = len(model.entropy["tables.low"]) - config.hyper_latents
+        save_model(path, config, model.entropy | {"z_rows": np.array([last, 0, 3], np.int32)}, {}, {})
+    return ModelFile(path)
+
+
 def write(name: str, model: ModelFile, width: int, height: int, lanes: int, skip: int = 0, mode: str = "RGB", chunks=None,
           fill: int | None = None, quality: float = 4.5, wild: float = 0.01, copy: bool = False) -> dict[str, object]:  # fmt: skip
     """One stream of random latents, or of ±`fill`, unless it stands here; returns its entry of golden.json. copy: with copied positions."""
@@ -88,7 +100,7 @@ def write(name: str, model: ModelFile, width: int, height: int, lanes: int, skip
             for position in np.ndindex(a.shape[:2]):
                 copies.apply(kinds, position, a)
         chunks = {container.COPIES: copies.pack(maps), **(chunks or {})}
-    layout = StreamLayout(h, w, lanes, skip, container.min_payload_bytes(width, height), maps)
+    layout = StreamLayout(h, w, lanes, skip, container.min_payload_bytes(width, height), maps, model.z_row(quality))
     payload, seen, lanes = ReferenceBackend(model).encode(z, y, layout, 1)[:3]
     stream = container.Stream(width, height, mode, quality, model.id, lanes, skip, _native.symbol_checksum(z, seen), payload, chunks or {})
     return entry(name, model, container.pack(stream))
@@ -156,6 +168,8 @@ def main() -> None:
               "copies-factorized": "bmshj2018-factorized-A-a8-p15"}  # fmt: skip
     for name, model_name in copied.items():
         entries[name] = write(name, models[model_name], 170, 140, 4, skip=2 if name == "copies-b" else 0, copy=True)
+    for quality in (1.0, 1.95, 2.0, 5.45, 5.5, 8.0):
+        entries[f"rows-of-z-{quality:g}"] = write(f"rows-of-z-{quality:g}", rows_of_z(), 90, 150, 2, quality=quality)
     for name in subtle.MODELS:
         entries[name] = write(name, subtle.model(HERE, name), 70, 50, 2)
     (HERE / "golden.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")

@@ -41,8 +41,8 @@ class Source:
         self.data = (HERE / f"{name}.jahp").read_bytes()
         self.stream = container.unpack(self.data)
         self.model_name = json.loads((HERE / "golden.json").read_text())[name]["model"]
-        self.model = reference.ReferenceModel(ModelFile(HERE / f"{self.model_name}.safetensors"))
-        self.layout = layout_of(self.stream, self.model.config.hyper_latents > 0)
+        file = ModelFile(HERE / f"{self.model_name}.safetensors")
+        self.model, self.layout = reference.ReferenceModel(file), layout_of(self.stream, file)
         self.z, self.y = reference.decode(self.model, self.stream.payload, self.layout)
 
     def with_payload(self, payload: bytes, **fields: Any) -> bytes:

@@ -78,13 +78,15 @@ def test_cuda_bindings_check_what_they_are_given(tmp_path):
     with pytest.raises(UsageError, match="does not come from pack"):
         cuda.workspace_bytes(blob[:-1], 1, 1)
     image = {"payload_ptr": 4096, "payload_bytes": 9, "workspace_ptr": 4096, "z_ptr": 4096, "y_ptr": 4096, "status_ptr": 4096,
-             "height": 4, "width": 4, "lanes": 8, "skip": 0, "min_bytes": 0}  # fmt: skip
+             "height": 4, "width": 4, "lanes": 8, "skip": 0, "z_row": 0, "min_bytes": 0}  # fmt: skip
     for change, message in (
         ({"workspace_ptr": 4100}, "workspace_ptr is no address"),
         ({"y_ptr": 0}, "y_ptr is no address"),
         ({"payload_ptr": 0}, "payload_ptr is no address"),
         ({"lanes": 3}, "lanes must be"),
         ({"skip": 256}, "skip must be"),
+        ({"z_row": -1}, "z_row must be"),
+        ({"z_row": 1 << 16}, "z_row must be"),
         ({"height": 0}, "impossible"),
         ({"min_bytes": -1}, "must not be negative"),
         ({"payload_bytes": 1 << 31}, "2 GB or more"),
@@ -105,7 +107,7 @@ def test_cuda_decode_without_device_is_an_error(tmp_path):
     cuda, _, blob = packed(tmp_path)
     if cuda.device_count() == 0:
         image = dict.fromkeys(("payload_ptr", "workspace_ptr", "z_ptr", "y_ptr", "status_ptr"), 4096)
-        image |= {"payload_bytes": 9, "height": 4, "width": 4, "lanes": 8, "skip": 0, "min_bytes": 0}
+        image |= {"payload_bytes": 9, "height": 4, "width": 4, "lanes": 8, "skip": 0, "z_row": 0, "min_bytes": 0}
         with pytest.raises(JahpError, match=r"^context_decode: "):
             cuda.decode(blob, 4096, [image])
 

@@ -30,7 +30,7 @@ ENTRIES = {name: entry for name, entry in json.loads((GOLDEN / "golden.json").re
 @cache
 def of_model(name):
     model = ModelFile(GOLDEN / f"{name}.safetensors")
-    return NativeBackend(model), EmulatedCuda(model)
+    return model, NativeBackend(model), EmulatedCuda(model)
 
 
 def as_tensor(payload):
@@ -40,8 +40,8 @@ def as_tensor(payload):
 @pytest.mark.parametrize("name", sorted(ENTRIES))
 def test_cuda_golden_streams_there_and_back(name):
     stream = container.unpack((GOLDEN / f"{name}.jahp").read_bytes())
-    native, cuda = of_model(ENTRIES[name]["model"])
-    layout = layout_of(stream, ENTRIES[name]["z"] is not None)
+    model, native, cuda = of_model(ENTRIES[name]["model"])
+    layout = layout_of(stream, model)
     z, y, _ = native.decode(stream.payload, layout, 1)
     if layout.copies:
         for refused in (lambda: cuda.decode(stream.payload, layout, 1), lambda: cuda.encode(z, y, layout, 1)):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -152,10 +153,11 @@ def decode(stream: StreamFile, model: Model) -> tuple[np.ndarray, np.ndarray, di
     hz, wz = (-(-h // 4), -(-w // 4)) if model.N else (0, 0)
     coder = RangeDecoder(stream, model, hz * wz * model.N + h * w * model.M)
     z_kinds, kinds = copied(stream, (hz, wz), (h, w))
+    z_row = model.z_rows[sum(2 * stream.quality >= round(20 * a) + round(20 * b) for a, b in pairwise(qualities))]
     z = np.zeros((hz, wz, model.N), np.int64)
     for r, c in np.ndindex(hz, wz):
         if not z_kinds[r, c]:
-            z[r, c] = [coder.get(n, n, 0) for n in range(model.N)]
+            z[r, c] = [coder.get(n, z_row + n, 0) for n in range(model.N)]
         fill(z, z_kinds, np.array([r]), np.array([c]))
     hyper = hyperprior(model, z, h, w) if model.N else np.zeros((h, w, 0), np.int64)
     y = np.zeros((h, w, model.M), np.int64)

@@ -181,6 +181,9 @@ class Model:
         size = self._take("tables.size", "I32", (rows,), 1, 65535)
         starts = self._take("tables.starts", "U16", (int((size + 1).sum()),), 0, 65535)
         require(rows >= self.N and (self.conditional or rows >= self.M), "too few rows of tables")
+        self.z_rows = [0] * len(self.config["qualities"])
+        if self.hyper and "z_rows" in t:
+            self.z_rows = self._take("z_rows", "I32", (len(self.z_rows),), 0, rows - self.N).tolist()
         self.rows: list[tuple[int, int, list[int]]] = []
         at = 0
         for i in range(rows):

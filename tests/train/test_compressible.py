@@ -222,15 +222,15 @@ def latents(model):
 def test_operators_pass_torchs_own_checks(model, latents):
     z, y = latents
     key = model._coder.key
-    payload, sizes, y_hat = torch.ops.jahp_fast.encode_latents(z, y, key)
+    payload, sizes, y_hat = torch.ops.jahp_fast.encode_latents(z, y, [0] * len(y), key)
     assert torch.equal(y_hat, y)
     assert payload.dtype == torch.uint8
     assert int(sizes[:, 0].sum()) == len(payload)
-    arguments = (payload, sizes[:, 0].tolist(), sizes[:, 1].tolist(), key, 5, 7)
+    arguments = (payload, sizes[:, 0].tolist(), sizes[:, 1].tolist(), [0, 0], key, 5, 7)
     back = torch.ops.jahp_fast.decode_latents(*arguments)
     assert torch.equal(back[0], z)
     assert torch.equal(back[1], y)
-    for operator, sample in ((ops.encode_latents, (z, y, key)), (ops.decode_latents, arguments)):
+    for operator, sample in ((ops.encode_latents, (z, y, [0, 0], key)), (ops.decode_latents, arguments)):
         done = torch.library.opcheck(operator, sample)
         assert set(done.values()) == {"SUCCESS"}, done
 
@@ -240,14 +240,14 @@ def test_operators_stand_in_compiled_graphs(model, latents):
     key = model._coder.key
 
     def round_trip(z, y):
-        payload, _, y_hat = torch.ops.jahp_fast.encode_latents(z, y * 1, key)
+        payload, _, y_hat = torch.ops.jahp_fast.encode_latents(z, y * 1, [0] * len(y), key)
         return payload.sum(dtype=torch.int64), y_hat + 1
 
     def tail(payload, sizes, lanes):
-        _, y = torch.ops.jahp_fast.decode_latents(payload, sizes, lanes, key, 5, 7)
+        _, y = torch.ops.jahp_fast.decode_latents(payload, sizes, lanes, [0, 0], key, 5, 7)
         return y.float().sum((1, 2)) * 2
 
-    payload, sizes, _ = ops.encode_latents(z, y, key)
+    payload, sizes, _ = ops.encode_latents(z, y, [0] * len(y), key)
     arguments = (payload, sizes[:, 0].tolist(), sizes[:, 1].tolist())
     total, plus = torch.compile(round_trip, fullgraph=True, backend="aot_eager")(z, y)
     assert int(total) == int(payload.sum(dtype=torch.int64))
@@ -264,12 +264,12 @@ def test_operators_refuse(model, latents):
         (z.long(), y, "int32 on one device"), (z, y.float(), "int32 on one device"), (z, y[:, :0], "latents must be"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=what):
-            ops.encode_latents(a, b, key)
+            ops.encode_latents(a, b, [0] * len(b), key)
     wild = y.clone()
     wild[1, 0, 0, 0] = 40000
     with pytest.raises(UsageError, match=r"image 1: .*40000"):
-        ops.encode_latents(z, wild, key)
-    payload, sizes, _ = ops.encode_latents(z, y, key)
+        ops.encode_latents(z, wild, [0] * len(wild), key)
+    payload, sizes, _ = ops.encode_latents(z, y, [0] * len(y), key)
     n, lanes = sizes[:, 0].tolist(), sizes[:, 1].tolist()
     for arguments, what in (
         ((payload[:-1], n, lanes), "do not go together"), ((payload, n, lanes[:1]), "do not go together"),
@@ -278,8 +278,14 @@ def test_operators_refuse(model, latents):
         ((payload, n, [3, 1]), "3 lanes"), ((payload, n, [128, 1]), "128 lanes"),
     ):  # fmt: skip
         with pytest.raises(JahpError, match=what):
-            ops.decode_latents(*arguments, key, 5, 7)
-    for call in (lambda: ops.encode_latents(z, y, "0" * 16), lambda: ops.decode_latents(payload, n, lanes, "0" * 16, 5, 7)):
+            ops.decode_latents(*arguments, [0] * len(arguments[1]), key, 5, 7)
+    with pytest.raises(UsageError, match="1 rows of z do not go together"):
+        ops.decode_latents(payload, n, lanes, [0], key, 5, 7)
+    with pytest.raises(UsageError, match="2 images, but 3 rows of z"):
+        ops.encode_latents(z, y, [0, 0, 0], key)
+    for call in (
+        lambda: ops.encode_latents(z, y, [0, 0], "0" * 16), lambda: ops.decode_latents(payload, n, lanes, [0, 0], "0" * 16, 5, 7)
+    ):  # fmt: skip
         with pytest.raises(UsageError, match=r"no coder of model 0{16} is alive"):
             call()
 
@@ -308,23 +314,23 @@ class FakeDevice:
 def test_kernel_for_gpus(model, latents, monkeypatch):
     """What runs for CUDA tensors, with a device backend in their place."""
     z, y = latents
-    payload, sizes, _ = ops.encode_latents(z, y, model._coder.key)
+    payload, sizes, _ = ops.encode_latents(z, y, [0] * len(y), model._coder.key)
     n, lanes = sizes[:, 0].tolist(), sizes[:, 1].tolist()
     monkeypatch.setitem(model._coder._backends, "cpu", FakeDevice(model._coder.file, "cuda:0"))
-    got = ops._decode_on_device(payload, n, lanes, model._coder.key, 5, 7)
+    got = ops._decode_on_device(payload, n, lanes, [0, 0], model._coder.key, 5, 7)
     assert torch.equal(got[0], z)
     assert torch.equal(got[1], y)
     broken = payload.clone()
     broken[-8:] ^= 0x55
     with pytest.raises(FormatError, match="image 1: the words end before symbol 77"):
-        ops._decode_on_device(broken, n, lanes, model._coder.key, 5, 7)
+        ops._decode_on_device(broken, n, lanes, [0, 0], model._coder.key, 5, 7)
 
     def exhausted(payloads, layouts):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
     monkeypatch.setattr(model._coder._backends["cpu"], "start_batch", exhausted)
     with pytest.raises(DeviceError, match="2 images of 7 x 5 latents: not enough memory on the device: CUDA out of memory") as caught:
-        ops._decode_on_device(payload, n, lanes, model._coder.key, 5, 7)
+        ops._decode_on_device(payload, n, lanes, [0, 0], model._coder.key, 5, 7)
     assert caught.value.__context__.__traceback__ is None
 
 
