@@ -100,6 +100,13 @@ struct Entry {
         number += (one ? 1 : 0) + (two ? 1 : 0);
     }
 
+    // What a state becomes by it, before a word.
+    JAHP_DEVICE std::uint32_t next(std::uint32_t state, int bits) const {
+        const std::uint32_t frequency = (end - before) & 0xffff,
+                            above = ((state & ((1u << bits) - 1)) - before - 1) & 0xffff;
+        return frequency * (state >> bits) + above;
+    }
+
     JAHP_DEVICE void guess(const std::uint8_t* tables, const Slot& s, std::uint32_t x) {
         const auto* buckets = reinterpret_cast<const std::uint16_t*>(tables + (s.w[0] & ~kBucketShift));
         number = buckets[shift_right(x, s.w[0])];
@@ -239,7 +246,7 @@ struct Coder {
     template <int kHalves>
     JAHP_DEVICE const Slot* decode_rounds(const Slot* at, int width, const std::uint8_t* tables, std::int32_t* out,
                                           int rounds, Marks& marks) {
-        const int bits = opaque(model.prob_bits);
+        const int bits = model.prob_bits;
         const std::uint32_t before = (1u << lane) - 1, last_slot = (1u << bits) - 1;
         const int start = word & (kRingWords - 1), end = start + words - word;
         int here = start;
@@ -256,22 +263,22 @@ struct Coder {
                 next[h] = load(at + 32 * h);
                 entry[h].guess(tables, slot[h], state[h] & last_slot);
             }
+            // Whether that was the entry is known later than what the state would be: no wait stands between them.
+            JAHP_UNROLL for (int h = 0; h < kHalves; ++h)
+                x[h] = entry[h].next(state[h], bits);
             JAHP_UNROLL for (int h = 0; h < kHalves; ++h)
                 while (unlikely((state[h] & last_slot) > entry[h].end)) {
                     ++entry[h].number;
                     entry[h].narrow(tables, slot[h], state[h] & last_slot);
+                    x[h] = entry[h].next(state[h], bits);
                 }
-            JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
-                const std::uint32_t frequency = (entry[h].end - entry[h].before) & 0xffff,
-                                    above = ((state[h] & last_slot) - entry[h].before - 1) & 0xffff;
-                x[h] = coded(slot[h]) ? frequency * (state[h] >> bits) + above : state[h];
-                needing[h] = ballot(kAllLanes, x[h] < kLaneStart);
-            }
+            JAHP_UNROLL for (int h = 0; h < kHalves; ++h)
+                needing[h] = ballot(kAllLanes, coded(slot[h]) && x[h] < kLaneStart);
             JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
                 const int own = here + popcount(needing[h] & before);
                 const std::uint16_t own_word = load(reinterpret_cast<const std::uint16_t*>(ring) + own);
-                const bool need = x[h] < kLaneStart;
-                state[h] = need ? x[h] << 16 | own_word : x[h];
+                const bool need = coded(slot[h]) && x[h] < kLaneStart;
+                state[h] = need ? x[h] << 16 | own_word : coded(slot[h]) ? x[h] : state[h];
                 if (need && own >= end && slot[h].w[2] < marks.ended) marks.ended = slot[h].w[2];
                 here += popcount(needing[h]);
                 marks.escaped += entry[h].number == static_cast<std::int32_t>(slot[h].w[3]) ? 1 : 0;

@@ -32,10 +32,6 @@ JAHP_DEVICE T* opaque(T* p) {
     asm("" : "+l"(p));
     return p;
 }
-JAHP_DEVICE std::int32_t opaque(std::int32_t v) {
-    asm("" : "+r"(v));
-    return v;
-}
 
 template <typename T>
 struct Same {
