@@ -5,8 +5,8 @@
 
 Whole files of the shipped model, of 16 lanes. The rate is against the curve without skipping, whose logarithm is taken as linear in PSNR
 between qualities; the first quality's is on that line's continuation and is left out. Rounds: a position has as many as its coded
-symbols want, `lanes` in each, over what it has when all are coded; of channels: when lanes went by channel, so that only a round in which no
-lane had anything to do was saved.
+symbols want, over what it has when all are coded; of channels: when lanes went by channel, so that only a round in which no lane had
+anything to do was saved.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def measure(pipeline: CpuPipeline, pixels: NDArray[np.uint8], quality: float, th
         rows, _ = model.symbols(z, y, 1)
         coded = np.searchsorted(scale_row, rows, "right") - 1 >= threshold
         most = -(-coded.shape[2] // LANES)
-        stream = container.Stream(width, height, "RGB", quality, pipeline.file.id, LANES, threshold, _native.symbol_checksum(z, y), payload, {})
+        checksum = _native.symbol_checksum(z, y)
+        stream = container.Stream(width, height, "RGB", quality, pipeline.file.id, LANES, threshold, checksum, payload, {})
         (shown,) = pipeline.decode_batch([stream], [View.whole(height, width)], 1, lambda _, rgb: rgb.copy(), None)
         padded = np.pad(coded, ((0, 0), (0, 0), (0, -coded.shape[2] % LANES)))
         points.append(np.array([
@@ -87,7 +88,8 @@ def main() -> None:
             (low, low_psnr), (high, high_psnr) = curve[q - 1], curve[q]
             psnr = 10 * math.log10(255**2 / mse)
             rate = math.log(bpp) - (low + (psnr - low_psnr) / (high_psnr - low_psnr) * (high - low))
-            print(f"| {threshold} | {q} | {100 * math.expm1(rate):+.2f} % | {high_psnr - psnr:.3f} | {rounds:.2f} | {channels:.2f} | {changed:.4f} |")
+            shares = f"{rounds:.2f} | {channels:.2f} | {changed:.4f}"
+            print(f"| {threshold} | {q} | {100 * math.expm1(rate):+.2f} % | {high_psnr - psnr:.3f} | {shares} |")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from jahp_fast.encoding import Encoding, Prepared
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files.view import Region, View
-from jahp_fast.pipelines.contract import Coding
+from jahp_fast.pipelines.contract import PLAIN, Coding
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
 from jahp_fast.search import greedy, rate_control
@@ -127,7 +127,7 @@ class Codec:
     @property
     def _encoding(self) -> Encoding:
         quality, step = (LAYER_BASE, layer_step(self.quality)) if self._layered else (self.quality, None)
-        coding = Coding.for_gpu(self._encoder.file) if self._for_gpu else Coding()
+        coding = Coding.for_gpu(self._encoder.file) if self._for_gpu else PLAIN
         return Encoding(self._encoder, quality, self._threads, self._pixel_checksum, step, coding)
 
     @property

@@ -20,7 +20,7 @@ from jahp_fast.files import layers
 from jahp_fast.files.alpha import pack_alpha
 from jahp_fast.files.pixel_proof import pixel_checksum
 from jahp_fast.files.view import View
-from jahp_fast.pipelines.contract import Coding, Pipeline, Symbols
+from jahp_fast.pipelines.contract import PLAIN, Coding, Pipeline, Symbols
 from jahp_fast.search import greedy, rate_control
 from jahp_fast.search.descent import Progress
 from jahp_fast.system.devices import Clock
@@ -87,7 +87,7 @@ class Encoding:
     threads: int
     pixel_checksum: bool
     step: int | None = None
-    coding: Coding = Coding()
+    coding: Coding = PLAIN
 
     def plain(self, prepared: Prepared, clock: Clock) -> bytes:
         """The nearest integers; laps load, g_a, h_a, entropy and, where there is one, layer."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The range decoder inside a kernel: docs/reference/format.md, "Range coder". One program decodes one image; its lanes are a vector.
 
-A round is L consecutive coded symbols of a position, which are gathered first where others are skipped. Which lanes need a word is known
-after their states have moved, so a prefix sum gives each of them its place among the words, and likewise among the escapes. Nothing is trusted: every read is masked by the payload's
-length. A failure is a number, 16 * detail + code of `backends.status.Status`, and the least of all is the first in coding order.
+A round is L consecutive coded symbols of a position, which are gathered first where others are skipped. Which lanes need a word is
+known after their states have moved, so a prefix sum gives each of them its place among the words, and likewise among the escapes. Nothing
+is trusted: every read is masked by the payload's length. A failure is a number, 16 * detail + code of `backends.status.Status`, and the
+least of all is the first in coding order.
 """
 
 from __future__ import annotations
@@ -214,8 +215,8 @@ def store_status(status, image, failed):
 
 @triton.jit(do_not_specialize_on_alignment=["payloads"])
 def range_decode_kernel(
-    table, payloads, state, status, rows, row_stride, shifts, order, values, info, lasts, plane, mul, add, shift, limit, hyper_latents, latents,
-    HYPER: tl.constexpr, PADDED: tl.constexpr, SEARCH: tl.constexpr, PROB_BITS: tl.constexpr, FORM_B: tl.constexpr,
+    table, payloads, state, status, rows, row_stride, shifts, order, values, info, lasts, plane, mul, add, shift, limit, hyper_latents,
+    latents, HYPER: tl.constexpr, PADDED: tl.constexpr, SEARCH: tl.constexpr, PROB_BITS: tl.constexpr, FORM_B: tl.constexpr,
     MEAN_BITS: tl.constexpr, LANES: tl.constexpr, SKIPS: tl.constexpr,
 ):  # fmt: skip
     """HYPER: opens the payload, decodes z and fills `plane`, the input of h_s. Otherwise: decodes y, position by position, and closes."""

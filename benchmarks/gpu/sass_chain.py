@@ -5,9 +5,9 @@
 
 Compiles kernels/cuda/context_decode.cu of DIR (this repository; or another checkout, to compare), finds the loop over rounds, and issues
 its instructions in order, as one warp does. When an instruction may issue is in its own bits: the compiler writes down how many cycles to
-wait behind those of a fixed latency, and which of six barriers to wait for behind all others (control bits 105 to 121 of an instruction, as
-Jia et al., arXiv 1804.06826, section 2.1, found them for Volta; later architectures keep them). LATENCIES says how long the others take, and
-where from. Not modelled: conflicts of banks, the cache of instructions, and warps that share the scheduler.
+wait behind those of a fixed latency, and which of six barriers to wait for behind all others (control bits 105 to 121, as Jia et al.,
+arXiv 1804.06826, section 2.1, found them for Volta; later architectures keep them). LATENCIES says how long the others take, and where
+from. Not modelled: conflicts of banks, the cache of instructions, and warps that share the scheduler.
 
 Of branches, those around escapes, refills and errors are not taken, nor is what a bucket seldom needs. `--deeper` is how often a round goes
 once through a loop of the search that votes, in the mean (the tree of before 2026-11-29).
@@ -29,10 +29,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 40
 """Are issued; the second half is counted."""
 
-# Cycles from issue to result. H100: shared memory 29, second-level cache 264 (Luo et al., arXiv 2501.12084, latencies of memory). A100: 23 and
-# 200 (Abdelkhalik et al., arXiv 2208.11174, table IV). A generic load of shared memory: assumed 6 more. POPC goes through the unit for special
-# functions: recalled from Volta, 15. Constants by index (LDC) and special registers: recalled. A branch that is taken: recalled, 8 more
-# than its own wait. BAR_READ: an operand of a store has been read, assumed.
+# Cycles from issue to result. H100: shared memory 29, second-level cache 264; A100: 23 and 200. Both are recalled, from Luo et al., arXiv
+# 2501.12084, and Abdelkhalik et al., arXiv 2208.11174. A generic load of shared memory: assumed 6 more. POPC goes through the unit for
+# special functions: recalled from Volta, 15. Constants by index (LDC) and special registers: recalled. A branch that is taken: recalled,
+# 8 more than its own wait. BAR_READ: an operand of a store has been read, assumed.
 LATENCIES = {
     "sm_90": {"LDS": 29, "LD": 35, "LDG": 264, "POPC": 15, "LDC": 30, "ULDC": 30, "other": 20},
     "sm_80": {"LDS": 23, "LD": 29, "LDG": 200, "POPC": 15, "LDC": 30, "ULDC": 30, "other": 20},
@@ -124,7 +124,7 @@ def path_of(body: Sequence[Instruction], deeper: int) -> list[tuple[Instruction,
     path, at, turns = [], 0, 0
     while at < len(body):
         instruction = body[at]
-        to = places.get(instruction.target or "", None)
+        to = places.get(instruction.target or "")
         taken = False
         if at == len(body) - 1:
             taken = True

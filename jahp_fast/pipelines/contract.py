@@ -46,6 +46,9 @@ class Coding(NamedTuple):
         return Coding(LANE_COUNTS[-1], min(6 * scales // 64, 255))
 
 
+PLAIN = Coding()
+
+
 class CodedSymbols(NamedTuple):
     """copies: data of the chunk that says which positions are copied, empty if none is."""
 
