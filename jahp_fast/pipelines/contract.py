@@ -41,7 +41,7 @@ class Coding(NamedTuple):
     @staticmethod
     def for_gpu(file: ModelFile) -> Coding:
         """All lanes that there are, and a threshold under which the rate at equal PSNR falls at every quality
-        (docs/lab/030-skipped-symbols.md): 6 of 64 scales, and as large a share of others."""
+        (docs/lab/031-skipped-symbols.md): 6 of 64 scales, and as large a share of others."""
         scales = len(file.entropy["scale.row"]) if file.config.conditional else 0
         return Coding(LANE_COUNTS[-1], min(6 * scales // 64, 255))
 
