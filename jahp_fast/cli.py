@@ -12,6 +12,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from jahp_fast import __version__
 from jahp_fast.completion import SHELLS, script
-from jahp_fast.errors import JahpError, UsageError, one_line
+from jahp_fast.errors import JahpError, LossWarning, UsageError, one_line
 from jahp_fast.files.outputs import asked_bound, bound_options, checked_output, force_option, in_folder, save_option, takes_bytes
 from jahp_fast.system.atomic import atomic_file
 from jahp_fast.system.console import Parser, ProgressLine, exit_status
@@ -108,14 +109,15 @@ def _region(text: str) -> tuple[int, ...]:
 
 def _encode(args: argparse.Namespace) -> int:
     from jahp_fast.files import pictures
+    from jahp_fast.files.deep import DeepPicture
     from jahp_fast.files.kind import is_drawing
 
     bound = asked_bound(args)
     _place_output(args, ".jahp")
     with pictures.told(f"jahp: {args.input}"):
-        image = pictures.read(_read(args.input), args.input)
+        image = pictures.read_all(_read(args.input), args.input)
         if args.auto_orient:
-            image = pictures.oriented(image, args.input)
+            image = pictures.turned(image, args.input)
         codec = _codec(args, quality=4.0 if args.quality is None else args.quality, pixel_checksum=args.pixel_checksum)
         line = ProgressLine(seldom=math.inf, wait=True)
         try:
@@ -130,7 +132,7 @@ def _encode(args: argparse.Namespace) -> int:
             )
         finally:
             line.clear()
-        if bound is None and not args.quiet and is_drawing(image):
+        if bound is None and not args.quiet and not isinstance(image, DeepPicture) and is_drawing(image):
             print(
                 f"jahp: {args.input}: looks like a drawing or a screenshot: --lossless is exact there, and often smaller", file=sys.stderr
             )
@@ -146,13 +148,17 @@ def _decode(args: argparse.Namespace) -> int:
         _decode_png(args)
         return 0
     from jahp_fast.files import pictures
+    from jahp_fast.records import info
 
     kind = pictures.format_of(suffix)
     if kind is None:
         raise JahpError(f"cannot write {args.output}: Pillow knows no format for the ending {suffix!r}; .png always works")
     options = pictures.save_options(args.save_option)
     with pictures.told(f"jahp: {args.output}"):
-        data = pictures.saved(_codec(args).decode_pil(_read(args.input), args.region, args.scale), kind, args.output, options)
+        source = _read(args.input)
+        if args.bits == 16 or (args.bits is None and info(source).depth > 8):
+            warnings.warn(LossWarning(pictures.CUT.format(kind)), stacklevel=1)
+        data = pictures.saved(_codec(args).decode_pil(source, args.region, args.scale), kind, args.output, options)
     with _output(args.output, args.force) as file:
         file.write(data)
     return 0
@@ -165,16 +171,14 @@ def _decode_png(args: argparse.Namespace) -> None:
     from jahp_fast.files.view import View
 
     codec, data = _codec(args), _read(args.input)
-    blocks = codec.decode_rows(data, args.region, args.scale)
+    blocks = codec.decode_rows(data, args.region, args.scale, None if args.bits is None else f"uint{args.bits}")
     stream = unpack(data)
     view = View.of(*stream.size, args.region, args.scale)
-    channels = (3 if stream.mode == "RGB" else 1) + (b"ALPH" in stream.chunks)
     first = next(blocks)  # an error that is known before any pixel leaves standard output empty
     with _output(args.output, args.force) as file:
-        metadata = (stream.chunks.get(kind) for kind in (b"iccp", b"exif", b"xmp_"))
-        writer = PngWriter(file.write, view.width, view.height, channels, *metadata)
+        writer = PngWriter.of_view(file.write, stream, view, 8 * first.itemsize)
         for block in itertools.chain([first], blocks):
-            writer.rows(block[:, :, [0, 3]] if channels == 2 else block)
+            writer.take(block)
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -258,6 +262,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("output", metavar="OUT.png", help="or another ending, a folder, or - for standard output (PNG)")
     p.add_argument("--region", type=_region, metavar="LEFT,TOP,WIDTH,HEIGHT", help="that part of the picture alone, in pixels at full size")
     p.add_argument("--scale", type=int, default=1, metavar="N", help="1, 2, 4, 8 or 16: divide the sides by it (default 1)")
+    p.add_argument("--bits", type=int, choices=(8, 16), help="a channel of the PNG (default: as the file says)")
     save_option(p)
     _codec_options(p)
     force_option(p)

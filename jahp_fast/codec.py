@@ -16,6 +16,7 @@ from jahp_fast.decoding import Decoding, sizes_said
 from jahp_fast.encoding import Encoding, Prepared
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
+from jahp_fast.files.deep import checked_dtype
 from jahp_fast.files.view import Region, View
 from jahp_fast.pipelines.contract import PLAIN, Coding
 from jahp_fast.pipelines.shared import Pipelines
@@ -27,6 +28,7 @@ from jahp_fast.system.parallel import MOST_THREADS, available_cores, each
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import DTypeLike
     from PIL import Image
 
     from jahp_fast.entropy.model_file import ModelFile
@@ -124,11 +126,18 @@ class Codec:
     def _layered(self) -> bool:
         return self.quality > 8
 
-    @property
-    def _encoding(self) -> Encoding:
+    def _encoding(self, deep: bool = False) -> Encoding:
         quality, step = (LAYER_BASE, layer_step(self.quality)) if self._layered else (self.quality, None)
-        coding = Coding.for_gpu(self._encoder.file) if self._for_gpu else PLAIN
-        return Encoding(self._encoder, quality, self._threads, self._pixel_checksum, step, coding)
+        pipeline = self._pipelines.on_host(self._encoder.file) if deep else self._encoder
+        coding = Coding.for_gpu(pipeline.file) if self._for_gpu else PLAIN
+        return Encoding(pipeline, quality, self._threads, self._pixel_checksum, step, coding)
+
+    def _prepared(self, image: Any, bound: int | None, depth: int | None) -> Prepared:
+        prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum, depth)
+        if prepared.rows.deep and (bound is not None or self._layered):
+            wanted = "bounds on errors" if bound is not None else f"quality {self.quality:g}"
+            raise UsageError(f"pixels of uint16 are for qualities up to 8, and {wanted} for 8 bits: convert them to uint8 first")
+        return prepared
 
     @property
     def _decoding(self) -> Decoding:
@@ -144,8 +153,9 @@ class Codec:
         lossless: bool = False,
         max_error: int | None = None,
         progress: Progress | None = None,
+        depth: int | None = None,
     ) -> bytes:
-        """PIL image | uint8 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
+        """PIL image | uint8 or uint16 array (H, W, 3), (H, W), (H, W, 4) | uint8 tensor (3, H, W) -> a .jahp file.
 
         Alpha is kept losslessly; the ICC profile, EXIF and XMP of a PIL image are kept. A LossWarning says what of it is
         not. With a GPU as the codec's device, a tensor that lies there stays there until its symbols are coded.
@@ -160,9 +170,11 @@ class Codec:
                 where the lowest quality is. Not with the other two.
             lossless: keep every pixel. Quality and model are of no account then.
             max_error: 0 to 31: no sample differs by more. 0 is lossless.
+            depth: of an array of uint16, bits of a sample, 9 to 16 (default): 10 means samples of 0 to 1023. A file of such pixels is
+                decoded to uint16 again.
             progress: at efforts 2 and 3, is called with the rounds done and their number, anew for each quality that is tried.
 
-        effort, max_bytes, target_bpp and target_psnr are for qualities up to 8.
+        effort, max_bytes, target_bpp, target_psnr and pixels of uint16 are for qualities up to 8. Such pixels are encoded on the CPU.
 
         Raises:
             UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.
@@ -176,20 +188,20 @@ class Codec:
         if (bound is not None or self._layered) and (effort or any(x is not None for x in (max_bytes, target_bpp, target_psnr))):
             wanted = "a bound on errors" if bound is not None else f"quality {self.quality:g}"
             raise UsageError(f"effort, max_bytes, target_bpp and target_psnr are for qualities up to 8: leave them out with {wanted}")
-        prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum)
+        prepared = self._prepared(image, bound, depth)
         if bound is not None:
             return prepared.exact(bound, self._threads)
         goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1], target_psnr)
         with self._encoder.guard("encoding " + sizes_said([prepared.size])):
             if effort == 0 and goal is None:
-                return self._encoding.plain(prepared, Clock("cpu"))
-            return self._encoding.searched(prepared, effort, goal, progress)
+                return self._encoding(prepared.rows.deep).plain(prepared, Clock("cpu"))
+            return self._encoding(prepared.rows.deep).searched(prepared, effort, goal, progress)
 
     def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
         """encode, and seconds by stage: g_a, h_a, entropy, and layer above quality 8; on a GPU with a wait between them."""
-        clock, prepared = Clock(self._device), Prepared.of(image, self._max_pixels, self._pixel_checksum)
+        clock, prepared = Clock(self._device), self._prepared(image, None, None)
         with self._encoder.guard("encoding " + sizes_said([prepared.size])):
-            return self._encoding.plain(prepared, clock), clock.laps
+            return self._encoding(prepared.rows.deep).plain(prepared, clock), clock.laps
 
     def encode_batch(self, images: Iterable[Any], lossless: bool = False, max_error: int | None = None) -> list[bytes]:
         """Encodes each, in order; an error says which image, counted from 0. lossless and max_error: as encode's.
@@ -198,13 +210,13 @@ class Codec:
         """
         bound = arguments.bound_of(lossless, max_error)
         images = arguments.several(images, "images")
-        prepared = each(lambda image: Prepared.of(image, self._max_pixels, self._pixel_checksum), images, labels=range(len(images)))
+        prepared = each(lambda image: self._prepared(image, bound, None), images, labels=range(len(images)))
         if not prepared:
             return []
         if bound is not None:
             return each(lambda p: p.exact(bound, self._threads), prepared, labels=range(len(prepared)))
         with self._encoder.guard("encoding " + sizes_said([p.size for p in prepared])):
-            return self._encoding.batch(prepared)
+            return self._encoding(any(p.rows.deep for p in prepared)).batch(prepared)
 
     def decode_latents(self, data: Bytes) -> Latents:
         """The exact part of decoding: everything from the file's bytes to ŷ.
@@ -224,8 +236,8 @@ class Codec:
         first = [np.ascontiguousarray(a.transpose(2, 0, 1)) for a in (y, z)]
         return Latents(first[0], config.frac_bits, first[1] if config.hyper_latents else None)
 
-    def decode(self, data: Bytes, region: Region | None = None, scale: int = 1) -> NDArray[np.uint8]:
-        """A .jahp file -> (H, W, 3) uint8; (H, W) for grey, (H, W, 4) with alpha.
+    def decode(self, data: Bytes, region: Region | None = None, scale: int = 1, dtype: DTypeLike | None = None) -> NDArray[Any]:
+        """A .jahp file -> (H, W, 3) uint8; (H, W) for grey, (H, W, 4) with alpha. A file of deeper samples -> uint16.
 
         Args:
             region: (left, top, width, height): that part of the picture alone, equal to the same part of the whole decode, for the time
@@ -234,18 +246,22 @@ class Codec:
                 those means, for the time of the whole. 4, 8 and 16 come near them without most of g_s, where the model has heads
                 (docs/guide/embed.md); without, as 2. With a region, which is at full size, all pixels that it touches. Of a file with
                 a residual layer, the small picture is that of its coarse pixels, below the layer.
+            dtype: uint8, or uint16, where 65535 is white; by default as the file says. Small pictures have uint8, and a checksum of the
+                pixels is of uint8. Both are right of any file: 16 bits are those that the file's latents give, not 8 bits widened.
 
         Raises:
             FormatError: the file is damaged.
             UsageError: what is given is no bytes, but a path or a file; or a region is empty, or not inside of the picture; or
-                there is no such scale.
+                there is no such scale or dtype.
             UnknownModel: its model is not found.
             DeviceError: not enough memory on the device.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return self._decoding.batch([stream], [View.of(*stream.size, region, scale)])[0]
+        return self._decoding.batch([stream], [_view(stream, region, scale, dtype)])[0]
 
-    def decode_rows(self, data: Bytes, region: Region | None = None, scale: int = 1) -> Iterator[NDArray[np.uint8]]:
+    def decode_rows(
+        self, data: Bytes, region: Region | None = None, scale: int = 1, dtype: DTypeLike | None = None
+    ) -> Iterator[NDArray[Any]]:
         """decode by rows, for images that are large or wanted as they come: blocks of rows from top to bottom.
 
         Each block is (k, W, 3), (k, W) for grey or (k, W, 4) with alpha; k is the codec's choice, all k together are the height. On a CPU
@@ -258,9 +274,11 @@ class Codec:
         Raises what decode raises.
         """
         stream = _container.unpack(data, self._max_pixels)
-        return self._decoding.rows(stream, View.of(*stream.size, region, scale))
+        return self._decoding.rows(stream, _view(stream, region, scale, dtype))
 
-    def decode_batch(self, streams: Iterable[Bytes], region: Region | None = None, scale: int = 1) -> list[NDArray[np.uint8]]:
+    def decode_batch(
+        self, streams: Iterable[Bytes], region: Region | None = None, scale: int = 1, dtype: DTypeLike | None = None
+    ) -> list[NDArray[Any]]:
         """Decodes each, or the same region of each, in order; an error says which stream, counted from 0.
 
         On a GPU the latents of all streams are decoded by as few launches as there can be, and images of equal shape go through g_s
@@ -269,7 +287,7 @@ class Codec:
         data = arguments.several(streams, "files' bytes")
         labels = range(len(data))
         unpacked = each(lambda d: _container.unpack(d, self._max_pixels), data, labels=labels)
-        views = each(lambda s: View.of(*s.size, region, scale), unpacked, labels=labels)
+        views = each(lambda s: _view(s, region, scale, dtype), unpacked, labels=labels)
         return self._decoding.batch(unpacked, views, labels)
 
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
@@ -282,12 +300,12 @@ class Codec:
         return self._decoding.timed(_container.unpack(data, self._max_pixels))
 
     def decode_pil(self, data: Bytes, region: Region | None = None, scale: int = 1) -> Image.Image:
-        """decode to a PIL image of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
+        """decode to a PIL image of 8 bits, of mode RGB, L, LA or RGBA, with icc_profile, exif and xmp in its `info`."""
         from PIL import Image
 
         from jahp_fast.files.metadata import Given
 
-        stream, pixels = _container.unpack(data, self._max_pixels), self.decode(data, region, scale)
+        stream, pixels = _container.unpack(data, self._max_pixels), self.decode(data, region, scale, np.uint8)
         grey_alpha = stream.mode == "L" and pixels.ndim == 3
         image = Image.fromarray(np.ascontiguousarray(pixels[:, :, [0, 3]]) if grey_alpha else pixels)
         chunks = stream.chunks
@@ -307,6 +325,14 @@ class Codec:
         return self._decoding.tensor(stream, View.of(*stream.size, region, scale))
 
 
+def _view(stream: _container.Stream, region: Region | None, scale: int, dtype: DTypeLike | None) -> View:
+    asked = checked_dtype(dtype)
+    view = View.of(*stream.size, region, scale, stream.depth > 8 if asked is None else asked)
+    if asked and view.scale > 1:
+        raise UsageError(f"a picture at scale {view.scale} has 8 bits: leave out dtype, or scale")
+    return view
+
+
 def _checked_quality(file: ModelFile, quality: float) -> float:
     rounded = _container.quality_code(quality) / QUALITY_STEPS if 1 <= quality <= MOST_QUALITY else quality
     low, high = file.config.qualities[0], file.config.qualities[-1]
@@ -322,6 +348,6 @@ def encode(image: Any, quality: float = 4.0) -> bytes:
     return Codec(quality=quality).encode(image)
 
 
-def decode(data: Bytes, region: Region | None = None, scale: int = 1) -> NDArray[np.uint8]:
+def decode(data: Bytes, region: Region | None = None, scale: int = 1, dtype: DTypeLike | None = None) -> NDArray[Any]:
     """Decodes with shipped models; see Codec.decode."""
-    return Codec().decode(data, region, scale)
+    return Codec().decode(data, region, scale, dtype)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
-from jahp_fast.files.alpha import AlphaView
-from jahp_fast.files.finish import alpha_of, coarse_view, layered_rows
+from jahp_fast.files.finish import AlphaRows, alpha_of, coarse_view, layered_rows
 from jahp_fast.files.pixel_proof import PixelProof
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline
@@ -44,11 +43,10 @@ class Decoding:
 
     def rows(self, stream: _container.Stream, view: View) -> Iterator[Pixels]:
         """Blocks as Codec.decode_rows gives them; a model that is not there is an error at once."""
-        return self._rows(None if stream.exact else self.pipelines.of_stream(stream), stream, view)
+        return self._rows(None if stream.exact else self.pipelines.of_stream(stream, view.deep), stream, view)
 
     def _rows(self, loaded: Pipeline | None, stream: _container.Stream, view: View) -> Iterator[Pixels]:
-        packed = stream.chunks.get(b"ALPH")
-        alpha = None if packed is None else AlphaView(packed, stream.height, stream.width, view)
+        alpha = AlphaRows.of(stream, view)
         proof = PixelProof(stream, view, self.exact)
         coarse = () if loaded is None else loaded.decode_rows(stream, coarse_view(stream, view), self.threads)
         for rgb in layered_rows(stream, view, coarse, self.threads):
@@ -59,7 +57,9 @@ class Decoding:
 
     def batch(self, streams: Sequence[_container.Stream], views: Sequence[View], labels: Sequence[int] | None = None) -> list[Pixels]:
         """Arrays as Codec.decode gives them. labels: the streams' numbers in errors; None for a single one that has none."""
-        pipelines = each(lambda s: None if s.exact else self.pipelines.of_stream(s), streams, labels=labels)
+        pipelines = each(
+            lambda i: None if streams[i].exact else self.pipelines.of_stream(streams[i], views[i].deep), range(len(streams)), labels=labels
+        )
         out: dict[int, Pixels] = {}
         for loaded in dict.fromkeys(pipelines):
             if loaded is None:

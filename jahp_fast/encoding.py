@@ -17,7 +17,8 @@ from jahp_fast.errors import UnsupportedImage
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
 from jahp_fast.files import layers
-from jahp_fast.files.alpha import pack_alpha
+from jahp_fast.files.alpha import alpha_chunks
+from jahp_fast.files.deep import DEEP
 from jahp_fast.files.pixel_proof import pixel_checksum
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import PLAIN, Coding, Pipeline, Symbols
@@ -39,10 +40,10 @@ class Prepared:
     size: tuple[int, int]
 
     @staticmethod
-    def of(image: Any, max_pixels: int, pixel_checksum: bool) -> Prepared:
-        """With room for a checksum of the pixels, if there is to be one. Raises UnsupportedImage."""
+    def of(image: Any, max_pixels: int, pixel_checksum: bool, depth: Any = None) -> Prepared:
+        """With room for a checksum of the pixels, if there is to be one. Raises UnsupportedImage; UsageError for the depth."""
         arguments.refuse_path(image)
-        parts = _image.split(image)
+        parts = _image.split(image, depth)
         height, width = parts.rows.height, parts.rows.width
         if height * width > max_pixels:
             raise UnsupportedImage(f"{width} x {height} pixels are more than max_pixels = {max_pixels}")
@@ -50,7 +51,9 @@ class Prepared:
             raise UnsupportedImage(f"{width} x {height} pixels: a side may have {_container.MAX_SIDE}")
         chunks = dict(parts.chunks)
         if parts.alpha is not None:
-            chunks[b"ALPH"] = pack_alpha(parts.alpha)
+            chunks |= alpha_chunks(parts.alpha)
+        if parts.rows.deep:
+            chunks[DEEP] = bytes([parts.depth])
         if pixel_checksum:
             chunks[_container.PIXEL_CHECKSUM] = bytes(4)
         return Prepared(parts.rows, parts.mode, chunks, (width, height))
@@ -168,7 +171,8 @@ class Encoding:
 
         def squares(_: int, rgb: NDArray[np.uint8]) -> int:
             total = 0
-            for top, block in zip(range(0, prepared.rows.height, _BLOCK_ROWS), prepared.rows.blocks(_BLOCK_ROWS), strict=True):
+            for top in range(0, prepared.rows.height, _BLOCK_ROWS):
+                block = prepared.rows.take(top, top + _BLOCK_ROWS)
                 decoded = _image.join(rgb[top : top + len(block)], mode, None)
                 errors = np.subtract(decoded, block if mode == "RGB" else block[:, :, 0], dtype=np.int32)
                 total += int(np.square(errors).sum(dtype=np.int64))

@@ -47,6 +47,7 @@ class Info:
         model: its id; zeros for exact pixels, which need none.
         chunks: type -> bytes.
         base_quality: under a layer, that of the coarse picture.
+        depth: bits of a sample, 8 to 16.
         max_error: of exact pixels: no sample differs by more from the encoded image; 0 is lossless.
     """
 
@@ -63,6 +64,7 @@ class Info:
     chunks: dict[str, int]
     base_quality: float | None = None
     max_error: int | None = None
+    depth: int = 8
 
 
 def info(data: Bytes) -> Info:
@@ -74,5 +76,5 @@ def info(data: Bytes) -> Info:
     base = s.quality if s.layer and not s.exact else None
     return Info(
         s.width, s.height, s.mode, alpha, s.asked_quality, s.model.hex(), s.lanes, s.skip, len(data), len(s.payload), chunks,
-        base, s.exact.bound if s.exact else None,
+        base, s.exact.bound if s.exact else None, s.depth,
     )  # fmt: skip

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from jahp_fast import _native
-from jahp_fast.errors import JahpError, UsageError
+from jahp_fast.errors import JahpError, LossWarning, UsageError
 from jahp_fast.files import pictures
+from jahp_fast.files.container import unpack
+from jahp_fast.files.png import PngWriter
+from jahp_fast.files.view import View
 from jahp_fast.local import Settings, codec_for
 from jahp_fast.system.atomic import write_atomically
 
@@ -79,9 +84,9 @@ def process(task: Task, job: Job) -> Outcome:
 
 
 def _encoded(task: Task, job: Job, data: bytes) -> bytes:
-    image = pictures.read(data, job.name)
+    image = pictures.read_all(data, job.name)
     if task.auto_orient:
-        image = pictures.oriented(image, job.name)
+        image = pictures.turned(image, job.name)
     return codec_for(task.codec).encode(image, max_error=task.max_error)
 
 
@@ -89,4 +94,13 @@ def _decoded(task: Task, job: Job, data: bytes) -> bytes:
     kind = pictures.format_of(task.suffix)
     if kind is None:
         raise UsageError(f"Pillow writes no format of the ending {task.suffix}; png always works")
-    return pictures.saved(codec_for(task.codec).decode_pil(data), kind, job.name, dict(task.save_options))
+    stream, codec = unpack(data), codec_for(task.codec)
+    if stream.depth > 8 and kind == "PNG" and not task.save_options:
+        written = io.BytesIO()
+        writer = PngWriter.of_view(written.write, stream, View.whole(stream.height, stream.width), 16)
+        for block in codec.decode_rows(data):
+            writer.take(block)
+        return written.getvalue()
+    if stream.depth > 8:
+        warnings.warn(LossWarning(pictures.CUT.format(kind)), stacklevel=1)
+    return pictures.saved(codec.decode_pil(data), kind, job.name, dict(task.save_options))

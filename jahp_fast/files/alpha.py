@@ -3,17 +3,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.errors import FormatError
 from jahp_fast.files import layers
+from jahp_fast.files.deep import ALPHA, ALPHA_REST
 from jahp_fast.files.view import View, averaged
 
 
 def pack_alpha(alpha: NDArray[np.uint8]) -> bytes:
     """(H, W) uint8 -> data of an ALPH chunk."""
     return layers.exact(np.ascontiguousarray(alpha)[:, :, None], 0, 1).packed()
+
+
+def alpha_chunks(alpha: NDArray[Any]) -> dict[bytes, bytes]:
+    """Alpha of uint8 or uint16, kept losslessly. The lower 8 bits stand apart, where they do not only repeat the upper ones."""
+    if alpha.dtype == np.uint8:
+        return {ALPHA: pack_alpha(alpha)}
+    upper, lower = (alpha >> 8).astype(np.uint8), (alpha & 255).astype(np.uint8)
+    chunks = {ALPHA: pack_alpha(upper)}
+    return chunks if np.array_equal(upper, lower) else chunks | {ALPHA_REST: pack_alpha(lower)}
 
 
 def unpack_alpha(data: bytes, height: int, width: int) -> NDArray[np.uint8]:

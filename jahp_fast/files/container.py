@@ -32,6 +32,7 @@ from jahp_fast import _native
 from jahp_fast.arguments import file_bytes
 from jahp_fast.constants import QUALITY_STEPS, layer_quality
 from jahp_fast.errors import FormatError
+from jahp_fast.files.deep import ALPHA_REST, DEEP, DEPTHS
 from jahp_fast.files.layers import Layer
 
 MAGIC = b"JAHP"
@@ -49,7 +50,8 @@ COPIES = b"COPY"
 LAYER = b"LAYR"
 NO_MODEL = bytes(8)
 """The model of a file of exact pixels."""
-KNOWN_CHUNKS = {b"ALPH", COPIES, LAYER, PIXEL_CHECKSUM, *METADATA_CHUNKS}
+KNOWN_CHUNKS = {b"ALPH", COPIES, LAYER, PIXEL_CHECKSUM, DEEP, ALPHA_REST, *METADATA_CHUNKS}
+_LENGTHS = {PIXEL_CHECKSUM: 4, DEEP: 1}
 _HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
 _MODES: tuple[Literal["RGB", "L"], ...] = ("RGB", "L")
 assert _HEADER.size == HEADER_BYTES
@@ -80,6 +82,11 @@ class Stream:
     def size(self) -> tuple[int, int]:
         """Width and height."""
         return self.width, self.height
+
+    @property
+    def depth(self) -> int:
+        """Bits of a sample that the file was made of, 8 to 16."""
+        return self.chunks[DEEP][0] if DEEP in self.chunks else 8
 
     @property
     def layer(self) -> Layer | None:
@@ -176,6 +183,10 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
     blank = model == NO_MODEL and stream.payload == bytes(min_payload_bytes(width, height)) and COPIES not in chunks
     if stream.exact and not blank:
         raise FormatError("a file of exact pixels names a model or has latents, and should have zeros there")
+    if DEEP in chunks and stream.depth not in DEPTHS:
+        raise FormatError(f"samples of {stream.depth} bits: chunk 'deep' has {DEPTHS[0]} to {DEPTHS[-1]}")
+    if DEEP in chunks and LAYER in chunks:
+        raise FormatError("a layer is over samples of 8 bits, and the file says that it has deeper ones")
     return stream
 
 
@@ -200,8 +211,8 @@ def _parse_chunks(data: bytes) -> dict[bytes, bytes]:
             raise FormatError(f"chunk {name!r} is there twice")
         if kind not in KNOWN_CHUNKS and kind[:1].isupper():
             raise FormatError(f"critical chunk {name!r} is unknown to this release")
-        if kind == PIXEL_CHECKSUM and length != 4:
-            raise FormatError(f"chunk {name!r} has {length} bytes, not 4")
+        if kind in _LENGTHS and length != _LENGTHS[kind]:
+            raise FormatError(f"chunk {name!r} has {length} bytes, not {_LENGTHS[kind]}")
         chunks[kind] = data[at + 8 : at + 8 + length]
         at += 8 + length
     return chunks

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from jahp_fast.files import layers
 from jahp_fast.files.alpha import AlphaView
 from jahp_fast.files.container import Stream
+from jahp_fast.files.deep import ALPHA, ALPHA_REST, of_bytes
 from jahp_fast.files.view import View, averaged_rows
 
 Pixels = NDArray[np.uint8]
@@ -19,15 +21,17 @@ Pixels = NDArray[np.uint8]
 def coarse_view(stream: Stream, view: View) -> View:
     """What of the pixels of its latents a view of a stream wants: below a layer whole strips of it, at a scale only what is seen."""
     layer = stream.layer
-    if layer is None or view.scale > 1 or not view.partial:
+    if layer is None or view.scale > 1:
         return view
+    if not view.partial:
+        return View.whole(view.height, view.width)
     top, end = layer.strips_around(view.top, view.top + view.height, stream.height)
     return View(1, top, 0, end - top, stream.width, True)
 
 
-def layered_rows(stream: Stream, view: View, coarse: Iterable[Pixels], threads: int) -> Iterator[Pixels]:
+def layered_rows(stream: Stream, view: View, coarse: Iterable[NDArray[Any]], threads: int) -> Iterator[NDArray[Any]]:
     """The pixels of a view of a stream, (k, W, 3) from top to bottom, of those of its latents at coarse_view: what its layer makes of
-    them, if it has one. A small picture of a residual layer is that of the coarse pixels."""
+    them, if it has one. A small picture of a residual layer is that of the coarse pixels. A deep view has uint16."""
     layer = stream.layer
     if layer is None or (layer.kind == "residual" and view.scale > 1):
         yield from coarse
@@ -38,14 +42,41 @@ def layered_rows(stream: Stream, view: View, coarse: Iterable[Pixels], threads: 
         rows = layers.refined_rows(layer, coarse, strips, stream.mode, threads)
     else:
         rows = layers.exact_rows(layer, strips, stream.width, stream.mode, threads)
-    yield from averaged_rows(large.cut_rows(rows, strips[0]), view.scale)
+    seen = averaged_rows(large.cut_rows(rows, strips[0]), view.scale)
+    yield from map(of_bytes, seen) if view.deep else seen
 
 
-def alpha_of(stream: Stream, view: View) -> Pixels | None:
+class AlphaRows:
+    """The alpha of a view of a stream, by rows. Raises FormatError as AlphaView does."""
+
+    def __init__(self, stream: Stream, view: View) -> None:
+        kinds = (ALPHA, ALPHA_REST) if view.deep else (ALPHA,)
+        self._parts = [AlphaView(stream.chunks[k], stream.height, stream.width, view) for k in kinds if k in stream.chunks]
+        self._deep = view.deep
+
+    @staticmethod
+    def of(stream: Stream, view: View) -> AlphaRows | None:
+        """None where the stream has no alpha."""
+        return AlphaRows(stream, view) if ALPHA in stream.chunks else None
+
+    def rows(self, count: int) -> NDArray[Any]:
+        """The next rows, (count, view.width), uint16 of a deep view."""
+        upper, *lower = (part.rows(count) for part in self._parts)
+        if not self._deep:
+            return upper
+        return upper.astype(np.uint16) << 8 | lower[0] if lower else of_bytes(upper)
+
+    def finish(self) -> None:
+        """Once all rows of the view are there: what is left is checked."""
+        for part in self._parts:
+            part.finish()
+
+
+def alpha_of(stream: Stream, view: View) -> NDArray[Any] | None:
     """That of a view, where the stream has one; all of it is checked."""
-    if b"ALPH" not in stream.chunks:
+    reader = AlphaRows.of(stream, view)
+    if reader is None:
         return None
-    reader = AlphaView(stream.chunks[b"ALPH"], stream.height, stream.width, view)
     alpha = reader.rows(view.height)
     reader.finish()
     return alpha

@@ -4,32 +4,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.errors import UnsupportedImage
+from jahp_fast.files.deep import DeepPicture, checked_depth, narrowed, widened
 
 if TYPE_CHECKING:
     import torch
+
+
+_BITS = 258
+"""TIFF's tag of the bits of a sample: Pillow gives 12 as they are, in 16."""
+_Sample = TypeVar("_Sample", np.uint8, np.uint16)
 
 
 class Rows:
     """An image's pixels, made three channels of uint8 a strip at a time; grey is repeated.
 
     Args:
-        source: a uint8 array (H, W) or (H, W, 3 or more), a PIL image of mode L, LA, RGB or RGBA, or a uint8 tensor (3, H, W) on any
-            device. Alpha is left out.
+        source: a uint8 or uint16 array (H, W) or (H, W, 3 or more), a PIL image of mode L, LA, RGB or RGBA, or a uint8 tensor (3, H, W) on
+            any device. Alpha is left out.
 
     Attributes:
         tensor: the source, if it is a tensor.
+        deep: whether it has uint16.
     """
 
     def __init__(self, source: Any) -> None:
         self._source = source
         self.tensor: torch.Tensor | None = None
+        self.deep = isinstance(source, np.ndarray) and source.dtype == np.uint16
         if is_tensor(source):
             self.tensor = source.detach()
             self.height, self.width = source.shape[1:]
@@ -37,7 +45,11 @@ class Rows:
             self.height, self.width = source.shape[:2] if isinstance(source, np.ndarray) else source.size[::-1]
 
     def take(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Rows start to stop: (k, W, 3), C-contiguous."""
+        """Rows start to stop: (k, W, 3), C-contiguous; of deep ones the nearest of 8 bits."""
+        taken = self._taken(start, stop)
+        return narrowed(taken) if self.deep else taken
+
+    def _taken(self, start: int, stop: int) -> NDArray[Any]:
         if self.tensor is not None:
             return np.ascontiguousarray(self.tensor[:, start:stop].permute(1, 2, 0).cpu().numpy())
         whole = isinstance(self._source, np.ndarray)
@@ -46,9 +58,9 @@ class Rows:
             a = np.repeat(a.reshape(*a.shape[:2], -1)[:, :, :1], 3, axis=2)
         return np.ascontiguousarray(a[:, :, :3])
 
-    def blocks(self, rows: int) -> Iterator[NDArray[np.uint8]]:
-        """All rows from top to bottom, so many at a time."""
-        return (self.take(start, start + rows) for start in range(0, self.height, rows))
+    def blocks(self, rows: int) -> Iterator[NDArray[Any]]:
+        """All rows from top to bottom, so many at a time, deep ones as they are."""
+        return (self._taken(start, start + rows) for start in range(0, self.height, rows))
 
 
 @dataclass(frozen=True)
@@ -58,14 +70,16 @@ class ImageParts:
     Attributes:
         rows: its pixels.
         mode: "RGB" or "L".
-        alpha: (H, W) uint8, kept losslessly, or None.
+        alpha: (H, W) of the pixels' type, kept losslessly, or None.
         chunks: metadata, by chunk type.
+        depth: bits of a sample that it had, 8 to 16; `rows` has 8 or 16.
     """
 
     rows: Rows
     mode: Literal["RGB", "L"]
-    alpha: NDArray[np.uint8] | None = None
+    alpha: NDArray[Any] | None = None
     chunks: dict[bytes, bytes] = field(default_factory=dict)
+    depth: int = 8
 
     @property
     def rgb(self) -> NDArray[np.uint8]:
@@ -73,22 +87,27 @@ class ImageParts:
         return self.rows.take(0, self.rows.height)
 
 
-def split(image: Any) -> ImageParts:
-    """Takes a PIL image (1, L, LA, P, PA, RGB, RGBA), a uint8 array (H, W), (H, W, 3), (H, W, 4) or a uint8 tensor (3, H, W).
+def split(image: Any, depth: Any = None) -> ImageParts:
+    """Takes a PIL image (1, L, LA, P, PA, RGB, RGBA, I;16), a uint8 array (H, W), (H, W, 3), (H, W, 4) or a uint8 tensor (3, H, W); an
+    array may be uint16, too, of `depth` bits.
 
     Raises:
+        UsageError: a depth that the image cannot have.
         UnsupportedImage: any other mode, type or shape, with what to do about it; a file opened by Pillow that turns out damaged.
 
     Warns by LossWarning of what a .jahp file will not hold.
     """
     if hasattr(image, "getbands") and hasattr(image, "getexif"):
-        return _split_pil(image)
+        return _split_pil(image, depth)
+    if isinstance(image, DeepPicture):
+        return _split_deep(image, depth)
+    bits = checked_depth(depth, isinstance(image, np.ndarray) and image.dtype == np.uint16)
     if is_tensor(image):
         check_tensor(image)
         return ImageParts(Rows(image), "RGB")
     if not isinstance(image, np.ndarray):
         raise UnsupportedImage(f"an image must be a PIL image, a uint8 array or a uint8 tensor, not {type(image).__name__}")
-    return _split_array(image)
+    return _split_array(image, bits)
 
 
 def is_tensor(image: Any) -> bool:
@@ -106,18 +125,27 @@ def check_tensor(image: Any) -> None:
         raise UnsupportedImage(f"an image of {image.shape[2]} x {image.shape[1]} pixels is empty")
 
 
-def _split_array(a: NDArray[Any]) -> ImageParts:
-    if a.dtype != np.uint8:
-        raise UnsupportedImage(f"pixels must be uint8, not {a.dtype}: scale to 0..255 and convert first")
+def _split_array(a: NDArray[Any], depth: int) -> ImageParts:
+    if a.dtype not in (np.uint8, np.uint16):
+        raise UnsupportedImage(f"pixels must be uint8 or uint16, not {a.dtype}: scale to 0..255 or 0..65535 and convert first")
     if a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] not in (3, 4)):
         raise UnsupportedImage(f"an array must be (H, W), (H, W, 3) or (H, W, 4), not {a.shape}")
     if 0 in a.shape:
         raise UnsupportedImage(f"an image of {a.shape[1]} x {a.shape[0]} pixels is empty")
+    if a.dtype == np.uint16:
+        a = widened(a, depth)
     alpha = np.ascontiguousarray(a[:, :, 3]) if a.ndim == 3 and a.shape[2] == 4 else None
-    return ImageParts(Rows(a), "L" if a.ndim == 2 else "RGB", alpha)
+    return ImageParts(Rows(a), "L" if a.ndim == 2 else "RGB", alpha, depth=depth)
 
 
-def _split_pil(image: Any) -> ImageParts:
+def _split_deep(picture: DeepPicture, depth: Any) -> ImageParts:
+    from jahp_fast.files.metadata import chunks_of
+
+    parts = _split_array(picture.samples, checked_depth(depth, True))
+    return replace(parts, chunks=chunks_of(picture.image, parts.mode))
+
+
+def _split_pil(image: Any, depth: Any) -> ImageParts:
     from jahp_fast.files.metadata import chunks_of
     from jahp_fast.files.pictures import library_errors, warn_of_losses
 
@@ -128,6 +156,11 @@ def _split_pil(image: Any) -> ImageParts:
         if getattr(image, "tile", None) or getattr(image, "format", None) in ("AVIF", "WEBP"):
             warn_of_losses(image)
         image.load()
+        if image.mode.startswith("I;16"):
+            tags = getattr(image, "tag_v2", {})
+            own = 12 if tags.get(_BITS) == (12,) else 16
+            return _split_deep(DeepPicture(np.asarray(image).astype(np.uint16), image), own if depth is None else depth)
+        checked_depth(depth, False)
         pixels = _as_coded(image)
         mode: Literal["RGB", "L"] = "L" if pixels.mode in ("L", "LA") else "RGB"
         alpha = np.asarray(pixels.getchannel("A")) if pixels.mode in ("LA", "RGBA") else None
@@ -147,14 +180,15 @@ def _as_coded(image: Any) -> Any:
         return image
     hint = "; convert it with image.convert('RGBA')" if image.mode in ("La", "RGBa") else "; convert it with image.convert('RGB')"
     if image.mode[0] in "IF":
-        hint = "; 16-bit and float images must be scaled to 8 bits first"
+        hint = "; images of 32 bits and float must be scaled to 8 or 16 bits first"
     raise UnsupportedImage(f"PIL mode {image.mode} cannot be encoded{hint}")
 
 
-def join(rgb: NDArray[np.uint8], mode: Literal["RGB", "L"], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """(H, W, 3), (H, W, 4) with alpha, or (H, W) for grey. Grey with alpha is (H, W, 4)."""
+def join(rgb: NDArray[_Sample], mode: Literal["RGB", "L"], alpha: NDArray[_Sample] | None) -> NDArray[_Sample]:
+    """(H, W, 3), (H, W, 4) with alpha, or (H, W) for grey, of the type of rgb, uint8 or uint16. Grey with alpha is (H, W, 4)."""
     if mode == "L":
-        grey: NDArray[np.uint8] = ((rgb.astype(np.uint16).sum(axis=2) + 1) // 3).astype(np.uint8)
+        wide = np.uint16 if rgb.dtype == np.uint8 else np.uint32
+        grey: NDArray[_Sample] = ((rgb.sum(axis=2, dtype=wide) + 1) // 3).astype(rgb.dtype)
         if alpha is None:
             return grey
         rgb = np.repeat(grey[:, :, None], 3, axis=2)

@@ -15,14 +15,17 @@ import io
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from jahp_fast.errors import JahpError, LossWarning, UnsupportedImage, UsageError
+from jahp_fast.files import deep_pictures
+from jahp_fast.files.deep import DeepPicture
 from jahp_fast.files.metadata import KEPT, descriptive_exif, orientation_of, parsed_exif
 
 EXIF_PREFIX = b"Exif\0\0"
@@ -41,6 +44,9 @@ _TIFF_XMP = 700
 _SAID = {"icc_profile": "ICC profile", "xmp": "XMP"}
 LOSSY = frozenset({"AVIF", "JPEG", "MPO"})
 DEEP = "it has more than 8 bits per channel, of which 8 are kept"
+_TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
+"""By EXIF's orientation: whether left and right change places first, and how many quarter turns to the left follow."""
+CUT = "{} is written with 8 bits a channel, rounded from 16; png without options has all"
 _CONVERT = "convert it to sRGB, or give it an ICC profile"
 
 
@@ -64,6 +70,12 @@ def library_errors(what: str, *, memory: bool = False) -> Iterator[None]:
         raise UnsupportedImage(f"{what}: {str(e).strip() or type(e).__name__}".replace("\n", " ")) from None
 
 
+def read_all(data: bytes | bytearray | memoryview, name: str) -> Image.Image | DeepPicture:
+    """`read`, with samples of more than 8 bits where they can be had: deep_pictures."""
+    image, cut = _opened(data, name, None, None, deep_pictures.readable)
+    return DeepPicture(deep_pictures.samples(data, image, name), image) if cut else image
+
+
 def read(data: bytes | bytearray | memoryview, name: str, formats: Sequence[str] | None = None, most: int | None = None) -> Image.Image:
     """A picture file, its pixels loaded, with a LossWarning for what a .jahp file will not hold of it.
 
@@ -76,6 +88,17 @@ def read(data: bytes | bytearray | memoryview, name: str, formats: Sequence[str]
         UnsupportedImage: it cannot be read.
         TooLarge: more than `most` pixels, or more than Pillow allows; nothing was decoded.
     """
+    return _opened(data, name, formats, most, lambda _: False)[0]
+
+
+def _opened(
+    data: bytes | bytearray | memoryview,
+    name: str,
+    formats: Sequence[str] | None,
+    most: int | None,
+    kept: Callable[[Image.Image], bool],
+) -> tuple[Image.Image, bool]:
+    """As read, and whether Pillow has cut its samples down and `kept` says that they will be had otherwise."""
     with library_errors(f"{name} is not an image that can be read", memory=True):
         try:
             image = Image.open(io.BytesIO(data), formats=None if formats is None else tuple(formats))
@@ -87,20 +110,22 @@ def read(data: bytes | bytearray | memoryview, name: str, formats: Sequence[str]
         if most is not None and image.width * image.height > most:
             raise TooLarge(f"{image.width} x {image.height} pixels are more than {most}")
         for loss in colour_losses(image, data):
-            warnings.warn(LossWarning(loss), stacklevel=2)
-        warn_of_losses(image)
+            warnings.warn(LossWarning(loss), stacklevel=3)
+        cut = deep(image) and kept(image)
+        warn_of_losses(image, cut)
         image.load()
-        return image
+        return image, cut
 
 
 class TooLarge(UnsupportedImage):
     """An image of more pixels than are allowed."""
 
 
-def warn_of_losses(image: Image.Image) -> None:
-    """A LossWarning for what the pixels of an opened file, not loaded yet, lose as 8-bit pictures of one frame."""
-    if deep(image):
-        warnings.warn(LossWarning(DEEP), stacklevel=3)
+def warn_of_losses(image: Image.Image, deep_kept: bool = False) -> None:
+    """A LossWarning for what the pixels of an opened file, not loaded yet, lose as pictures of one frame, of 8 bits but for deep_kept."""
+    if deep(image) and not deep_kept:
+        hint = "" if image.format not in deep_pictures.FORMATS else "; the extra jahp_fast[deep] keeps them in `jahp encode`"
+        warnings.warn(LossWarning(DEEP + hint), stacklevel=3)
     # Photos of phones carry previews as further frames of an MPO, and layers are frames to the PSD plugin.
     frames = 1 if image.format in ("MPO", "PSD", None) else int(getattr(image, "n_frames", 1))
     if frames > 1:
@@ -148,6 +173,15 @@ def colour_losses(image: Image.Image, data: bytes | bytearray | memoryview) -> l
     if "srgb" not in image.info and ((gamma and abs(float(gamma) - 0.45455) > 0.005) or unlike):
         lost.append(f"its colours are described by gAMA and cHRM, which are not kept: {_CONVERT}")
     return lost
+
+
+def turned(image: Image.Image | DeepPicture, name: str) -> Image.Image | DeepPicture:
+    """`oriented`, of deep pictures too."""
+    if isinstance(image, Image.Image):
+        return oriented(image, name)
+    flip, turns = _TURNS.get(orientation_of(image.image), (False, 0))
+    samples = image.samples[:, ::-1] if flip else image.samples
+    return DeepPicture(np.ascontiguousarray(np.rot90(samples, turns)), oriented(image.image, name))
 
 
 def oriented(image: Image.Image, name: str) -> Image.Image:

@@ -26,12 +26,12 @@ class PixelProof:
     """Takes the rows of a stream's pixels, and judges them with the last.
 
     Args:
-        view: what the pixels are of; a part of a picture is not judged.
+        view: what the pixels are of; a part of a picture is not judged, nor are samples of 16 bits.
         exact: False for pixels that need not be the format's: nothing is judged.
     """
 
     def __init__(self, stream: Stream, view: View, exact: bool) -> None:
-        wanted = stream.chunks.get(PIXEL_CHECKSUM) if exact and not view.partial else None
+        wanted = stream.chunks.get(PIXEL_CHECKSUM) if exact and not (view.partial or view.deep) else None
         self._wanted = None if wanted is None else int.from_bytes(wanted, "little")
         self._mode, self._left, self._crc = stream.mode, stream.height, 0
 

@@ -11,21 +11,27 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from jahp_fast.files.container import METADATA_CHUNKS, Stream
+from jahp_fast.files.deep import ALPHA
+from jahp_fast.files.view import View
 
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey with alpha, RGB, RGBA
 _PAETH = 4
 
 
 class PngWriter:
-    """Eight bits a channel. Rows go in from top to bottom, the file's bytes come out by `write`.
+    """Rows go in from top to bottom, the file's bytes come out by `write`.
 
     Args:
         write: takes the next bytes of the file.
         channels: 1 to 4: grey, grey with alpha, RGB or RGBA.
         icc, exif, xmp: metadata; EXIF with or without its "Exif" prefix.
+        bits: 8 or 16 a channel.
     """
 
     def __init__(
@@ -37,12 +43,13 @@ class PngWriter:
         icc: bytes | None = None,
         exif: bytes | None = None,
         xmp: bytes | None = None,
+        bits: int = 8,
     ) -> None:
-        self._write, self._left = write, height
-        self._above = np.zeros((width, channels), np.uint8)
+        self._write, self._left, self._channels = write, height, channels
+        self._above = np.zeros((width, channels * bits // 8), np.uint8)
         self._deflate = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
         write(b"\x89PNG\r\n\x1a\n")
-        self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0))
+        self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[channels], 0, 0, 0))
         if icc:
             self._chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
         if xmp:
@@ -50,13 +57,25 @@ class PngWriter:
         if exif:
             self._chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
 
+    @staticmethod
+    def of_view(write: Callable[[bytes], object], stream: Stream, view: View, bits: int) -> PngWriter:
+        """For a view of a stream, with its metadata."""
+        channels = (3 if stream.mode == "RGB" else 1) + (ALPHA in stream.chunks)
+        icc, exif, xmp = (stream.chunks.get(kind) for kind in METADATA_CHUNKS)
+        return PngWriter(write, view.width, view.height, channels, icc, exif, xmp, bits)
+
+    def take(self, block: NDArray[Any]) -> None:
+        """The next rows as Codec.decode_rows gives them."""
+        self.rows(block[:, :, [0, 3]] if self._channels == 2 else block)
+
     def _chunk(self, kind: bytes, data: bytes) -> None:
         self._write(struct.pack(">I", len(data)) + kind)
         self._write(data)
         self._write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
 
-    def rows(self, block: NDArray[np.uint8]) -> None:
-        """(k, width) or (k, width, channels) uint8. After the last row of the image the file is complete."""
+    def rows(self, block: NDArray[Any]) -> None:
+        """(k, width) or (k, width, channels), uint8 or uint16 by the bits. After the last row of the image the file is complete."""
+        block = np.ascontiguousarray(block.astype(block.dtype.newbyteorder(">"), copy=False)).view(np.uint8)
         block = block.reshape(len(block), *self._above.shape)
         filtered = paeth(block, self._above)
         lines = np.empty((len(block), 1 + filtered[0].size), np.uint8)

@@ -26,6 +26,7 @@ class View:
     Attributes:
         scale: one of SCALES.
         top, left, height, width: in pixels of the small picture; at least one, and inside of it.
+        deep: whether its samples are uint16, and not uint8.
         partial: whether it is less than the picture itself, so that nothing can be held to a checksum of its pixels.
     """
 
@@ -35,14 +36,15 @@ class View:
     height: int
     width: int
     partial: bool
+    deep: bool = False
 
     @staticmethod
-    def whole(height: int, width: int) -> View:
-        return View(1, 0, 0, height, width, False)
+    def whole(height: int, width: int, deep: bool = False) -> View:
+        return View(1, 0, 0, height, width, False, deep)
 
     @staticmethod
-    def of(width: int, height: int, region: Any = None, scale: Any = 1) -> View:
-        """Of a picture of that size.
+    def of(width: int, height: int, region: Any = None, scale: Any = 1, deep: bool = False) -> View:
+        """Of a picture of that size. deep: at full size alone.
 
         Args:
             region: (left, top, width, height) in pixels of the picture at full size; None is all of it. At a scale, all pixels of the
@@ -54,7 +56,7 @@ class View:
         left, top, across, down = (0, 0, width, height) if region is None else _checked(region, width, height)
         first = top // by, left // by
         end = -(-(top + down) // by), -(-(left + across) // by)
-        return View(by, *first, end[0] - first[0], end[1] - first[1], by > 1 or (across, down) != (width, height))
+        return View(by, *first, end[0] - first[0], end[1] - first[1], by > 1 or (across, down) != (width, height), deep and by == 1)
 
     def at_full_size(self, height: int, width: int) -> View:
         """The same rectangle of the height x width picture at full size."""

@@ -80,10 +80,10 @@ def decode_chunk(data: bytes | bytearray | memoryview, settings: Settings, out: 
         raise FormatError(f"the chunk is {shape}, where {out.shape} is needed")
     codec = codec_for(settings)
     if out is None and len(streams) == 1 and order == "C":
-        return codec.decode(streams[0]).reshape(shape)
+        return codec.decode(streams[0], dtype=np.uint8).reshape(shape)
     whole = np.empty(shape, np.uint8, order) if out is None else out
     for index, stream in zip(np.ndindex(shape[:-3]), streams, strict=True):
-        whole[index] = codec.decode(stream)
+        whole[index] = codec.decode(stream, dtype=np.uint8)
     return whole
 
 
@@ -103,7 +103,7 @@ def decode_part(data: bytes | bytearray | memoryview, settings: Settings, shape:
     *which, rows, columns, channels = part
     region = columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start
     numbers = np.arange(len(streams)).reshape(found[:-3])[tuple(which)]
-    images = [codec.decode(streams[i], region=region)[:, :, channels] for i in numbers.flat]
+    images = [codec.decode(streams[i], region=region, dtype=np.uint8)[:, :, channels] for i in numbers.flat]
     return np.stack(images).reshape(*numbers.shape, *images[0].shape)
 
 

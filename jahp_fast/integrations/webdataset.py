@@ -31,8 +31,8 @@ class JahpDecoder:
         if key.rsplit(".", 1)[-1].lower() != "jahp":
             return None
         codec = codec_for(self._settings)
-        decode: Callable[..., Any] = {"numpy": codec.decode, "torch": codec.decode_tensor, "pil": codec.decode_pil}[self._kind]
-        return decode(data, scale=self._scale)
+        by_kind: dict[str, Callable[..., Any]] = {"numpy": codec.decode, "torch": codec.decode_tensor, "pil": codec.decode_pil}
+        return by_kind[self._kind](data, scale=self._scale)
 
 
 def decoder(kind: str = "numpy", models: Sequence[str | os.PathLike[str]] = (), scale: int = 1) -> JahpDecoder:

@@ -88,7 +88,7 @@ class CpuPipeline(EntropyPath):
         return self.transforms.synthesis(rows, stream.height, stream.width, stream.quality, threads, view=view)
 
     def _image(self, y: Ints, stream: _container.Stream, view: View, threads: int) -> Pixels:
-        out = np.empty((view.height, view.width, 3), np.uint8)
+        out = np.empty((view.height, view.width, 3), np.uint16 if view.deep else np.uint8)
         row = 0
         for block in self._synthesis(in_blocks(y, LATENT_ROWS), stream, view, threads):
             out[row : row + len(block)] = block

@@ -64,7 +64,16 @@ class Pipelines:
         with self._lock:
             return self._loaded.setdefault((file.id, exact), loaded)
 
-    def of_stream(self, stream: Stream) -> Pipeline:
-        """The pipeline of the model that a stream names, exact where it has a layer. Raises UnknownModel."""
+    def on_host(self, file: ModelFile) -> Pipeline:
+        """The pipeline of a model on the CPU: what knows samples of 16 bits."""
+        if self.device == "cpu" and backends.resolve(self._asked, "cpu") not in backends.ON_DEVICE:
+            return self.of_file(file)
+        return shared(file, "native", "cpu", False, os.environ.get("JAHP_FAST_ISA", ""), True)
+
+    def of_stream(self, stream: Stream, deep: bool = False) -> Pipeline:
+        """The pipeline of the model that a stream names, exact where it has a layer; deep: for samples of 16 bits, of the latents alone.
+        Raises UnknownModel."""
+        if deep and stream.layer is None:
+            return self.on_host(library.by_id(stream.model, self.models))
         exact = self._exact or stream.layer is not None
         return self._loaded.get((stream.model, exact)) or self.of_file(library.by_id(stream.model, self.models), exact)

@@ -19,9 +19,21 @@ from numpy.typing import NDArray
 
 from jahp_fast import _native
 from jahp_fast.constants import STRIDE
+from jahp_fast.files.deep import of_sums, quarters
 from jahp_fast.files.view import View, averaged_rows
 from jahp_fast.transforms import reference
-from jahp_fast.transforms.layers import ACTIVATION_LIMIT, LATENT_LIMIT, Bytes, Gain, Ints, Layer, Shorts, SynthesisLayers, TransformLayers
+from jahp_fast.transforms.layers import (
+    ACTIVATION_LIMIT,
+    LATENT_LIMIT,
+    Bytes,
+    Gain,
+    Ints,
+    Layer,
+    Shorts,
+    SynthesisLayers,
+    TransformLayers,
+    deep_pixels,
+)
 from jahp_fast.transforms.reference import ReferenceNet, ReferenceTrace
 from jahp_fast.transforms.small import AS_THEY_ARE, SmallPictures
 from jahp_fast.transforms.window import Reach, reaches, window
@@ -85,7 +97,7 @@ class CpuTransforms:
         self._nets: dict[str, Net] = {}
         self._synthesis: SynthesisLayers | None = None
         self._small: SmallPictures | None = None
-        self._g_s: OrderedDict[tuple[float | None, int], tuple[Net, Sequence[Reach]]] = OrderedDict()
+        self._g_s: OrderedDict[tuple[float | None, int, bool], tuple[Net, Sequence[Reach]]] = OrderedDict()
         self._gains: dict[str, Gain] = {}
 
     def _net(self, name: str, layers: Callable[[], list[Layer]]) -> Net:
@@ -112,14 +124,16 @@ class CpuTransforms:
             self._nets[name] = self._beginning(1).followed_by(common[1:count]) if count > 1 else made_net(common[:1], self._native)
         return self._nets[name]
 
-    def _g_s_at(self, quality: float, scale: int) -> tuple[Net, Sequence[Reach]]:
-        """The net to pictures at a scale, 1 or one of self.scales, and what its layers read."""
+    def _g_s_at(self, quality: float, scale: int, deep: bool) -> tuple[Net, Sequence[Reach]]:
+        """The net to pictures at a scale, 1 or one of self.scales, and what its layers read. deep: at full size, see deep_pixels."""
         with self._lock:
             synthesis = self._layers_of_g_s()
-            key = (quality if synthesis.tails or scale > 1 else None), scale
+            key = (quality if synthesis.tails or scale > 1 else None), scale, deep
             if key not in self._g_s:
                 layers = [*synthesis.common, *synthesis.at(quality)] if scale == 1 else self._small_pictures().at(quality, scale)
                 begun = len(synthesis.common) if scale == 1 else AS_THEY_ARE[min(scale, 8)]
+                if deep:
+                    layers, begun = [*layers[:-1], deep_pixels(layers[-1])], min(begun, len(layers) - 1)
                 self._g_s[key] = self._beginning(begun).followed_by(layers[begun:]), reaches(layers)
             self._g_s.move_to_end(key)
             if len(self._g_s) > NETS_KEPT:
@@ -148,14 +162,15 @@ class CpuTransforms:
         """x (h, w, M) times a gain at a quality, rounded and clamped; int16 where the limit lets it be."""
         return self._scaled(np.ascontiguousarray(x), *self.gain(name).at(quality), limit)
 
-    def analysis(self, blocks: Iterable[Pixels], height: int, width: int, quality: float | None, threads: int = 1) -> Ints:
-        """An image's rows from top to bottom, in blocks (k, width, 3) uint8 -> y (h, w, M) times 2^LATENT_BITS, not rounded further.
+    def analysis(self, blocks: Iterable[NDArray[Any]], height: int, width: int, quality: float | None, threads: int = 1) -> Ints:
+        """An image's rows from top to bottom, in blocks (k, width, 3) uint8 or uint16 -> y (h, w, M) times 2^LATENT_BITS, not rounded
+        further.
 
         Without a quality, the sums that `scaled` takes with the name "gain".
         The border is repeated to multiples of 16: h = ceil(height / 16), w = ceil(width / 16).
         """
         h, w = -(-height // STRIDE), -(-width // STRIDE)
-        stream = self._net("g_a", self._layers.g_a).stream(STRIDE * h, STRIDE * w)
+        stream: NetStream | None = None
         y = np.empty((h, w, self._model.config.latents), np.int32)
         seen = done = 0
 
@@ -166,10 +181,15 @@ class CpuTransforms:
 
         for block in blocks:
             seen += len(block)
+            if stream is None:
+                deep = block.dtype == np.uint16
+                net = self._net("g_a deep", self._layers.deep_g_a) if deep else self._net("g_a", self._layers.g_a)
+                stream = net.stream(STRIDE * h, STRIDE * w)
             below = STRIDE * h - height if seen == height else 0
             padded = np.pad(block, ((0, below), (0, STRIDE * w - width), (0, 0)), "edge") if below or STRIDE * w > width else block
-            take(stream.push(padded.astype(np.int16), threads))
-        take(stream.finish(threads))
+            take(stream.push(quarters(padded) if padded.dtype == np.uint16 else padded.astype(np.int16), threads))
+        if stream is not None:
+            take(stream.finish(threads))
         return y
 
     def hyper_analysis(self, y: Ints, threads: int = 1) -> Ints:
@@ -192,10 +212,10 @@ class CpuTransforms:
         threads: int = 1,
         trace: Trace | None = None,
         view: View | None = None,
-    ) -> Iterator[Pixels]:
+    ) -> Iterator[NDArray[Any]]:
         """Rows of ŷ from top to bottom, in blocks (k, w, M) int32, with the model's fractional bits -> those of a view of the
-        height x width image, by default all of it, (k', view.width, 3) uint8. Only the latents that it depends on are worked on; all
-        blocks are taken. A trace takes what the inverse GDNs multiply by.
+        height x width image, by default all of it, (k', view.width, 3) uint8, or uint16 of a deep view. Only the latents that it
+        depends on are worked on; all blocks are taken. A trace takes what the inverse GDNs multiply by.
 
         A view at a scale that is none of self.scales is the mean of its pixels at full size.
         """
@@ -204,16 +224,17 @@ class CpuTransforms:
             large = self.synthesis(blocks, height, width, quality, threads, trace, view.at_full_size(height, width))
             yield from averaged_rows(large, view.scale)
             return
-        net, read = self._g_s_at(quality, view.scale)
+        net, read = self._g_s_at(quality, view.scale, view.deep)
         needed = window(read, view, -(-height // STRIDE), -(-width // STRIDE))
         stream = net.stream(needed.height, needed.width, trace)
         across, end = slice(needed.left, needed.left + view.width), needed.top + view.height
         made = seen = 0
 
-        def wanted(rows: Pixels) -> Pixels:
+        def wanted(rows: NDArray[Any]) -> NDArray[Any]:
             nonlocal made
             first, made = made, made + len(rows)
-            return rows[max(needed.top - first, 0) : max(end - first, 0), across]
+            part = rows[max(needed.top - first, 0) : max(end - first, 0), across]
+            return of_sums(part) if view.deep else part
 
         for block in blocks:
             first, seen = seen, seen + len(block)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from jahp_fast.constants import BY_ROW
 from jahp_fast.errors import ModelError
+from jahp_fast.files.deep import QUARTERS
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -44,6 +45,7 @@ LEAST_LOG, MOST_LOG = (MUL_BITS - 62) * LOG_STEPS, MUL_BITS * LOG_STEPS - 1
 COARSE = np.rint(2.0 ** (MUL_BITS + np.arange(64) / 64)).astype(np.int64)
 FINE = np.rint(2.0 ** (MUL_BITS + np.arange(64) / 4096)).astype(np.int64)
 """Whole and fine steps of the exponential: the integers nearest to 2^(15 + i/64) and 2^(15 + i/4096)."""
+MOST_SHIFT = 29
 PIXEL_BITS = 8
 """Least shift of g_s's last layer: so many bits of fraction are there for deeper samples."""
 
@@ -150,6 +152,15 @@ class TransformLayers:
             inputs = outputs
         return layers
 
+    def deep_g_a(self) -> list[Layer]:
+        """g_a of samples in steps of a quarter, 0 to 1020. Raises ModelError where their sums could leave 29 bits."""
+        first, *others = self.g_a()
+        weight, bias = QUARTERS * first.weight.astype(np.int64), 4 * first.bias.astype(np.int64)
+        ends = [np.abs(part.sum((1, 2, 3)) + bias).max() for part in (weight.clip(min=0), weight.clip(max=0))]
+        if max(ends) >= 2**29 or first.shift.max() > MOST_SHIFT - 2:
+            raise ModelError(f"{self._model.path}: its g_a takes samples of 8 bits alone: convert the image to uint8 first")
+        return [first._replace(bias=4 * first.bias, shift=first.shift + np.uint8(2)), *others]
+
     def h_a(self) -> list[Layer]:
         t, n, inputs = Tensors(self._model, "h_a."), self._config.hyper_latents, self._config.latents
         between = "relu" if self._config.architecture == "bmshj2018-hyperprior" else "leaky_relu"
@@ -162,6 +173,11 @@ class TransformLayers:
 
     def g_s(self) -> SynthesisLayers:
         return SynthesisLayers(self._model)
+
+
+def deep_pixels(last: Layer) -> Layer:
+    """g_s's last layer with the bits of fraction of its sums: samples in steps of 1/256."""
+    return last._replace(shift=last.shift - np.uint8(PIXEL_BITS), activation="none")
 
 
 class SynthesisLayers:

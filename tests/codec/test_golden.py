@@ -66,11 +66,19 @@ PICTURED = sorted(name for name, entry in ENTRIES.items() if "pixels" in entry)
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_pixels(backend, name):
     data = (GOLDEN / f"{name}.jahp").read_bytes()
-    shown = codec(backend).decode(data)
+    shown = codec(backend).decode(data, dtype=np.uint8)
     if "alpha" in ENTRIES[name]:
         shown = shown[:, :, :3]
     assert hashlib.sha256(np.ascontiguousarray(shown).tobytes()).hexdigest() == ENTRIES[name]["pixels"]
     assert name == "pictures-0" or len(np.unique(shown)) > 50
+
+
+@pytest.mark.parametrize("name", sorted(name for name, entry in ENTRIES.items() if "deep" in entry))
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_deep_pixels(backend, name):
+    shown = codec(backend).decode((GOLDEN / f"{name}.jahp").read_bytes())
+    assert shown.dtype == np.uint16
+    assert hashlib.sha256(shown.astype("<u2").tobytes()).hexdigest() == ENTRIES[name]["deep"]
 
 
 @pytest.mark.parametrize("isa", _native.isa_names())
@@ -80,6 +88,10 @@ def test_pictures_give_their_files(isa, monkeypatch):
     for i, (model, height, width, channels, quality) in enumerate(pictures.PICTURES):
         encoder = Codec(model, quality, models=[GOLDEN / f"{model}.safetensors"])
         assert encoder.encode(pictures.picture(i, height, width, channels)) == (GOLDEN / f"{model}-{i}.jahp").read_bytes()
+    for i, (height, width, channels, depth) in enumerate(pictures.DEEP):
+        encoder = Codec("pictures", 5.05 + i, models=[GOLDEN / "pictures.safetensors"])
+        deep = pictures.deep_picture(i, height, width, channels, depth)
+        assert encoder.encode(deep, depth=depth) == (GOLDEN / f"pictures-deep-{i}.jahp").read_bytes()
 
 
 def test_everything_is_covered():

@@ -25,6 +25,8 @@ PICTURES = [
     ("pictures-factorized", 16, 64, 4, 7.95),
 ]  # fmt: skip
 """Model, height, width, channels and quality. The stream of the i-th is NAME-i."""
+DEEP = [(33, 47, 3, 16), (20, 50, 1, 10), (40, 31, 4, 12)]
+"""Height, width, channels and depth of pictures of more than 8 bits. The stream of the i-th is pictures-deep-i."""
 WILD = ("pictures-wild", "pictures", 70, 90, 4.45)
 """A stream of latents up to ±32767: its sums wrap."""
 
@@ -89,3 +91,10 @@ def picture(number: int, height: int, width: int, channels: int) -> NDArray[np.u
     edges = (rows // 11 + columns // 7) % 2 * rng.integers(-90, 91, channels)
     pixels = np.clip(slopes + edges + rng.integers(-20, 21, (height, width, channels)), 0, 255).astype(np.uint8)
     return pixels[:, :, 0] if channels == 1 else pixels
+
+
+def deep_picture(number: int, height: int, width: int, channels: int, depth: int) -> NDArray[np.uint16]:
+    """`picture` with so many bits, and another one in the lower ones."""
+    upper, lower = (picture(n, height, width, channels).astype(np.uint16) for n in (200 + number, 300 + number))
+    deep: NDArray[np.uint16] = (upper << 8 | lower) >> (16 - depth)
+    return deep

@@ -106,10 +106,12 @@ def write(name: str, model: ModelFile, width: int, height: int, lanes: int, skip
     return entry(name, model, container.pack(stream))
 
 
-def write_picture(name: str, model: ModelFile, image: np.ndarray, quality: float, **options: bool) -> dict[str, object]:
+def write_picture(
+    name: str, model: ModelFile, image: np.ndarray, quality: float, depth: int | None = None, **options: bool
+) -> dict[str, object]:
     """The file of a picture, unless it stands here; returns its entry of golden.json."""
     codec = Codec(model.path.stem, quality, backend="reference", models=[model.path], **options)
-    return KNOWN.get(name) or entry(name, model, codec.encode(image))
+    return KNOWN.get(name) or entry(name, model, codec.encode(image, depth=depth))
 
 
 def entry(name: str, model: ModelFile, data: bytes) -> dict[str, object]:
@@ -119,8 +121,10 @@ def entry(name: str, model: ModelFile, data: bytes) -> dict[str, object]:
     latents, out = codec.decode_latents(data), {"model": model.path.stem}
     out |= {"shape": list(latents.y.shape), "y": digest(latents.y), "z": None if latents.z is None else digest(latents.z)}
     if model.path.stem in pictures.MODELS:
-        shown = codec.decode(data)
-        if b"ALPH" in container.unpack(data).chunks:
+        shown, chunks = codec.decode(data, dtype=np.uint8), container.unpack(data).chunks
+        if container.DEEP in chunks:
+            out["deep"] = hashlib.sha256(codec.decode(data).astype("<u2").tobytes()).hexdigest()
+        if b"ALPH" in chunks:
             out["alpha"] = hashlib.sha256(shown[:, :, -1].tobytes()).hexdigest()
             shown = shown[:, :, :3] if container.unpack(data).mode == "RGB" else shown[:, :, 0]
         out["pixels"] = hashlib.sha256(np.ascontiguousarray(shown).tobytes()).hexdigest()
@@ -162,6 +166,10 @@ def main() -> None:
         )
     checked = pictures.picture(99, 45, 31, 4)
     entries["pictures-checked"] = write_picture("pictures-checked", pictures.model(HERE, "pictures"), checked, 2.0, pixel_checksum=True)
+    for i, (height, width, channels, depth) in enumerate(pictures.DEEP):
+        deep = pictures.deep_picture(i, height, width, channels, depth)
+        codec_of = pictures.model(HERE, "pictures")
+        entries[f"pictures-deep-{i}"] = write_picture(f"pictures-deep-{i}", codec_of, deep, 5.05 + i, depth=depth)
     name, model, height, width, quality = pictures.WILD
     entries[name] = write(name, pictures.model(HERE, model), width, height, 2, quality=quality, wild=0.5)
     copied = {"copies": "mbt2018-A-a8-p15", "copies-b": "mbt2018-B-a16-p15", "copies-mean": "mbt2018-mean-A-a8-p15",

@@ -54,8 +54,8 @@ class Synthesis:
         low, high = rows[self.low], rows[self.high]
         return (low * (self.d - self.t) + high * self.t + self.d // 2) // self.d
 
-    def run(self, y: np.ndarray) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
-        """Y, (h, w, M), to (16 h, 16 w, 3) samples before they are limited to 0..255; and what each layer gave."""
+    def run(self, y: np.ndarray, more: int = 0) -> tuple[np.ndarray, list[tuple[str, np.ndarray]]]:
+        """Y, (h, w, M), to (16 h, 16 w, 3) samples before they are limited to 0..255, in steps of 2^-more; and what each layer gave."""
         x = np.clip(shifted(y.astype(np.int64) * self.mul, self.shift), -8191, 8191)
         steps = [("input", x)]
         width: int | None = None
@@ -63,6 +63,7 @@ class Synthesis:
             weight, bias = self.layer(i, x.shape[2], 3 if i == 6 else width)
             width = weight.shape[1]
             shift = self.bounded(f"g_s.{i}.shift", "U8", 8 if i == 6 else 0, 29, width)
+            shift = shift - (more if i == 6 else 0)
             sums = transposed(x, weight) + bias + np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
             x = ((sums + 2**29) % 2**30 - 2**29) >> shift
             steps.append((f"g_s.{i}", x))
@@ -117,3 +118,12 @@ def samples(stream: StreamFile, model: Model | None, y: np.ndarray | None) -> np
     if b"pcrc" in stream.chunks:
         require(crc32c(shown.astype(np.uint8).tobytes()) == int.from_bytes(stream.chunks[b"pcrc"], "little"), "the checksum of the pixels")
     return shown
+
+
+def deep_samples(stream: StreamFile, model: Model | None, y: np.ndarray | None) -> np.ndarray:
+    """As samples, 0 to 65535."""
+    if model is None or y is None or b"LAYR" in stream.chunks:
+        return 257 * samples(stream, model, y)
+    x = Synthesis(model, stream.quality).run(y, 8)[0][: stream.height, : stream.width]
+    rgb = (np.clip(x, 0, 65280) * 257 + 128) >> 8
+    return rgb if stream.mode == 0 else (rgb.sum(axis=2) + 1) // 3

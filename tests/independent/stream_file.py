@@ -51,6 +51,7 @@ def parse_chunks(data: bytes) -> dict[bytes, bytes]:
         require(len(data) >= 8 + length, "a chunk is cut short")
         require(kind not in chunks, "a chunk is there twice")
         require(kind != b"pcrc" or length == 4, "pcrc does not have 4 bytes")
+        require(kind != b"deep" or (length == 1 and 9 <= data[8] <= 16), "deep is not one byte from 9 to 16")
         require(kind in (b"ALPH", b"COPY", b"LAYR") or not 0x41 <= kind[0] <= 0x5A, "a critical chunk is unknown")
         chunks[kind] = data[8 : 8 + length]
         data = data[8 + length :]
@@ -72,6 +73,7 @@ def parse(data: bytes, max_pixels: int = 1 << 28) -> StreamFile:
     payload = data[HEADER.size : HEADER.size + payload_bytes]
     chunks = parse_chunks(data[HEADER.size + payload_bytes :])
     alpha = parse_alpha(chunks[b"ALPH"], width, height) if b"ALPH" in chunks else None
+    require(b"deep" not in chunks or b"LAYR" not in chunks, "deep samples with a layer")
     least = -(-width * height // 16384)
     stream = StreamFile(mode, 1 << lanes, skip, model, width, height, quality, checksum, least, payload, chunks, alpha)
     parse_layer(stream)
