@@ -42,8 +42,10 @@ PIXELS_PER_BYTE = 16384
 """A stream may claim at most so many pixels a payload byte: decoders can bound their memory by the file's length."""
 MAX_SIDE = 1 << 24
 """Pixels a side."""
-METADATA_CHUNKS = {b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp"}
-"""By type, what Pillow calls it."""
+CICP = b"cicp"
+"""What the samples mean, by the four numbers of ITU-T H.273."""
+METADATA_CHUNKS = {b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp", CICP: "cicp"}
+"""By type, what it is called in the `info` of Pillow's images."""
 PIXEL_CHECKSUM = b"pcrc"
 COPIES = b"COPY"
 """Which positions of the latents are copied from a neighbour (entropy.copies)."""
@@ -51,7 +53,7 @@ LAYER = b"LAYR"
 NO_MODEL = bytes(8)
 """The model of a file of exact pixels."""
 KNOWN_CHUNKS = {b"ALPH", COPIES, LAYER, PIXEL_CHECKSUM, DEEP, ALPHA_REST, *METADATA_CHUNKS}
-_LENGTHS = {PIXEL_CHECKSUM: 4, DEEP: 1}
+_LENGTHS = {PIXEL_CHECKSUM: 4, DEEP: 1, CICP: 4}
 _HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
 _MODES: tuple[Literal["RGB", "L"], ...] = ("RGB", "L")
 assert _HEADER.size == HEADER_BYTES

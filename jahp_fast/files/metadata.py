@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a PIL image's metadata a .jahp file holds: ICC profile, EXIF, XMP.
+"""What of a PIL image's metadata a .jahp file holds: ICC profile, EXIF, XMP, and code points of colours (`info["cicp"]`, 4 bytes).
 
 EXIF is kept as it stood in the source, byte by byte, where it describes and nothing else. Blocks with tags that say how a TIFF file
 lies on the disk (strips, compression, planes, sizes) are written anew without them: they would spoil whatever is made of them later.
@@ -185,5 +185,6 @@ def chunks_of(image: Image.Image, mode: str) -> dict[bytes, bytes]:
         space = profile[16:20].decode("ascii", "replace").strip()
         warnings.warn(LossWarning(f"its ICC profile is for {space}, not for {mode}, and is left out"), stacklevel=2)
         profile = b""
-    found = {b"iccp": profile, b"exif": exif_of(image), b"xmp_": xmp_of(image)}
+    cicp = _bytes(image.info.get("cicp"))
+    found = {b"iccp": profile, b"exif": exif_of(image), b"xmp_": xmp_of(image), b"cicp": cicp if len(cicp) == 4 else b""}
     return {kind: data for kind, data in found.items() if data}

@@ -111,6 +111,8 @@ def _opened(
             raise TooLarge(f"{image.width} x {image.height} pixels are more than {most}")
         for loss in colour_losses(image, data):
             warnings.warn(LossWarning(loss), stacklevel=3)
+        if points := cicp_of(image, data):
+            image.info["cicp"] = points
         cut = deep(image) and kept(image)
         warn_of_losses(image, cut)
         image.load()
@@ -158,21 +160,28 @@ def colour_losses(image: Image.Image, data: bytes | bytearray | memoryview) -> l
         at = head.find(b"ihdr")
         if at >= 0 and len(head) > at + 14 and head[at + 14] != 255 and (head[at + 14] & 0x7F) > 7:
             lost.append(DEEP)
-    if image.info.get("icc_profile"):
+    if image.info.get("icc_profile") or cicp_of(image, data):
         return lost
-    cicp = head.partition(b"IDAT")[0].partition(b"cICP")[2][:2] if image.format == "PNG" else b""
-    if cicp not in (b"", b"\x01\x0d", b"\x02\x02"):  # sRGB, or unspecified
-        lost.append(f"its colours are described by cICP, which is not kept: {_CONVERT}")
-    if image.format == "AVIF" and (at := head.find(b"colrnclx")) >= 0:
-        primaries, transfer = head[at + 8 : at + 10], head[at + 10 : at + 12]
-        if primaries not in (b"\0\1", b"\0\2") or transfer not in (b"\0\1", b"\0\2", b"\0\6", b"\0\x0d"):
-            lost.append(f"its colours are described by nclx, which is not kept: {_CONVERT}")
     gamma, primaries_xy = image.info.get("gamma"), image.info.get("chromaticity")
     srgb = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
     unlike = primaries_xy is not None and any(abs(a - b) > 0.002 for a, b in zip(primaries_xy, srgb, strict=False))
     if "srgb" not in image.info and ((gamma and abs(float(gamma) - 0.45455) > 0.005) or unlike):
         lost.append(f"its colours are described by gAMA and cHRM, which are not kept: {_CONVERT}")
     return lost
+
+
+def cicp_of(image: Image.Image, data: bytes | bytearray | memoryview) -> bytes:
+    """What the file says of its colours by code points of ITU-T H.273: primaries, transfer, 0 and 1, as cICP has them of RGB; b"" where
+    it says nothing, or sRGB, or what stands for that. A profile wins over AVIF's, and loses to PNG's."""
+    head = bytes(data[: 1 << 16])
+    if image.format == "PNG":
+        points = head.partition(b"IDAT")[0].partition(b"\0\0\0\4cICP")[2][:4]
+        return points if len(points) == 4 and points[:2] not in (b"\1\x0d", b"\2\2") else b""
+    at = head.find(b"colrnclx")
+    if image.format != "AVIF" or image.info.get("icc_profile") or not 0 <= at < len(head) - 12:
+        return b""
+    primaries, transfer = head[at + 9], head[at + 11]
+    return b"" if primaries in (1, 2) and transfer in (1, 2, 6, 13) else bytes([primaries, transfer, 0, 1])
 
 
 def turned(image: Image.Image | DeepPicture, name: str) -> Image.Image | DeepPicture:
@@ -268,6 +277,9 @@ def saved(image: Image.Image, kind: str, name: str, options: Mapping[str, Any] |
             tags.load(metadata["exif"])
         tags[_TIFF_XMP] = xmp
         metadata["exif"] = tags
+    if image.info.get("cicp"):
+        said = f"its colours are described by cicp, which {kind} does not hold as Pillow writes it; png without options does"
+        warnings.warn(LossWarning(said), stacklevel=2)
     chosen = {**SAVE_OPTIONS.get(kind, {}), **(options or {})}
     if kind in LOSSY and not options:
         said = ", ".join(f"{k}={v}" for k, v in chosen.items())

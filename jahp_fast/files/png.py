@@ -32,6 +32,7 @@ class PngWriter:
         channels: 1 to 4: grey, grey with alpha, RGB or RGBA.
         icc, exif, xmp: metadata; EXIF with or without its "Exif" prefix.
         bits: 8 or 16 a channel.
+        cicp: 4 bytes, as the chunk cICP has them.
     """
 
     def __init__(
@@ -44,12 +45,15 @@ class PngWriter:
         exif: bytes | None = None,
         xmp: bytes | None = None,
         bits: int = 8,
+        cicp: bytes | None = None,
     ) -> None:
         self._write, self._left, self._channels = write, height, channels
         self._above = np.zeros((width, channels * bits // 8), np.uint8)
         self._deflate = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
         write(b"\x89PNG\r\n\x1a\n")
         self._chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[channels], 0, 0, 0))
+        if cicp:
+            self._chunk(b"cICP", cicp)
         if icc:
             self._chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc))
         if xmp:
@@ -61,8 +65,8 @@ class PngWriter:
     def of_view(write: Callable[[bytes], object], stream: Stream, view: View, bits: int) -> PngWriter:
         """For a view of a stream, with its metadata."""
         channels = (3 if stream.mode == "RGB" else 1) + (ALPHA in stream.chunks)
-        icc, exif, xmp = (stream.chunks.get(kind) for kind in METADATA_CHUNKS)
-        return PngWriter(write, view.width, view.height, channels, icc, exif, xmp, bits)
+        icc, exif, xmp, cicp = (stream.chunks.get(kind) for kind in METADATA_CHUNKS)
+        return PngWriter(write, view.width, view.height, channels, icc, exif, xmp, bits, cicp)
 
     def take(self, block: NDArray[Any]) -> None:
         """The next rows as Codec.decode_rows gives them."""

@@ -10,6 +10,7 @@ import sys
 import warnings
 import zlib
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 import numpy as np
@@ -18,9 +19,9 @@ from fuzz_pictures import FORMATS, mutants, sample
 from PIL import Image, ImageOps
 
 import jahp_fast
-from jahp_fast import cli
-from jahp_fast.errors import LossWarning, UnsupportedImage
-from jahp_fast.files import pictures
+from jahp_fast import Codec, cli
+from jahp_fast.errors import FormatError, LossWarning, UnsupportedImage
+from jahp_fast.files import container, pictures
 from jahp_fast.files.image import split
 
 GREY = Image.radial_gradient("L").resize((96, 64))
@@ -359,7 +360,6 @@ def animation(kind):
     [
         (png_with(chunk(b"gAMA", struct.pack(">I", 100000))), "gAMA and cHRM"),
         (png_with(chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 70800, 29200, 17000, 79700, 13100, 4600))), "gAMA and cHRM"),
-        (png_with(chunk(b"cICP", bytes([9, 16, 0, 1]))), "cICP"),
         (deep_png(), "more than 8 bits"),
         (b"P6 4 2 65535\n" + bytes(48), "more than 8 bits"),
         (animation("GIF"), "3 frames, of which number 1 alone"),
@@ -380,6 +380,7 @@ def test_what_a_file_does_not_hold_is_said(data, words):
         file_of(RGB, "PNG"),
         png_with(chunk(b"gAMA", struct.pack(">I", 45455))),
         png_with(chunk(b"cICP", bytes([1, 13, 0, 1]))),
+        png_with(chunk(b"cICP", bytes([9, 16, 0, 1])), chunk(b"gAMA", struct.pack(">I", 100000))),
         png_with(chunk(b"sRGB", b"\0"), chunk(b"gAMA", struct.pack(">I", 45455))),
         file_of(RGB, "JPEG"), file_of(RGB, "AVIF"), file_of(RGB, "GIF"), file_of(RGB, "TIFF"), file_of(RGB, "WEBP"), file_of(RGB, "PPM"),
         file_of(RGB, "JPEG2000"),
@@ -488,7 +489,6 @@ def test_a_loss_is_an_error_to_whoever_makes_errors_of_warnings():
     ("kind", "mark", "offset", "value", "words"),
     [
         ("AVIF", b"av1C", 6, b"\x4c", "more than 8 bits"),
-        ("AVIF", b"colrnclx", 8, b"\0\x09\0\x10", "nclx"),
         ("JPEG2000", b"ihdr", 14, b"\x0b", "more than 8 bits"),
     ],
 )
@@ -501,3 +501,33 @@ def test_what_the_head_of_a_file_says(kind, mark, offset, value, words):
     assert pictures.colour_losses(image, data) == []
     (said,) = pictures.colour_losses(image, changed)
     assert words in said
+
+
+def test_code_points_of_colours_travel(tmp_path):
+    """BT.2020 with PQ from a PNG file to another, by way of Pillow's images too; from AVIF; what is sRGB says nothing."""
+    points = bytes([9, 16, 0, 1])
+    data = png_with(chunk(b"cICP", points))
+    (tmp_path / "a.png").write_bytes(data)
+    assert jahp("encode", tmp_path / "a.png", tmp_path / "a.jahp").stderr == ""
+    coded = (tmp_path / "a.jahp").read_bytes()
+    assert container.unpack(coded).chunks[container.CICP] == points
+    assert jahp("decode", tmp_path / "a.jahp", tmp_path / "b.png").stderr == ""
+    assert b"cICP" + points in (tmp_path / "b.png").read_bytes()
+    shown = Codec().decode_pil(coded)
+    assert shown.info["cicp"] == points
+    assert container.unpack(Codec().encode(shown)).chunks[container.CICP] == points
+    done = jahp("decode", tmp_path / "a.jahp", tmp_path / "b.webp")
+    assert "described by cicp, which WEBP does not hold" in done.stderr
+    avif = file_of(RGB, "AVIF")
+    at = avif.index(b"colrnclx") + 8
+    wide = avif[:at] + b"\0\x09\0\x10" + avif[at + 4 :]
+    assert pictures.cicp_of(Image.open(io.BytesIO(wide)), wide) == points
+    for ordinary in (avif, file_of(RGB, "PNG"), png_with(chunk(b"cICP", bytes([1, 13, 0, 1]))), png_with(chunk(b"cICP", b"\x09"))):
+        assert pictures.cicp_of(Image.open(io.BytesIO(ordinary)), ordinary) == b""
+
+
+def test_code_points_have_four_bytes():
+    stream = container.unpack(Codec().encode(RGB))
+    data = container.pack(replace(stream, chunks={container.CICP: bytes(3)}))
+    with pytest.raises(FormatError, match="chunk 'cicp' has 3 bytes, not 4"):
+        Codec().decode(data)

@@ -50,7 +50,7 @@ def parse_chunks(data: bytes) -> dict[bytes, bytes]:
         require(all(c == 0x5F or 0x41 <= c <= 0x5A or 0x61 <= c <= 0x7A for c in kind), "a chunk's type is not letters")
         require(len(data) >= 8 + length, "a chunk is cut short")
         require(kind not in chunks, "a chunk is there twice")
-        require(kind != b"pcrc" or length == 4, "pcrc does not have 4 bytes")
+        require(kind not in (b"pcrc", b"cicp") or length == 4, "pcrc or cicp does not have 4 bytes")
         require(kind != b"deep" or (length == 1 and 9 <= data[8] <= 16), "deep is not one byte from 9 to 16")
         require(kind in (b"ALPH", b"COPY", b"LAYR") or not 0x41 <= kind[0] <= 0x5A, "a critical chunk is unknown")
         chunks[kind] = data[8 : 8 + length]
