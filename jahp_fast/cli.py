@@ -127,6 +127,7 @@ def _encode(args: argparse.Namespace) -> int:
                 args.max_bytes,
                 args.target_bpp,
                 args.target_psnr,
+                args.target_ssimulacra2,
                 max_error=bound,
                 progress=lambda done, of: line.show(f"jahp: searching: round {done} of {of}"),
             )
@@ -249,6 +250,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")
     p.add_argument("--target-bpp", type=float, metavar="X", help="choose the quality: the file nearest to X bits per pixel")
     p.add_argument("--target-psnr", type=float, metavar="X", help="choose the quality: the picture nearest to a PSNR of X dB")
+    p.add_argument("--target-ssimulacra2", type=float, metavar="X", help="the same of SSIMULACRA 2; needs the extra eval")
     p.add_argument("--auto-orient", action="store_true", help="turn the pixels as the EXIF orientation says, and clear it; else it is kept")
     p.add_argument("--pixel-checksum", action="store_true", help="decode the file too, and keep a checksum of its pixels in it")
     p.add_argument("--quiet", action="store_true", help="do not say that a picture is of a kind that wants --lossless")

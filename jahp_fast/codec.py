@@ -150,6 +150,7 @@ class Codec:
         max_bytes: int | None = None,
         target_bpp: float | None = None,
         target_psnr: float | None = None,
+        target_ssimulacra2: float | None = None,
         lossless: bool = False,
         max_error: int | None = None,
         progress: Progress | None = None,
@@ -168,30 +169,35 @@ class Codec:
             target_bpp: bits per pixel that the whole file comes near to, within 2 % where the model's qualities 1 to 8 reach it.
             target_psnr: in dB over all samples but alpha, that the picture comes as near to as steps of quality let it, about 0.03; better
                 where the lowest quality is. Not with the other two.
+            target_ssimulacra2: likewise of SSIMULACRA 2, 0 to 100, to about half a point. It needs the extra `eval`, and a second for each
+                megapixel and quality that is tried.
             lossless: keep every pixel. Quality and model are of no account then.
             max_error: 0 to 31: no sample differs by more. 0 is lossless.
             depth: of an array of uint16, bits of a sample, 9 to 16 (default): 10 means samples of 0 to 1023. A file of such pixels is
                 decoded to uint16 again.
             progress: at efforts 2 and 3, is called with the rounds done and their number, anew for each quality that is tried.
 
-        effort, max_bytes, target_bpp, target_psnr and pixels of uint16 are for qualities up to 8. Such pixels are encoded on the CPU.
+        effort, sizes, targets and pixels of uint16 are for qualities up to 8. Such pixels are encoded on the CPU.
 
         Raises:
             UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.
             UsageError: an argument that is out of range; or the lowest quality takes more than max_bytes, or than target_bpp allows, or the
-                highest does not reach target_psnr.
+                highest does not reach the target.
+            MissingExtra: target_ssimulacra2 without what computes it.
             DeviceError: not enough memory on the device.
         """
         effort = arguments.whole("effort", effort, 0, 3)
         greedy.check(self._encoder.file, effort)
         bound = arguments.bound_of(lossless, max_error)
-        if (bound is not None or self._layered) and (effort or any(x is not None for x in (max_bytes, target_bpp, target_psnr))):
+        goals = max_bytes, target_bpp, target_psnr, target_ssimulacra2
+        if (bound is not None or self._layered) and (effort or any(x is not None for x in goals)):
+            names = "effort, max_bytes, target_bpp and target_psnr" if target_ssimulacra2 is None else "effort, max_bytes and targets"
             wanted = "a bound on errors" if bound is not None else f"quality {self.quality:g}"
-            raise UsageError(f"effort, max_bytes, target_bpp and target_psnr are for qualities up to 8: leave them out with {wanted}")
+            raise UsageError(f"{names} are for qualities up to 8: leave them out with {wanted}")
         prepared = self._prepared(image, bound, depth)
         if bound is not None:
             return prepared.exact(bound, self._threads)
-        goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1], target_psnr)
+        goal = rate_control.goal_of(max_bytes, target_bpp, prepared.size[0] * prepared.size[1], target_psnr, target_ssimulacra2)
         with self._encoder.guard("encoding " + sizes_said([prepared.size])):
             if effort == 0 and goal is None:
                 return self._encoding(prepared.rows.deep).plain(prepared, Clock("cpu"))

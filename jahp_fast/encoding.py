@@ -109,7 +109,7 @@ class Encoding:
         self,
         prepared: Prepared,
         effort: int,
-        goal: rate_control.Goal | rate_control.PsnrGoal | None,
+        goal: rate_control.Goal | rate_control.ScoreGoal | None,
         progress: Progress | None = None,
     ) -> bytes:
         """Symbols that were searched for, at a quality that was."""
@@ -139,25 +139,32 @@ class Encoding:
         low, high = (_container.quality_code(q) for q in (config.qualities[0], config.qualities[-1]))
 
         def offset(data: bytes) -> float:
-            if isinstance(goal, rate_control.PsnrGoal):
-                return self.psnr(prepared, data) - goal.psnr
+            if isinstance(goal, rate_control.ScoreGoal):
+                return self.score(goal.score, prepared, data) - goal.wanted
             return math.log(len(data) / goal.goal)
 
         if effort > 1:  # the nearest integers say at once about where that search ends
             start = rate_control.begin_at(lambda code: offset(attempt(code, effort=0)), (low, high), start, goal)
-        if isinstance(goal, rate_control.PsnrGoal):
+        if isinstance(goal, rate_control.ScoreGoal):
 
             def seen(code: int) -> tuple[bytes, float]:
                 data = attempt(code)
-                return data, goal.psnr + offset(data)
+                return data, goal.wanted + offset(data)
 
-            return self.proved(rate_control.fit_psnr(seen, (low, high), start, goal.psnr), threads)
+            return self.proved(rate_control.fit_score(seen, (low, high), start, goal), threads)
         trim = attempt if config.form == "A" else None
         return self.proved(rate_control.fit(attempt, trim, (low, high), start, goal), threads)
 
-    def psnr(self, prepared: Prepared, data: bytes) -> float:
-        """In dB, of what the file decodes to; alpha does not count."""
-        return rate_control.psnr_of(*self._errors(prepared, data))
+    def score(self, score: rate_control.Score, prepared: Prepared, data: bytes) -> float:
+        """Of what the file decodes to; alpha does not count."""
+        if score is rate_control.PSNR:
+            return rate_control.psnr_of(*self._errors(prepared, data))
+        from jahp_fast.search.perceived import ssimulacra2
+
+        rows = prepared.rows
+        whole = View.whole(rows.height, rows.width)
+        (decoded,) = self.pipeline.decode_batch([_container.unpack(data, None)], [whole], self.threads, lambda _, rgb: rgb, None)
+        return ssimulacra2(rows.take(0, rows.height), decoded)
 
     def cost(self, prepared: Prepared, data: bytes, quality: float) -> float:
         """Bits and weighed squared errors of a file, by which a search decides: the less the better."""

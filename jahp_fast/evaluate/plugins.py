@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from jahp_fast.files.pictures import library_errors
+from jahp_fast.search.perceived import LEAST_SIDE, is_installed, ssimulacra2
 
 Pixels = NDArray[np.uint8]
 
@@ -91,7 +92,7 @@ PLUGIN_CODECS = (
 def perceptual_name() -> str | None:
     """The metric and its version; None where it is not installed."""
     version = _version("ssimulacra2")
-    if find_spec("ssimulacra2") is None or find_spec("scipy") is None or version is None:
+    if not is_installed() or version is None:
         return None
     return f"SSIMULACRA 2 (ssimulacra2 {version})"
 
@@ -109,13 +110,6 @@ def perceptual(reference: Pixels, decoded: Pixels) -> float:
 
     Raises UnsupportedImage where the package fails on them.
     """
-    if perceptual_name() is None or min(reference.shape[:2]) < 16:
+    if perceptual_name() is None or min(reference.shape[:2]) < LEAST_SIDE:
         return math.nan
-    with library_errors("SSIMULACRA 2 cannot be computed"):
-        from ssimulacra2 import compute_ssimulacra2
-
-        files = []
-        for image in (reference, decoded):
-            files.append(io.BytesIO())
-            Image.fromarray(image).save(files[-1], "PNG", compress_level=0)
-        return float(compute_ssimulacra2(*files))
+    return ssimulacra2(reference, decoded)

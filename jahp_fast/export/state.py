@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from jahp_fast.entropy.model_file import Form
 from jahp_fast.export.model import export_calibrated
 from jahp_fast.models.registry import from_state_dict
-
-if TYPE_CHECKING:
-    pass
 
 
 def export_state(

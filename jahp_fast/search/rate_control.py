@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rate control: the quality at which an image's file has a wanted size, or a wanted PSNR.
+"""Rate control: the quality at which an image's file has a wanted size, or its picture a wanted PSNR or SSIMULACRA 2.
 
 Qualities are steps of 0.05, and the logarithm of a file's size is nearly linear in them, so a secant through the two nearest sizes
 known finds the step in few encodings. Where one step changes the size by more than a file may miss its goal by (small images), the
 symbols of the step above are trimmed: rounded nearer to their means, harder and harder, until the file is just small enough.
-PSNR rises by about 0.06 dB a step, all but evenly, so the same secant finds the step that comes nearest.
+PSNR rises by about 0.06 dB a step, all but evenly, and SSIMULACRA 2 by half a point, so the same secant finds the step that comes
+nearest.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ _CLOSE = 0.004
 """A file this near to its goal ends the search: less than a third of what a step of quality changes."""
 _SLOPE = 0.0135
 """Rise of the logarithm of the size from one step to the next, before two sizes are known: the shipped model's on its training photos."""
-_PSNR_CLOSE, _PSNR_SLOPE = 0.02, 0.064
-"""The same of PSNR, in dB."""
 BEST_PSNR = 100.0
 """In dB, that of equal pictures too: no 8-bit picture that differs reaches it."""
 _TRIMS = 6
@@ -46,10 +45,35 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class PsnrGoal:
-    """In dB, over all samples but alpha."""
+class Score:
+    """What a picture can be judged by, the more the better.
 
-    psnr: float
+    Attributes:
+        argument: of Codec.encode.
+        unit: with the space before it.
+        best: no picture that differs has more.
+        close: a picture this near to its goal ends the search.
+        slope: rise from one step of quality to the next, before two are known: the shipped model's on its training photos.
+    """
+
+    argument: str
+    unit: str
+    best: float
+    close: float
+    slope: float
+
+
+PSNR = Score("target_psnr", " dB", BEST_PSNR, 0.02, 0.064)
+"""Over all samples but alpha."""
+SSIMULACRA2 = Score("target_ssimulacra2", "", 100.0, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class ScoreGoal:
+    """A score that a picture is to come near to."""
+
+    score: Score
+    wanted: float
 
 
 def psnr_of(squares: int, samples: int) -> float:
@@ -57,16 +81,22 @@ def psnr_of(squares: int, samples: int) -> float:
     return min(BEST_PSNR, 10 * math.log10(255**2 * samples / squares)) if squares else BEST_PSNR
 
 
-def goal_of(max_bytes: Any, target_bpp: Any, pixels: int, target_psnr: Any = None) -> Goal | PsnrGoal | None:
+def goal_of(
+    max_bytes: Any, target_bpp: Any, pixels: int, target_psnr: Any = None, target_ssimulacra2: Any = None
+) -> Goal | ScoreGoal | None:
     """What the arguments of Codec.encode ask for an image of so many pixels; None if nothing. Raises UsageError for what is no size or
-    PSNR, and for both."""
-    if target_psnr is not None:
+    score, and for more than one."""
+    scores = [(s, value) for s, value in ((PSNR, target_psnr), (SSIMULACRA2, target_ssimulacra2)) if value is not None]
+    if scores:
+        (score, value), *more = scores
+        if more:
+            raise UsageError("target_psnr and target_ssimulacra2 do not go together: a file has one quality")
         if max_bytes is not None or target_bpp is not None:
-            raise UsageError("target_psnr goes with neither max_bytes nor target_bpp: a file has one quality")
-        psnr = number("target_psnr", target_psnr)
-        if not 0 < psnr < BEST_PSNR:
-            raise UsageError(f"target_psnr must lie between 0 and {BEST_PSNR:g} dB, not {target_psnr!r}")
-        return PsnrGoal(psnr)
+            raise UsageError(f"{score.argument} goes with neither max_bytes nor target_bpp: a file has one quality")
+        wanted = number(score.argument, value)
+        if not 0 < wanted < score.best:
+            raise UsageError(f"{score.argument} must lie between 0 and {score.best:g}{score.unit}, not {value!r}")
+        return ScoreGoal(score, wanted)
     max_bytes = None if max_bytes is None else whole("max_bytes", max_bytes, 1)
     target_bpp = None if target_bpp is None else number("target_bpp", target_bpp)
     if target_bpp is not None and target_bpp <= 0:
@@ -135,26 +165,26 @@ def fit(
     return best
 
 
-def begin_at(offset: Callable[[int], float], codes: tuple[int, int], start: int, goal: Goal | PsnrGoal) -> int:
+def begin_at(offset: Callable[[int], float], codes: tuple[int, int], start: int, goal: Goal | ScoreGoal) -> int:
     """The code of the nearest offset, for a dearer search to begin with.
 
     Args:
-        offset: quality code -> how far a file of it is above the goal, in logarithms or dB.
+        offset: quality code -> how far a file of it is above the goal, in logarithms or as its score counts.
         codes, start: as `fit` takes them.
     """
     offsets: dict[int, float] = {}
     code = min(max(start, codes[0]), codes[1])
     while code not in offsets:
         offsets[code] = offset(code)
-        code = _next(offsets, *codes, _PSNR_SLOPE if isinstance(goal, PsnrGoal) else _SLOPE)
+        code = _next(offsets, *codes, goal.score.slope if isinstance(goal, ScoreGoal) else _SLOPE)
     return min(offsets, key=lambda c: (abs(offsets[c]), c))
 
 
-def fit_psnr(encode: Callable[[int], tuple[bytes, float]], codes: tuple[int, int], start: int, psnr: float) -> bytes:
-    """The file whose PSNR comes nearest to a wanted one; the lowest quality's if that is still better.
+def fit_score(encode: Callable[[int], tuple[bytes, float]], codes: tuple[int, int], start: int, goal: ScoreGoal) -> bytes:
+    """The file whose score comes nearest to a wanted one; the lowest quality's if that is still better.
 
     Args:
-        encode: quality code -> the file and its PSNR in dB.
+        encode: quality code -> the file and its score.
         codes, start: as `fit` takes them.
 
     Raises:
@@ -166,14 +196,14 @@ def fit_psnr(encode: Callable[[int], tuple[bytes, float]], codes: tuple[int, int
     code = min(max(start, lowest), highest)
     while code not in files:
         files[code], reached = encode(code)
-        offsets[code] = reached - psnr
-        if abs(offsets[code]) <= _PSNR_CLOSE:
+        offsets[code] = reached - goal.wanted
+        if abs(offsets[code]) <= goal.score.close:
             return files[code]
-        code = _next(offsets, lowest, highest, _PSNR_SLOPE)
-    if offsets.get(highest, 0.0) < -_PSNR_SLOPE:
+        code = _next(offsets, lowest, highest, goal.score.slope)
+    if offsets.get(highest, 0.0) < -goal.score.slope:
         raise UsageError(
-            f"target_psnr {psnr:g} dB is more than this model gives: this image has {psnr + offsets[highest]:.2f} dB at quality "
-            f"{highest / QUALITY_STEPS:g}, the highest"
+            f"{goal.score.argument} {goal.wanted:g}{goal.score.unit} is more than this model gives: this image has "
+            f"{goal.wanted + offsets[highest]:.2f}{goal.score.unit} at quality {highest / QUALITY_STEPS:g}, the highest"
         )
     return files[min(files, key=lambda c: (abs(offsets[c]), c))]
 

@@ -11,8 +11,8 @@ from builders import photo
 import jahp_fast
 from jahp_fast import Codec
 from jahp_fast.cli import main
-from jahp_fast.errors import UsageError
-from jahp_fast.search.rate_control import BEST_PSNR, Goal, PsnrGoal, begin_at, fit, fit_psnr, goal_of, psnr_of
+from jahp_fast.errors import MissingExtra, UnsupportedImage, UsageError
+from jahp_fast.search.rate_control import BEST_PSNR, PSNR, SSIMULACRA2, Goal, ScoreGoal, begin_at, fit, fit_score, goal_of, psnr_of
 
 CODES = (20, 160)
 
@@ -86,13 +86,18 @@ def test_what_is_asked_for():
 
 
 def test_a_psnr_is_asked_for_alone():
-    assert goal_of(None, None, 100, 33.5) == PsnrGoal(33.5)
+    assert goal_of(None, None, 100, 33.5) == ScoreGoal(PSNR, 33.5)
     for others in ((500, None), (None, 0.5)):
         with pytest.raises(UsageError, match="target_psnr goes with neither max_bytes nor target_bpp"):
             goal_of(*others, 100, 33.5)
     for wrong in (0, -1, 100, math.nan, math.inf, True, "33"):
         with pytest.raises(UsageError, match="target_psnr"):
             goal_of(None, None, 100, wrong)
+        with pytest.raises(UsageError, match="target_ssimulacra2"):
+            goal_of(None, None, 100, None, wrong)
+    assert goal_of(None, None, 100, None, 70) == ScoreGoal(SSIMULACRA2, 70.0)
+    with pytest.raises(UsageError, match="do not go together"):
+        goal_of(None, None, 100, 33, 70)
 
 
 def test_psnr_of_sums():
@@ -113,22 +118,22 @@ def test_the_step_of_the_nearest_psnr_is_found_in_few_passes(start):
             calls.append(code)
             return bytes([code]), psnr(code)
 
-        found = fit_psnr(encode, CODES, start, float(wanted))[0]
+        found = fit_score(encode, CODES, start, ScoreGoal(PSNR, float(wanted)))[0]
         best = min(abs(psnr(code) - wanted) for code in range(20, 161))
         assert abs(psnr(found) - wanted) <= max(best, 0.02) + 1e-9
         assert len(calls) == len(set(calls)) <= 6
-    assert fit_psnr(encode, CODES, start, 20.0) == bytes([20])  # the lowest is better than that
+    assert fit_score(encode, CODES, start, ScoreGoal(PSNR, 20.0)) == bytes([20])  # the lowest is better than that
     with pytest.raises(UsageError, match=r"target_psnr 45 dB is more than .* has 3\d\.\d\d dB at quality 8, the highest"):
-        fit_psnr(encode, CODES, start, 45.0)
+        fit_score(encode, CODES, start, ScoreGoal(PSNR, 45.0))
 
 
-@pytest.mark.parametrize("goal", [Goal(20000, 20000), PsnrGoal(33.0)])
+@pytest.mark.parametrize("goal", [Goal(20000, 20000), ScoreGoal(PSNR, 33.0)])
 def test_a_dear_search_begins_where_a_cheap_one_ends(goal):
     calls = []
 
     def offset(code):
         calls.append(code)
-        return 0.064 * (code - 101) + 0.01 if isinstance(goal, PsnrGoal) else math.log(smooth(code) / goal.goal)
+        return 0.064 * (code - 101) + 0.01 if isinstance(goal, ScoreGoal) else math.log(smooth(code) / goal.goal)
 
     best = min(range(20, 161), key=lambda code: abs(offset(code)))
     calls.clear()
@@ -234,3 +239,33 @@ def test_rate_and_psnr_rise_with_every_step(part, effort, least_gain):
         assert len(data) >= size
         assert psnr >= quality + least_gain
         size, quality = len(data), max(quality, psnr)
+
+
+def test_real_pictures_of_what_the_eye_sees(tmp_path, monkeypatch):
+    pytest.importorskip("ssimulacra2")
+    from PIL import Image
+
+    from jahp_fast.search import perceived
+
+    image = photo()[100:356, 200:584]
+    codec, passes = Codec(quality=2), []
+    measure = perceived.ssimulacra2
+    monkeypatch.setattr(perceived, "ssimulacra2", lambda *pair: passes.append(1) or measure(*pair))
+    for effort, wanted in ((0, 60.0), (1, 75.0)):
+        passes.clear()
+        data = codec.encode(image, effort=effort, target_ssimulacra2=wanted)
+        assert abs(measure(image, codec.decode(data)) - wanted) < 1
+        assert len(passes) <= 8
+    Image.fromarray(image).save(tmp_path / "a.png")
+    options = ["--target-ssimulacra2", "75", "-q", "2", "--effort", "1"]
+    assert main(["encode", str(tmp_path / "a.png"), str(tmp_path / "a.jahp"), *options]) == 0
+    assert (tmp_path / "a.jahp").read_bytes() == data
+    with pytest.raises(UsageError, match=r"target_ssimulacra2 99 is more than this model gives: this image has \d\d\.\d\d at quality 8"):
+        codec.encode(image, target_ssimulacra2=99)
+    with pytest.raises(UsageError, match="effort, max_bytes and targets are for qualities up to 8"):
+        codec.encode(image, target_ssimulacra2=70, lossless=True)
+    with pytest.raises(UnsupportedImage, match="8 x 20 pixels has no SSIMULACRA 2"):
+        codec.encode(image[:20, :8], target_ssimulacra2=70)
+    monkeypatch.setattr(perceived, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="jahp_fast\\[eval\\]"):
+        codec.encode(image, target_ssimulacra2=70)
