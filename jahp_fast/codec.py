@@ -18,6 +18,7 @@ from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files.deep import checked_dtype
 from jahp_fast.files.view import Region, View
+from jahp_fast.pipelines.contract import PLAIN, Coding
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
 from jahp_fast.search import greedy, rate_control
@@ -58,6 +59,8 @@ class Codec:
             are exact in any case.
         pixel_checksum: decode each file that was encoded, and put a checksum of its pixels into it: 12 bytes, and the time of a decode.
             Decoders that find one hold their pixels to it, but for exact=False and decode_tensor on a GPU.
+        for_gpu: encode for decoders on a GPU: 64 lanes, which take 256 bytes, and the symbols of the smallest scales are not coded. At
+            equal PSNR such files of photos are 0.2 to 3 % smaller but for those bytes. They decode everywhere; encoding takes longer.
 
     Raises:
         UnknownModel: no such model.
@@ -78,11 +81,13 @@ class Codec:
         graphs: bool = False,
         exact: bool = True,
         pixel_checksum: bool = False,
+        for_gpu: bool = False,
     ) -> None:
         self._model, self._backend = arguments.model_name(model), backend
         self._asked_threads = None if threads is None else arguments.whole("threads", threads, 1, 1024)
         self._graphs, self._exact = arguments.switch("graphs", graphs), arguments.switch("exact", exact)
         self._pixel_checksum = arguments.switch("pixel_checksum", pixel_checksum)
+        self._for_gpu = arguments.switch("for_gpu", for_gpu)
         self._max_pixels = arguments.whole("max_pixels", max_pixels, 1)
         files = () if models is None else arguments.model_files(models)
         self._pipelines = Pipelines(device, backend, self._graphs, self._exact, files)
@@ -95,7 +100,7 @@ class Codec:
     def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
         """The class and __init__'s arguments: weights, locks and threads stay where they are."""
         asked = (self._model, self.quality, self._device, self._backend, self._asked_threads, self._pipelines.models)
-        return type(self), (*asked, self._max_pixels, self._graphs, self._exact, self._pixel_checksum)
+        return type(self), (*asked, self._max_pixels, self._graphs, self._exact, self._pixel_checksum, self._for_gpu)
 
     @property
     def threads(self) -> int:
@@ -124,7 +129,8 @@ class Codec:
     def _encoding(self, deep: bool = False) -> Encoding:
         quality, step = (LAYER_BASE, layer_step(self.quality)) if self._layered else (self.quality, None)
         pipeline = self._pipelines.on_host(self._encoder.file) if deep else self._encoder
-        return Encoding(pipeline, quality, self._threads, self._pixel_checksum, step)
+        coding = Coding.for_gpu(pipeline.file) if self._for_gpu else PLAIN
+        return Encoding(pipeline, quality, self._threads, self._pixel_checksum, step, coding)
 
     def _prepared(self, image: Any, bound: int | None, depth: int | None) -> Prepared:
         prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum, depth)

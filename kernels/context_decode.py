@@ -135,7 +135,7 @@ def context_decode_kernel(
     thresholds, scale_row, scale_drop, scale_count, info, lasts, hyper_latents, latents, limit,
     KERNEL: tl.constexpr, IN: tl.constexpr, CONTEXT: tl.constexpr, HIDDEN_0: tl.constexpr, HIDDEN_1: tl.constexpr,
     PARAMETER_LIMIT: tl.constexpr, SCALE_SEARCH: tl.constexpr, SEARCH: tl.constexpr, PROB_BITS: tl.constexpr, FORM_B: tl.constexpr,
-    MEAN_BITS: tl.constexpr, WIDE: tl.constexpr, LANES: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
+    MEAN_BITS: tl.constexpr, WIDE: tl.constexpr, LANES: tl.constexpr, SKIPS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     slope: tl.constexpr = KERNEL // 2 + 1
     block_context: tl.constexpr = 128 if CONTEXT % 128 == 0 else 64
@@ -150,8 +150,9 @@ def context_decode_kernel(
     context = activations + image * most * (CONTEXT + HIDDEN_0 + HIDDEN_1)
     hidden_0 = context + most * CONTEXT
     hidden_1 = hidden_0 + most * HIDDEN_0
-    rows = symbols + image * most * latents * 2
+    rows = symbols + image * most * latents * 3
     shifts = rows + most * latents
+    order = shifts + most * latents
     states, at, used, failed = load_state(state, image, LANES)
     escapes = load_u32(payload, size >= 4)
     lane_failed = tl.full([LANES], NO_FAULT, tl.int64)
@@ -185,8 +186,8 @@ def context_decode_kernel(
             )  # fmt: skip
             tl.debug_barrier()
             states, at, used, lane_failed = decode_run(
-                states, at, used, lane_failed, payload, size, escapes, index, rows, latents, shifts, values, count, position, step,
-                latents, lanes, info, lasts, SEARCH, PROB_BITS, FORM_B, MEAN_BITS, LANES,
+                states, at, used, lane_failed, payload, size, escapes, index, rows, latents, shifts, order, values, count, position,
+                step, latents, lanes, info, lasts, SEARCH, PROB_BITS, FORM_B, MEAN_BITS, LANES, SKIPS,
             )  # fmt: skip
             failed = tl.min(lane_failed, 0)
             tl.debug_barrier()
@@ -222,7 +223,7 @@ def most_positions(height: int, width: int, slope: int) -> int:
 
 def context_decode(
     table: torch.Tensor, payloads: torch.Tensor, state: torch.Tensor, status: torch.Tensor, values: torch.Tensor, model: PackedModel,
-    most: int, lanes: int, start: torch.Tensor | None, block: int = 0,
+    most: int, lanes: int, start: torch.Tensor | None, skips: bool, block: int = 0,
 ) -> None:  # fmt: skip
     """Decodes y of several images in one launch.
 
@@ -233,6 +234,7 @@ def context_decode(
         values: (positions, M) int32, is filled.
         most: positions of the largest step of any image. lanes: of the image that has most.
         start: (positions, outputs) int32: what h_s adds to the first 1x1 layer (bias included). None: there is no h_s.
+        skips: whether any image has a skip threshold.
         block: positions that are multiplied together, a power of two; 0: 16, or 32 if a step has more. Devices want 16 at least.
     """
     c, part = model.config, ContextParts.of(model)
@@ -242,7 +244,7 @@ def context_decode(
     dtype = torch.int16 if wide else torch.int8
     seen = torch.empty(len(values), part.context.inputs, dtype=dtype, device=device)
     activations = torch.empty(images * most * (first.inputs + second.inputs + third.inputs), dtype=dtype, device=device)
-    symbols = torch.empty(images * most * 2 * c.latents, dtype=torch.int32, device=device)
+    symbols = torch.empty(images * most * 3 * c.latents, dtype=torch.int32, device=device)
     context_decode_kernel[(images,)](
         table, payloads, state, status, values, seen, part.seen.mul, part.seen.add, part.seen.shift,
         first.bias if start is None else start, 0 if start is None else first.outputs, activations, symbols, most,
@@ -251,7 +253,7 @@ def context_decode(
         model.tables.info, model.tables.lasts, c.hyper_latents, c.latents, c.activation_limit,
         KERNEL=part.context.kernel, IN=part.context.inputs, CONTEXT=first.inputs, HIDDEN_0=second.inputs, HIDDEN_1=third.inputs,
         PARAMETER_LIMIT=third.limit, SCALE_SEARCH=part.scales.search, SEARCH=model.tables.search, PROB_BITS=c.prob_bits,
-        FORM_B=c.form == "B", MEAN_BITS=c.mean_bits, WIDE=wide, LANES=32 if lanes <= 32 else 64,
+        FORM_B=c.form == "B", MEAN_BITS=c.mean_bits, WIDE=wide, LANES=32 if lanes <= 32 else 64, SKIPS=skips,
         BLOCK_M=block or (16 if most <= 16 else 32), BLOCK_K=LINE, num_warps=8, num_stages=3,
     )  # fmt: skip
 

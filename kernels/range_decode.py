@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The range decoder inside a kernel: docs/reference/format.md, "Range coder". One program decodes one image; its lanes are a vector.
 
-A round is L consecutive channels of a position. Which lanes need a word is known after their states have moved, so a prefix sum gives
-each of them its place among the words, and likewise among the escapes. Nothing is trusted: every read is masked by the payload's
-length. A failure is a number, 16 * detail + code of `backends.status.Status`, and the least of all is the first in coding order.
+A round is L consecutive coded symbols of a position, which are gathered first where others are skipped. Which lanes need a word is
+known after their states have moved, so a prefix sum gives each of them its place among the words, and likewise among the escapes. Nothing
+is trusted: every read is masked by the payload's length. A failure is a number, 16 * detail + code of `backends.status.Status`, and the
+least of all is the first in coding order.
 """
 
 from __future__ import annotations
@@ -91,9 +92,28 @@ def close_payload(payload, size, least, lanes, states, at, used, LANES: tl.const
 
 
 @triton.jit
+def gather_coded(rows, shifts, order, target, channels, index, most, failed, LANES: tl.constexpr):
+    """Writes the channels of a position that are coded into `order`, and what the others are into `target` -> their number, failures."""
+    lane = tl.arange(0, LANES)
+    coded = channels * 0
+    for first in range(0, channels, LANES):
+        channel = first + lane
+        inside = channel < channels
+        skipped = inside & (tl.load(rows + channel, mask=inside, other=0) < 0)
+        one = (inside & (skipped == 0)).to(tl.int32)
+        tl.store(order + coded + tl.cumsum(one, 0) - one, channel, mask=one > 0)
+        coded += tl.sum(one, 0)
+        value = tl.load(shifts + channel, mask=skipped, other=0)
+        tl.store(target + channel, value, mask=skipped)
+        failed = tl.minimum(failed, tl.where(tl.abs(value) > most, (index + channel) * 16 + BEYOND, NO_FAULT))
+    return coded, failed
+
+
+@triton.jit
 def decode_run(
-    states, at, used, failed, payload, size, escapes, index, rows, row_stride, shifts, values, count, position, step, channels, lanes,
-    info, lasts, SEARCH: tl.constexpr, PROB_BITS: tl.constexpr, FORM_B: tl.constexpr, MEAN_BITS: tl.constexpr, LANES: tl.constexpr,
+    states, at, used, failed, payload, size, escapes, index, rows, row_stride, shifts, order, values, count, position, step, channels,
+    lanes, info, lasts, SEARCH: tl.constexpr, PROB_BITS: tl.constexpr, FORM_B: tl.constexpr, MEAN_BITS: tl.constexpr,
+    LANES: tl.constexpr, SKIPS: tl.constexpr,
 ):  # fmt: skip
     """Decodes `count` positions: position + p * step for p = 0, 1 ...
 
@@ -101,18 +121,24 @@ def decode_run(
         states, at, used, failed: lane states, next byte, escapes used, and of each lane the failure; come back as they are then.
         index: number of the first symbol in coding order.
         rows, shifts: as symbol_rows gives them, row_stride channels from p to p + 1.
+        order: room for as many channels, if SKIPS: rows may be -1.
         values: is written, `channels` a position.
     """
     lane = tl.arange(0, LANES)
     target = values + position * channels
+    most = MAX_SYMBOL << MEAN_BITS if FORM_B else MAX_SYMBOL
     for _p in range(count):
-        for i in range((channels + lanes - 1) // lanes):
+        coded = channels
+        if SKIPS:
+            coded, failed = gather_coded(rows, shifts, order, target, channels, index, most, failed, LANES)
+            tl.debug_barrier()
+        for i in range((coded + lanes - 1) // lanes):
             channel = i * lanes + lane
-            here = (lane < lanes) & (channel < channels)
-            row = tl.load(rows + channel, mask=here, other=-1)
+            here = (lane < lanes) & (channel < coded)
+            if SKIPS:
+                channel = tl.load(order + channel, mask=here, other=0)
             shift = tl.load(shifts + channel, mask=here, other=0)
-            coded = row >= 0
-            record = info + 4 * tl.where(coded, row, 0)
+            record = info + 4 * tl.load(rows + channel, mask=here, other=0)
             low, length, entries = tl.load(record), tl.load(record + 1), lasts + tl.load(record + 2)
             slot = (states & ((1 << PROB_BITS) - 1)).to(tl.int32)
             k = lane * 0
@@ -125,29 +151,27 @@ def decode_run(
             before = tl.load(entries + k).to(tl.int32) & 0xFFFF
             width = (tl.load(entries + k + 1).to(tl.int32) - before) & 0xFFFF
             moved = width.to(tl.uint32) * (states >> PROB_BITS) + (slot - ((before + 1) & 0xFFFF)).to(tl.uint32)
-            need = coded & (moved < LANE_START)
-            escape = coded & (k == length)
+            need = here & (moved < LANE_START)
+            escape = here & (k == length)
             wanted = need.to(tl.int32) | escape.to(tl.int32) << 16  # two counts in one prefix sum
             ahead = tl.cumsum(wanted, 0) - wanted
             total = tl.sum(wanted, 0)
             word_at = at + 2 * (ahead & 0xFFFF)
             word_there = word_at + 2 <= size
             word = load_u16(payload + word_at, need & word_there).to(tl.uint32)
-            states = tl.where(need, moved << 16 | word, tl.where(coded, moved, states))
+            states = tl.where(need, moved << 16 | word, tl.where(here, moved, states))
             escape_at = used + (ahead >> 16)
             escape_there = escape_at < escapes
             escaped = (load_u16(payload + 4 + 2 * escape_at, escape & escape_there) ^ 0x8000) - 0x8000
             if FORM_B:
                 symbol = tl.where(escape, escaped, low + k)
                 place = escaped - low
-                value = tl.where(coded, (symbol << MEAN_BITS) + shift, shift)
-                most = MAX_SYMBOL << MEAN_BITS
+                value = (symbol << MEAN_BITS) + shift
             else:
                 symbol = tl.where(escape, escaped, low + k + shift)
                 place = escaped - shift - low
-                value = tl.where(coded, symbol, shift)
-                most = MAX_SYMBOL
-            beyond = here & ((coded & (tl.abs(symbol) > MAX_SYMBOL)) | (tl.abs(value) > most))
+                value = symbol
+            beyond = here & ((tl.abs(symbol) > MAX_SYMBOL) | (tl.abs(value) > most))
             code = tl.where(beyond, BEYOND, 0)
             code = tl.where(escape & (place >= 0) & (place < length), NEEDLESS_ESCAPE, code)
             code = tl.where(escape & (escape_there == 0), ESCAPES_END, code)
@@ -160,6 +184,7 @@ def decode_run(
         target += step * channels
         rows += row_stride
         shifts += row_stride
+        order += row_stride
         index += channels
     return states, at, used, failed
 
@@ -190,9 +215,9 @@ def store_status(status, image, failed):
 
 @triton.jit(do_not_specialize_on_alignment=["payloads"])
 def range_decode_kernel(
-    table, payloads, state, status, rows, row_stride, shifts, values, info, lasts, plane, mul, add, shift, limit, hyper_latents, latents,
-    HYPER: tl.constexpr, PADDED: tl.constexpr, SEARCH: tl.constexpr, PROB_BITS: tl.constexpr, FORM_B: tl.constexpr,
-    MEAN_BITS: tl.constexpr, LANES: tl.constexpr,
+    table, payloads, state, status, rows, row_stride, shifts, order, values, info, lasts, plane, mul, add, shift, limit, hyper_latents,
+    latents, HYPER: tl.constexpr, PADDED: tl.constexpr, SEARCH: tl.constexpr, PROB_BITS: tl.constexpr, FORM_B: tl.constexpr,
+    MEAN_BITS: tl.constexpr, LANES: tl.constexpr, SKIPS: tl.constexpr,
 ):  # fmt: skip
     """HYPER: opens the payload, decodes z and fills `plane`, the input of h_s. Otherwise: decodes y, position by position, and closes."""
     image = tl.program_id(0)
@@ -218,7 +243,8 @@ def range_decode_kernel(
         start = (first + r * width) * row_stride
         states, at, used, lane_failed = decode_run(
             states, at, used, lane_failed, payload, size, escapes, index + r * width * channels, rows + start, row_stride, shifts + start,
-            values, width.to(tl.int32), first + r * width, 1, channels, lanes, info, lasts, SEARCH, PROB_BITS, FORM_B, MEAN_BITS, LANES,
+            order + start, values, width.to(tl.int32), first + r * width, 1, channels, lanes, info, lasts, SEARCH, PROB_BITS, FORM_B,
+            MEAN_BITS, LANES, SKIPS,
         )  # fmt: skip
         failed = tl.min(lane_failed, 0)
         r += 1
@@ -238,6 +264,7 @@ def range_decode(
     table: torch.Tensor, payloads: torch.Tensor, state: torch.Tensor, values: torch.Tensor, tables: PackedTables, prob_bits: int,
     channels: tuple[int, int], lanes: int, *, rows: torch.Tensor, shifts: torch.Tensor, status: torch.Tensor | None = None,
     plane: torch.Tensor | None = None, seen: PackedInput | None = None, limit: int = 0, form_b: bool = False, mean_bits: int = 0,
+    skips: bool = False,
 ) -> None:  # fmt: skip
     """Decodes z (without `status`) or y of several images in one launch, a program of one warp an image.
 
@@ -249,13 +276,15 @@ def range_decode(
         rows, shifts: (positions, channels) as symbol_rows gives them, or (channels,) if all positions have the same.
         status: (images, 8) int32, is filled by the launch for y.
         plane, seen, limit: the input of h_s, is filled by the launch for z; and the rule that makes it.
+        skips: whether a row may be -1.
     """
     some = seen if seen is not None else PackedInput(tables.info, tables.info, tables.info)
     range_decode_kernel[(len(table),)](
-        table, payloads, state, state if status is None else status, rows, 0 if rows.dim() == 1 else rows.shape[1], shifts, values,
+        table, payloads, state, state if status is None else status, rows, 0 if rows.dim() == 1 else rows.shape[1], shifts,
+        torch.empty_like(rows) if skips else rows, values,
         tables.info, tables.lasts, values if plane is None else plane, some.mul, some.add, some.shift, limit, *channels,
         HYPER=status is None, PADDED=0 if plane is None else plane.shape[1], SEARCH=tables.search, PROB_BITS=prob_bits, FORM_B=form_b,
-        MEAN_BITS=mean_bits, LANES=32 if lanes <= 32 else 64, num_warps=1,
+        MEAN_BITS=mean_bits, LANES=32 if lanes <= 32 else 64, SKIPS=skips, num_warps=1,
     )  # fmt: skip
 
 
@@ -272,7 +301,7 @@ class RangeDecoderRef:
     def __post_init__(self) -> None:
         self.failed: tuple[int, int] | None = None
         self._info, self._lasts = self.tables.info.tolist(), [last & 0xFFFF for last in self.tables.lasts.tolist()]
-        self._used = self._symbols = 0
+        self._used = self._symbols = self._rank = 0
         size = len(self.payload)
         self._escapes = int.from_bytes(self.payload[:4], "little")
         self._at = 4 + 2 * self._escapes + 4 * self.lanes
@@ -289,7 +318,9 @@ class RangeDecoderRef:
         """The next symbol's value; 0 after a failure."""
         if self.failed:
             return 0
-        value, code = self._get(channel % self.lanes, row, shift, form_b, mean_bits)
+        rank = self._rank if channel else 0
+        self._rank = rank + (row >= 0)
+        value, code = self._get(rank % self.lanes, row, shift, form_b, mean_bits)
         if code:
             self.failed = (code, self._symbols)
         self._symbols += 1

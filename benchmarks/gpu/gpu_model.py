@@ -9,13 +9,10 @@ emulator counts. Cycles are assumptions or other people's measurements, named in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
 WARPS = 8
 PART = 4
 """Positions that are decoded before other warps take them up."""
@@ -49,11 +46,11 @@ class Gpu:
 # network (arXiv 2402.13499), or a store and a load through the second-level cache. barrier: assumed, the time of a message there and
 # back; of a grid, two atomics and a poll through the second-level cache.
 GPUS = (Gpu("H100", 1.7, 400, 180, True), Gpu("A100", 1.41, 2000, 540, False))
-# Assumed from microbenchmarks of the same paper (shared memory 29 to 33, second-level cache about 260, mma about 33) and from SASS: a
-# round of the coder has some 150 instructions of one warp (some 250 for 64 lanes), of which a chain of about 130 cycles cannot overlap.
+# Assumed from microbenchmarks of the same paper (shared memory 29 to 33, second-level cache about 260, mma about 33). Rounds of the coder:
+# as sass_chain.py has them. The first part of a step is staged while nothing else is done: two loads one after the other.
 COSTS = {
-    "shared": 33, "second level": 270, "mma": 33, "requantise": 120, "thresholds": 360, "round": 200, "round of 64": 290, "level": 90,
-    "step": 350, "block barrier": 40, "symbol": 120, "product of h_s": 12,
+    "shared": 33, "second level": 270, "mma": 33, "requantise": 120, "thresholds": 360, "round": 250, "round of 64": 365,
+    "step": 350, "stage": 700, "block barrier": 40, "symbol": 120, "product of h_s": 12,
 }  # fmt: skip
 
 
@@ -99,36 +96,8 @@ def remote_words_of(net: Net, height: int, width: int, blocks: int) -> int:
     return sum(tiles * up(s, 16) * 32 * net.planes * blocks for s in step_sizes(height, width, net.kernel // 2 + 1))
 
 
-def deeper_rounds(depths: Sequence[np.ndarray], lanes: int) -> float:
-    """Of symbols' tree depths [(positions, M)]: levels below the first that a round of `lanes` symbols takes, in the mean."""
-    levels = [d[:, i : i + lanes].max(axis=1) - 1 for d in depths for i in range(0, d.shape[1], lanes)]
-    return float(np.concatenate(levels).mean())
-
-
-def tree_depths(quality: float = 4.0) -> list[np.ndarray]:
-    """Of every symbol of examples/photo.png by the shipped model: how often a table row of its size parts by eight."""
-    from PIL import Image
-
-    from jahp_fast import Codec
-    from jahp_fast.entropy import reference
-    from jahp_fast.files import container
-
-    codec = Codec(quality=quality, threads=1)
-    stream = container.unpack(codec.encode(Image.open(ROOT / "examples" / "photo.png").convert("RGB")))
-    file, layout = codec._encoder.file, codec._encoder.layout(stream)
-    z, y, _ = codec._encoder.decode_integers(stream, 1)
-    depth = np.ceil(np.log2(file.entropy["tables.size"] + 1.0) / 3).clip(1).astype(int)
-    steps = reference._Steps(reference.ReferenceModel(file), z.astype(np.int64), layout)
-    out = []
-    for positions, rows, _, _ in steps:
-        out.append(depth[rows])
-        for position in positions:
-            steps.reveal(position, y[position].astype(np.int64))
-    return out
-
-
-def predict(net: Net, height: int, width: int, lanes: int, deeper: float, gpu: Gpu, blocks: int = 16) -> dict[str, float]:
-    """Milliseconds by part, for the decode of one image's latents. deeper: as deeper_rounds gives it."""
+def predict(net: Net, height: int, width: int, lanes: int, gpu: Gpu, blocks: int = 16) -> dict[str, float]:
+    """Milliseconds by part, for the decode of one image's latents of which every symbol is coded."""
     c = COSTS
     steps = [s for s in step_sizes(height, width, net.kernel // 2 + 1) if s]
 
@@ -141,9 +110,9 @@ def predict(net: Net, height: int, width: int, lanes: int, deeper: float, gpu: G
     nets = sum(layer(2 * net.m, net.m, 2, s, c["second level"], gpu.exchange) + layer(net.first, 2 * net.m, 1, s, inputs, gpu.exchange)
                + layer(net.second, net.first, 1, s, inputs, gpu.exchange) + layer(2 * net.m, net.second, 1, s, inputs, c["thresholds"])
                for s in steps)  # fmt: skip
-    each = (c["round of 64"] if lanes == 64 else c["round"]) + deeper * c["level"]
+    each = c["round of 64"] if lanes == 64 else c["round"]
     last = up(min(PART, max(steps)) * net.m, 32 * WARPS)
-    coder = sum(c["step"] + s * up(net.m, lanes if lanes == 64 else min(lanes, 32)) * each + up(s, PART) * c["block barrier"]
+    coder = sum(c["step"] + c["stage"] + s * up(net.m, lanes if lanes == 64 else min(lanes, 32)) * each + up(s, PART) * c["block barrier"]
                 + c["second level"] + last * c["symbol"] for s in steps)  # fmt: skip
     z = up(height, 4) * up(width, 4) * up(net.n, lanes if lanes == 64 else min(lanes, 32)) * each
     h_s = products_of(net, height, width)["h_s"] / blocks * c["product of h_s"]
@@ -156,7 +125,6 @@ PAPER = Net(192, 192, 640, 512, (192, 288, 384))
 
 
 def main() -> None:
-    depths = tree_depths()
     products = products_of(PAPER, 32, 48)
     exchanged = remote_words_of(PAPER, 32, 48, 16) * 4 / 1e6
     print("768x512, 192/192: " + ", ".join(f"{count} products of {part}" for part, count in products.items()))
@@ -164,10 +132,9 @@ def main() -> None:
     print("| predicted ms | GPU | nets | barriers | coder | `h_s`, z | **latents** |\n|---|---|---|---|---|---|---|")
     for (height, width, what), lanes in [((32, 48, "768x512"), n) for n in (16, 32, 64)] + [((68, 120, "1920x1080"), 64)]:
         for gpu in GPUS:
-            ms = predict(PAPER, height, width, lanes, deeper_rounds(depths, lanes), gpu)
+            ms = predict(PAPER, height, width, lanes, gpu)
             *parts, latents = (f"{v:.2f}" for v in ms.values())
             print(f"| {what}, {lanes} lanes | {gpu.name} | {' | '.join(parts)} | **{latents}** |")
-    print("levels below the first, a round: " + ", ".join(f"{deeper_rounds(depths, n):.2f} of {n} symbols" for n in (16, 32, 64)))
 
 
 if __name__ == "__main__":

@@ -307,18 +307,18 @@ std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& lat
             std::int32_t* y = latents.y.data() + offset(model, layout, at);
             const bool copied = copies.holds(at);
             if (copied && !known) copies.apply(at, y);
-            for (int c = 0; c < m; ++c, ++symbol) {
+            for (int c = 0, rank = 0; c < m; ++c, ++symbol) {
                 if (copied) continue;
                 if (symbol->row < 0) {
                     y[c] = skipped(model, *symbol);
                     check_value(y[c], limit, Fault::usage);
                 } else if (form_a) {
-                    coder.put(c, symbol->row, y[c], symbol->mean >> mean_bits);
+                    coder.put(rank++, symbol->row, y[c], symbol->mean >> mean_bits);
                 } else {
                     const std::int64_t half = std::int64_t{1} << mean_bits >> 1;
                     const std::int64_t residual = (std::int64_t{y[c]} - symbol->mean + half) >> mean_bits;
                     check_value(residual, kMaxSymbol, Fault::usage);
-                    coder.put(c, symbol->row, static_cast<std::int32_t>(residual));
+                    coder.put(rank++, symbol->row, static_cast<std::int32_t>(residual));
                     const std::int64_t value = (residual << mean_bits) + symbol->mean;
                     check_value(value, limit, Fault::usage);
                     y[c] = static_cast<std::int32_t>(value);

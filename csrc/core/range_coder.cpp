@@ -32,7 +32,7 @@ void check_lanes(int lanes) {
         throw Error(Fault::usage, "lanes must be 1, 2, 4, 8, 16, 32 or 64, not " + std::to_string(lanes));
 }
 
-void RangeEncoder::put(int channel, std::int32_t row, std::int32_t value, std::int32_t shift) {
+void RangeEncoder::put(int rank, std::int32_t row, std::int32_t value, std::int32_t shift) {
     if (value > kMaxSymbol || value < -kMaxSymbol)
         throw Error(Fault::usage, "symbol " + std::to_string(value) + " is beyond 32767");
     const CdfTables::Row& r = tables_.row(row);
@@ -43,7 +43,7 @@ void RangeEncoder::put(int channel, std::int32_t row, std::int32_t value, std::i
     else
         escapes_.push_back(static_cast<std::uint16_t>(value));
     entries_.push_back({r.starts[k], static_cast<std::uint16_t>(tables_.end(r, k) - r.starts[k])});
-    lane_of_.push_back(static_cast<std::uint8_t>(channel & (kMaxLanes - 1)));
+    lane_of_.push_back(static_cast<std::uint8_t>(rank & (kMaxLanes - 1)));
 }
 
 int RangeEncoder::choose_lanes() const {
@@ -137,6 +137,22 @@ std::int32_t RangeDecoder::get(int lane, std::int32_t row, std::int32_t shift) {
 }
 
 void RangeDecoder::run(const Symbol* symbols, int count, int mean_bits, bool shifted, std::int32_t* out) {
+    std::int32_t least = 0;
+    for (int i = 0; i < count; ++i) least = std::min(least, symbols[i].row);
+    if (least >= 0) return run_coded(symbols, count, mean_bits, shifted, out);
+    coded_.resize(static_cast<std::size_t>(count));
+    values_.resize(coded_.size());
+    int coded = 0;
+    for (int i = 0; i < count; ++i) {
+        coded_[static_cast<std::size_t>(coded)] = symbols[i];
+        coded += symbols[i].row >= 0 ? 1 : 0;
+    }
+    run_coded(coded_.data(), coded, mean_bits, shifted, values_.data());
+    const std::int32_t* next = values_.data();
+    for (int i = 0; i < count; ++i) out[i] = symbols[i].row >= 0 ? *next++ : 0;
+}
+
+void RangeDecoder::run_coded(const Symbol* symbols, int count, int mean_bits, bool shifted, std::int32_t* out) {
     const RangeRun run{symbols, count, lanes_ - 1, mean_bits, shifted ? -1 : 0, out};
     bool beyond = false;
     for (int i = 0; (i = run_(lined_, state_, run, i, beyond)) < count; ++i)

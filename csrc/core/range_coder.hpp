@@ -44,9 +44,9 @@ class RangeEncoder {
 public:
     explicit RangeEncoder(const CdfTables& tables) : tables_(tables) {}
 
-    // Appends `value` under `row` for lane `channel` mod lanes. The table is consulted at value - shift, an escape
-    // holds the value itself. Throws Error(usage) if |value| > 32767.
-    void put(int channel, std::int32_t row, std::int32_t value, std::int32_t shift = 0);
+    // Appends `value` under `row` for lane `rank` mod lanes; rank: symbols put for its position before. The table is
+    // consulted at value - shift, an escape holds the value itself. Throws Error(usage) if |value| > 32767.
+    void put(int rank, std::int32_t row, std::int32_t value, std::int32_t shift = 0);
 
     // The most lanes whose states (4 bytes each) take at most 1/200 of the payload, or 1. Integer arithmetic: the same
     // everywhere.
@@ -77,8 +77,9 @@ public:
     // escapes, for an escape that the table could have coded, and for a value beyond 32767.
     std::int32_t get(int lane, std::int32_t row, std::int32_t shift = 0);
 
-    // The next `count` symbols, those of channels 0, 1 ... of one position: as get() for each, with lane = channel mod
-    // lanes and shift = shifted ? mean >> mean_bits : 0. Symbols of row -1 are passed over; out is 0 there.
+    // The next `count` symbols, those of channels 0, 1 ... of one position: as get() for each, with lane = rank mod
+    // lanes and shift = shifted ? mean >> mean_bits : 0. Symbols of row -1 are passed over and have no rank; out is 0
+    // there.
     void run(const Symbol* symbols, int count, int mean_bits, bool shifted, std::int32_t* out);
 
     // The end check: all lanes back at 2^16, every escape and word used, and nothing behind them but zeros, those only
@@ -86,6 +87,7 @@ public:
     void finish(std::size_t min_bytes = 0) const;
 
 private:
+    void run_coded(const Symbol* symbols, int count, int mean_bits, bool shifted, std::int32_t* out);
     std::uint32_t next_word();
     std::int32_t get_escape(const CdfTables::Row& row, std::int32_t shift);
 
@@ -96,6 +98,8 @@ private:
     RangeState state_;
     const std::uint8_t *escape_, *escape_end_;
     std::size_t bytes_;
+    std::vector<Symbol> coded_;  // of a position that has others
+    std::vector<std::int32_t> values_;
 };
 
 }  // namespace jahp

@@ -40,7 +40,7 @@ struct RangeState {
 };
 
 struct RangeRun {
-    const Symbol* symbols;  // those of channels 0, 1 ... of a position; row -1 takes nothing from the lanes and gives 0
+    const Symbol* symbols;  // those of a position that are coded
     int count;
     int lane_mask;  // symbol i belongs to lane i & lane_mask
     int mean_bits;  // out[i] = low + entry + ((mean >> mean_bits) & shift_mask)

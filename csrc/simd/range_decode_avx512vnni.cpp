@@ -22,8 +22,6 @@ struct Avx512 {
         constexpr int kLast = (1 << kProbBits) - 1;
         const __m512i ones = _mm512_set1_epi32(0xFFFF), x = _mm512_loadu_si512(lanes),
                       slot = _mm512_and_si512(x, _mm512_set1_epi32(kLast));
-        const __m512i row_signs = _mm512_or_si512(_mm512_loadu_si512(symbols), _mm512_loadu_si512(symbols + 8));
-        if (_mm512_mask_cmplt_epi32_mask(0x5555, row_signs, _mm512_setzero_si512()) != 0) return false;
         alignas(64) uint32_t slots[kGroup], around[kGroup];
         _mm512_store_si512(slots, slot);
         JAHP_UNROLL for (int j = 0; j < kGroup; ++j) {

@@ -52,15 +52,13 @@ inline uint32_t refilled(uint32_t x, const uint8_t*& next) {
     return x << (need << 4) | (word & (0u - need));
 }
 
-// Symbols of kGroup lanes, with a word left for each. Changes nothing but `out` and returns false if one is an escape
-// or not coded.
+// Symbols of kGroup lanes, with a word left for each. Changes nothing but `out` and returns false if one is an escape.
 template <typename Kernel, int kProbBits>
 inline bool decode_group(const LinedRow* rows, const Symbol* symbols, uint32_t* __restrict lanes, const uint8_t*& next,
                          int32_t* __restrict out) {
     uint32_t around[kGroup], x[kGroup];
     bool special = false;
     for (int j = 0; j < kGroup; ++j) {
-        if (symbols[j].row < 0) return false;
         const LinedRow& row = rows[symbols[j].row];
         const uint32_t k = entry_of<Kernel, kProbBits>(row, lanes[j] & ((1u << kProbBits) - 1));
         special |= k == static_cast<uint32_t>(row.size);
@@ -91,10 +89,6 @@ inline int range_decode_entries(const LinedTables& tables, RangeState& state, co
             continue;
         }
         for (const int stop = i + kGroup - i % kGroup; i < count && i < stop; ++i) {
-            if (symbols[i].row < 0) {
-                out[i] = 0;
-                continue;
-            }
             const LinedRow& row = rows[symbols[i].row];
             const uint32_t x = lanes[i & lane_mask], k = entry_of<Kernel, kProbBits>(row, x & ((1u << kProbBits) - 1));
             if (state.end - next < 2 || k == static_cast<uint32_t>(row.size)) {
@@ -118,7 +112,7 @@ inline int range_decode(const LinedTables& tables, RangeState& state, const Rang
     const int32_t mean_bits = run.mean_bits, shift_mask = run.shift_mask;
     int32_t most = 0, least = 0;
     for (int i = from; i < end; ++i) {  // a loop of its own, which is vectorised
-        const int32_t value = out[i] + ((symbols[i].mean >> mean_bits) & shift_mask & ~(symbols[i].row >> 31));
+        const int32_t value = out[i] + ((symbols[i].mean >> mean_bits) & shift_mask);
         out[i] = value;
         most = value > most ? value : most;
         least = value < least ? value : least;

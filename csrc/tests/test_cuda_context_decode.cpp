@@ -347,14 +347,14 @@ TEST(encoding_gives_the_encoders_bytes) {
         std::vector<Position> positions;
         for (int t = 0; t < order.steps(); ++t) order.append(t, positions);
         for (const Position at : positions)
-            for (int c = 0; c < model.latents(); ++c) {
+            for (int c = 0, rank = 0; c < model.latents(); ++c) {
                 const auto i = static_cast<std::size_t>((at.row * layout.width + at.column) * model.latents() + c);
                 if (got.rows[i] < 0)
                     CHECK_EQ(got.y[i], got.shifts[i]);
                 else if (model.form() == Form::a)
-                    coder.put(c, got.rows[i], got.y[i], got.shifts[i]);
+                    coder.put(rank++, got.rows[i], got.y[i], got.shifts[i]);
                 else
-                    coder.put(c, got.rows[i], (got.y[i] - got.shifts[i]) >> model.mean_bits());
+                    coder.put(rank++, got.rows[i], (got.y[i] - got.shifts[i]) >> model.mean_bits());
             }
         CHECK(coder.finish(layout.lanes, layout.min_bytes) == stream->image.payload);
     }

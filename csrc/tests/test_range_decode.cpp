@@ -18,7 +18,9 @@ using Bytes = std::vector<std::uint8_t>;
 struct Message {
     Message(Random& random, const CdfTables& tables, int lanes, int positions, int channels_, bool shifted_)
         : channels(channels_), shifted(shifted_), mean_bits(static_cast<int>(random(0, 6))) {
+        int rank = 0;
         for (int i = 0; i < positions * channels; ++i) {
+            rank = i % channels == 0 ? 0 : rank;
             const auto row = static_cast<std::int32_t>(random(0, tables.rows() - 1));
             const CdfTables::Row& r = tables.row(row);
             const auto mean = static_cast<std::int32_t>(random(-500, 500));
@@ -32,7 +34,7 @@ struct Message {
                                                           : r.low + random(0, r.size - 1) + shift;
             symbols.push_back({row, mean});
             values.push_back(static_cast<std::int32_t>(std::clamp<std::int64_t>(value, -kMaxSymbol, kMaxSymbol)));
-            coded.push_back({i % channels % lanes, row, values.back(), shift});
+            coded.push_back({rank++ % lanes, row, values.back(), shift});
         }
     }
     int channels;

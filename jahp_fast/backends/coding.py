@@ -49,10 +49,10 @@ class SymbolCoder:
                 raise UsageError(f"symbol {bad[0] / (most // MAX_SYMBOL):g} is beyond {MAX_SYMBOL}")
         order = coding_order(layout, self._slope)
         kept = coded[order]
-        channel = np.broadcast_to(np.arange(c.latents), kept.shape)[kept]
+        rank = (np.cumsum(kept, 1) - 1)[kept]
         hyper = np.tile(np.arange(c.hyper_latents), z.shape[0] * z.shape[1])
         columns = [
-            np.concatenate([hyper, channel]),
+            np.concatenate([hyper, rank]),
             np.concatenate([layout.z_row + hyper, rows[order][kept]]),
             np.concatenate([z.ravel(), wide[order][kept]]),
             np.concatenate([np.zeros_like(hyper), shift[order][kept]]),

@@ -242,6 +242,7 @@ class TritonBackend:
         z, y = self._integers(images.z_first[-1], c.hyper_latents), self._integers(positions, c.latents)
         plane = self._activations(len(z), model.h_s[0].inputs) if model.h_s else None
         coder = (images.table, payload, state)
+        skips = any(layout.skip for layout in layouts)
         channels = (c.hyper_latents, c.latents)
         range_decode(
             *coder, z, model.tables, c.prob_bits, channels, lanes, rows=self._rows_of_tables, shifts=self._no_shifts,
@@ -251,14 +252,14 @@ class TritonBackend:
             begin = None if plane is None else self._hyper(plane, images)
             slope = model.context.kernel // 2 + 1
             most = max(most_positions(layout.height, layout.width, slope) for layout in layouts)
-            context_decode(*coder, status, y, model, most, lanes, begin)
+            context_decode(*coder, status, y, model, most, lanes, begin, skips)
         else:
             rows, shifts = self._rows_of_tables, self._no_shifts
             if plane is not None:
                 rows, shifts = self._symbols(self._features(plane, images), images)
             range_decode(
                 *coder, y, model.tables, c.prob_bits, channels, lanes, rows=rows, shifts=shifts, status=status,
-                form_b=c.form == "B", mean_bits=c.mean_bits,
+                form_b=c.form == "B", mean_bits=c.mean_bits, skips=skips and rows.dim() == 2,
             )  # fmt: skip
         return [
             DeviceResult(

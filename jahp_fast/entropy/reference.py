@@ -88,10 +88,10 @@ class RangeDecoder:
 class RangeEncoder:
     def __init__(self, prob_bits: int) -> None:
         self._bits = prob_bits
-        self._symbols: list[tuple[int, int, int]] = []  # channel, start, frequency
+        self._symbols: list[tuple[int, int, int]] = []  # rank, start, frequency
         self._escapes: list[int] = []
 
-    def put(self, channel: int, row: TableRow, value: int, shift: int = 0) -> None:
+    def put(self, rank: int, row: TableRow, value: int, shift: int = 0) -> None:
         if abs(value) > MAX_SYMBOL:
             raise UsageError(f"symbol {value} is beyond {MAX_SYMBOL}")
         k = value - shift - row.low
@@ -99,7 +99,7 @@ class RangeEncoder:
             k = row.size
             self._escapes.append(value)
         start = row.ends[k - 1] if k else 0
-        self._symbols.append((channel, start, row.ends[k] - start))
+        self._symbols.append((rank, start, row.ends[k] - start))
 
     def choose_lanes(self) -> int:
         """The most lanes whose states take at most 1/200 of the payload, or 1; estimated in integers of 1/64 bit."""
@@ -113,8 +113,8 @@ class RangeEncoder:
         if lanes not in LANE_COUNTS:
             raise UsageError(f"lanes must be one of {LANE_COUNTS}, not {lanes}")
         states, words = [LANE_START] * lanes, []
-        for channel, start, frequency in reversed(self._symbols):
-            lane = channel % lanes
+        for rank, start, frequency in reversed(self._symbols):
+            lane = rank % lanes
             x = states[lane]
             if x >= frequency << (32 - self._bits):
                 words.append(x & 0xFFFF)
@@ -266,14 +266,16 @@ def decode(model: ReferenceModel, payload: bytes, layout: StreamLayout) -> tuple
             if copies.apply(y_copies, position, y):
                 steps.reveal(position, y[position])
                 continue
-            values = []
-            for m, (row, mean, scale) in enumerate(zip(rows[p].tolist(), means[p].tolist(), scales[p].tolist(), strict=True)):
+            values, rank = [], 0
+            for row, mean, scale in zip(rows[p].tolist(), means[p].tolist(), scales[p].tolist(), strict=True):
                 if c.conditional and scale < layout.skip:
                     values.append(steps.check(steps.skipped(mean), FormatError))
-                elif c.form == "A":
-                    values.append(coder.get(m % layout.lanes, model.rows[row], mean >> c.mean_bits))
+                    continue
+                lane, rank = rank % layout.lanes, rank + 1
+                if c.form == "A":
+                    values.append(coder.get(lane, model.rows[row], mean >> c.mean_bits))
                 else:
-                    values.append(steps.check((coder.get(m % layout.lanes, model.rows[row]) << c.mean_bits) + mean, FormatError))
+                    values.append(steps.check((coder.get(lane, model.rows[row]) << c.mean_bits) + mean, FormatError))
             y[position] = values
             steps.reveal(position, y[position])
     coder.finish(layout.min_bytes)
@@ -303,16 +305,18 @@ def encode(model: ReferenceModel, z: NDArray[np.int32], y: NDArray[np.int32], la
             if copies.apply(y_copies, position, out):
                 steps.reveal(position, out[position])
                 continue
-            values = out[position].tolist()
+            values, rank = out[position].tolist(), 0
             for m, (row, mean, scale) in enumerate(zip(rows[p].tolist(), means[p].tolist(), scales[p].tolist(), strict=True)):
                 if c.conditional and scale < layout.skip:
                     values[m] = steps.check(steps.skipped(mean), UsageError)
-                elif c.form == "A":
-                    coder.put(m, model.rows[row], values[m], mean >> c.mean_bits)
+                    continue
+                if c.form == "A":
+                    coder.put(rank, model.rows[row], values[m], mean >> c.mean_bits)
                 else:
                     residual = (values[m] - mean + half) >> c.mean_bits
-                    coder.put(m, model.rows[row], residual)
+                    coder.put(rank, model.rows[row], residual)
                     values[m] = steps.check((residual << c.mean_bits) + mean, UsageError)
+                rank += 1
             out[position] = values
             steps.reveal(position, out[position])
     lanes = layout.lanes or coder.choose_lanes()

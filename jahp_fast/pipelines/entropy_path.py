@@ -15,7 +15,7 @@ from jahp_fast.entropy import copies
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError, UnsupportedImage, UsageError
 from jahp_fast.files import container as _container
-from jahp_fast.pipelines.contract import CodedSymbols, Ints
+from jahp_fast.pipelines.contract import CodedSymbols, Coding, Ints
 
 if TYPE_CHECKING:
     from jahp_fast.backends import Backend
@@ -69,10 +69,10 @@ class EntropyPath:
         """Kernels of a device do not copy positions."""
         return self._host if layout.copies and self.backend_name in backends.ON_DEVICE else self.backend
 
-    def encode_symbols(self, z: Ints, wanted: Ints, width: int, height: int, quality: float, threads: int) -> CodedSymbols:
-        """An image's symbols as a file has them. Raises UnsupportedImage for one beyond 32767."""
-        least, z_row = _container.min_payload_bytes(width, height), self.file.z_row(quality)
-        layout = StreamLayout(wanted.shape[0], wanted.shape[1], 0, 0, least, z_row=z_row)
+    def encode_symbols(self, z: Ints, wanted: Ints, size: tuple[int, int], quality: float, coding: Coding, threads: int) -> CodedSymbols:
+        """An image's symbols as a file has them; size: width and height. Raises UnsupportedImage for one beyond 32767."""
+        least, z_row = _container.min_payload_bytes(*size), self.file.z_row(quality)
+        layout = StreamLayout(wanted.shape[0], wanted.shape[1], *coding, least, z_row=z_row)
         choice = copies.choose(z, wanted)
         if choice is None:
             return self._coded(z, wanted, layout, threads)

@@ -4,9 +4,9 @@
 // channel order.
 //
 // The chain of a round, from the states to the next states, is what an image waits for. So this warp finds entries and
-// keeps the states, and leaves to others what becomes of an entry (context_decode.cuh, reveal). What does not depend on
-// the states is loaded rounds ahead: rows two, their first nodes one, words hundreds; nothing stops a round at an
-// error, which is kept until the step's end.
+// keeps the states, and leaves the rest to others: they gather what is coded of a position into slots before
+// (context_decode.cuh, stage), and make values of entries behind (reveal). Words lie ready in a ring. Nothing stops a
+// round at an error or an escape: both are kept until the position's end.
 #pragma once
 
 #include "layers.cuh"
@@ -33,6 +33,7 @@ constexpr std::int32_t kMostSymbol = 32767;
 constexpr std::int32_t kEscapedCode = 1 << 30;  // what an escape's 16 bits stand beside
 constexpr std::int64_t kNoFault = INT64_MAX;
 constexpr int kRefill = kRingWords / 2;  // words that are loaded together
+constexpr std::uint32_t kNoChannel = 0xffffffffu;
 
 JAHP_DEVICE std::uint32_t byte_word(const std::uint8_t* p) { return p[0] | static_cast<std::uint32_t>(p[1]) << 8; }
 
@@ -71,35 +72,52 @@ struct Source {
     }
 };
 
-// One step of the search: the child of `node` in which slot lies. low .. high are the slots of the entries that are
-// left.
-JAHP_DEVICE int search(const Words4& node, std::int32_t slot, std::int32_t& low, std::int32_t& high) {
-    const auto lower = [](std::uint32_t w) { return static_cast<std::int32_t>(w & 0xffff); };
-    const auto upper = [](std::uint32_t w) { return static_cast<std::int32_t>(w >> 16); };
-    const auto narrow = [&](std::int32_t end, bool right) {
-        low = right ? end + 1 : low;
-        high = right ? high : end;
-    };
-    const std::int32_t fourth = upper(node.w[1]);
-    const bool four = slot > fourth;
-    narrow(fourth, four);
-    const std::int32_t second = four ? upper(node.w[2]) : upper(node.w[0]);
-    const std::int32_t left = four ? lower(node.w[2]) : lower(node.w[0]),
-                       right = four ? lower(node.w[3]) : lower(node.w[1]);
-    const bool two = slot > second;
-    narrow(second, two);
-    const std::int32_t first = two ? right : left;
-    const bool one = slot > first;
-    narrow(first, one);
-    return (four ? 4 : 0) + (two ? 2 : 0) + (one ? 1 : 0);
-}
+// What the coding warp must know of a symbol: w[0] and w[1] are TableRow's `buckets` and `ends`, w[2] is the channel,
+// w[3] the row's size. A slot that no symbol is in has the size -1 and another row's places.
+using Slot = Words4;
+
+JAHP_DEVICE bool coded(const Slot& slot) { return static_cast<std::int32_t>(slot.w[3]) >= 0; }
+
+// Of kPartPositions positions: how many rounds each has, and their slots, `lanes` a round.
+struct Stage {
+    std::int32_t* rounds;
+    Slot* slots;
+    int pitch;  // slots from one position to the next
+};
+
+// An entry of a row, or a guess: it lies behind the slot `before` and ends with `end`, both modulo 2^16.
+struct Entry {
+    std::uint32_t before, end;
+    std::int32_t number;
+
+    // The entry of a slot x, if it is `number` or one of the two behind it; otherwise `end` is less than x.
+    JAHP_DEVICE void narrow(const std::uint8_t* tables, const Slot& s, std::uint32_t x) {
+        const std::uint16_t* ends = reinterpret_cast<const std::uint16_t*>(tables + s.w[1]) + number;
+        const std::uint32_t e0 = ends[0], e1 = ends[1], e2 = ends[2], e3 = ends[3];
+        const bool one = x > e1, two = x > e2;
+        before = two ? e2 : one ? e1 : e0;
+        end = two ? e3 : one ? e2 : e1;
+        number += (one ? 1 : 0) + (two ? 1 : 0);
+    }
+
+    // What a state becomes by it, before a word.
+    JAHP_DEVICE std::uint32_t next(std::uint32_t state, int bits) const {
+        const std::uint32_t frequency = (end - before) & 0xffff,
+                            above = ((state & ((1u << bits) - 1)) - before - 1) & 0xffff;
+        return frequency * (state >> bits) + above;
+    }
+
+    JAHP_DEVICE void guess(const std::uint8_t* tables, const Slot& s, std::uint32_t x) {
+        const auto* buckets = reinterpret_cast<const std::uint16_t*>(tables + (s.w[0] & ~kBucketShift));
+        number = buckets[shift_right(x, s.w[0])];
+        narrow(tables, s, x);
+    }
+};
 
 struct Coder {
     const DeviceModel& model;
-    const TableRow* table;
-    const Words4* nodes;
     const Job& job;
-    std::uint32_t* ring;  // kRingWords words of 16 bits
+    std::uint32_t* ring;  // kRingWords words of 16 bits, and all of them again
     int lane;
     std::int64_t bytes = 0;  // of the payload
     std::uint32_t state[2] = {kLaneStart, kLaneStart};
@@ -111,16 +129,9 @@ struct Coder {
     std::int64_t fault = kNoFault;
     std::int32_t code = kSound;  // what is reported
     std::int64_t detail = 0;
-    // What was loaded ahead: the table rows of the next round, and the rows of the one behind it.
-    TableRow next[2] = {};
-    bool next_coded[2] = {};
-    std::int32_t behind[2] = {-1, -1};
-    int position = 0, base = 0, ahead_positions = 0, ahead_base = 0;  // ahead_positions: left
-    const std::int32_t* ahead_rows = nullptr;  // of the position
-    std::int32_t* out = nullptr;
 
-    JAHP_DEVICE Coder(const DeviceModel& m, const TableRow* t, const Words4* n, const Job& j, std::uint32_t* r, int l)
-        : model(m), table(t), nodes(n), job(j), ring(r), lane(l) {}
+    JAHP_DEVICE Coder(const DeviceModel& m, const Job& j, std::uint32_t* r, int l)
+        : model(m), job(j), ring(r), lane(l) {}
 
     // The same error in all lanes: that of the first lane which has one. True if there is any.
     JAHP_DEVICE bool agree(std::int32_t own, std::int64_t own_detail) {
@@ -180,121 +191,120 @@ struct Coder {
 
     // The older half of the ring has been used up; what was loaded a refill ago takes its place.
     JAHP_DEVICE void refill() {
+        std::uint32_t* to = ring + (static_cast<std::uint32_t>(filled) & (kRingWords - 1)) / 2 + lane;
         sync_warp();
-        JAHP_UNROLL for (int i = 0; i < kRefill / 64; ++i)
-            store(ring + (static_cast<std::uint32_t>(filled) & (kRingWords - 1)) / 2 + 32 * i + lane, pending[i]);
+        JAHP_UNROLL for (int i = 0; i < kRefill / 64; ++i) {
+            store(to + 32 * i, pending[i]);
+            store(to + 32 * i + kRingWords / 2, pending[i]);
+        }
         filled += kRefill;
         sync_warp();
         load_pending();
     }
 
+    JAHP_DEVICE void note(std::int64_t symbol, std::int32_t status) {
+        const std::int64_t own = fault_of(symbols + symbol, status);
+        fault = own < fault ? own : fault;
+    }
+
+    // The codes of positions first .. end - 1, which are staged: an entry's number, or kEscapedCode and 16 bits.
+    JAHP_DEVICE void decode(const Source& source, const Stage& stage, const Slot* idle, const std::uint8_t* tables,
+                            int first, int end) {
+        for (int p = first; p < end; ++p)
+            job.lanes == 64 ? decode_by<2>(source, stage, idle, tables, p, p - first)
+                            : decode_by<1>(source, stage, idle, tables, p, p - first);
+    }
+
     template <int kHalves>
-    JAHP_DEVICE void look_ahead(const Source& source) {
-        const int width = kHalves == 2 || job.lanes > 32 ? 32 : job.lanes;
-        JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
-            next_coded[h] = behind[h] >= 0;
-            if (next_coded[h]) next[h] = table[behind[h]];
-            const int c = ahead_base + 32 * h + lane;
-            behind[h] = -1;
-            if (lane < width && c < source.channels && ahead_positions > 0)
-                behind[h] = source.rows == nullptr ? source.first_row + c : load(ahead_rows + c);
+    JAHP_DEVICE void decode_by(const Source& source, const Stage& stage, const Slot* idle, const std::uint8_t* tables,
+                               int position, int of_stage) {
+        const int rounds = load(stage.rounds + of_stage);
+        const int width = kHalves == 2 || lane < job.lanes ? job.lanes : 0;  // idle lanes stay where they are
+        const Slot* const first = width > 0 ? stage.slots + of_stage * stage.pitch + lane : idle;
+        std::int32_t* const out = opaque(source.out + position * source.stride);
+        Marks marks;
+        const Slot* at = first;
+        for (int left = rounds; left > 0;) {
+            if (filled - word < job.lanes) refill();
+            const int most = (filled - word) >> first_bit(static_cast<std::uint32_t>(job.lanes));  // as there are words
+            const int turn = left < most ? left : most;
+            at = decode_rounds<kHalves>(at, width, tables, out, turn, marks);
+            left -= turn;
         }
-        ahead_base += width * kHalves;
-        if (ahead_base < source.channels) return;
-        ahead_base = 0;
-        if (ahead_rows != nullptr) ahead_rows += source.channels;
-        --ahead_positions;
+        const std::int64_t symbol = static_cast<std::int64_t>(position) * source.channels;
+        if (marks.ended != kNoChannel) note(symbol + marks.ended, kWordsEnd);
+        if (ballot(kAllLanes, marks.escaped != 0) != 0) take_escapes<kHalves>(first, width, rounds, out, symbol);
     }
 
-    // Before the first part of a source.
-    JAHP_DEVICE void open(const Source& source) {
-        position = base = ahead_base = 0;
-        ahead_positions = source.positions;
-        ahead_rows = source.rows;
-        out = source.out;
-        for (int i = 0; i < 2; ++i) job.lanes == 64 ? look_ahead<2>(source) : look_ahead<1>(source);
-    }
+    // What a lane has met at a position: the channel of its first symbol that found no word; escapes.
+    struct Marks {
+        std::uint32_t ended = kNoChannel;
+        int escaped = 0;
+    };
 
-    JAHP_DEVICE void note(const Source& source, int c, std::int32_t status) {
-        if (fault == kNoFault)
-            fault = fault_of(symbols + static_cast<std::int64_t>(position) * source.channels + c, status);
-    }
-
-    // The codes of positions up to `end`: an entry's number, or kEscapedCode and 16 bits.
-    JAHP_DEVICE void decode(const Source& source, int end) {
-        job.lanes == 64 ? decode_by<2>(source, end) : decode_by<1>(source, end);
-    }
-
+    // Returns the slots behind those of these rounds. Reads one round ahead.
     template <int kHalves>
-    JAHP_DEVICE void decode_by(const Source& source, int end) {
-        const std::uint32_t before = (1u << lane) - 1, last_slot = (1u << model.prob_bits) - 1;
-        const int width = kHalves == 2 ? 64 : job.lanes;
-        while (position < end) {
-            TableRow rows[kHalves];
-            bool coded[kHalves];
+    JAHP_DEVICE const Slot* decode_rounds(const Slot* at, int width, const std::uint8_t* tables, std::int32_t* out,
+                                          int rounds, Marks& marks) {
+        const int bits = model.prob_bits;
+        const std::uint32_t before = (1u << lane) - 1, last_slot = (1u << bits) - 1;
+        const int start = word & (kRingWords - 1), end = start + words - word;
+        int here = start;
+        Slot next[kHalves];
+        JAHP_UNROLL for (int h = 0; h < kHalves; ++h)
+            next[h] = load(at + 32 * h);
+        JAHP_UNROLL_2 for (; rounds > 0; --rounds) {
+            Slot slot[kHalves];
+            Entry entry[kHalves];
+            std::uint32_t x[kHalves], needing[kHalves];
+            at += width;
             JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
-                rows[h] = next[h];
-                coded[h] = next_coded[h];
+                slot[h] = next[h];
+                next[h] = load(at + 32 * h);
+                entry[h].guess(tables, slot[h], state[h] & last_slot);
             }
-            look_ahead<kHalves>(source);
-            std::int32_t slot[kHalves], low[kHalves], high[kHalves], k[kHalves], child[kHalves];
-            JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
-                slot[h] = static_cast<std::int32_t>(state[h] & last_slot);
-                low[h] = 0;
-                high[h] = static_cast<std::int32_t>(last_slot);
-                k[h] = search(rows[h].root, slot[h], low[h], high[h]);
-                child[h] = static_cast<std::int32_t>(rows[h].root.w[3] >> 16) + k[h];
-            }
-            for (int level = 1; ballot(kAllLanes, (coded[0] && rows[0].levels > level) ||
-                                                      (coded[kHalves - 1] && rows[kHalves - 1].levels > level)) != 0;
-                 ++level) {
-                JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
-                    if (!coded[h] || rows[h].levels <= level) continue;
-                    const Words4 node = nodes[rows[h].nodes + child[h]];
-                    const int step = search(node, slot[h], low[h], high[h]);
-                    k[h] = 8 * k[h] + step;
-                    child[h] = static_cast<std::int32_t>(node.w[3] >> 16) + step;
+            // Whether that was the entry is known later than what the state would be: no wait stands between them.
+            JAHP_UNROLL for (int h = 0; h < kHalves; ++h)
+                x[h] = entry[h].next(state[h], bits);
+            JAHP_UNROLL for (int h = 0; h < kHalves; ++h)
+                while (unlikely((state[h] & last_slot) > entry[h].end)) {
+                    ++entry[h].number;
+                    entry[h].narrow(tables, slot[h], state[h] & last_slot);
+                    x[h] = entry[h].next(state[h], bits);
                 }
-            }
-            std::uint32_t x[kHalves], needing[kHalves], escaping[kHalves];
+            JAHP_UNROLL for (int h = 0; h < kHalves; ++h)
+                needing[h] = ballot(kAllLanes, coded(slot[h]) && x[h] < kLaneStart);
             JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
-                const auto frequency = static_cast<std::uint32_t>(high[h] - low[h] + 1);
-                x[h] = coded[h]
-                           ? frequency * (state[h] >> model.prob_bits) + static_cast<std::uint32_t>(slot[h] - low[h])
-                           : state[h];
-                needing[h] = ballot(kAllLanes, coded[h] && x[h] < kLaneStart);
-                escaping[h] = ballot(kAllLanes, coded[h] && k[h] == rows[h].size);
+                const int own = here + popcount(needing[h] & before);
+                const std::uint16_t own_word = load(reinterpret_cast<const std::uint16_t*>(ring) + own);
+                const bool need = coded(slot[h]) && x[h] < kLaneStart;
+                state[h] = need ? x[h] << 16 | own_word : coded(slot[h]) ? x[h] : state[h];
+                if (need && own >= end && slot[h].w[2] < marks.ended) marks.ended = slot[h].w[2];
+                here += popcount(needing[h]);
+                marks.escaped += entry[h].number == static_cast<std::int32_t>(slot[h].w[3]) ? 1 : 0;
+                if (coded(slot[h])) store(out + slot[h].w[2], entry[h].number);
             }
-            JAHP_UNROLL for (int h = 0; h < kHalves; ++h) {
-                const int c = base + 32 * h + lane;
-                if (needing[h] >> lane & 1) {
-                    const std::int32_t at = word + popcount(needing[h] & before);
-                    const std::uint16_t bits = load(reinterpret_cast<const std::uint16_t*>(ring) +
-                                                    (static_cast<std::uint32_t>(at) & (kRingWords - 1)));
-                    x[h] = x[h] << 16 | bits;
-                    if (at >= words) note(source, c, kWordsEnd);
-                }
-                word += popcount(needing[h]);
-                state[h] = x[h];
-                std::int32_t result = k[h];
-                if (escaping[h] != 0) {
-                    const std::int32_t at = escape + popcount(escaping[h] & before);
-                    escape += popcount(escaping[h]);
-                    if (escaping[h] >> lane & 1) {
-                        const bool there = at < escapes;
-                        result = kEscapedCode |
-                                 static_cast<std::int32_t>(there ? byte_word(escape_bytes + std::int64_t{2} * at) : 0);
-                        if (!there) note(source, c, kEscapesEnd);
-                    }
-                }
-                if (coded[h]) store(out + c, result);
+        }
+        word += here - start;
+        return at;
+    }
+
+    // Of a position that is decoded: what stands beside its escapes, in coding order.
+    template <int kHalves>
+    JAHP_DEVICE void take_escapes(const Slot* at, int width, int rounds, std::int32_t* out, std::int64_t first) {
+        for (; rounds > 0; --rounds, at += width) {
+            for (int h = 0; h < kHalves; ++h) {
+                const Slot slot = load(at + 32 * h);
+                const bool escaped = coded(slot) && load(out + slot.w[2]) == static_cast<std::int32_t>(slot.w[3]);
+                const std::uint32_t escaping = ballot(kAllLanes, escaped);
+                const std::int32_t own = escape + popcount(escaping & ((1u << lane) - 1));
+                escape += popcount(escaping);
+                if (!escaped) continue;
+                const bool there = own < escapes;
+                if (!there) note(first + slot.w[2], kEscapesEnd);
+                store(out + slot.w[2], kEscapedCode | static_cast<std::int32_t>(
+                                                          there ? byte_word(escape_bytes + std::int64_t{2} * own) : 0));
             }
-            if (word + 32 * kHalves > filled) refill();
-            base += width;
-            if (base < source.channels) continue;
-            base = 0;
-            out += source.stride;
-            ++position;
         }
     }
 

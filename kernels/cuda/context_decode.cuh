@@ -7,8 +7,6 @@
 
 namespace jahp::cuda {
 
-constexpr int kPartPositions = 4;  // that are decoded before the other warps take them up
-
 template <class Group>
 struct ImageDecoder {
     const Net<Group>& net;
@@ -22,10 +20,7 @@ struct ImageDecoder {
     JAHP_DEVICE explicit ImageDecoder(const Net<Group>& n)
         : net(n), model(n.model()), job(n.job), place(n.place),
           table(reinterpret_cast<const TableRow*>(n.part(kTables, n.model().tables))),
-          coder(
-              n.model(), table,
-              reinterpret_cast<const Words4*>(n.part(kTables, n.model().tables) + (n.model().nodes - n.model().tables)),
-              n.job, reinterpret_cast<std::uint32_t*>(n.shared + kFaultBytes), n.place.lane) {}
+          coder(n.model(), n.job, reinterpret_cast<std::uint32_t*>(n.shared + kFaultBytes), n.place.lane) {}
 
     JAHP_DEVICE bool encodes() const { return job.rows_dev != nullptr; }
     JAHP_DEVICE std::uint32_t* given_up() const { return reinterpret_cast<std::uint32_t*>(net.lists()); }
@@ -35,10 +30,11 @@ struct ImageDecoder {
     JAHP_DEVICE void prepare() {
         const int threads = 32 * place.warps, thread = 32 * place.warp + place.lane;
         if (thread == 0 && (Group::kDistributed || place.rank == 0)) store(given_up(), 0);
+        if (thread == 0 && place.rank == 0) store(idle_slot(stage_memory()), no_symbol());
         auto* cells = reinterpret_cast<std::uint32_t*>(job.workspace_dev + kControlBytes);
         for (std::int64_t i = place.rank * threads + thread; i < job.zero_bytes / 4; i += place.blocks * threads)
             store(cells + i, 0);
-        for (const Part& part : net.launch.parts) {
+        for (const Part& part : net.launch.parts[place.rank == 0 ? 0 : 1]) {
             if (part.to < 0) continue;
             const int words = part.tile_bytes / 4;
             auto* out = reinterpret_cast<std::uint32_t*>(net.shared + part.to);
@@ -50,8 +46,69 @@ struct ImageDecoder {
         }
     }
 
+    JAHP_DEVICE std::uint8_t* stage_memory() const {
+        return net.launch.stage >= 0 ? net.shared + net.launch.stage : job.workspace_dev + job.stage;
+    }
+    JAHP_DEVICE static Slot* idle_slot(std::uint8_t* memory) { return reinterpret_cast<Slot*>(memory + kRoundsBytes); }
+    JAHP_DEVICE Slot no_symbol() const {
+        return {{static_cast<std::uint32_t>(model.idle[0]), static_cast<std::uint32_t>(model.idle[1]), 0, 0xffffffffu}};
+    }
+    // Of the two stages that of a part which begins with this position.
+    JAHP_DEVICE Stage stage_of(std::uint8_t* memory, int begin) const {
+        const int which = begin / kPartPositions & 1, pitch = net.launch.stage_pitch;
+        return {reinterpret_cast<std::int32_t*>(memory) + which * kPartPositions,
+                idle_slot(memory) + 1 + which * (kPartPositions * pitch + kMaxLanes), pitch};
+    }
+
+    // A warp a position: its coded symbols, in their order, and slots without one up to the end of a round.
+    JAHP_DEVICE void stage(const Source& source, int begin, int first_warp) const {
+        constexpr int kTogether = 4;  // loads under way
+        const Stage to = stage_of(stage_memory(), begin);
+        const int end = begin + kPartPositions < source.positions ? begin + kPartPositions : source.positions;
+        const std::uint32_t before = (1u << place.lane) - 1;
+        for (int p = begin + place.warp - first_warp; p < end && place.warp >= first_warp;
+             p += place.warps - first_warp) {
+            Slot* slots = to.slots + (p - begin) * to.pitch;
+            int count = 0;
+            for (int base = 0; base < source.channels; base += 32 * kTogether) {
+                std::int32_t rows[kTogether];
+                JAHP_UNROLL for (int i = 0; i < kTogether; ++i) {
+                    const int c = base + 32 * i + place.lane;
+                    rows[i] = c < source.channels ? source.row(p, c) : -1;
+                }
+                JAHP_UNROLL for (int i = 0; i < kTogether; ++i) {
+                    const std::uint32_t coded = ballot(kAllLanes, rows[i] >= 0);
+                    if (rows[i] >= 0) {
+                        const TableRow row = table[rows[i]];
+                        store(slots + count + popcount(coded & before),
+                              Slot{{static_cast<std::uint32_t>(row.buckets), static_cast<std::uint32_t>(row.ends),
+                                    static_cast<std::uint32_t>(base + 32 * i + place.lane),
+                                    static_cast<std::uint32_t>(row.size)}});
+                    }
+                    count += popcount(coded);
+                }
+            }
+            const int rounds = (count + job.lanes - 1) / job.lanes;
+            for (int i = count + place.lane; i < rounds * job.lanes; i += 32) store(slots + i, no_symbol());
+            if (place.lane == 0) store(to.rounds + (p - begin), rounds);
+        }
+    }
+
+    // The coding warp. Addresses that are known to be in shared memory take fewer instructions.
+    JAHP_DEVICE void decode(const Source& source, int begin, int end) {
+        const int tables = net.launch.parts[0][kTables].to;
+        if (net.launch.stage >= 0 && tables >= 0) {
+            std::uint8_t* memory = net.shared + net.launch.stage;
+            coder.decode(source, stage_of(memory, begin), idle_slot(memory), net.shared + tables, begin, end);
+        } else {
+            std::uint8_t* memory = stage_memory();
+            coder.decode(source, stage_of(memory, begin), idle_slot(memory), net.part(kTables, model.tables), begin,
+                         end);
+        }
+    }
+
     // The first block, for all symbols of a source: use(p, c), when its code is there. The first warp decodes a part
-    // while the others do `meanwhile` and then take up the parts that are decoded.
+    // while the others do `meanwhile`, stage the next part, and take up the parts that are decoded.
     template <class Use, class Meanwhile>
     JAHP_DEVICE void take(const Source& source, const Use& use, const Meanwhile& meanwhile) {
         const int helpers = place.warps > 1 ? 1 : 0;  // the first warp that need not decode
@@ -63,11 +120,15 @@ struct ImageDecoder {
         };
         const bool decodes = place.warp == 0 && !encodes();
         int revealed = 0;
-        if (decodes) coder.open(source);
+        if (!encodes()) {
+            stage(source, 0, 0);
+            sync_block();
+        }
         meanwhile();
         for (int begin = 0; begin < source.positions && !encodes(); begin += kPartPositions) {
             const int end = begin + kPartPositions < source.positions ? begin + kPartPositions : source.positions;
-            if (decodes) coder.decode(source, end);
+            if (decodes) decode(source, begin, end);
+            if (place.warp >= helpers && end < source.positions) stage(source, end, helpers);
             reveal(revealed, begin, helpers);
             revealed = begin;
             sync_block();

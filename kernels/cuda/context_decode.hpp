@@ -24,7 +24,9 @@ constexpr int kImagesPerLaunch = 16;
 constexpr int kMaxGroup = 16;  // blocks an image
 constexpr int kRows = 16;  // positions of an m-tile
 constexpr int kFragmentBytes = 512;  // of an m-tile's 32 channels
-constexpr int kRingWords = 512;  // words of the payload that lie ready in shared memory
+constexpr int kRingWords = 512;  // words of the payload that lie ready in shared memory, twice
+constexpr int kPartPositions = 4;  // that are decoded before the other warps take them up
+constexpr int kMaxLanes = 64;
 constexpr int kMaxWarps = 32;
 
 // Activation cells in a workspace: cell (row, column) begins at first + row * pitch + column * cell.
@@ -50,6 +52,7 @@ struct Job {
     Cells z_in, middle, wide, hyper, seen;
     std::int64_t zero_bytes;  // from kControlBytes on: cells that have borders
     std::int64_t context_sums, first_sums, rows, means;
+    std::int64_t stage;  // see stage_bytes
     std::int64_t lists;  // where they begin, for groups whose shared memory is not distributed
     std::int32_t most;  // positions of the largest step
     std::int32_t context, first,
@@ -90,20 +93,25 @@ struct Launch {
     DeviceModel model;
     const std::uint8_t* model_dev;  // blob of pack_model
     std::int32_t images, blocks;  // blocks an image: a power of two
-    Part parts[kResidents];
-    std::int32_t lists;  // where they begin in shared memory, or -1: in the workspace
+    Part parts[2][kResidents];  // of the block that codes, and of others, which need no tables
+    std::int32_t lists, stage;  // where they begin in shared memory, or -1: in the workspace
+    std::int32_t stage_pitch;  // slots of a position: a multiple of kMaxLanes
     std::int32_t shared_bytes;
     Job jobs[kImagesPerLaunch];
 };
 
 // In shared memory: a fault of each warp, and the ring of words.
-constexpr std::int32_t kFaultBytes = 8 * kMaxWarps, kFixedShared = kFaultBytes + 2 * kRingWords;
+constexpr std::int32_t kFaultBytes = 8 * kMaxWarps, kFixedShared = kFaultBytes + 2 * 2 * kRingWords;
+
+// Of two stages (coder.cuh): first the rounds of their positions, then the slot of idle lanes, then all others; behind
+// those of a stage stand kMaxLanes that may be read ahead.
+constexpr std::int32_t kSlotBytes = 16, kRoundsBytes = 2 * kPartPositions * 4;
 
 // Fills in the job's places for its height and width, and returns the bytes that its workspace needs.
 std::int64_t plan_workspace(const DeviceModel& model, Job& job);
 
-// Decides what stays in `shared` bytes of each of `blocks` blocks, for the jobs of `launch`; sets blocks, parts, lists
-// and shared_bytes. False if the lists are to be distributed and do not fit.
+// Decides what stays in `shared` bytes of each of `blocks` blocks, for the jobs of `launch`; sets blocks, parts, lists,
+// stage and shared_bytes. False if the lists are to be distributed and do not fit.
 bool plan_shared(int blocks, std::int32_t shared, bool distributed, Launch& launch);
 
 }  // namespace jahp::cuda

@@ -45,6 +45,25 @@ void plan_lists(const DeviceModel& m, Job& job) {
     job.list_bytes = static_cast<std::int32_t>(used);
 }
 
+std::int64_t stage_pitch(const DeviceModel& m) { return up(std::max(m.latents, m.hyper_latents), kMaxLanes); }
+
+std::int64_t stage_bytes(const DeviceModel& m) {
+    return kRoundsBytes + kSlotBytes * (1 + 2 * (kPartPositions * stage_pitch(m) + kMaxLanes));
+}
+
+// Gives room to the parts in their order; `used` bytes are taken.
+void place_parts(Part (&parts)[kResidents], int blocks, std::int32_t shared, std::int32_t used,
+                 std::int32_t& shared_bytes) {
+    for (Part& part : parts) {
+        const std::int64_t tiles = part.tiled != 0 ? (part.tiles + blocks - 1) / blocks : part.tiles;
+        const std::int64_t bytes = up(tiles * part.tile_bytes, 16);
+        const bool fits = bytes > 0 && used + bytes <= shared;
+        part.to = fits ? used : -1;
+        if (fits) used += static_cast<std::int32_t>(bytes);
+    }
+    shared_bytes = std::max(shared_bytes, used);
+}
+
 void plan_parts(const DeviceModel& m, Part (&parts)[kResidents]) {
     std::fill_n(parts, static_cast<int>(kResidents), Part{0, 0, 0, 0, -1});
     const auto whole = [&](Resident r, std::int64_t from, std::int64_t end) {
@@ -99,13 +118,15 @@ std::int64_t plan_workspace(const DeviceModel& m, Job& job) {
         job.means = room.take(std::int64_t{job.most} * m.latents * 4);
     }
     job.lists = room.take(job.list_bytes);
+    job.stage = room.take(stage_bytes(m));
     return room.used();
 }
 
 bool plan_shared(int blocks, std::int32_t shared, bool distributed, Launch& launch) {
     launch.blocks = blocks;
     launch.shared_bytes = kFixedShared;
-    launch.lists = -1;
+    launch.lists = launch.stage = -1;
+    launch.stage_pitch = static_cast<std::int32_t>(stage_pitch(launch.model));
     if (distributed) {
         std::int32_t most = 0;
         for (int i = 0; i < launch.images; ++i) most = std::max(most, launch.jobs[i].list_bytes);
@@ -113,14 +134,16 @@ bool plan_shared(int blocks, std::int32_t shared, bool distributed, Launch& laun
         launch.lists = kFixedShared;
         launch.shared_bytes += most;
     }
-    plan_parts(launch.model, launch.parts);
-    for (Part& part : launch.parts) {
-        const std::int64_t tiles = part.tiled != 0 ? (part.tiles + blocks - 1) / blocks : part.tiles;
-        const std::int64_t bytes = up(tiles * part.tile_bytes, 16);
-        const bool fits = bytes > 0 && launch.shared_bytes + bytes <= shared;
-        part.to = fits ? launch.shared_bytes : -1;
-        if (fits) launch.shared_bytes += static_cast<std::int32_t>(bytes);
-    }
+    auto& [coding, others] = launch.parts;
+    plan_parts(launch.model, coding);
+    plan_parts(launch.model, others);
+    others[kTables] = {};
+    const std::int32_t used = launch.shared_bytes;
+    place_parts(others, blocks, shared, used, launch.shared_bytes);
+    const std::int64_t stage = stage_bytes(launch.model);
+    if (used + stage <= shared) launch.stage = used;
+    place_parts(coding, blocks, shared, launch.stage >= 0 ? used + static_cast<std::int32_t>(stage) : used,
+                launch.shared_bytes);
     return true;
 }
 

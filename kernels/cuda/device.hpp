@@ -11,6 +11,7 @@
 
 #define JAHP_DEVICE __device__ __forceinline__
 #define JAHP_UNROLL _Pragma("unroll")
+#define JAHP_UNROLL_2 _Pragma("unroll 2")
 #define JAHP_UNROLL_4 _Pragma("unroll 4")
 
 namespace jahp::cuda {
@@ -19,7 +20,18 @@ JAHP_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
 JAHP_DEVICE int thread_count() { return static_cast<int>(blockDim.x); }
 JAHP_DEVICE int block_index() { return static_cast<int>(blockIdx.x); }
 JAHP_DEVICE int popcount(std::uint32_t v) { return __popc(v); }
+JAHP_DEVICE std::uint32_t shift_right(std::uint32_t v, std::uint32_t by) {
+    return __funnelshift_r(v, 0, by);
+}  // modulo 32
+JAHP_DEVICE bool unlikely(bool v) { return __builtin_expect(v, 0); }
 JAHP_DEVICE int first_bit(std::uint32_t v) { return __ffs(static_cast<int>(v)) - 1; }  // v != 0
+
+// The same value, of which the compiler does not know how it came about: it stays in a register as it is.
+template <typename T>
+JAHP_DEVICE T* opaque(T* p) {
+    asm("" : "+l"(p));
+    return p;
+}
 
 template <typename T>
 struct Same {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device_model.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 #include <functional>
 
@@ -166,50 +168,55 @@ void pack_context(const EntropyTensors& t, Packer& packer, DeviceModel& model) {
     model.context_input_end = packer.used();
 }
 
-// Appends the nodes below the root of a table's tree; returns its row. ends: last slots of its entries.
-TableRow search_tree(const std::vector<std::uint16_t>& ends, std::vector<Words4>& nodes) {
-    std::vector<std::size_t> spans{8};  // entries that a node of a level parts, the leaves' level first
-    while (spans.back() < ends.size()) spans.push_back(8 * spans.back());
+// What a symbol's slot may be looked up in: words of 16 bits behind one another, all places from where they begin.
+struct Lookup {
+    std::vector<std::uint16_t> buckets, ends;
+};
+
+// Appends the buckets and ends of a row; returns it, with places in `lookup`. last: the last slot of each entry.
+TableRow look_up(const std::vector<std::uint16_t>& last, int prob_bits, Lookup& lookup) {
+    const int bits = std::clamp(static_cast<int>(std::bit_width(last.size())) - 1, kLeastBuckets, prob_bits),
+              shift = prob_bits - bits;
     TableRow row{};
-    row.nodes = static_cast<std::int32_t>(nodes.size());
-    row.levels = static_cast<std::int32_t>(spans.size());
-    std::size_t below = 0;  // nodes of this row in front of the next level's
-    for (std::size_t level = spans.size(); level-- > 0;) {
-        const std::size_t span = spans[level], count = (ends.size() + span - 1) / span;
-        if (level + 1 < spans.size()) below += count;
-        for (std::size_t n = 0; n < count; ++n) {
-            std::uint16_t words[8];
-            for (std::size_t i = 0; i < 7; ++i) {
-                const std::size_t next = n * span + (i + 1) * (span / 8);
-                words[i] = next < ends.size() ? ends[next - 1] : ends.back();
-            }
-            words[7] = static_cast<std::uint16_t>(below + 8 * n);
-            Words4 node;
-            std::memcpy(&node, words, sizeof node);
-            if (level + 1 == spans.size())
-                row.root = node;
-            else
-                nodes.push_back(node);
-        }
+    row.buckets = 2 * static_cast<std::int32_t>(lookup.buckets.size()) | shift;
+    row.ends = 2 * static_cast<std::int32_t>(lookup.ends.size());
+    std::uint16_t entry = 0;
+    for (std::uint32_t bucket = 0; bucket < 1u << bits; ++bucket) {
+        while (last[entry] < bucket << shift) ++entry;
+        lookup.buckets.push_back(entry);
     }
+    lookup.ends.push_back(0xffff);
+    lookup.ends.insert(lookup.ends.end(), last.begin(), last.end());
     return row;
 }
 
 void pack_tables(const EntropyTensors& t, Packer& packer, DeviceModel& model) {
     std::vector<TableRow> rows;
-    std::vector<Words4> nodes;
+    Lookup lookup;
     const std::uint16_t* starts = t.table_starts.data();
     for (std::size_t r = 0; r < t.table_size.size(); ++r) {
-        std::vector<std::uint16_t> ends;
-        for (std::int32_t k = 1; k <= t.table_size[r]; ++k) ends.push_back(static_cast<std::uint16_t>(starts[k] - 1));
-        ends.push_back(static_cast<std::uint16_t>((1u << t.prob_bits) - 1));
+        std::vector<std::uint16_t> last;
+        for (std::int32_t k = 1; k <= t.table_size[r]; ++k) last.push_back(static_cast<std::uint16_t>(starts[k] - 1));
+        last.push_back(static_cast<std::uint16_t>((1u << t.prob_bits) - 1));
         starts += t.table_size[r] + 1;
-        rows.push_back(search_tree(ends, nodes));
+        rows.push_back(look_up(last, t.prob_bits, lookup));
         rows.back().low = t.table_low[r];
         rows.back().size = t.table_size[r];
     }
+    lookup.ends.insert(lookup.ends.end(), 2, 0xffff);  // that are read behind the last
+    const auto buckets = static_cast<std::int32_t>(
+                   up(static_cast<int>(rows.size() * sizeof(TableRow)), 1 << kShiftBits)),
+               ends = buckets + 2 * static_cast<std::int32_t>(lookup.buckets.size());
+    for (TableRow& row : rows) {
+        row.buckets += buckets;
+        row.ends += ends;
+    }
+    model.idle[0] = rows[0].buckets;
+    model.idle[1] = rows[0].ends;
+    rows.resize(static_cast<std::size_t>(buckets) / sizeof(TableRow));
     model.tables = packer.put(rows.data(), rows.size());
-    model.nodes = packer.put_behind(std::span<const Words4>(nodes));
+    packer.put_behind(std::span<const std::uint16_t>(lookup.buckets));
+    packer.put_behind(std::span<const std::uint16_t>(lookup.ends));
     model.tables_end = packer.used();
 }
 

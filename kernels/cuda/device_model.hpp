@@ -6,10 +6,9 @@
 // signed bytes and two products give the sum. Weights lie in tiles of 8 outputs; a tile is a row of 256-byte chunks (32
 // inputs of one tap), in each 8 bytes for every lane of a warp: the B fragment of mma.m16n8k32. Rests are filled up
 // with weights of 0. Outputs of the last layer are interleaved: 2m is the scale of latent m and 2m + 1 its mean, which
-// meet in one thread; in a model without means those outputs are empty. Tables are search trees. A node parts up to 64,
-// 512 ... entries, or 8, among 8 children: its first seven words of 16 bits are the last slots of the children but the
-// eighth (behind the last entry the last slot of all), its eighth word says which of the row's nodes is its first
-// child. A row's first node stands with it, the others in an array.
+// meet in one thread; in a model without means those outputs are empty. A table row parts its slots into equal buckets,
+// half as many as it has entries, or 16: of each the first entry that has a slot in it or behind it. The ends of a row
+// are 0xffff and then the last slot of each entry, the escape's too. All of them are words of 16 bits.
 #pragma once
 
 #include <cstddef>
@@ -53,10 +52,13 @@ struct alignas(16) Words4 {
     std::uint32_t w[4];
 };
 
+constexpr int kShiftBits = 5, kLeastBuckets = 4;  // a row has 2^4 buckets at least: 2^5 bytes
+constexpr std::uint32_t kBucketShift = (1u << kShiftBits) - 1;
+
+// buckets, ends: bytes from the first row on. The low bits of `buckets` are how far a slot is shifted to give its
+// bucket. Entries: `size`, the values from `low` on, and the escape.
 struct TableRow {
-    Words4 root;
-    std::int32_t nodes, low, size,
-        levels;  // nodes: index of its first one below the root; entries: size and the escape
+    std::int32_t buckets, ends, low, size;
 };
 constexpr int kRequantBytes = kTileOutputs * static_cast<int>(sizeof(Requant));
 
@@ -68,7 +70,8 @@ struct DeviceModel {
     Outputs h_s_outputs[3], context_outputs, parameter_outputs[3];
     std::int64_t z_offset, context_mul, context_input_end;  // of int32; context_mul: [M], then additions, then shifts
     std::int64_t thresholds, scales_end;  // of int32: [scales - 1], then the rows and drops of each scale
-    std::int64_t tables, nodes, tables_end, context_offsets_end;  // tables: of TableRow, then nodes
+    std::int32_t idle[2];  // `buckets` and `ends` where there is no symbol
+    std::int64_t tables, tables_end, context_offsets_end;  // tables: of TableRow, then all buckets, then all ends
     std::int64_t bytes;
 };
 

@@ -157,31 +157,32 @@ struct Net {
 
     // Where a part begins that is copied as a whole.
     JAHP_DEVICE const std::uint8_t* part(Resident resident, std::int64_t in_blob) const {
-        const int at = launch.parts[resident].to;
+        const int at = launch.parts[place.rank == 0 ? 0 : 1][resident].to;
         return at >= 0 ? shared + at : launch.model_dev + in_blob;
     }
 
     JAHP_DEVICE const std::uint8_t* tile_of(const Product& product, int resident, int tile, int local) const {
-        const int at = resident < 0 ? -1 : launch.parts[resident].to,
+        const int at = resident < 0 ? -1 : launch.parts[place.rank == 0 ? 0 : 1][resident].to,
                   bytes = product.taps * product.chunks * kChunkBytes;
         return at >= 0 ? shared + at + local * bytes
                        : launch.model_dev + product.weights + static_cast<std::int64_t>(tile) * bytes;
     }
 
     JAHP_DEVICE const Requant* requant(const Outputs& outputs, int resident, int tile, int local) const {
-        const int at = resident < 0 ? -1 : launch.parts[resident].to;
+        const int at = resident < 0 ? -1 : launch.parts[place.rank == 0 ? 0 : 1][resident].to;
         const std::uint8_t* from = at >= 0 ? shared + at + local * kRequantBytes
                                            : launch.model_dev + outputs.requant + tile * kRequantBytes;
         return reinterpret_cast<const Requant*>(from) + place.lane % 4 * 2;
     }
 
     JAHP_DEVICE const TapOffset* offsets(const Product& product) const {
-        const bool context = model().slope > 0 && launch.parts[kOffsets].to >= 0 &&
+        const bool context = model().slope > 0 && launch.parts[place.rank == 0 ? 0 : 1][kOffsets].to >= 0 &&
                              product.offsets >= model().context_old.offsets &&
                              product.offsets < model().context_offsets_end;
-        return reinterpret_cast<const TapOffset*>(context ? shared + launch.parts[kOffsets].to +
-                                                                (product.offsets - model().context_old.offsets)
-                                                          : launch.model_dev + product.offsets);
+        return reinterpret_cast<const TapOffset*>(context
+                                                      ? shared + launch.parts[place.rank == 0 ? 0 : 1][kOffsets].to +
+                                                            (product.offsets - model().context_old.offsets)
+                                                      : launch.model_dev + product.offsets);
     }
 
     JAHP_DEVICE void from_cells(const Product& product, int resident, const Cells& in, const Positions& at, int tile,

@@ -12,12 +12,15 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import sass_chain
 
 CUDA = Path(__file__).parents[2] / "kernels" / "cuda"
 NVCC = shutil.which("nvcc")
 # Registers a thread. One block of 256 threads to a multiprocessor, so each could have 255.
 LIMITS = {"context_decode_cluster": 200, "context_decode_grid": 200, "checksum_kernel": 40}
 STATIC_SHARED = {"context_decode_cluster": 0, "context_decode_grid": 0, "checksum_kernel": 256}
+ROUND = {1: (64, 285), 2: (125, 520)}
+"""Instructions and cycles of a round of the coder, by states a thread: a tenth above what the compiler of today makes."""
 PARAMETERS = 32764  # bytes, from CUDA 12.1 on, which extension.cmake asks for
 
 compiled = pytest.mark.skipif(NVCC is None, reason="no CUDA compiler")
@@ -59,10 +62,14 @@ def test_cuda_kernels_keep_their_limits(build, source, kernels, architecture):
         assert int(shared[1] if shared else 0) <= STATIC_SHARED[kernel], kernel
 
 
+def listed(binary, *options):
+    tool = Path(importlib.util.find_spec("triton").origin).parent / "backends" / "nvidia" / "bin" / "nvdisasm"
+    return subprocess.run([tool, "-c", *options, binary], capture_output=True, text=True, timeout=100, check=True).stdout
+
+
 def disassembled(binary):
     """Name -> SASS of each kernel."""
-    tool = Path(importlib.util.find_spec("triton").origin).parent / "backends" / "nvidia" / "bin" / "nvdisasm"
-    text = subprocess.run([tool, "-c", binary], capture_output=True, text=True, timeout=100, check=True).stdout
+    text = listed(binary)
     parts = re.split(r"^\.text\.(\S+):$", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -79,6 +86,23 @@ def test_cuda_kernels_use_tensor_cores(build, architecture):
         assert set(re.findall(r"IMMA[\w.]*", sass)) == {"IMMA.16832.S8.S8"}
         assert sass.count("IMMA") >= 32
         assert "LDL" not in sass  # nothing in local memory
+
+
+@compiled
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+def test_rounds_of_the_coder_keep_their_budget(build, architecture):
+    """Instructions and predicted cycles (benchmarks/gpu/sass_chain.py) of every loop whose tables lie in shared memory."""
+    _, _, binary = build("context_decode.cu", architecture)
+    latencies, seen = sass_chain.LATENCIES[architecture], set()
+    for name, code in sass_chain.parse(listed(binary, "-hex")).items():
+        for one in sass_chain.measured(code, name, 0.0, latencies):
+            if not one.shared:
+                continue
+            seen.add((name, one.halves))
+            instructions, cycles = ROUND[one.halves]
+            assert one.instructions <= instructions, one
+            assert one.cycles <= cycles, one
+    assert {halves for _, halves in seen} == {1, 2}
 
 
 @compiled

@@ -33,19 +33,16 @@ def test_cuda_counts_follow_from_the_plan(tmp_path, size, bits):
     assert len(shapes) > 1 or size[0] == 18
 
 
-def test_step_sizes_and_levels():
+def test_step_sizes():
     assert gpu_model.step_sizes(2, 4, 3) == [1, 1, 1, 2, 1, 1, 1]
     assert gpu_model.step_sizes(3, 1, 3) == [1, 0, 0, 1, 0, 0, 1]
     assert len(gpu_model.step_sizes(32, 48, 3)) == 141
-    depths = [np.array([[1, 1, 2, 1], [1, 1, 1, 1]]), np.array([[3, 1, 1, 1]])]
-    assert gpu_model.deeper_rounds(depths, 4) == pytest.approx((1 + 0 + 2) / 3)
-    assert gpu_model.deeper_rounds(depths, 2) == pytest.approx((0 + 1 + 0 + 0 + 2 + 0) / 6)
 
 
 def test_predictions_rise_with_what_they_count():
     h100, a100 = gpu_model.GPUS
-    one = gpu_model.predict(gpu_model.PAPER, 32, 48, 16, 0.5, h100)
+    one = gpu_model.predict(gpu_model.PAPER, 32, 48, 16, h100)
     assert one["latents"] == pytest.approx(sum(v for k, v in one.items() if k != "latents"))
-    assert gpu_model.predict(gpu_model.PAPER, 32, 48, 64, 0.5, h100)["coder"] < 0.5 * one["coder"]
-    assert gpu_model.predict(gpu_model.PAPER, 32, 48, 16, 0.5, a100)["latents"] > one["latents"]
-    assert gpu_model.predict(gpu_model.PAPER, 68, 120, 16, 0.5, h100)["latents"] > 4 * one["latents"]
+    assert gpu_model.predict(gpu_model.PAPER, 32, 48, 64, h100)["coder"] < 0.5 * one["coder"]
+    assert gpu_model.predict(gpu_model.PAPER, 32, 48, 16, a100)["latents"] > one["latents"]
+    assert gpu_model.predict(gpu_model.PAPER, 68, 120, 16, h100)["latents"] > 4 * one["latents"]

@@ -32,9 +32,9 @@ class RangeDecoder:
         require(all(state >= LOWEST for state in self.states), "a state is below 2^16")
         self.data, self.at = data, 4 + 2 * count + 4 * lanes
 
-    def get(self, channel: int, row: int, shift: int) -> int:
+    def get(self, rank: int, row: int, shift: int) -> int:
         low, size, starts = self.rows[row]
-        lane = channel % self.lanes
+        lane = rank % self.lanes
         x = self.states[lane]
         slot = x & ((1 << self.bits) - 1)
         k = bisect_right(starts, slot) - 1
@@ -102,7 +102,8 @@ def decode_step(model: Model, coder: RangeDecoder, skip: int, parameters: np.nda
     for n, (row, shift, coded, guess) in enumerate(
         zip(rows.tolist(), shifts.tolist(), (index >= skip).tolist(), skipped.tolist(), strict=True)
     ):
-        y[n] = [coder.get(m, row[m], shift[m]) if coded[m] else guess[m] for m in range(model.M)]
+        ranks = [sum(coded[:m]) for m in range(model.M)]
+        y[n] = [coder.get(ranks[m], row[m], shift[m]) if coded[m] else guess[m] for m in range(model.M)]
     if model.form_b:
         y = np.where(index >= skip, (y << bits) + means, y)
     require(not y.size or int(np.abs(y).max()) <= bound, "a latent is beyond 32767")

@@ -10,6 +10,7 @@
 
 #define JAHP_DEVICE inline
 #define JAHP_UNROLL
+#define JAHP_UNROLL_2
 #define JAHP_UNROLL_4
 
 namespace jahp::cuda {
@@ -20,7 +21,14 @@ inline int thread_index() { return emulator::thread_index(); }
 inline int thread_count() { return emulator::thread_count(); }
 inline int block_index() { return emulator::block_index(); }
 inline int popcount(std::uint32_t v) { return __builtin_popcount(v); }
+inline std::uint32_t shift_right(std::uint32_t v, std::uint32_t by) { return v >> (by & 31); }
+inline bool unlikely(bool v) { return v; }
 inline int first_bit(std::uint32_t v) { return __builtin_ctz(v); }
+
+template <typename T>
+T opaque(T v) {
+    return v;
+}
 
 template <typename T>
 T load(const T* p, Where where = Where::current()) {
