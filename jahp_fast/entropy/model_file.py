@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,7 +96,7 @@ class ModelConfig:
         """(row, t, steps): a quality lies t of `steps` twentieths above the row's; t is 0 only at the first row."""
         if len(self.qualities) == 1:
             return 0, 0, 1
-        high = min(max(int(np.searchsorted(self.qualities, quality)), 1), len(self.qualities) - 1)
+        high = min(max(bisect_left(self.qualities, quality), 1), len(self.qualities) - 1)
         steps = round((self.qualities[high] - self.qualities[high - 1]) * QUALITY_STEPS)
         return high - 1, round((quality - self.qualities[high - 1]) * QUALITY_STEPS), steps
 

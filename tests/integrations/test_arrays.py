@@ -48,7 +48,7 @@ def test_a_single_image_is_not_copied(frames, monkeypatch):
     data = encode_chunk(frames[0, :1], PLAIN)
     made = []
     decode = jahp_fast.Codec.decode
-    monkeypatch.setattr(jahp_fast.Codec, "decode", lambda self, d: made.append(decode(self, d)) or made[-1])
+    monkeypatch.setattr(jahp_fast.Codec, "decode", lambda self, d, **how: made.append(decode(self, d, **how)) or made[-1])
     assert np.shares_memory(decode_chunk(data, PLAIN), made[0])
 
 
@@ -192,7 +192,7 @@ def test_zarr_hands_on_what_was_decoded(frames):
     coded = asyncio.run(codec._encode_single(spec.prototype.nd_buffer.from_numpy_array(one), spec))
     decode = jahp_fast.Codec.decode
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jahp_fast.Codec, "decode", lambda self, data: made.append(decode(self, data)) or made[-1])
+        patch.setattr(jahp_fast.Codec, "decode", lambda self, data, **how: made.append(decode(self, data, **how)) or made[-1])
         given = asyncio.run(codec._decode_single(coded, spec))
     assert np.shares_memory(given.as_numpy_array(), made[0])
 
@@ -248,7 +248,7 @@ def test_zarr_makes_no_more_than_the_part_that_is_read(frames, selection, monkey
     whole = array[:]
     made = []
     decode = jahp_fast.Codec.decode
-    monkeypatch.setattr(jahp_fast.Codec, "decode", lambda self, d, region: made.append(region) or decode(self, d, region))
+    monkeypatch.setattr(jahp_fast.Codec, "decode", lambda self, d, region, dtype: made.append(region) or decode(self, d, region, dtype=dtype))
     assert np.array_equal(array[selection], whole[selection])
     if selection == SELECTIONS["a corner"]:
         assert made == [(40, 3, 8, 6)]
