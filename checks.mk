@@ -39,13 +39,14 @@ digests: $(VENV)/.test
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python csrc/tests/digest_table.py --streams 1000 --emulated 100
 	$(CHECK) tests/checks/picture_digests.py
 
-# The C++ tests of the entropy path on a big-endian machine, under an emulator: needs g++-s390x-linux-gnu and qemu-user.
+# The C++ tests of the entropy path, and libjahp's that are short, on a big-endian machine, under an emulator: needs g++-s390x-linux-gnu and qemu-user.
 S390X_TESTS := annealing cdf context_decoder context_input crc32c dot integer_net latent_decode range_coder range_decode requantise residual symbol_checksum \
   symbol_rows wavefront
 s390x: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset s390x
-	$(BIN)/ninja -C build/s390x $(addprefix test_,$(S390X_TESTS)) fuzz_range_decoder
+	$(BIN)/ninja -C build/s390x $(addprefix test_,$(S390X_TESTS)) test_library fuzz_range_decoder
 	for t in $(S390X_TESTS); do qemu-s390x -cpu max build/s390x/csrc/tests/test_$$t || exit 1; done
+	for t in sha256 json four_threads kept; do qemu-s390x -cpu max build/s390x/csrc/tests/test_library $$t || exit 1; done
 	qemu-s390x -cpu max build/s390x/csrc/fuzz/fuzz_range_decoder --replay csrc/fuzz/corpus/range_decoder
 
 # The NEON kernels under an emulator, and the core built by clang, on numbered random streams. They need the packages

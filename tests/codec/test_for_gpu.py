@@ -5,8 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jahp_fast import Codec, JahpError
+from jahp_fast.cli import main
 from jahp_fast.constants import trade_off
 from jahp_fast.files import container
 
@@ -58,3 +60,9 @@ def test_other_models_skip_as_large_a_share_of_their_scales(tiny_models, crop, n
 def test_it_is_a_switch():
     with pytest.raises(JahpError, match="for_gpu must be True or False, not 1"):
         Codec(for_gpu=1)
+
+
+def test_the_command_takes_it(crop, tmp_path):
+    Image.fromarray(crop).save(tmp_path / "a.png")
+    assert main(["encode", str(tmp_path / "a.png"), str(tmp_path / "a.jahp"), "--for-gpu"]) == 0
+    assert (tmp_path / "a.jahp").read_bytes() == Codec(for_gpu=True).encode(crop)

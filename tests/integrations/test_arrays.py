@@ -248,7 +248,9 @@ def test_zarr_makes_no_more_than_the_part_that_is_read(frames, selection, monkey
     whole = array[:]
     made = []
     decode = jahp_fast.Codec.decode
-    monkeypatch.setattr(jahp_fast.Codec, "decode", lambda self, d, region, dtype: made.append(region) or decode(self, d, region, dtype=dtype))
+    monkeypatch.setattr(
+        jahp_fast.Codec, "decode", lambda self, d, region, dtype: made.append(region) or decode(self, d, region, dtype=dtype)
+    )
     assert np.array_equal(array[selection], whole[selection])
     if selection == SELECTIONS["a corner"]:
         assert made == [(40, 3, 8, 6)]
