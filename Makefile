@@ -76,7 +76,7 @@ $(VENV)/.base: requirements.lock requirements-library.txt
 	@echo "Installing into $(VENV): about a minute the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --require-hashes -r requirements.lock
-	$(BIN)/pip install -q --require-hashes -r requirements-library.txt
+	$(BIN)/pip install -q --require-hashes --no-deps -r requirements-library.txt
 	touch $@
 
 $(VENV)/.built: $(VENV)/.base $(SOURCES)

@@ -7,7 +7,7 @@ check_packages.py checks and runs it beside the installed wheel; test_consumer.p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,23 +27,23 @@ def main() -> None:
     image = photo()
     data = assert_type(codec.encode(image), bytes)
     assert codec.encode(Image.fromarray(image)) == data
-    decoded = assert_type(codec.decode(data), NDArray[np.uint8])
+    decoded = assert_type(codec.decode(data), NDArray[Any])
     assert decoded.shape == image.shape
     pil = assert_type(codec.decode_pil(memoryview(data)), Image.Image)
     assert pil.size == (50, 70)
     latents = assert_type(codec.decode_latents(data), Latents)
     assert_type(latents.y, NDArray[np.int32])
-    rows = assert_type(codec.decode_rows(data), Iterator[NDArray[np.uint8]])
+    rows = assert_type(codec.decode_rows(data), Iterator[NDArray[Any]])
     assert sum(len(block) for block in rows) == 70
     info = assert_type(jahp_fast.info(data), Info)
     assert (info.width, info.height) == (50, 70)
     many = assert_type(codec.encode_batch([image, image[:32]]), list[bytes])
-    both = assert_type(codec.decode_batch(many), list[NDArray[np.uint8]])
+    both = assert_type(codec.decode_batch(many), list[NDArray[Any]])
     assert len(both) == 2
     timed, seconds = codec.decode_timed(data)
     assert timed.shape == image.shape
     assert assert_type(seconds["g_s"], float) > 0
-    assert_type(jahp_fast.decode(jahp_fast.encode(image, quality=4)), NDArray[np.uint8])
+    assert_type(jahp_fast.decode(jahp_fast.encode(image, quality=4)), NDArray[Any])
     assert decoder("numpy")("0.cls", b"7") is None
     try:
         codec.decode(data[:-1])
