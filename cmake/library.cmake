@@ -40,6 +40,11 @@ endif()
 # Equal to its plain version to the bit: products and sums are not fused.
 set_source_files_properties(csrc/library/symbol_bits.cpp PROPERTIES COMPILE_OPTIONS "-ffp-contract=off")
 
+if(EMSCRIPTEN)
+  include(cmake/web.cmake)
+  return()
+endif()
+
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(JAHP_KINDS static)

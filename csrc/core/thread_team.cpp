@@ -90,7 +90,8 @@ void ThreadTeam::begin(int items, const Job& job) {
     left_.store(static_cast<std::uint32_t>(items), std::memory_order_relaxed);
     const auto count = static_cast<std::uint64_t>(size()), all = static_cast<std::uint64_t>(items);
     for (std::uint64_t q = 0; q < count; ++q)
-        queues_[q].claims.store(all * (q + 1) / count << 32 | all * q / count, std::memory_order_release);
+        queues_[static_cast<std::size_t>(q)].claims.store(all * (q + 1) / count << 32 | all * q / count,
+                                                          std::memory_order_release);
     if (!helpers_.empty()) {
         round_.fetch_add(1, std::memory_order_release);
         round_.notify_all();

@@ -21,7 +21,7 @@ std::size_t product(int a, int b, int c = 1, int d = 1) {
 }
 
 bool within(std::span<const std::uint8_t> shifts, int least, int most) {
-    return std::ranges::all_of(shifts, [&](int s) { return least <= s && s <= most; });
+    return std::all_of(shifts.begin(), shifts.end(), [&](int s) { return least <= s && s <= most; });
 }
 
 // Norms from 1 to 2^31 - 1, whatever the squares.
@@ -86,9 +86,10 @@ void check(const ConvTensors& t) {
         if (t.steady.size() != channels || t.varying.size() != channels || t.varying_shift.size() != channels ||
             t.after_shift.size() != channels)
             refuse("a local gain does not have the layer's " + std::to_string(t.outputs) + " channels");
-        const auto negative = [](std::int16_t v) { return v < 0; };
-        if (std::ranges::any_of(t.steady, negative) || std::ranges::any_of(t.varying, negative))
-            refuse("a local gain is negative");
+        const auto negative = [](std::span<const std::int16_t> values) {
+            return std::any_of(values.begin(), values.end(), [](std::int16_t v) { return v < 0; });
+        };
+        if (negative(t.steady) || negative(t.varying)) refuse("a local gain is negative");
         if (!within(t.varying_shift, 0, kMostAfterShift))
             refuse("a local gain's shift of what varies is not 0 to " + std::to_string(kMostAfterShift));
         if (!within(t.after_shift, 1, kMostAfterShift))

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <functional>
 
 #include "core/error.hpp"
@@ -67,6 +68,17 @@ const std::string& one_of(const Json& json, std::span<const char* const> allowed
     return *text;
 }
 
+std::string shown(double value, bool fixed, int precision) {
+    char text[64];
+#if defined(__EMSCRIPTEN__)  // has no such to_chars, and one locale
+    const int length = std::snprintf(text, sizeof text, fixed ? "%.*f" : "%.*g", precision, value);
+    return {text, static_cast<std::size_t>(length)};
+#else  // not printf's, which goes by the program's locale
+    const auto format = fixed ? std::chars_format::fixed : std::chars_format::general;
+    return {text, std::to_chars(text, text + sizeof text, value, format, precision).ptr};
+#endif
+}
+
 }  // namespace
 
 ModelConfig parse_config(std::span<const std::uint8_t> text) {
@@ -115,9 +127,8 @@ Between ModelConfig::between(double quality) const {
             static_cast<std::int64_t>(std::nearbyint((qualities[high] - low) * kQualitySteps))};
 }
 
-std::string short_number(double value) {
-    char text[32];  // not printf's, which goes by the program's locale
-    return {text, std::to_chars(text, text + sizeof text, value, std::chars_format::general, 6).ptr};
-}
+std::string short_number(double value) { return shown(value, false, 6); }
+
+std::string fixed_number(double value, int places) { return shown(value, true, places); }
 
 }  // namespace jahp

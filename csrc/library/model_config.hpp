@@ -39,5 +39,7 @@ ModelConfig parse_config(std::span<const std::uint8_t> text);
 
 // A number as Python's :g shows it.
 std::string short_number(double value);
+// With so many decimal places; |value| below 10^20.
+std::string fixed_number(double value, int places);
 
 }  // namespace jahp

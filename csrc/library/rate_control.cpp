@@ -2,7 +2,6 @@
 #include "library/rate_control.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -103,14 +102,10 @@ Bytes fit_psnr(const std::function<std::pair<Bytes, double>(int code)>& encode, 
     }
     const auto last = offsets.find(codes.highest);
     if (last != offsets.end() && last->second < -kPsnrSlope) {
-        char reached[32];
-        const auto end = std::to_chars(reached, reached + sizeof reached, psnr + last->second, std::chars_format::fixed,
-                                       2)
-                             .ptr;
         throw Error(Fault::usage, "target_psnr " + short_number(psnr) +
-                                      " dB is more than this model gives: this image has " + std::string(reached, end) +
-                                      " dB at quality " + short_number(codes.highest / double{kQualitySteps}) +
-                                      ", the highest");
+                                      " dB is more than this model gives: this image has " +
+                                      fixed_number(psnr + last->second, 2) + " dB at quality " +
+                                      short_number(codes.highest / double{kQualitySteps}) + ", the highest");
     }
     return files[std::min_element(offsets.begin(), offsets.end(), [](const auto& a, const auto& b) {
                      return std::pair(std::abs(a.second), a.first) < std::pair(std::abs(b.second), b.first);

@@ -38,6 +38,11 @@ std::int32_t context_input_i8_avx512vnni(const std::int32_t* y, const ContextTab
                                          std::uint64_t* nonzero);
 std::int32_t context_input_i16_avx512vnni(const std::int32_t* y, const ContextTable& table, std::int16_t* out,
                                           std::uint64_t* nonzero);
+#elif defined(__wasm__)
+std::int32_t context_input_i8_wasm(const std::int32_t* y, const ContextTable& table, std::int8_t* out,
+                                   std::uint64_t* nonzero);
+std::int32_t context_input_i16_wasm(const std::int32_t* y, const ContextTable& table, std::int16_t* out,
+                                    std::uint64_t* nonzero);
 #endif
 
 }  // namespace jahp

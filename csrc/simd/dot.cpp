@@ -13,6 +13,8 @@ DotKernel dot_kernel_for([[maybe_unused]] Isa isa, std::int32_t limit) {
 #elif defined(__aarch64__)
     if (isa >= Isa::neon && bytes) return {dot_i8_neon, true, false, nullptr};
     if (isa >= Isa::neon) return {dot_i16_neon, false, false, nullptr};
+#elif defined(__wasm__)
+    if (isa >= Isa::wasm) return {dot_i16_wasm, false, false, nullptr};
 #endif
     return {dot_i16_scalar, false, false, nullptr};
 }

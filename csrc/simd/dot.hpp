@@ -72,6 +72,8 @@ void dot_i16_avx512vnni(const DotArguments& a);
 #elif defined(__aarch64__)
 void dot_i8_neon(const DotArguments& a);  // signed weights
 void dot_i16_neon(const DotArguments& a);
+#elif defined(__wasm__)
+void dot_i16_wasm(const DotArguments& a);
 #endif
 
 }  // namespace jahp

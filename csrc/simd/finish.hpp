@@ -47,6 +47,8 @@ JAHP_FINISH(avx2);
 JAHP_FINISH(avx512vnni);
 #elif defined(__aarch64__)
 JAHP_FINISH(neon);
+#elif defined(__wasm__)
+JAHP_FINISH(wasm);
 #endif
 #undef JAHP_FINISH
 

@@ -13,6 +13,9 @@ GdnKernel gdn_for([[maybe_unused]] Isa isa) {
 #elif defined(__aarch64__)
     if (isa >= Isa::neon)
         return {gdn_squares_neon, gdn_divide_neon, gdn_multiply_neon, gdn_multiply_keep_neon, gdn_local_neon};
+#elif defined(__wasm__)
+    if (isa >= Isa::wasm)
+        return {gdn_squares_wasm, gdn_divide_wasm, gdn_multiply_wasm, gdn_multiply_keep_wasm, gdn_local_wasm};
 #endif
     return {gdn_squares_scalar, gdn_divide_scalar, gdn_multiply_scalar, gdn_multiply_keep_scalar, gdn_local_scalar};
 }

@@ -56,6 +56,8 @@ JAHP_GDN(avx2);
 JAHP_GDN(avx512vnni);
 #elif defined(__aarch64__)
 JAHP_GDN(neon);
+#elif defined(__wasm__)
+JAHP_GDN(wasm);
 #endif
 #undef JAHP_GDN
 

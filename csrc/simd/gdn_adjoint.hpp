@@ -40,6 +40,8 @@ JAHP_GDN_ADJOINT(avx2);
 JAHP_GDN_ADJOINT(avx512vnni);
 #elif defined(__aarch64__)
 JAHP_GDN_ADJOINT(neon);
+#elif defined(__wasm__)
+JAHP_GDN_ADJOINT(wasm);
 #endif
 #undef JAHP_GDN_ADJOINT
 

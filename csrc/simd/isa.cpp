@@ -15,7 +15,7 @@
 namespace jahp {
 namespace {
 
-constexpr Isa kAll[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::avx512vnni};
+constexpr Isa kAll[] = {Isa::scalar, Isa::wasm, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::avx512vnni};
 
 #if defined(__x86_64__)
 // Asked of the CPU and not of __builtin_cpu_supports: gcc 12's does not know AVX-VNNI, and that of zig's runtime knows
@@ -55,6 +55,8 @@ const char* isa_name(Isa isa) {
     switch (isa) {
         case Isa::scalar:
             return "scalar";
+        case Isa::wasm:
+            return "wasm";
         case Isa::neon:
             return "neon";
         case Isa::avx2:
@@ -81,6 +83,9 @@ bool cpu_has(Isa isa) {
 #elif defined(__aarch64__)
         case Isa::neon:
             return has_dot_product();
+#elif defined(__wasm__)
+        case Isa::wasm:
+            return true;  // a module that holds such instructions is compiled whole or not at all
 #endif
         default:
             return false;
@@ -102,7 +107,7 @@ Isa parse_isa(const char* name) {
         return isa;
     }
     throw Error(Fault::usage,
-                "JAHP_FAST_ISA=" + std::string(name) + " is none of scalar, avx2, avxvnni, avx512vnni, neon");
+                "JAHP_FAST_ISA=" + std::string(name) + " is none of scalar, avx2, avxvnni, avx512vnni, neon, wasm");
 }
 
 }  // namespace jahp

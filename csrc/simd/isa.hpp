@@ -4,7 +4,7 @@
 
 namespace jahp {
 
-enum class Isa { scalar, neon, avx2, avxvnni, avx512vnni };
+enum class Isa { scalar, wasm, neon, avx2, avxvnni, avx512vnni };
 
 const char* isa_name(Isa isa);
 

@@ -18,6 +18,8 @@ MatmulI16Kernel matmul_i16_for([[maybe_unused]] Isa isa) {
     if (isa >= Isa::avx2) return {1, matmul_i16_avx2};
 #elif defined(__aarch64__)
     if (isa >= Isa::neon) return {1, matmul_i16_neon};
+#elif defined(__wasm__)
+    if (isa >= Isa::wasm) return {1, matmul_i16_wasm};
 #endif
     return {1, matmul_i16_scalar};
 }

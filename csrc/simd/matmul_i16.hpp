@@ -43,6 +43,8 @@ void matmul_i16_avx2(const MatmulI16& m);
 void matmul_i16_avx512vnni(const MatmulI16& m);
 #elif defined(__aarch64__)
 void matmul_i16_neon(const MatmulI16& m);
+#elif defined(__wasm__)
+void matmul_i16_wasm(const MatmulI16& m);
 #endif
 
 }  // namespace jahp

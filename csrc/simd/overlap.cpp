@@ -8,6 +8,8 @@ Overlap overlap_for([[maybe_unused]] Isa isa) {
     if (isa >= Isa::avx2) return overlap_avx2;
 #elif defined(__aarch64__)
     if (isa >= Isa::neon) return overlap_neon;
+#elif defined(__wasm__)
+    if (isa >= Isa::wasm) return overlap_wasm;
 #endif
     return overlap_scalar;
 }

@@ -34,6 +34,8 @@ void overlap_scalar(const OverlapArguments& a);
 void overlap_avx2(const OverlapArguments& a);
 #elif defined(__aarch64__)
 void overlap_neon(const OverlapArguments& a);
+#elif defined(__wasm__)
+void overlap_wasm(const OverlapArguments& a);
 #endif
 
 }  // namespace jahp

@@ -16,6 +16,8 @@ const Peak& peak_for(Isa isa, std::int32_t limit) {
 #elif defined(__aarch64__)
     if (dot == dot_i8_neon) return kPeakI8Neon;
     if (dot == dot_i16_neon) return kPeakI16Neon;
+#elif defined(__wasm__)
+    if (dot == dot_i16_wasm) return kPeakI16Wasm;
 #else
     (void)dot;
 #endif

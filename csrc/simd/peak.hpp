@@ -22,6 +22,8 @@ extern const Peak kPeakI16Scalar;
 extern const Peak kPeakI16Avx2, kPeakI8Avxvnni, kPeakI8Avx512vnni, kPeakI16Avx512vnni;
 #elif defined(__aarch64__)
 extern const Peak kPeakI8Neon, kPeakI16Neon;
+#elif defined(__wasm__)
+extern const Peak kPeakI16Wasm;
 #endif
 
 }  // namespace jahp

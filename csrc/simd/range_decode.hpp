@@ -59,6 +59,8 @@ int range_decode_scalar(const LinedTables& tables, RangeState& state, const Rang
 #if defined(__x86_64__)
 int range_decode_avx2(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond);
 int range_decode_avx512vnni(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond);
+#elif defined(__wasm__)
+int range_decode_wasm(const LinedTables& tables, RangeState& state, const RangeRun& run, int from, bool& beyond);
 #endif
 
 }  // namespace jahp

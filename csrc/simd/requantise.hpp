@@ -44,6 +44,8 @@ JAHP_REQUANTISE(avx2);
 JAHP_REQUANTISE(avx512vnni);
 #elif defined(__aarch64__)
 JAHP_REQUANTISE(neon);
+#elif defined(__wasm__)
+JAHP_REQUANTISE(wasm);
 #endif
 #undef JAHP_REQUANTISE
 

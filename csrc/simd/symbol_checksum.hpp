@@ -18,6 +18,8 @@ std::uint32_t symbol_checksum_scalar(const std::int32_t* values, std::size_t cou
 #if defined(__x86_64__)
 std::uint32_t symbol_checksum_avx2(const std::int32_t* values, std::size_t count, std::uint32_t first);
 std::uint32_t symbol_checksum_avx512vnni(const std::int32_t* values, std::size_t count, std::uint32_t first);
+#elif defined(__wasm__)
+std::uint32_t symbol_checksum_wasm(const std::int32_t* values, std::size_t count, std::uint32_t first);
 #endif
 
 }  // namespace jahp

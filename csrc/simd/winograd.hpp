@@ -68,6 +68,8 @@ JAHP_WINOGRAD(avx2);
 JAHP_WINOGRAD(avx512vnni);
 #elif defined(__aarch64__)
 JAHP_WINOGRAD(neon);
+#elif defined(__wasm__)
+JAHP_WINOGRAD(wasm);
 #endif
 #undef JAHP_WINOGRAD
 

@@ -5,6 +5,9 @@
 
 #include "simd/unroll.hpp"
 #include "simd/winograd.hpp"
+#if defined(__wasm_simd128__)
+#include "simd/shift_wasm.hpp"
+#endif
 
 namespace jahp {
 namespace {
@@ -70,6 +73,18 @@ inline void store(std::int16_t* to, Ints x) {
     *reinterpret_cast<HalfShorts*>(to) = __builtin_convertvector(x, HalfShorts);
 }
 
+#if defined(__wasm_simd128__)
+inline Ints shift_of(const std::int32_t* shift) {
+    return reinterpret_cast<Ints>(power_for_shift(wasm_v128_load(shift)));
+}
+inline Ints shifted_right(Words x, Ints shift) {
+    return reinterpret_cast<Ints>(shifted(reinterpret_cast<v128_t>(x), reinterpret_cast<v128_t>(shift)));
+}
+#else
+inline Ints shift_of(const std::int32_t* shift) { return *reinterpret_cast<const Ints*>(shift); }
+inline Ints shifted_right(Words x, Ints shift) { return reinterpret_cast<Ints>(x) >> shift; }
+#endif
+
 template <int kV, int kH, typename Out>
 void output(const WinogradOutput<Out>& w) {
     constexpr int kLess = (kV == 3) + (kH == 3);  // doublings that are missing of 4 times the sum
@@ -85,11 +100,11 @@ void output(const WinogradOutput<Out>& w) {
         JAHP_UNROLL for (int i = 0; i < 2; ++i)
             out_of<kH>(half + i * kH, 1, y + 2 * i, 1);
         const Words offset = *reinterpret_cast<const Words*>(t.offset + c);
-        const Ints shift = *reinterpret_cast<const Ints*>(t.shift + c);
+        const Ints shift = shift_of(t.shift + c);
         JAHP_UNROLL for (int i = 0; i < 2; ++i) JAHP_UNROLL
             for (int j = 0; j < 2; ++j) {
                 if (i >= w.rows_valid || j >= w.columns_valid) continue;
-                Ints x = reinterpret_cast<Ints>((y[2 * i + j] << kLess) + offset) >> shift;
+                Ints x = shifted_right((y[2 * i + j] << kLess) + offset, shift);
                 x = x < t.low ? x - x + t.low : x;
                 x = x > t.high ? x - x + t.high : x;
                 if (t.leaky) x = x < 0 ? (x * kLeakyMul + (1 << (kLeakyShift - 1))) >> kLeakyShift : x;

@@ -158,8 +158,9 @@ TEST(local_gains_against_the_textbook) {
                 CHECK(widened(run(back, error, 8 * h, 8 * w, threads, 5 * strip, &trace)) == want);
                 for (std::size_t i = 0; i < 2; ++i) {
                     const std::vector<std::uint32_t>& squares = trace.levels()[i].all_squares();
-                    CHECK(std::ranges::equal(squares, book.squares[1 - i],
-                                             [](std::int64_t a, std::int64_t b) { return a == b; }));
+                    const std::vector<std::int64_t>& known = book.squares[1 - i];
+                    CHECK(std::equal(squares.begin(), squares.end(), known.begin(), known.end(),
+                                     [](std::int64_t a, std::int64_t b) { return a == b; }));
                 }
             }
         }
@@ -283,17 +284,22 @@ TEST(values_that_are_refused) {
         return std::span<const std::uint8_t>(kept);
     };
     CHECK_FAULT(model, "a shift is not 0 to 29", broken(relu, [&](ConvTensors& t) { t.shift = bytes(30); }));
-    for (const auto& [activation, bad, good, what] : {std::tuple{gdn, 15, 16, "not 16 to 31"},
-                                                      {gdn, 32, 31, "not 16 to 31"},
-                                                      {inverse_gdn, 0, 1, "not 1 to 31"},
-                                                      {inverse_gdn, 32, 31, "not 1 to 31"},
-                                                      {local, 0, 1, "not 1 to 31"},
-                                                      {local, 32, 31, "not 1 to 31"}}) {
-        const auto with = [&](int shift) {
-            return [&, shift](ConvTensors& t) { t.after_shift = bytes(static_cast<std::uint8_t>(shift)); };
+    struct Range {
+        Activation activation;
+        std::uint8_t bad, good;
+        const char* what;
+    };
+    for (const Range& r : {Range{gdn, 15, 16, "not 16 to 31"},
+                           {gdn, 32, 31, "not 16 to 31"},
+                           {inverse_gdn, 0, 1, "not 1 to 31"},
+                           {inverse_gdn, 32, 31, "not 1 to 31"},
+                           {local, 0, 1, "not 1 to 31"},
+                           {local, 32, 31, "not 1 to 31"}}) {
+        const auto with = [&](std::uint8_t shift) {
+            return [&, shift](ConvTensors& t) { t.after_shift = bytes(shift); };
         };
-        CHECK_FAULT(model, what, broken(activation, with(bad)));
-        broken(activation, with(good));
+        CHECK_FAULT(model, r.what, broken(r.activation, with(r.bad)));
+        broken(r.activation, with(r.good));
     }
     CHECK_FAULT(model, "not 0 to 31", broken(local, [&](ConvTensors& t) { t.varying_shift = bytes(32); }));
     std::vector<std::int16_t> shorts(16 * 16, 1);

@@ -273,7 +273,10 @@ def test_instruction_set_of_the_environment(tiny_models, photo_crop, monkeypatch
         streams.add(Codec("tiny", models=[tiny_models["tiny"]]).encode(image))
     assert len(streams) == 1
     lacking = next(n for n in ("neon", "avx2", "avx512vnni") if n not in _native.isa_names())
-    for name, what in (("sse9", "JAHP_FAST_ISA=sse9 is none of scalar, avx2, avxvnni, avx512vnni, neon"), (lacking, "this CPU lacks it")):
+    for name, what in (
+        ("sse9", "JAHP_FAST_ISA=sse9 is none of scalar, avx2, avxvnni, avx512vnni, neon, wasm"),
+        (lacking, "this CPU lacks it"),
+    ):
         monkeypatch.setenv("JAHP_FAST_ISA", name)
         with pytest.raises(UsageError, match=what):
             Codec("tiny", models=[tiny_models["tiny"]]).encode(image)

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What web/src/engine.js calls besides the functions of jahp.h: the structs of that header as rows of numbers, so that
+// no layout in memory is written down twice.
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <iterator>
+
+#include "include/jahp.h"
+
+#define JAHP_WEB extern "C" __attribute__((visibility("default"), used))
+
+namespace {
+
+constexpr std::size_t kIdSize = sizeof(jahp_info::model);
+
+}  // namespace
+
+// Null where there is no room for it.
+JAHP_WEB void* jahp_web_allocate(std::size_t size) { return std::malloc(std::max<std::size_t>(size, 1)); }
+JAHP_WEB void jahp_web_release(void* memory) { std::free(memory); }
+
+// A trap: what JavaScript throws would be caught on its way by the library, which would end itself again.
+JAHP_WEB void jahp_web_trap() { __builtin_trap(); }
+
+// width, height, channels, grey, alpha, max_error, quality, base_quality, payload_size, depth; and the model's id in
+// hexadecimal with its zero.
+JAHP_WEB int jahp_web_info(jahp_decoder* decoder, double* numbers, char* model) {
+    jahp_info info;
+    const jahp_status status = jahp_decoder_get_info(decoder, &info, sizeof info);
+    if (status != JAHP_OK) return status;
+    const double values[] = {static_cast<double>(info.width),
+                             static_cast<double>(info.height),
+                             static_cast<double>(info.channels),
+                             static_cast<double>(info.grey),
+                             static_cast<double>(info.alpha),
+                             static_cast<double>(info.max_error),
+                             info.quality,
+                             info.base_quality,
+                             static_cast<double>(info.payload_size),
+                             static_cast<double>(info.depth)};
+    std::copy(std::begin(values), std::end(values), numbers);
+    std::copy_n(info.model, kIdSize, model);
+    return status;
+}
+
+// The id of an open model in hexadecimal, with its zero.
+JAHP_WEB int jahp_web_model_id(jahp_model* model, char* id) {
+    jahp_model_info info;
+    const jahp_status status = jahp_model_get_info(model, &info, sizeof info);
+    if (status == JAHP_OK) std::copy_n(info.id, kIdSize, id);
+    return status;
+}
