@@ -11,7 +11,7 @@ INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.J
 CXX_FILES = $(shell find csrc kernels tests -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh')
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: help demo test lint format bench cpp-test build wheel sdist docs check-all clean
+.PHONY: help demo test lint format bench cpp-test build web wheel sdist docs check-all clean
 
 # What follows `##` is what `make help` prints.
 help:  ## this list
@@ -48,6 +48,18 @@ cpp-test: $(VENV)/.base  ## the tests in C++
 build: $(VENV)/.base  ## the extension, built anew into .venv
 	$(INSTALL)
 
+# The codec for browsers, as the package web/ and the page web/demo/: any static server will do. Needs the package emscripten and Node.js.
+WEB_MODELS := $(addprefix jahp_fast/weights/,mbt2018.safetensors mbt2018-ms-ssim.safetensors)
+web: $(VENV)/.base web/dist/models/index.json  ## the codec for browsers, into web/dist
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset wasm
+	$(BIN)/ninja -C build/wasm jahp_web
+	cp build/wasm/jahp.wasm web/dist
+	cp examples/photo.png web/demo
+
+web/dist/models/index.json: web/tools/parts.mjs $(WEB_MODELS)
+	rm -rf $(@D)
+	node web/tools/parts.mjs $(@D) $(WEB_MODELS)
+
 wheel sdist: $(VENV)/.base  ## packages into dist/
 	$(BIN)/pip install -q build
 	$(BIN)/python -m build --no-isolation --$@
@@ -65,12 +77,14 @@ check-all: $(VENV)/.test lint cpp-test  ## everything, in full (hours); checks.m
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
 	$(MAKE) roots msan asan-python valgrind s390x digests
 	$(MAKE) arm clang STREAMS=200
+	$(MAKE) wasm STREAMS=1000
+	$(MAKE) web-check
 	build/test/csrc/tests/stream_digest --streams 1000 --threads 1,2,3,4,5,6,7,8 --golden csrc/tests/stream_digest.golden
 	$(CHECK) tests/checks/check_packages.py
 	$(CHECK) tests/checks/check_reproducible.py
 
 clean:  ## removes what was built
-	rm -rf build dist $(VENV) $(VENV)-docs $(RAY) $(ASAN) $(SUPPLY) demo
+	rm -rf build dist web/dist web/demo/photo.png $(VENV) $(VENV)-docs $(RAY) $(ASAN) $(SUPPLY) demo
 
 $(VENV)/.base: requirements.lock requirements-library.txt
 	@echo "Installing into $(VENV): about a minute the first time."

@@ -1,6 +1,6 @@
 # Checks that take longer, need more, or are run seldom; `make check-all` runs most. Included by the Makefile.
 
-.PHONY: library roots sanitize msan asan-python valgrind digests s390x arm clang fuzz peers ray browser gpu-check fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
+.PHONY: library roots sanitize msan asan-python valgrind digests s390x arm wasm clang fuzz peers ray browser web-check gpu-check fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
 
 # libjahp, static and shared, as it is installed; the example in C against both, by CMake and pkg-config, and the guide's program. What
 # else is tested of it is among the tests of Python (tests/library) and of C++; under a minute behind `make cpp-test`.
@@ -61,6 +61,17 @@ arm: $(VENV)/.base
 	for t in chains published digests norms; do qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/csrc/tests/test_transform_net $$t || exit 1; done
 	qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/$(DIGEST) --threads 1,2
 
+# The same of the SIMD128 kernels in Node.js; needs the package emscripten. Teams of threads are of another build (web/).
+WASM_TESTS := $(ARM_TESTS) test_context_decoder test_context_input test_cdf test_crc32c test_integer_net test_isa test_latent_decode test_peak test_range_coder \
+  test_range_decode test_scaled test_step_search test_symbol_checksum test_symbol_rows test_transform_net test_wavefront
+NODE := node --no-experimental-fetch
+wasm: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset wasm
+	$(BIN)/ninja -C build/wasm stream_digest picture_digest $(WASM_TESTS)
+	for t in $(WASM_TESTS); do $(NODE) build/wasm/csrc/tests/$$t.js || exit 1; done
+	$(NODE) build/wasm/csrc/tests/stream_digest.js --streams $(STREAMS) --golden csrc/tests/stream_digest.golden --threads 1
+	$(NODE) build/wasm/csrc/tests/picture_digest.js --pictures 20 --golden csrc/tests/picture_digest.golden
+
 clang: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset clang
 	$(BIN)/ninja -C build/clang stream_digest
@@ -89,6 +100,14 @@ ray: $(RAY)/.made
 # The page of examples/serve.py in headless Chromium, which must be installed; under a minute.
 browser: $(VENV)/.test
 	$(BIN)/python -m pytest -q tests/integrations/test_page.py
+
+# The package for browsers in Node.js and, with its page, in headless Chromium.
+TSC := build/types/node_modules/.bin/tsc
+web-check: $(VENV)/.test web
+	test -x $(TSC) || npm install --silent --no-save --prefix build/types typescript@7.0.2
+	$(TSC) --noEmit --strict --target es2022 --module nodenext --moduleResolution nodenext --lib es2022,dom --types "" tests/web/types.ts
+	$(BIN)/python -m pytest -q tests/web
+	$(BIN)/python -m pytest -q tests/library/test_damage.py -k wasm
 
 # On a machine with a GPU: the tests that need one, and timings, into gpu-check.json and gpu-check.md; under six minutes.
 gpu-check: $(VENV)/.test

@@ -29,7 +29,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +51,10 @@ from jahp_fast.local import codec_for, settings
 from jahp_fast.system.parallel import available_cores
 
 HERE = Path(__file__).parent
+PAGE = HERE.parent / "web" / "demo"
 JAHP_TYPE = "image/jahp"
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")  # Pillow reads others by starting programs
-POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' blob:"
+POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; connect-src 'self' blob:"
 CONNECTIONS = 512
 LARGEST_THUMBNAIL = 1024
 NO_CLIENT = 499  # by custom, where the client has gone
@@ -293,13 +294,21 @@ def make_app(limits: Limits) -> FastAPI:
 
     @app.get("/")
     async def page() -> Response:
-        return FileResponse(HERE / "compare.html", headers={"Content-Security-Policy": POLICY})
+        return FileResponse(PAGE / "index.html", headers={"Content-Security-Policy": POLICY})
 
-    @app.get("/photo.png")
-    async def photo() -> Response:
-        return FileResponse(HERE / "photo.png")
+    for path in (PAGE / "page.js", PAGE / "page.css", HERE / "coder.js", HERE / "photo.png"):
+        app.get(f"/{path.name}")(served(path))
 
     return app
+
+
+def served(path: Path) -> Callable[[], Awaitable[Response]]:
+    """What answers with a file."""
+
+    async def answer() -> Response:
+        return FileResponse(path)
+
+    return answer
 
 
 def main() -> None:

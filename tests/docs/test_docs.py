@@ -29,7 +29,7 @@ def test_blocks_run(page, tmp_path, photo_crop, monkeypatch):
 @pytest.mark.parametrize("page", PAGES)
 def test_no_command_hides(page):
     for block in blocks(page):
-        assert block.language in {*EXECUTED, "text", "json", "hexdump", "c"}, f"{page} line {block.line}: language {block.language!r}"
+        assert block.language in {*EXECUTED, "text", "json", "hexdump", "c", "js"}, f"{page} line {block.line}: language {block.language!r}"
         assert block.language in EXECUTED or not COMMAND.search(block.code), f"{page} line {block.line} has commands, and runs none"
     assert indented_commands(page) == []
 

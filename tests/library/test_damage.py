@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damaged files and models through the C interface, by a program in C99: refused when the package refuses them, in the same words.
 
-The program is run as it is built, and where `make sanitize` has built it, under the address sanitizer, which ends it at a wrong access,
-and at its end where memory was not freed.
+The program is run as it is built, as tests/web/outcomes.mjs on WebAssembly, and where `make sanitize` has built it, under the address
+sanitizer, which ends it at a wrong access, and at its end where memory was not freed.
 """
 
 import hashlib
 import json
 import resource
+import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -16,84 +17,36 @@ import numpy as np
 import pytest
 from broken_models import CONFIGS, HEADERS, HOSTILE, LATE, LINES, NAMES, Parts
 from builders import Case, random_model, with_crc
+from damaged_files import GOLDEN, MODELS, damaged_files, decoded, held_to, said, sum_of
 
-from jahp_fast import Codec, JahpError, UnknownModel
+from jahp_fast import Codec, JahpError
 from jahp_fast.entropy.model_file import ModelFile, save_model
 from jahp_fast.files import container
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT / "tests" / "golden"
-MODELS = sorted(GOLDEN.glob("*.safetensors"))
 PROGRAMS = {name: ROOT / "build" / name / "csrc" / "tests" / "jahp_outcomes" for name in ("test", "sanitize")}
+WASM = PROGRAMS["wasm"] = ROOT / "build" / "wasm" / "jahp.wasm"
+HOW = {"test": "make library", "sanitize": "make sanitize", "wasm": "make web"}
 SIZES = {"U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "I32": 4, "F32": 4}
 EDGES = (0, 1, -1, 127, 128, 32767, 65535, 2**31 - 1, -(2**31), 1 << 22)
-NAMES_OF = {"FormatError": "JAHP_FORMAT_ERROR", "ModelError": "JAHP_MODEL_ERROR", "UnknownModel": "JAHP_UNKNOWN_MODEL"}
 
 
 @pytest.fixture(params=PROGRAMS)
 def program(request):
     path = PROGRAMS[request.param]
     if not path.is_file():
-        pytest.skip(f"{path.name} is not built: make {'library' if request.param == 'test' else 'sanitize'}")
+        pytest.skip(f"{path.name} is not built: {HOW[request.param]}")
+    if path == WASM and shutil.which("node") is None:
+        pytest.skip("Node.js is not installed")
     return path
 
 
 def run(program, lines):
     """What the program says of each line."""
-    done = subprocess.run([program], input="".join(f"{line}\n" for line in lines), capture_output=True, text=True, check=False)
+    command = ["node", ROOT / "tests" / "web" / "outcomes.mjs", program] if program == WASM else [program]
+    done = subprocess.run(command, input="".join(f"{line}\n" for line in lines), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.splitlines()
-
-
-def said(error):
-    return f"{NAMES_OF[type(error).__name__]} {error}"
-
-
-def sum_of(pixels):
-    """As the program says it of a picture."""
-    flat = pixels.reshape(-1).astype(object)
-    return f"ok {pixels.shape[1]} {pixels.shape[0]} {pixels[0, 0].size} {int(sum(flat * np.arange(1, flat.size + 1))) % 2**64}"
-
-
-def decoded(codec, data):
-    """What the program should say of a file; of a model that is not there only how it begins."""
-    try:
-        return sum_of(codec.decode(data, dtype=np.uint8))
-    except UnknownModel as e:
-        return said(e).split(", which")[0]
-    except JahpError as e:
-        return said(e)
-
-
-def held_to(said_of, wanted):
-    for at, (one, two) in enumerate(zip(said_of, wanted, strict=True)):
-        assert one.split(", which the decoder does not have")[0] == two, at
-
-
-def damaged_files(count):
-    """Golden files with bits flipped, bytes changed, cut out, put in and cut off; most with a CRC that is true again."""
-    rng = np.random.default_rng(7)
-    sources = [path.read_bytes() for path in sorted(GOLDEN.rglob("*.jahp")) if path.stat().st_size < 3000]
-    for number in range(count):
-        data = bytearray(sources[number % len(sources)])
-        for _ in range(int(rng.integers(1, 4))):
-            at = int(rng.integers(len(data)))
-            kind = int(rng.integers(5))
-            if kind == 0:
-                data[at] ^= 1 << int(rng.integers(8))
-            elif kind == 1:
-                data[at] = int(rng.integers(256))
-            elif kind == 2:
-                del data[at : at + int(rng.integers(1, 9))]
-            elif kind == 3:
-                data[at:at] = rng.bytes(int(rng.integers(1, 9)))
-            else:
-                at = int(rng.choice([4, 5, 6, 7, 16, 20, 24, 26, 28, 32, 36]))
-                data[at] = int(rng.integers(256))
-        if number % 4 and len(data) > 44:
-            struct.pack_into("<I", data, 28, min(2**32 - 1, max(0, struct.unpack_from("<I", data, 28)[0] % len(data))))
-            struct.pack_into("<I", data, 32, max(0, len(data) - 44 - struct.unpack_from("<I", data, 28)[0]))
-        yield with_crc(bytes(data)) if number % 8 and len(data) >= 44 else bytes(data)
 
 
 def test_damaged_files(program, tmp_path):
@@ -169,6 +122,8 @@ def test_files_that_are_no_model(program, good, tmp_path, letter):
 
 
 def test_paths_that_are_no_file(program, tmp_path):
+    if program == WASM:
+        pytest.skip("there are no files")
     paths = [tmp_path, tmp_path / "none", tmp_path / "none" / "none"]
     wanted = []
     for path in paths:

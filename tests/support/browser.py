@@ -26,7 +26,10 @@ def find_chromium() -> str | None:
 
 
 class Page:
-    """One page. `requests` has the address of everything that it asked for; `complaints` what it wrote to its console as an error."""
+    """One page. `requests` has the address of everything that it asked for; `complaints` what it wrote to its console as an error; and
+    `patience_s` says how long wait_for waits."""
+
+    patience_s: float = PATIENCE_S
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._to, self._from, self._buffer = to_browser, from_browser, b""
@@ -76,7 +79,7 @@ class Page:
 
     def wait_for(self, expression: str) -> Any:
         """The first value that is true."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self.patience_s
         while not (value := self.evaluate(expression)):
             assert time.monotonic() < deadline, f"never: {expression}; {self.complaints}"
             time.sleep(0.05)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WebAssembly in Node.js: the files that the package writes, byte for byte, and its refusals. tests/library/test_damage.py has golden and
+damaged files."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import photo
+from web_site import MAX_PIXELS, ROOT, WASM, WEB, built, node, with_memory
+
+from jahp_fast import Codec, JahpError, library
+
+pytestmark = [built, node]
+SHIPPED = library.by_name("mbt2018").path
+WAYS = {
+    "quality 4": {}, "quality 1": {"quality": 1}, "between qualities": {"quality": 6.35}, "a layer": {"quality": 10},
+    "a bound": {"max_error": 2}, "lossless": {"max_error": 0}, "a size": {"max_bytes": 3000}, "too small a size": {"max_bytes": 40},
+    "no such quality": {"quality": 13}, "no such bound": {"max_error": 40},
+}  # fmt: skip
+JS = {"max_error": "maxError", "max_bytes": "maxBytes", "quality": "quality"}
+
+
+def run(script, *arguments, lines=(), wasm=WASM):
+    """What the script says of each line."""
+    done = subprocess.run(["node", ROOT / "tests" / "web" / script, wasm, *arguments], input="".join(f"{line}\n" for line in lines),
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()
+
+
+def pictures():
+    crop = photo()[100:229, 300:497]
+    alpha = np.dstack([crop, np.arange(crop[:, :, 0].size, dtype=np.uint64).reshape(crop.shape[:2]).astype(np.uint8) // 16 * 16])
+    return {"RGB": crop, "RGBA": alpha, "one pixel": crop[:1, :1]}
+
+
+def job(tmp_path, name, pixels, options):
+    rgba = pixels if pixels.shape[2] == 4 else np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    (tmp_path / f"{name}.rgba").write_bytes(rgba.tobytes())
+    return json.dumps({"pixels": str(tmp_path / f"{name}.rgba"), "width": pixels.shape[1], "height": pixels.shape[0],
+                       "to": str(tmp_path / f"{name}.jahp"), "options": {JS[key]: value for key, value in options.items()}})  # fmt: skip
+
+
+def test_encoding_gives_the_packages_files(tmp_path):
+    lines, wanted = [], []
+    for picture, pixels in pictures().items():
+        for way, options in WAYS.items():
+            name = f"{picture}, {way}"
+            lines.append(job(tmp_path, name, pixels, options))
+            try:
+                codec = Codec("mbt2018", options.get("quality", 4), threads=1)
+                wanted.append((name, codec.encode(pixels, **{key: value for key, value in options.items() if key != "quality"})))
+            except JahpError as e:
+                wanted.append((name, f"{type(e).__name__} {e}"))
+    said = run("encode.mjs", SHIPPED, lines=lines)
+    for told, (name, want) in zip(said, wanted, strict=True):
+        if isinstance(want, bytes):
+            assert told == "ok", name
+            assert (tmp_path / f"{name}.jahp").read_bytes() == want, name
+        else:
+            assert told == want, name
+    assert {type(want) for _, want in wanted} == {bytes, str}
+
+
+def test_memory_that_runs_out_is_said_and_given_back(tmp_path):
+    """A module with little memory refuses a photo, and decodes a small picture afterwards, as often as it is asked."""
+    small, large = Codec(threads=1).encode(photo()[:64, :64]), Codec(threads=1).encode(np.tile(photo(), (2, 2, 1)))
+    (tmp_path / "small.jahp").write_bytes(small)
+    (tmp_path / "large.jahp").write_bytes(large)
+    (tmp_path / "little.wasm").write_bytes(with_memory(WASM.read_bytes(), 450))  # the model takes most of it
+    lines = [f"M {SHIPPED}", *[f"D {tmp_path / 'small.jahp'}", f"D {tmp_path / 'large.jahp'}"] * 3]
+    said = run("outcomes.mjs", lines=lines, wasm=tmp_path / "little.wasm")
+    assert [line.split(" ")[0] for line in said] == ["ok", *["ok", "JAHP_NO_MEMORY"] * 3]
+    assert len(set(said[1::2])) == 1
+    assert said[2].split(" ", 1)[1]
+
+
+def test_pixels_beyond_the_bound_are_refused_before_memory_is_taken(tmp_path):
+    flat = np.zeros((6000, 6000, 3), np.uint8)
+    with pytest.raises(JahpError) as caught:
+        Codec(max_pixels=MAX_PIXELS).encode(flat)
+    (line,) = run(
+        "encode.mjs", SHIPPED, lines=[json.dumps(json.loads(job(tmp_path, "none", flat[:1, :1], {})) | {"width": 6000, "height": 6000})]
+    )
+    assert line == f"{type(caught.value).__name__} {caught.value}"
+
+
+def test_the_package_packs(tmp_path):
+    """`npm pack` takes what the page needs, and no more than it should."""
+    done = subprocess.run(["npm", "pack", "--json", "--pack-destination", tmp_path], cwd=WEB, capture_output=True, text=True, check=True)
+    (pack,) = json.loads(done.stdout) if done.stdout.startswith("[") else json.loads(done.stdout).values()
+    names = {file["path"] for file in pack["files"]}
+    models = json.loads((WEB / "dist" / "models" / "index.json").read_text())["models"]
+    assert names >= {"package.json", "dist/jahp.wasm", "dist/models/index.json", "src/jahp.js", "src/jahp.d.ts", "src/worker.js"}
+    assert names >= {f"dist/models/{model[part]['file']}" for model in models for part in ("decode", "encode")}
+    assert all(Path(name).parts[0] in ("src", "dist", "package.json", "README.md", "LICENSE") for name in names)
+    assert models[0]["name"] == "mbt2018"
+    assert all(model["decode"]["bytes"] < 6e6 for model in models)

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/** <jahp-img src="photo.jahp" alt="A parrot">, with a `load` or an `error` event. */
+export class JahpImage extends HTMLElement {
+  src: string;
+  alt: string;
+  readonly naturalWidth: number;
+  readonly naturalHeight: number;
+}
+
+/** Shows every <img> below `root` whose address ends in .jahp, now and whenever one comes. Returns what ends that. */
+export function polyfill(root?: Document | Element): () => void;
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "jahp-img": JahpImage;
+  }
+}

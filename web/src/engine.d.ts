@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+import type {EncodeOptions, Info, Pixels} from "./jahp.js";
+
+export const MAX_PIXELS: number;
+
+/** The codec without a worker, as in Node.js: calls block, and nothing is fetched. Errors are JahpErrors. */
+export class Engine {
+  constructor(module: WebAssembly.Module);
+  /** Of the bytes of jahp.wasm, or of a response that has them. */
+  static load(source: Uint8Array | ArrayBuffer | Response | Promise<Response>): Promise<Engine>;
+  /** Bytes that WebAssembly holds; they are given back with the engine only. */
+  readonly memory: number;
+  /** Ids of its models. */
+  readonly models: string[];
+  /** Takes the bytes of a model file, which messages call `name`, and returns its id. */
+  addModel(bytes: Uint8Array, name: string): string;
+  removeModel(id: string): void;
+  info(data: Uint8Array, options?: {maxPixels?: number}): Info;
+  decode(data: Uint8Array, options?: {maxPixels?: number}): {width: number; height: number; data: Uint8ClampedArray};
+  /** model: its id. */
+  encode(image: Pixels, options?: Omit<EncodeOptions, "signal" | "onTimes">): Uint8Array;
+}
