@@ -61,11 +61,15 @@ def drop(page, name, data):
     page.evaluate(f"""(() => {{
       const bytes = Uint8Array.from(atob("{base64.b64encode(data).decode()}"), c => c.charCodeAt(0)), transfer = new DataTransfer();
       transfer.items.add(new File([bytes], {json.dumps(name)}));
+      window.begun = false;  // a small file is done sooner than anybody looks
+      const viewer = document.getElementById("viewer"), status = document.getElementById("status");
+      const begun = new MutationObserver(() => {{
+        window.begun ||= viewer.classList.contains("busy") || status.classList.contains("bad");
+      }});
+      for (const part of [viewer, status]) begun.observe(part, {{attributes: true, childList: true, characterData: true, subtree: true}});
       document.body.dispatchEvent(new DragEvent("drop", {{bubbles: true, cancelable: true, dataTransfer: transfer}}));
     }})()""")
-    page.wait_for(
-        "document.getElementById('viewer').classList.contains('busy') || document.getElementById('status').classList.contains('bad')"
-    )
+    page.wait_for("window.begun")
 
 
 def saved(page, identifier):
