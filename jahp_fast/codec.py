@@ -59,8 +59,9 @@ class Codec:
             are exact in any case.
         pixel_checksum: decode each file that was encoded, and put a checksum of its pixels into it: 12 bytes, and the time of a decode.
             Decoders that find one hold their pixels to it, but for exact=False and decode_tensor on a GPU.
-        for_gpu: encode for decoders on a GPU: 64 lanes, which take 256 bytes, and the symbols of the smallest scales are not coded. At
-            equal PSNR such files of photos are 0.2 to 3 % smaller but for those bytes. They decode everywhere; encoding takes longer.
+        for_gpu: encode for decoders on a GPU: 64 lanes, which take 256 bytes, and the symbols of the smallest scales are not coded. Such
+            files decode everywhere, and are smaller at equal PSNR but for those bytes (docs/lab/031-skipped-symbols.md); encoding takes
+            longer.
 
     Raises:
         UnknownModel: no such model.
@@ -299,7 +300,7 @@ class Codec:
     def decode_timed(self, data: Bytes) -> tuple[NDArray[np.uint8], dict[str, float]]:
         """decode, and seconds by stage: latents (z, h_s, context model and range decoding) and g_s; and the parts of `latents`.
 
-        A file with a layer has the stage `layer` too, or alone.
+        A file with a layer has the stage `layer` too, or alone. Pixels are those of 8 bits, of deeper files too.
 
         On a GPU the stages follow each other on the clock, with a wait between them, and without graphs.
         """

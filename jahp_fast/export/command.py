@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
         metric=args.metric or start.training.metric or "mse", force=args.force,
     )  # fmt: skip
     print(f"counting hyper-latents on {min(len(shuffled), TABLE_PHOTOS)} photos", flush=True)
-    identity = count_hyper_tables(args.out, [load_photo(p) for p in shuffled[:TABLE_PHOTOS]])
+    identity = count_hyper_tables(args.out, (load_photo(p) for p in shuffled[:TABLE_PHOTOS]))
     print(f"fitting heads of small pictures on {min(len(shuffled), HEAD_PHOTOS)} photos", flush=True)
     add_heads(args.out, [load_photo(p) for p in shuffled[:HEAD_PHOTOS]])
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)

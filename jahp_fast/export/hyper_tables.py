@@ -7,7 +7,7 @@ Large and smooth photos have other hyper-latents than the crops that training se
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +31,13 @@ FAR, DECAY = 0.003, 8.0
 """Share of the learnt density that is spread over what it holds impossible, and how far until that falls by e."""
 
 
-def count_hyper_tables(path: str | os.PathLike[str], photos: Sequence[Pixels], force: bool = False) -> bytes:
+def count_hyper_tables(path: str | os.PathLike[str], photos: Iterable[Pixels], force: bool = False) -> bytes:
     """Writes a model file anew, with z's rows counted on (H, W, 3) uint8 photos at each of its qualities; returns the new id.
 
     A model without z stays as it is.
 
     Raises:
-        ModelError: it is no model file. UsageError: no photo has 16 x 16 pixels or more.
+        ModelError: it is no model file. UsageError: no photo has 16 x 16 pixels or more; rows of z that were not counted here.
     """
     model = ModelFile(path)
     channels = model.config.hyper_latents
@@ -70,8 +70,13 @@ def _rows(model: ModelFile) -> list[Row]:
     low, size, starts = (model.entropy[f"tables.{name}"] for name in ("low", "size", "starts"))
     ends = np.cumsum(size.astype(np.int64) + 1)
     rows = [Row(int(a), starts[end - n - 1 : end]) for a, n, end in zip(low, size, ends, strict=True)]
-    counted = model.entropy.get("z_rows", np.zeros(1, np.int32))
-    return rows[: int(counted[1])] if len(counted) > 1 else rows
+    if "z_rows" not in model.entropy:
+        return rows
+    channels, sets = model.config.hyper_latents, len(model.config.qualities)
+    kept = len(rows) - channels * (sets - 1)
+    if model.entropy["z_rows"].tolist() != [0, *range(kept, len(rows), channels)]:
+        raise UsageError(f"{model.path}: its table rows of z were not counted by jahp export, and stay as they are")
+    return rows[:kept]
 
 
 def _density(row: Row, prob_bits: int) -> Floats:

@@ -73,7 +73,10 @@ def library_errors(what: str, *, memory: bool = False) -> Iterator[None]:
 def read_all(data: bytes | bytearray | memoryview, name: str) -> Image.Image | DeepPicture:
     """`read`, with samples of more than 8 bits where they can be had: deep_pictures."""
     image, cut = _opened(data, name, None, None, deep_pictures.readable)
-    return DeepPicture(deep_pictures.samples(data, image, name), image) if cut else image
+    if not cut:
+        return image
+    with library_errors(f"{name}: its samples of more than 8 bits cannot be read, convert it to 8 bits first", memory=True):
+        return DeepPicture(deep_pictures.samples(data, image, name), image)
 
 
 def read(data: bytes | bytearray | memoryview, name: str, formats: Sequence[str] | None = None, most: int | None = None) -> Image.Image:

@@ -105,6 +105,14 @@ def test_counting_again_replaces_the_rows(counted):
     assert np.array_equal(again.entropy["z_rows"], once.entropy["z_rows"])
 
 
+def test_rows_that_stand_elsewhere_are_not_counted_anew(tmp_path):
+    model = with_rows(tmp_path / "model.safetensors", np.array([7, 0, 3], np.int32))
+    data = model.path.read_bytes()
+    with pytest.raises(UsageError, match="were not counted by jahp export"):
+        count_hyper_tables(model.path, [np.zeros((16, 16, 3), np.uint8)])
+    assert model.path.read_bytes() == data
+
+
 def test_counting_on_nothing(tmp_path):
     before = golden_pictures.model(tmp_path, "pictures")
     data = before.path.read_bytes()
