@@ -5,11 +5,14 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/model_tensors.hpp"
+#include "bindings/turn.hpp"
 #include "core/context_decoder.hpp"
 #include "core/latent_decode.hpp"
 
 namespace jahp::bind {
 namespace {
+
+constexpr const char* kDecode = "a LatentDecode";
 
 std::unique_ptr<EntropyModel> make_model(const py::dict& config, const py::dict& tensors, const std::string& isa) {
     return std::make_unique<EntropyModel>(entropy_tensors(config, tensors), parse_isa(isa.c_str()));
@@ -54,8 +57,14 @@ py::tuple to_tuple(const EntropyModel& model, Latents&& l) {
     return py::make_tuple(to_array(std::move(l.z), {hz, wz, n}), to_array(std::move(l.y), {h, w, m}));
 }
 
+struct Decode : LatentDecode {
+    using LatentDecode::LatentDecode;
+    Busy busy{false};
+};
+
 // A copy, so that nobody holds memory of a decode that is over.
-py::array_t<std::int32_t> final_rows(LatentDecode& decode, int first) {
+py::array_t<std::int32_t> final_rows(Decode& decode, int first) {
+    const Turn turn(&decode.busy, kDecode);
     if (first < 0) throw Error(Fault::usage, "first must be 0 or more");
     std::vector<std::int32_t> rows;
     {
@@ -120,9 +129,9 @@ void register_entropy_model(py::module_& m) {
             [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip,
                std::size_t min_bytes, int threads, const py::bytes& copies, int z_row) {
                 const py::buffer_info info = payload.request();
-                return std::make_unique<LatentDecode>(model, bytes_view(info, "payload"),
-                                                      layout_of(height, width, lanes, skip, min_bytes, copies, z_row),
-                                                      threads);
+                return std::make_unique<Decode>(model, bytes_view(info, "payload"),
+                                                layout_of(height, width, lanes, skip, min_bytes, copies, z_row),
+                                                threads);
             },
             py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"),
             py::arg("min_bytes"), py::arg("threads"), py::arg("copies") = py::bytes(), py::arg("z_row") = 0,
@@ -166,18 +175,17 @@ void register_entropy_model(py::module_& m) {
                 return py::make_tuple(to_array(std::move(rows), {h, w, c}), to_array(std::move(means), {h, w, c}));
             },
             py::arg("z"), py::arg("y"), py::arg("threads"));
-    py::class_<LatentDecode>(m, "LatentDecode")
-        .def("rows", &final_rows, py::arg("first"))
-        .def("finish", [](LatentDecode& decode) {
-            StageTimes times;
-            Latents latents;
-            {
-                const py::gil_scoped_release release;
-                latents = decode.finish(&times, Signals());
-            }
-            const py::tuple arrays = to_tuple(decode.model(), std::move(latents));
-            return py::make_tuple(arrays[0], arrays[1], to_dict(times));
-        });
+    py::class_<Decode>(m, "LatentDecode").def("rows", &final_rows, py::arg("first")).def("finish", [](Decode& decode) {
+        const Turn turn(&decode.busy, kDecode);
+        StageTimes times;
+        Latents latents;
+        {
+            const py::gil_scoped_release release;
+            latents = decode.finish(&times, Signals());
+        }
+        const py::tuple arrays = to_tuple(decode.model(), std::move(latents));
+        return py::make_tuple(arrays[0], arrays[1], to_dict(times));
+    });
 }
 
 }  // namespace jahp::bind
