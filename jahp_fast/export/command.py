@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import copy
 import random
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 HEAD_PHOTOS, TABLE_PHOTOS = 128, 320
 """Photos that heads of small pictures are fitted on, at most, and photos whose hyper-latents are counted."""
+SKIP_PHOTOS, SKIP_SIDE, SKIP_CROP = 32, 176, 512
+"""Photos that thresholds for skipping are chosen on, at most; the least side, which MS-SSIM wants, and what they are cropped to."""
 FINETUNE_BATCH, FINETUNE_SIDE, FINETUNE_MEMORY = 8, 256, 2**31
 """Crops a step, their side in pixels, and bytes of decoded photos to keep."""
 SYNTHETIC, SYNTHETIC_SIDE = 6, 192
@@ -74,6 +77,31 @@ def extremes(photos: Sequence[Photo]) -> list[Photo]:
 
     size = SYNTHETIC_SIDE, SYNTHETIC_SIDE
     return [picture(kind, seed, size, photos=photos) for kind in KINDS for seed in range(SYNTHETIC)]
+
+
+def _choose_skips(out: str, shuffled: Sequence[Path], identity: bytes) -> bytes:
+    """The new id."""
+    from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.export.skipping import choose_skips, squared_error
+    from jahp_fast.train.data import load_photo
+
+    large = (p for p in (load_photo(path) for path in shuffled) if min(p.shape[:2]) >= SKIP_SIDE)
+    photos = [p[:SKIP_CROP, :SKIP_CROP] for p in islice(large, SKIP_PHOTOS)]
+    if not photos:
+        print(f"no photo has {SKIP_SIDE} x {SKIP_SIDE} pixels: encoders will leave no symbols out", flush=True)
+        return identity
+    print(f"choosing which symbols encoders leave out, on {len(photos)} photos", flush=True)
+    return choose_skips(out, photos, _ms_ssim_error if ModelFile(out).metric == "ms-ssim" else squared_error)
+
+
+def _ms_ssim_error(original: Photo, decoded: Photo) -> float:
+    """What MS-SSIM lacks of 1."""
+    import torch
+
+    from jahp_fast.train.loss import ms_ssim
+
+    x, x_hat = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in (original, decoded))
+    return 1 - float(ms_ssim(x_hat, x))
 
 
 def _latents(model: CompressionModel, crops: Crops, seed: int) -> Callable[[], Latents]:
@@ -136,6 +164,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     print(f"counting hyper-latents on {min(len(shuffled), TABLE_PHOTOS)} photos", flush=True)
     identity = count_hyper_tables(args.out, (load_photo(p) for p in shuffled[:TABLE_PHOTOS]))
+    identity = _choose_skips(args.out, shuffled, identity)
     print(f"fitting heads of small pictures on {min(len(shuffled), HEAD_PHOTOS)} photos", flush=True)
     add_heads(args.out, [load_photo(p) for p in shuffled[:HEAD_PHOTOS]])
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
