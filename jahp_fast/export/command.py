@@ -6,12 +6,15 @@ from __future__ import annotations
 import argparse
 import copy
 import random
+import shutil
+import tempfile
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jahp_fast.errors import UsageError
 from jahp_fast.files.outputs import checked_file, force_option
+from jahp_fast.system.atomic import write_atomically
 from jahp_fast.train.settings import METRICS
 
 if TYPE_CHECKING:
@@ -60,6 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", choices=METRICS, help="what the weights were trained for (default: as the checkpoint says, else mse)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")
+    parser.add_argument("--tables", action="store_true", help="CKPT is a model file: count z, choose what encoders leave out, no more")
     force_option(parser)
 
 
@@ -79,12 +83,15 @@ def extremes(photos: Sequence[Photo]) -> list[Photo]:
     return [picture(kind, seed, size, photos=photos) for kind in KINDS for seed in range(SYNTHETIC)]
 
 
-def _choose_skips(out: str, shuffled: Sequence[Path], identity: bytes) -> bytes:
-    """The new id."""
+def _tabled(out: str, shuffled: Sequence[Path]) -> bytes:
+    """Counts z of a model file that was just written, and chooses what encoders leave out; returns the new id."""
     from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.export.hyper_tables import count_hyper_tables
     from jahp_fast.export.skipping import choose_skips, squared_error
     from jahp_fast.train.data import load_photo
 
+    print(f"counting hyper-latents on {min(len(shuffled), TABLE_PHOTOS)} photos", flush=True)
+    identity = count_hyper_tables(out, (load_photo(p) for p in shuffled[:TABLE_PHOTOS]))
     large = (p for p in (load_photo(path) for path in shuffled) if min(p.shape[:2]) >= SKIP_SIDE)
     photos = [p[:SKIP_CROP, :SKIP_CROP] for p in islice(large, SKIP_PHOTOS)]
     if not photos:
@@ -126,7 +133,6 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.export.calibration import activation_ranges, calibrate
     from jahp_fast.export.finetune import finetune, search_clipping
     from jahp_fast.export.heads import add_heads
-    from jahp_fast.export.hyper_tables import count_hyper_tables
     from jahp_fast.export.loss import format_loss_table, transform_losses
     from jahp_fast.export.model import checked_form, export_model
     from jahp_fast.export.payload import format_payload_table, payload_table
@@ -138,6 +144,14 @@ def run(args: argparse.Namespace) -> int:
     files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)
     checked_file(args.out, [args.checkpoint, args.held_out, *files.train, *files.held_out], force=args.force)
     shuffled, largest = _choose(files, args)
+    if args.tables:
+        with tempfile.TemporaryDirectory() as folder:
+            copied = Path(folder, Path(args.checkpoint).name)
+            shutil.copyfile(ModelFile(args.checkpoint).path, copied)
+            identity = _tabled(str(copied), shuffled)
+            write_atomically(args.out, copied.read_bytes(), args.force)
+        print(f"{args.out}: model {identity.hex()}", flush=True)
+        return 0
     calibration_photos, measured_photos = ([load_photo(p) for p in paths] for paths in (shuffled[: args.calibrate], largest))
     start = load(Path(args.checkpoint))
     model = start.average.eval()
@@ -162,9 +176,7 @@ def run(args: argparse.Namespace) -> int:
         calibration=calibration, photos=calibration_photos, extremes=extremes(calibration_photos),
         metric=args.metric or start.training.metric or "mse", force=args.force,
     )  # fmt: skip
-    print(f"counting hyper-latents on {min(len(shuffled), TABLE_PHOTOS)} photos", flush=True)
-    identity = count_hyper_tables(args.out, (load_photo(p) for p in shuffled[:TABLE_PHOTOS]))
-    identity = _choose_skips(args.out, shuffled, identity)
+    identity = _tabled(args.out, shuffled)
     print(f"fitting heads of small pictures on {min(len(shuffled), HEAD_PHOTOS)} photos", flush=True)
     add_heads(args.out, [load_photo(p) for p in shuffled[:HEAD_PHOTOS]])
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
