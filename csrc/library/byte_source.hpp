@@ -29,4 +29,7 @@ std::unique_ptr<ByteSource> memory_source(std::span<const std::uint8_t> data, co
 // elsewhere. Error(model) if it cannot be opened, or is no regular file.
 std::unique_ptr<ByteSource> file_source(const std::string& path);
 
+// What may stand before the last part of such a path.
+extern const char* const kPathSeparators;
+
 }  // namespace jahp

@@ -57,6 +57,8 @@ private:
 
 }  // namespace
 
+const char* const kPathSeparators = "/";
+
 std::unique_ptr<ByteSource> file_source(const std::string& path) { return std::make_unique<File>(path); }
 
 }  // namespace jahp

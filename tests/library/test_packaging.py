@@ -108,10 +108,12 @@ def test_the_guide_on_windows(tmp_path):
     tables = run("x86_64-w64-mingw32-objdump", "-p", dll)
     names = re.findall(r"^\s+\[ *\d+\] (?:\+base\[ *\d+\]  [0-9a-f]+ )?(\w+)$", tables, re.MULTILINE)
     assert set(names) == set(re.findall(r"^JAHP_API [\w *]*?(jahp_\w+)\(", header, re.MULTILINE))
-    assert {name.lower() for name in re.findall(r"DLL Name: (\S+)", tables)} <= {"kernel32.dll", "msvcrt.dll", "api-ms-win-core-synch-l1-2-0.dll"}
+    needed = {name.lower() for name in re.findall(r"DLL Name: (\S+)", tables)}
+    assert needed <= {"kernel32.dll", "msvcrt.dll", "api-ms-win-core-synch-l1-2-0.dll"}
     compiler, include = "x86_64-w64-mingw32-gcc-posix", f"-I{tmp_path / 'include'}"
     run(compiler, *C99, include, source, f"-L{tmp_path / 'lib'}", "-ljahp", "-o", tmp_path / "bin" / "shared.exe")
-    run(compiler, *C99, include, source, tmp_path / "lib" / "libjahp.a", "-static", "-lstdc++", "-lpthread", "-lsynchronization", "-o", tmp_path / "static.exe")
+    archive = [tmp_path / "lib" / "libjahp.a", "-static", "-lstdc++", "-lpthread", "-lsynchronization"]
+    run(compiler, *C99, include, source, *archive, "-o", tmp_path / "static.exe")
     for program in (tmp_path / "bin" / "shared.exe", tmp_path / "static.exe"):
         said = run("wine", program, cwd=tmp_path, env={**os.environ, "WINEDEBUG": "-all"})
         assert re.fullmatch(r"\d+ bytes, 64 x 48 pixels\n", said)
