@@ -101,9 +101,7 @@ Tensor ModelFile::read(const std::string& name) const {
     return tensor;
 }
 
-int ModelFile::z_row(double quality) const {
-    return config_.hyper_latents == 0 ? 0 : at_nearest("z_rows", quality);
-}
+int ModelFile::z_row(double quality) const { return config_.hyper_latents == 0 ? 0 : at_nearest("z_rows", quality); }
 
 int ModelFile::skip(double quality) const { return config_.conditional() ? at_nearest("scale.skip", quality) : 0; }
 
