@@ -87,7 +87,8 @@ private:
     static int most(const EntropyModel& model, const StreamLayout& layout, bool single) {
         const int slope = model.slope(),
                   step = slope == 0 ? layout.width : std::min(layout.height, (layout.width + slope - 1) / slope);
-        return single ? step : step + kBatch;
+        const std::int64_t all = std::int64_t{layout.height} * layout.width;
+        return single ? step : static_cast<int>(std::min<std::int64_t>(step + kBatch, all));
     }
 
     int prepare(int t) {

@@ -209,9 +209,12 @@ class CpuTransforms:
         return self._window(view, height, width, quality).part
 
     def _window(self, view: View, height: int, width: int, quality: float) -> Window:
+        h, w = -(-height // STRIDE), -(-width // STRIDE)
+        if not view.partial:
+            return Window(Part((0, h), (0, w)), 0, 0)
         if view.scale > 1 and view.scale not in self.scales:
             view = view.at_full_size(height, width)
-        return window(self._g_s_at(quality, view.scale, view.deep)[1], view, -(-height // STRIDE), -(-width // STRIDE))
+        return window(self._g_s_at(quality, view.scale, view.deep)[1], view, h, w)
 
     def synthesis(
         self,
