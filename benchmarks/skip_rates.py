@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What skipping the symbols of the smallest scales saves, by threshold and quality: bytes at equal PSNR, and rounds of the range coder.
 
-    python benchmarks/skip_rates.py FOLDER [--thresholds 0,2,4,6,8] [--effort 0] [--count 16]
+    python benchmarks/skip_rates.py FOLDER [--model mbt2018] [--thresholds 0,2,4,6,8] [--effort 0] [--count 16]
 
-Whole files of the shipped model, of 16 lanes. The rate is against the curve without skipping, whose logarithm is taken as linear in PSNR
-between qualities; the first quality's is on that line's continuation and is left out. Rounds: a position has as many as its coded
-symbols want, over what it has when all are coded; of channels: when lanes went by channel, so that only a round in which no lane had
-anything to do was saved.
+Whole files of 16 lanes. Decibels are of the metric that the model was trained for. The rate is against the curve without skipping, whose
+logarithm is taken as linear in decibels between qualities; the first quality's is on that line's continuation and is left out. Rounds:
+a position has as many as its coded symbols want, over what it has when all are coded; of channels: when lanes went by channel, so that
+only a round in which no lane had anything to do was saved.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from PIL import Image
 from jahp_fast import _native, library
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.encoding import Prepared
+from jahp_fast.evaluate.metrics import ms_ssim
 from jahp_fast.files import container
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.cpu import CpuPipeline
@@ -31,7 +32,7 @@ from jahp_fast.system.devices import Clock
 LANES = 16
 QUALITIES = range(1, 9)
 Point = NDArray[np.float64]
-"""Bits a pixel, mean squared error, rounds, rounds of channels, share of the symbols that are not the nearest integers."""
+"""Bits a pixel, mean squared error or what MS-SSIM lacks of 1, rounds, rounds of channels, share of symbols that are not the nearest."""
 
 
 def measure(pipeline: CpuPipeline, pixels: NDArray[np.uint8], quality: float, thresholds: list[int], effort: int) -> list[Point]:
@@ -57,7 +58,7 @@ def measure(pipeline: CpuPipeline, pixels: NDArray[np.uint8], quality: float, th
         padded = np.pad(coded, ((0, 0), (0, 0), (0, -coded.shape[2] % LANES)))
         points.append(np.array([
             8 * len(container.pack(stream)) / (height * width),
-            np.square(shown.astype(float) - pixels).mean(),
+            1 - ms_ssim(pixels, shown) if pipeline.file.metric == "ms-ssim" else np.square(shown.astype(float) - pixels).mean(),
             (-(-coded.sum(2) // LANES)).mean() / most,
             padded.reshape(*coded.shape[:2], most, LANES).any(3).mean(),
             (y != wanted).mean(),
@@ -68,6 +69,7 @@ def measure(pipeline: CpuPipeline, pixels: NDArray[np.uint8], quality: float, th
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="mbt2018", help="name, id or file")
     parser.add_argument("--thresholds", default="0,2,4,6,8")
     parser.add_argument("--effort", type=int, default=0)
     parser.add_argument("--count", type=int, default=16, help="pictures, the first by name")
@@ -76,20 +78,20 @@ def main() -> None:
     if thresholds[:1] != [0]:
         raise SystemExit("--thresholds must begin with 0, which the others are compared with")
     paths = sorted(p for p in args.folder.iterdir() if p.suffix in (".png", ".jpg"))[: args.count]
-    pipeline = CpuPipeline(library.by_name("mbt2018"), "native")
+    pipeline = CpuPipeline(library.by_name(args.model), "native")
     pictures = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
     mean = {q: np.mean([measure(pipeline, rgb, float(q), thresholds, args.effort) for rgb in pictures], axis=0) for q in QUALITIES}
-    curve = {q: (math.log(m[0][0]), 10 * math.log10(255**2 / m[0][1])) for q, m in mean.items()}
+    curve = {q: (math.log(m[0][0]), -10 * math.log10(m[0][1])) for q, m in mean.items()}
     print(f"{len(paths)} pictures, effort {args.effort}")
     print("| threshold | quality | rate | dB less | rounds | of channels | changed |\n|---|---|---|---|---|---|---|")
     for i, threshold in enumerate(thresholds[1:], 1):
         for q in QUALITIES[1:]:
-            bpp, mse, rounds, channels, changed = mean[q][i]
-            (low, low_psnr), (high, high_psnr) = curve[q - 1], curve[q]
-            psnr = 10 * math.log10(255**2 / mse)
-            rate = math.log(bpp) - (low + (psnr - low_psnr) / (high_psnr - low_psnr) * (high - low))
+            bpp, distortion, rounds, channels, changed = mean[q][i]
+            (low, low_db), (high, high_db) = curve[q - 1], curve[q]
+            db = -10 * math.log10(distortion)
+            rate = math.log(bpp) - (low + (db - low_db) / (high_db - low_db) * (high - low))
             shares = f"{rounds:.2f} | {channels:.2f} | {changed:.4f}"
-            print(f"| {threshold} | {q} | {100 * math.expm1(rate):+.2f} % | {high_psnr - psnr:.3f} | {shares} |")
+            print(f"| {threshold} | {q} | {100 * math.expm1(rate):+.2f} % | {high_db - db:.3f} | {shares} |")
 
 
 if __name__ == "__main__":

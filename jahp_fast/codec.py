@@ -14,11 +14,11 @@ from jahp_fast import arguments, library
 from jahp_fast.constants import LAYER_BASE, MOST_QUALITY, QUALITY_STEPS, layer_step
 from jahp_fast.decoding import Decoding, sizes_said
 from jahp_fast.encoding import Encoding, Prepared
+from jahp_fast.entropy.layout import LANE_COUNTS
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files.deep import checked_dtype
 from jahp_fast.files.view import Region, View
-from jahp_fast.pipelines.contract import PLAIN, Coding
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes, Latents
 from jahp_fast.search import greedy, rate_control
@@ -59,9 +59,7 @@ class Codec:
             are exact in any case.
         pixel_checksum: decode each file that was encoded, and put a checksum of its pixels into it: 12 bytes, and the time of a decode.
             Decoders that find one hold their pixels to it, but for exact=False and decode_tensor on a GPU.
-        for_gpu: encode for decoders on a GPU: 64 lanes, which take 256 bytes, and the symbols of the smallest scales are not coded. Such
-            files decode everywhere, and are smaller at equal PSNR but for those bytes (docs/lab/031-skipped-symbols.md); encoding takes
-            longer.
+        for_gpu: encode for decoders on a GPU: 64 lanes, which take 256 bytes. Such files decode everywhere.
 
     Raises:
         UnknownModel: no such model.
@@ -130,8 +128,8 @@ class Codec:
     def _encoding(self, deep: bool = False) -> Encoding:
         quality, step = (LAYER_BASE, layer_step(self.quality)) if self._layered else (self.quality, None)
         pipeline = self._pipelines.on_host(self._encoder.file) if deep else self._encoder
-        coding = Coding.for_gpu(pipeline.file) if self._for_gpu else PLAIN
-        return Encoding(pipeline, quality, self._threads, self._pixel_checksum, step, coding)
+        lanes = LANE_COUNTS[-1] if self._for_gpu else 0
+        return Encoding(pipeline, quality, self._threads, self._pixel_checksum, step, lanes)
 
     def _prepared(self, image: Any, bound: int | None, depth: int | None) -> Prepared:
         prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum, depth)

@@ -21,7 +21,7 @@ from jahp_fast.files.alpha import alpha_chunks
 from jahp_fast.files.deep import DEEP
 from jahp_fast.files.pixel_proof import pixel_checksum
 from jahp_fast.files.view import View
-from jahp_fast.pipelines.contract import PLAIN, Coding, Pipeline, Symbols
+from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.search import greedy, rate_control
 from jahp_fast.search.descent import Progress
 from jahp_fast.system.devices import Clock
@@ -82,7 +82,7 @@ class Encoding:
 
     Attributes:
         step: of a residual layer over the pixels of that quality, in sixteenths; None without one. Then `pipeline` is an exact one.
-        coding: lanes and the skip threshold.
+        lanes: 0 for as many as the payload's length suggests.
     """
 
     pipeline: Pipeline
@@ -90,7 +90,7 @@ class Encoding:
     threads: int
     pixel_checksum: bool
     step: int | None = None
-    coding: Coding = PLAIN
+    lanes: int = 0
 
     def plain(self, prepared: Prepared, clock: Clock) -> bytes:
         """The nearest integers; laps load, g_a, h_a, entropy and, where there is one, layer."""
@@ -201,13 +201,11 @@ class Encoding:
 
     def packed(self, prepared: Prepared, symbols: Symbols, quality: float, threads: int) -> bytes:
         """The file of an image's symbols."""
-        coded = self.pipeline.encode_symbols(*symbols, prepared.size, quality, self.coding, threads)
+        coded = self.pipeline.encode_symbols(*symbols, prepared.size, quality, self.lanes, threads)
         chunks = {_container.COPIES: coded.copies, **prepared.chunks} if coded.copies else prepared.chunks
         model = self.pipeline.file.id
         return _container.pack(
-            _container.Stream(
-                *prepared.size, prepared.mode, quality, model, coded.lanes, self.coding.skip, coded.checksum, coded.payload, chunks
-            )
+            _container.Stream(*prepared.size, prepared.mode, quality, model, coded.lanes, coded.skip, coded.checksum, coded.payload, chunks)
         )
 
     def finished(self, prepared: Prepared, data: bytes, threads: int) -> bytes:

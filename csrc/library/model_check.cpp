@@ -44,6 +44,8 @@ class Checked {
 public:
     explicit Checked(const Tensors& tensors) : tensors_(tensors) {}
 
+    bool has(const std::string& name) const { return tensors_.contains(name); }
+
     template <typename T>
     std::span<const T> take(const std::string& name, const std::vector<std::int64_t>& shape) const {
         return tensor<T>(name, shape).template values<T>();
@@ -170,6 +172,9 @@ void check_scales(const Checked& t, const ModelConfig& c, std::int64_t rows) {
         const std::int64_t fractions = c.form == Form::a && c.means() ? std::int64_t{1} << (c.mean_bits - drop[i]) : 1;
         require(row[i] >= 0 && row[i] <= rows - fractions, "scale row is outside of the tables");
     }
+    if (t.has("scale.skip"))
+        t.within("scale.skip", static_cast<std::int64_t>(c.qualities.size()), 0,
+                 static_cast<std::int32_t>(std::min<std::int64_t>(count, 255)));
 }
 
 // As core/entropy_tensors.hpp takes them.
@@ -226,7 +231,7 @@ void check_entropy(const ModelConfig& c, const Tensors& tensors) {
     }
     const std::int64_t rows = check_tables(t, c.prob_bits);
     require(rows >= c.hyper_latents + (c.conditional() ? 0 : c.latents), "there are fewer table rows than channels");
-    if (c.hyper_latents > 0 && tensors.contains("z_rows"))
+    if (c.hyper_latents > 0 && t.has("z_rows"))
         t.within("z_rows", static_cast<std::int64_t>(c.qualities.size()), 0,
                  static_cast<std::int32_t>(rows - c.hyper_latents));
     if (c.conditional()) check_scales(t, c, rows);

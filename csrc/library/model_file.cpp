@@ -102,10 +102,16 @@ Tensor ModelFile::read(const std::string& name) const {
 }
 
 int ModelFile::z_row(double quality) const {
-    const auto rows = entropy_.find("z_rows");
-    if (config_.hyper_latents == 0 || rows == entropy_.end()) return 0;
+    return config_.hyper_latents == 0 ? 0 : at_nearest("z_rows", quality);
+}
+
+int ModelFile::skip(double quality) const { return config_.conditional() ? at_nearest("scale.skip", quality) : 0; }
+
+std::int32_t ModelFile::at_nearest(const std::string& tensor, double quality) const {
+    const auto found = entropy_.find(tensor);
+    if (found == entropy_.end()) return 0;
     const Between at = config_.between(quality);
-    return rows->second.values<std::int32_t>()[at.row + (2 * at.t >= at.steps)];
+    return found->second.values<std::int32_t>()[at.row + (2 * at.t >= at.steps)];
 }
 
 Tensors ModelFile::read_transforms(const std::string& prefix) const {

@@ -27,12 +27,15 @@ public:
 
     // The table row of z's first channel in files of a quality: that of the nearest of the model's, of two the higher.
     int z_row(double quality) const;
+    // The skip threshold that an encoder takes, of the same of the model's qualities.
+    int skip(double quality) const;
 
     // The tensors whose names start with "transform." and the prefix, without "transform.". Error(model) for one that
     // does not match the manifest.
     Tensors read_transforms(const std::string& prefix) const;
 
 private:
+    std::int32_t at_nearest(const std::string& tensor, double quality) const;  // 0 if there is none
     void list(const std::string& listed, bool views);
     Tensor read(const std::string& name) const;
     [[noreturn]] void refuse(const std::string& what) const;

@@ -172,18 +172,25 @@ private:
 
     struct Coded {
         Bytes payload;
-        int lanes = 0;
+        int lanes = 0, skip = 0;
         std::uint32_t checksum = 0;
     };
     Coded coded(const Latents& latents, int code, const std::vector<std::uint8_t>& maps) {
         const std::size_t least = least_payload(picture_.width, picture_.height);
-        const int z_row = model_->file().z_row(code / double{kQualitySteps});
-        StreamLayout layout{latents.height, latents.width, 0, 0, least, maps, z_row};
+        const double quality = code / double{kQualitySteps};
+        StreamLayout layout{latents.height,
+                            latents.width,
+                            0,
+                            model_->file().skip(quality),
+                            least,
+                            maps,
+                            model_->file().z_row(quality)};
         Latents seen = latents;
         Coded out;
         out.payload = of_picture(
             [&] { return encode_latents(model_->entropy(), seen, layout, threads_, nullptr, poll_); });
         out.lanes = layout.lanes;
+        out.skip = layout.skip;
         out.checksum = symbol_checksum(latents.z, seen.y);
         return out;
     }
@@ -208,7 +215,7 @@ private:
                      code,
                      model_->file().id(),
                      best.lanes,
-                     0,
+                     best.skip,
                      best.checksum,
                      best.payload,
                      chunks.views(),

@@ -36,6 +36,9 @@ class _Tensors:
     def __init__(self, tensors: Mapping[str, Array]) -> None:
         self._tensors = tensors
 
+    def has(self, name: str) -> bool:
+        return name in self._tensors
+
     def take(self, name: str, dtype: str, *shape: int | None) -> Array:
         """The tensor; None in `shape` stands for any size of at least 1."""
         if name not in self._tensors:
@@ -131,7 +134,7 @@ def check_entropy(config: ModelConfig, tensors: Mapping[str, Array]) -> None:
         t.within("context_input.shift", c.latents, 0, 31)
     rows = _check_tables(t, c.prob_bits)
     _require(rows >= c.hyper_latents + (0 if c.conditional else c.latents), "there are fewer table rows than channels")
-    if c.hyper_latents and "z_rows" in tensors:
+    if c.hyper_latents and t.has("z_rows"):
         t.within("z_rows", len(c.qualities), 0, rows - c.hyper_latents)
     if c.conditional:
         _check_scales(t, c, rows)
@@ -170,3 +173,5 @@ def _check_scales(t: _Tensors, c: ModelConfig, rows: int) -> None:
     _require(bool(np.all((drop >= 0) & (drop <= c.mean_bits))), "scale drop is not in 0..mean_bits")
     fractions = 1 << (c.mean_bits - drop.astype(np.int64)) if c.form == "A" and c.means else np.ones(len(row), np.int64)
     _require(bool(np.all((row >= 0) & (row <= rows - fractions))), "scale row is outside of the tables")
+    if t.has("scale.skip"):
+        t.within("scale.skip", len(c.qualities), 0, min(len(row), 255))

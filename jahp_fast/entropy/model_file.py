@@ -241,12 +241,20 @@ class ModelFile:
 
     def z_row(self, quality: float) -> int:
         """The table row of z's first channel in files of a quality: that of the nearest of the model's, of two the higher."""
-        row, t, steps = self.config.between(quality)
-        return self.z_row_of(row + (2 * t >= steps))
+        return self.z_row_of(self._nearest(quality))
 
     def z_row_of(self, row: int) -> int:
         """The same of a row of the gains."""
         return int(self.entropy["z_rows"][row]) if self.config.hyper_latents and "z_rows" in self.entropy else 0
+
+    def skip(self, quality: float) -> int:
+        """The skip threshold that an encoder takes in files of a quality: that of the nearest of the model's, of two the higher."""
+        thresholds = self.entropy.get("scale.skip") if self.config.conditional else None
+        return 0 if thresholds is None else int(thresholds[self._nearest(quality)])
+
+    def _nearest(self, quality: float) -> int:
+        row, t, steps = self.config.between(quality)
+        return row + (2 * t >= steps)
 
     def _read(self, name: str) -> Array:
         """A tensor as it is stored. Raises ModelError for one that does not match the manifest, or breaks a rule of float tensors."""

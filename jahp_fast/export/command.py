@@ -6,11 +6,15 @@ from __future__ import annotations
 import argparse
 import copy
 import random
+import shutil
+import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jahp_fast.errors import UsageError
 from jahp_fast.files.outputs import checked_file, force_option
+from jahp_fast.system.atomic import write_atomically
 from jahp_fast.train.settings import METRICS
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 HEAD_PHOTOS, TABLE_PHOTOS = 128, 320
 """Photos that heads of small pictures are fitted on, at most, and photos whose hyper-latents are counted."""
+SKIP_PHOTOS, SKIP_SIDE, SKIP_CROP = 32, 176, 512
+"""Photos that thresholds for skipping are chosen on, at most; the least side, which MS-SSIM wants, and what they are cropped to."""
 FINETUNE_BATCH, FINETUNE_SIDE, FINETUNE_MEMORY = 8, 256, 2**31
 """Crops a step, their side in pixels, and bytes of decoded photos to keep."""
 SYNTHETIC, SYNTHETIC_SIDE = 6, 192
@@ -57,6 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", choices=METRICS, help="what the weights were trained for (default: as the checkpoint says, else mse)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")
+    parser.add_argument("--tables", action="store_true", help="CKPT is a model file: count z, choose what encoders leave out, no more")
     force_option(parser)
 
 
@@ -74,6 +81,34 @@ def extremes(photos: Sequence[Photo]) -> list[Photo]:
 
     size = SYNTHETIC_SIDE, SYNTHETIC_SIDE
     return [picture(kind, seed, size, photos=photos) for kind in KINDS for seed in range(SYNTHETIC)]
+
+
+def _tabled(out: str, shuffled: Sequence[Path]) -> bytes:
+    """Counts z of a model file that was just written, and chooses what encoders leave out; returns the new id."""
+    from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.export.hyper_tables import count_hyper_tables
+    from jahp_fast.export.skipping import choose_skips, squared_error
+    from jahp_fast.train.data import load_photo
+
+    print(f"counting hyper-latents on {min(len(shuffled), TABLE_PHOTOS)} photos", flush=True)
+    identity = count_hyper_tables(out, (load_photo(p) for p in shuffled[:TABLE_PHOTOS]))
+    large = (p for p in (load_photo(path) for path in shuffled) if min(p.shape[:2]) >= SKIP_SIDE)
+    photos = [p[:SKIP_CROP, :SKIP_CROP] for p in islice(large, SKIP_PHOTOS)]
+    if not photos:
+        print(f"no photo has {SKIP_SIDE} x {SKIP_SIDE} pixels: encoders will leave no symbols out", flush=True)
+        return identity
+    print(f"choosing which symbols encoders leave out, on {len(photos)} photos", flush=True)
+    return choose_skips(out, photos, _ms_ssim_error if ModelFile(out).metric == "ms-ssim" else squared_error)
+
+
+def _ms_ssim_error(original: Photo, decoded: Photo) -> float:
+    """What MS-SSIM lacks of 1."""
+    import torch
+
+    from jahp_fast.train.loss import ms_ssim
+
+    x, x_hat = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in (original, decoded))
+    return 1 - float(ms_ssim(x_hat, x))
 
 
 def _latents(model: CompressionModel, crops: Crops, seed: int) -> Callable[[], Latents]:
@@ -98,7 +133,6 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.export.calibration import activation_ranges, calibrate
     from jahp_fast.export.finetune import finetune, search_clipping
     from jahp_fast.export.heads import add_heads
-    from jahp_fast.export.hyper_tables import count_hyper_tables
     from jahp_fast.export.loss import format_loss_table, transform_losses
     from jahp_fast.export.model import checked_form, export_model
     from jahp_fast.export.payload import format_payload_table, payload_table
@@ -110,6 +144,14 @@ def run(args: argparse.Namespace) -> int:
     files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)
     checked_file(args.out, [args.checkpoint, args.held_out, *files.train, *files.held_out], force=args.force)
     shuffled, largest = _choose(files, args)
+    if args.tables:
+        with tempfile.TemporaryDirectory() as folder:
+            copied = Path(folder, Path(args.checkpoint).name)
+            shutil.copyfile(ModelFile(args.checkpoint).path, copied)
+            identity = _tabled(str(copied), shuffled)
+            write_atomically(args.out, copied.read_bytes(), args.force)
+        print(f"{args.out}: model {identity.hex()}", flush=True)
+        return 0
     calibration_photos, measured_photos = ([load_photo(p) for p in paths] for paths in (shuffled[: args.calibrate], largest))
     start = load(Path(args.checkpoint))
     model = start.average.eval()
@@ -134,8 +176,7 @@ def run(args: argparse.Namespace) -> int:
         calibration=calibration, photos=calibration_photos, extremes=extremes(calibration_photos),
         metric=args.metric or start.training.metric or "mse", force=args.force,
     )  # fmt: skip
-    print(f"counting hyper-latents on {min(len(shuffled), TABLE_PHOTOS)} photos", flush=True)
-    identity = count_hyper_tables(args.out, (load_photo(p) for p in shuffled[:TABLE_PHOTOS]))
+    identity = _tabled(args.out, shuffled)
     print(f"fitting heads of small pictures on {min(len(shuffled), HEAD_PHOTOS)} photos", flush=True)
     add_heads(args.out, [load_photo(p) for p in shuffled[:HEAD_PHOTOS]])
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.entropy.layout import LANE_COUNTS
 from jahp_fast.files.container import Stream
 from jahp_fast.files.image import Rows
 from jahp_fast.files.view import View
@@ -32,28 +31,12 @@ Symbols = tuple[Ints, Ints]
 """z (hz, wz, N) and y (h, w, M), channels last, y times 2^frac_bits: as Backend.encode takes them. z is (0, 0, 0) without a hyperprior."""
 
 
-class Coding(NamedTuple):
-    """What an encoder is free in. lanes: 0 for as many as the payload's length suggests. skip: the threshold."""
-
-    lanes: int = 0
-    skip: int = 0
-
-    @staticmethod
-    def for_gpu(file: ModelFile) -> Coding:
-        """All lanes that there are, and a threshold under which the rate at equal PSNR falls at every quality
-        (docs/lab/031-skipped-symbols.md): 6 of 64 scales, and as large a share of others."""
-        scales = len(file.entropy["scale.row"]) if file.config.conditional else 0
-        return Coding(LANE_COUNTS[-1], min(6 * scales // 64, 255))
-
-
-PLAIN = Coding()
-
-
 class CodedSymbols(NamedTuple):
-    """copies: data of the chunk that says which positions are copied, empty if none is."""
+    """skip: the threshold. copies: data of the chunk that says which positions are copied, empty if none is."""
 
     payload: bytes
     lanes: int
+    skip: int
     checksum: int
     copies: bytes
 
@@ -108,8 +91,11 @@ class Pipeline(Protocol):
     def may_copy(self, z: Ints, y: Ints) -> bool:
         """Whether so many positions are as a neighbour that a file may copy them."""
 
-    def encode_symbols(self, z: Ints, wanted: Ints, size: tuple[int, int], quality: float, coding: Coding, threads: int) -> CodedSymbols:
-        """An image's symbols as a file has them. Raises UnsupportedImage for one beyond 32767."""
+    def encode_symbols(self, z: Ints, wanted: Ints, size: tuple[int, int], quality: float, lanes: int, threads: int) -> CodedSymbols:
+        """An image's symbols as a file has them; lanes: 0 for as many as the payload's length suggests.
+
+        Raises UnsupportedImage for one beyond 32767.
+        """
 
     # Decoding
 

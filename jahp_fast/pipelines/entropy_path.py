@@ -15,7 +15,7 @@ from jahp_fast.entropy import copies
 from jahp_fast.entropy.layout import Part, StreamLayout
 from jahp_fast.errors import FormatError, UnsupportedImage, UsageError
 from jahp_fast.files import container as _container
-from jahp_fast.pipelines.contract import CodedSymbols, Coding, Ints
+from jahp_fast.pipelines.contract import CodedSymbols, Ints
 
 if TYPE_CHECKING:
     from jahp_fast.backends import Backend
@@ -69,10 +69,13 @@ class EntropyPath:
         """Kernels of a device do not copy positions."""
         return self._host if layout.copies and self.backend_name in backends.ON_DEVICE else self.backend
 
-    def encode_symbols(self, z: Ints, wanted: Ints, size: tuple[int, int], quality: float, coding: Coding, threads: int) -> CodedSymbols:
-        """An image's symbols as a file has them; size: width and height. Raises UnsupportedImage for one beyond 32767."""
-        least, z_row = _container.min_payload_bytes(*size), self.file.z_row(quality)
-        layout = StreamLayout(wanted.shape[0], wanted.shape[1], *coding, least, z_row=z_row)
+    def encode_symbols(self, z: Ints, wanted: Ints, size: tuple[int, int], quality: float, lanes: int, threads: int) -> CodedSymbols:
+        """An image's symbols as a file has them; size: width and height; lanes: see Pipeline.
+
+        Raises UnsupportedImage for one beyond 32767.
+        """
+        least, z_row, skip = _container.min_payload_bytes(*size), self.file.z_row(quality), self.file.skip(quality)
+        layout = StreamLayout(wanted.shape[0], wanted.shape[1], lanes, skip, least, z_row=z_row)
         choice = copies.choose(z, wanted)
         if choice is None:
             return self._coded(z, wanted, layout, threads)
@@ -91,7 +94,7 @@ class EntropyPath:
             payload, y_hat, lanes, _ = self._backend_for(layout).encode(z, wanted, layout, threads)
         except UsageError as e:
             raise UnsupportedImage(f"{UNCODABLE}: {e}") from None
-        return CodedSymbols(payload, lanes, _native.symbol_checksum(z, y_hat), packed)
+        return CodedSymbols(payload, lanes, layout.skip, _native.symbol_checksum(z, y_hat), packed)
 
     def layout(self, stream: _container.Stream) -> StreamLayout:
         """See layout_of."""

@@ -16,13 +16,16 @@ MODELS = {
     "pictures": (Case("mbt2018"), {"seed": 4001, "N": 4, "M": 6, "qualities": (1.0, 2.5, 8.0)}),
     "pictures-b": (Case("mbt2018", "B", 16), {"seed": 4002, "N": 3, "M": 5, "qualities": (4.0,)}),
     "pictures-hyperprior": (Case("bmshj2018-hyperprior"), {"seed": 4003, "N": 5, "M": 4, "qualities": (1.0, 8.0)}),
+    "pictures-skip": (Case("mbt2018"), {"seed": 4005, "N": 4, "M": 6, "qualities": (1.0, 2.5, 8.0)}),
     "pictures-factorized": (Case("bmshj2018-factorized"), {"seed": 4004, "M": 3, "qualities": (7.95, 8.0)}),
 }
 """By name: kind and options of builders.random_model."""
+SKIPS = (0.5, 0.75, 0.0)
+"""Of the scales of pictures-skip, by quality: what its encoder leaves out."""
 PICTURES = [
     ("pictures", 1, 1, 3, 1.0), ("pictures", 31, 17, 1, 2.5), ("pictures", 37, 100, 4, 3.75), ("pictures", 512, 768, 3, 8.0),
     ("pictures", 200, 5, 3, 1.05), ("pictures-b", 33, 50, 3, 4.0), ("pictures-hyperprior", 66, 47, 3, 5.3),
-    ("pictures-factorized", 16, 64, 4, 7.95),
+    ("pictures-factorized", 16, 64, 4, 7.95), ("pictures-skip", 40, 61, 3, 1.7), ("pictures-skip", 40, 61, 3, 1.75),
 ]  # fmt: skip
 """Model, height, width, channels and quality. The stream of the i-th is NAME-i."""
 DEEP = [(33, 47, 3, 16), (20, 50, 1, 10), (40, 31, 4, 12)]
@@ -79,7 +82,10 @@ def model(folder: Path, name: str) -> ModelFile:
     if not path.exists():
         case, options = MODELS[name]
         made = random_model(path, case, **options)
-        save_model(path, made.config, made.entropy, random_transforms(made.config, 5, options["seed"]), {})
+        entropy = dict(made.entropy)
+        if name == "pictures-skip":
+            entropy["scale.skip"] = np.array([share * len(entropy["scale.row"]) for share in SKIPS], np.int32)
+        save_model(path, made.config, entropy, random_transforms(made.config, 5, options["seed"]), {})
     return ModelFile(path)
 
 

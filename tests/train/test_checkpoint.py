@@ -16,6 +16,7 @@ from train_toys import assert_same, run_steps, smooth_photos, tiny, trainer
 from jahp_fast.cli import main
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import ModelError, UsageError
+from jahp_fast.export.state import export_state
 from jahp_fast.models.registry import ARCHITECTURES, build
 from jahp_fast.train import loop
 from jahp_fast.train.checkpoint import load
@@ -74,6 +75,28 @@ def test_new_model_with_the_transforms_of_another(photos, tmp_path, name):
         tiny(photos, tmp_path / "both", resume=source, transforms=source)
     with pytest.raises(UsageError, match="no such file"):
         trainer(tiny(photos, tmp_path / "none", transforms=tmp_path / "no.pt"))
+
+
+def test_tables_of_a_model_file_anew(tmp_path, capsys):
+    photos, path, out = tmp_path / "photos", tmp_path / "m.safetensors", tmp_path / "o.safetensors"
+    photos.mkdir()
+    rng = np.random.default_rng(1)
+    for i in range(3):
+        Image.fromarray(np.kron(rng.integers(0, 256, (22, 24, 3), np.uint8), np.ones((8, 8, 1), np.uint8))).save(photos / f"{i}.png")
+    torch.manual_seed(1)
+    crop = np.asarray(Image.open(photos / "0.png"))[:64, :64]
+    before = export_state(build("mbt2018", 4, 6, rows=2).eval().state_dict(), path, photos=[crop])
+    assert main([*map(str, ("export", path, out, "--tables", "--photos", photos))]) == 0
+    assert "on 3 photos" in capsys.readouterr().out
+    old, new = ModelFile(path), ModelFile(out)
+    assert old.id == before
+    assert new.id != before
+    assert set(new.names) - set(old.names) == {"entropy.z_rows", "entropy.scale.skip"}
+    tables = {"tables.low", "tables.size", "tables.starts"}
+    assert all(np.array_equal(new.entropy[name], old.entropy[name]) for name in old.entropy.keys() - tables)
+    assert new.entropy["scale.skip"].shape == (2,)
+    assert main([*map(str, ("export", tmp_path / "none.pt", tmp_path / "p.safetensors", "--tables", "--photos", photos))]) == 1
+    assert not (tmp_path / "p.safetensors").exists()
 
 
 def test_weights_say_what_they_were_trained_for(photos, tmp_path):

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Skip thresholds of a model's qualities: below which of its scales an encoder leaves symbols out (docs/lab/031-skipped-symbols.md)."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast import _native
+from jahp_fast.constants import STRIDE
+from jahp_fast.entropy.model_file import ModelFile, replace_entropy
+from jahp_fast.errors import UsageError
+from jahp_fast.export.loss import integer_latents
+from jahp_fast.transforms.cpu import CpuTransforms
+
+Pixels = NDArray[np.uint8]
+Distortion = Callable[[Pixels, Pixels], float]
+"""Of an original and of what is decoded, both (H, W, 3); 0 if they are equal."""
+
+STEP, MOST = 2, 8
+"""Of the thresholds that are tried. Higher ones save more on smooth pictures, and cost photos half a decibel."""
+_LEAST = 1e-6
+"""A distortion below counts as this."""
+
+
+class Point(NamedTuple):
+    """Means over photos: the logarithm of the payload's bytes, and decibels of distortion."""
+
+    rate: float
+    db: float
+
+
+def squared_error(original: Pixels, decoded: Pixels) -> float:
+    """The mean."""
+    return float(np.square(original.astype(np.float64) - decoded).mean())
+
+
+def saving(low: Point, high: Point, found: Point) -> float:
+    """The logarithm of the rate against that of the straight line through two points, at equal decibels: below 0 is a saving."""
+    return found.rate - (low.rate + (found.db - low.db) / (high.db - low.db) * (high.rate - low.rate))
+
+
+def choose_skips(
+    path: str | os.PathLike[str], photos: Sequence[Pixels], distortion: Distortion = squared_error, force: bool = False
+) -> bytes:
+    """Writes a model file anew, with the threshold of the least rate at equal distortion at each of its qualities; returns the new id.
+
+    Between two qualities the rate without skipping is taken as linear in decibels. The first quality takes the second's threshold. A
+    model of one quality or without scales stays as it is.
+
+    Args:
+        path: the model file.
+        photos: (H, W, 3) uint8, of 16 x 16 pixels or more, and of as many as the distortion wants.
+
+    Raises:
+        ModelError: it is no model file. UsageError: there are no photos.
+    """
+    model = ModelFile(path)
+    qualities = model.config.qualities
+    if not model.config.conditional or len(qualities) < 2:
+        return model.id
+    if not photos:
+        raise UsageError("thresholds are chosen on photos, and there are none")
+    measure = _measure(model, photos, distortion)
+    most = min(MOST, len(model.entropy["scale.row"]), 255)
+    plain = [measure(quality, 0) for quality in qualities]
+    chosen = []
+    for i, quality in enumerate(qualities[1:], 1):
+        best, least = 0, 0.0
+        for threshold in range(STEP, most + 1, STEP):
+            saved = saving(plain[i - 1], plain[i], measure(quality, threshold))
+            if not saved < least:  # the rate falls, and then rises
+                break
+            best, least = threshold, saved
+        chosen.append(best)
+    return replace_entropy(path, {"scale.skip": np.array([chosen[0], *chosen], np.int32)}, force)
+
+
+def _measure(model: ModelFile, photos: Sequence[Pixels], distortion: Distortion) -> Callable[[float, int], Point]:
+    native = _native.EntropyModel(model.config.as_native(), model.entropy)
+    transforms = CpuTransforms(model, True)
+    cropped = [np.ascontiguousarray(p[: p.shape[0] // STRIDE * STRIDE, : p.shape[1] // STRIDE * STRIDE]) for p in photos]
+
+    def measure(quality: float, threshold: int) -> Point:
+        found = []
+        for photo in cropped:
+            z, y = integer_latents(transforms, model, photo, quality)
+            payload, seen = native.encode(z, y, lanes=1, skip=threshold, min_bytes=0, threads=1, z_row=model.z_row(quality))[:2]
+            h, w = photo.shape[:2]
+            decoded = np.concatenate(list(transforms.synthesis([np.ascontiguousarray(seen, np.int32)], h, w, quality)))
+            found.append((math.log(len(payload)), -10 * math.log10(max(distortion(photo, decoded), _LEAST))))
+        rate, db = np.mean(found, axis=0).tolist()
+        return Point(rate, db)
+
+    return measure
