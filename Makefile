@@ -75,7 +75,7 @@ check-all: $(VENV)/.test lint cpp-test  ## everything, in full (hours); checks.m
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize-all
 	$(BIN)/python -m pytest -q -m "not gpu" --benchmark-disable
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
-	$(MAKE) roots msan asan-python valgrind s390x digests
+	$(MAKE) roots msan asan-python valgrind s390x windows digests
 	$(MAKE) arm clang STREAMS=200
 	$(MAKE) wasm STREAMS=1000
 	$(MAKE) web-check

@@ -1,6 +1,6 @@
 # Checks that take longer, need more, or are run seldom; `make check-all` runs most. Included by the Makefile.
 
-.PHONY: library roots sanitize msan asan-python valgrind digests s390x arm wasm clang fuzz peers ray browser web-check gpu-check fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
+.PHONY: library roots sanitize msan asan-python valgrind digests s390x windows arm wasm clang fuzz peers ray browser web-check gpu-check fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
 
 # libjahp, static and shared, as it is installed; the example in C against both, by CMake and pkg-config, and the guide's program. What
 # else is tested of it is among the tests of Python (tests/library) and of C++; under a minute behind `make cpp-test`.
@@ -33,7 +33,7 @@ asan-python: $(ASAN)/.built
 valgrind: $(VENV)/.test
 	$(CHECK) tests/checks/check_valgrind.py
 
-# Two tables. What a thousand pictures, their files and their pixels are by every way of this machine; and what the same numbered streams give, built in nine ways, two of them for other architectures under an emulator. A way
+# Two tables. What a thousand pictures, their files and their pixels are by every way of this machine; and what the same numbered streams give, built in eleven ways, four of them for other architectures or systems under an emulator. A way
 # whose compiler is not installed is named as not run.
 digests: $(VENV)/.test
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python csrc/tests/digest_table.py --streams 1000 --emulated 100
@@ -48,6 +48,12 @@ s390x: $(VENV)/.base
 	for t in $(S390X_TESTS); do qemu-s390x -cpu max build/s390x/csrc/tests/test_$$t || exit 1; done
 	for t in sha256 json four_threads kept; do qemu-s390x -cpu max build/s390x/csrc/tests/test_library $$t || exit 1; done
 	qemu-s390x -cpu max build/s390x/csrc/fuzz/fuzz_range_decoder --replay csrc/fuzz/corpus/range_decoder
+
+# libjahp for Windows under Wine: the C++ tests, numbered streams, and what the tests of libjahp ask of any program; the guide's program
+# against the DLL. Needs g++-mingw-w64-x86-64-posix, wine and wine64.
+windows: $(VENV)/.test
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset windows
+	$(BIN)/python -m pytest -q tests/library/test_damage.py tests/library/test_packaging.py -k windows
 
 # The NEON kernels under an emulator, and the core built by clang, on numbered random streams. They need the packages
 # g++-aarch64-linux-gnu and qemu-user, and clang.

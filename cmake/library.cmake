@@ -14,6 +14,7 @@ add_library(jahp_library OBJECT
   csrc/library/codec_model.cpp
   csrc/library/container.cpp
   csrc/library/copy_map.cpp
+  csrc/library/file_source_$<IF:$<BOOL:${WIN32}>,windows,posix>.cpp
   csrc/library/gains.cpp
   csrc/library/json_text.cpp
   csrc/library/layer_chunk.cpp
@@ -29,7 +30,7 @@ add_library(jahp_library OBJECT
   csrc/library/tensor_file.cpp
   csrc/library/transform_tensors.cpp
   csrc/library/transforms.cpp)
-target_compile_definitions(jahp_library PRIVATE JAHP_LIBRARY_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(jahp_library PRIVATE JAHP_BUILDING JAHP_LIBRARY_VERSION="${PROJECT_VERSION}")
 target_include_directories(jahp_library SYSTEM PRIVATE ${JAHP_JSON_INCLUDE})
 target_link_libraries(jahp_library PUBLIC jahp_core)
 # gcc 12 sees an overlap inside of std::string's own operator +.
@@ -56,20 +57,25 @@ foreach(kind ${JAHP_KINDS})
   string(TOUPPER ${kind} KIND)
   add_library(jahp_${kind} ${KIND} $<TARGET_OBJECTS:jahp_library> $<TARGET_OBJECTS:jahp_core>)
   target_include_directories(jahp_${kind} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/csrc/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-  target_link_libraries(jahp_${kind} PRIVATE Threads::Threads)
+  target_link_libraries(jahp_${kind} PRIVATE Threads::Threads $<$<BOOL:${WIN32}>:synchronization>)
   set_target_properties(jahp_${kind} PROPERTIES OUTPUT_NAME jahp LINKER_LANGUAGE CXX EXPORT_NAME ${kind}
-    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
-  install(TARGETS jahp_${kind} EXPORT jahp ARCHIVE COMPONENT library LIBRARY COMPONENT library)
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  install(TARGETS jahp_${kind} EXPORT jahp ARCHIVE COMPONENT library LIBRARY COMPONENT library RUNTIME COMPONENT library)
 endforeach()
 if(JAHP_SHARED)
-  # The second number is JAHP_ABI_VERSION. Templates of the standard library stay inside too.
-  set_target_properties(jahp_shared PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 1
-    LINK_FLAGS "-Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/libjahp.map" LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/libjahp.map)
+  set_target_properties(jahp_shared PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION 1)  # the second number is JAHP_ABI_VERSION
+  if(NOT WIN32 AND NOT APPLE)  # templates of the standard library stay inside too; where there is no such list they do anyway
+    set_target_properties(jahp_shared PROPERTIES
+      LINK_FLAGS "-Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/libjahp.map" LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/libjahp.map)
+  endif()
 endif()
 
 set(JAHP_PACKAGE ${CMAKE_INSTALL_LIBDIR}/cmake/jahp)
 configure_package_config_file(cmake/jahpConfig.cmake.in ${CMAKE_BINARY_DIR}/jahpConfig.cmake INSTALL_DESTINATION ${JAHP_PACKAGE})
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/jahpConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+if(WIN32)
+  set(JAHP_SYSTEM_LIBS " -lsynchronization")
+endif()
 configure_file(cmake/libjahp.pc.in ${CMAKE_BINARY_DIR}/libjahp.pc @ONLY)
 install(EXPORT jahp NAMESPACE jahp:: FILE jahpTargets.cmake DESTINATION ${JAHP_PACKAGE} COMPONENT library)
 install(FILES ${CMAKE_BINARY_DIR}/jahpConfig.cmake ${CMAKE_BINARY_DIR}/jahpConfigVersion.cmake DESTINATION ${JAHP_PACKAGE} COMPONENT library)

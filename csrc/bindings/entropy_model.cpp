@@ -5,11 +5,14 @@
 
 #include "bindings/arrays.hpp"
 #include "bindings/model_tensors.hpp"
+#include "bindings/turn.hpp"
 #include "core/context_decoder.hpp"
 #include "core/latent_decode.hpp"
 
 namespace jahp::bind {
 namespace {
+
+constexpr const char* kDecode = "a LatentDecode";
 
 std::unique_ptr<EntropyModel> make_model(const py::dict& config, const py::dict& tensors, const std::string& isa) {
     return std::make_unique<EntropyModel>(entropy_tensors(config, tensors), parse_isa(isa.c_str()));
@@ -54,7 +57,13 @@ py::tuple to_tuple(const EntropyModel& model, Latents&& l) {
     return py::make_tuple(to_array(std::move(l.z), {hz, wz, n}), to_array(std::move(l.y), {h, w, m}));
 }
 
-py::array_t<std::int32_t> next_rows(LatentDecode& decode, int count) {
+struct Decode : LatentDecode {
+    using LatentDecode::LatentDecode;
+    Busy busy{false};
+};
+
+py::array_t<std::int32_t> next_rows(Decode& decode, int count) {
+    const Turn turn(&decode.busy, kDecode);
     std::vector<std::int32_t> rows;
     {
         const py::gil_scoped_release release;
@@ -118,7 +127,7 @@ void register_entropy_model(py::module_& m) {
                std::size_t min_bytes, int threads, const py::bytes& copies, int z_row, const std::pair<int, int>& rows,
                const std::pair<int, int>& columns) {
                 const py::buffer_info info = payload.request();
-                return std::make_unique<LatentDecode>(
+                return std::make_unique<Decode>(
                     model, bytes_view(info, "payload"), layout_of(height, width, lanes, skip, min_bytes, copies, z_row),
                     threads, LatentWindow{rows.first, rows.second, columns.first, columns.second});
             },
@@ -164,12 +173,11 @@ void register_entropy_model(py::module_& m) {
                 return py::make_tuple(to_array(std::move(rows), {h, w, c}), to_array(std::move(means), {h, w, c}));
             },
             py::arg("z"), py::arg("y"), py::arg("threads"));
-    py::class_<LatentDecode>(m, "LatentDecode")
-        .def("rows", &next_rows, py::arg("count"))
-        .def("finish", [](LatentDecode& decode) {
-            const py::gil_scoped_release release;
-            return decode.finish(Signals());
-        });
+    py::class_<Decode>(m, "LatentDecode").def("rows", &next_rows, py::arg("count")).def("finish", [](Decode& decode) {
+        const Turn turn(&decode.busy, kDecode);
+        const py::gil_scoped_release release;
+        return decode.finish(Signals());
+    });
 }
 
 }  // namespace jahp::bind

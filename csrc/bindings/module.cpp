@@ -15,7 +15,8 @@ void register_step_search(pybind11::module_& m);
 void register_transform_net(pybind11::module_& m);
 }  // namespace jahp::bind
 
-PYBIND11_MODULE(_native, m) {
+// Without the interpreter lock: models and nets are immutable, what changes has a turn.hpp, and the rest are functions.
+PYBIND11_MODULE(_native, m, pybind11::mod_gil_not_used()) {
     m.doc() = "C++ core of jahp_fast; not public, see jahp_fast.Codec.";
     jahp::bind::register_errors();
     jahp::bind::register_annealing(m);

@@ -2,12 +2,14 @@
 #include <memory>
 
 #include "bindings/arrays.hpp"
+#include "bindings/turn.hpp"
 #include "core/scaled.hpp"
 #include "core/transform_net.hpp"
 
 namespace jahp::bind {
 namespace {
 
+constexpr const char *kStream = "a TransformStream", *kTrace = "a GainTrace";
 constexpr const char* kLayerForm = " must be (kind, weight, bias, shift, activation, extras)";
 
 Activation activation_of(const std::string& name, const std::string& layer) {
@@ -85,13 +87,26 @@ std::shared_ptr<TransformNet> make_net(const py::sequence& layers, const std::st
     return std::make_shared<TransformNet>(tensors, with);
 }
 
+struct Trace : GainTrace {
+    using GainTrace::GainTrace;
+    Busy busy{false};
+};
+
 // Keeps its net and its trace.
 struct Stream {
     std::shared_ptr<const TransformNet> net;
-    std::shared_ptr<GainTrace> trace;
+    std::shared_ptr<Trace> trace;
     TransformStream stream;
-    Stream(std::shared_ptr<const TransformNet> n, int height, int width, std::shared_ptr<GainTrace> t)
-        : net(std::move(n)), trace(std::move(t)), stream(*net, height, width, trace.get()) {}
+    Busy busy{false};
+    Stream(std::shared_ptr<const TransformNet> n, int height, int width, std::shared_ptr<Trace> t)
+        : net(std::move(n)), trace(std::move(t)), stream(made(*net, height, width, trace.get())) {}
+
+    static TransformStream made(const TransformNet& net, int height, int width, Trace* trace) {
+        const Turn turn(busy_of(trace), kTrace);
+        return TransformStream(net, height, width, trace);
+    }
+
+    static Busy* busy_of(Trace* trace) { return trace == nullptr ? nullptr : &trace->busy; }
 
     py::array as_rows(OutputValues&& out) const {
         const py::ssize_t w = stream.output_width(), c = net->outputs();
@@ -104,6 +119,8 @@ struct Stream {
     }
 
     py::array push(const py::object& rows, int threads) {
+        const Turn turn(&busy, kStream);
+        const Turn other(busy_of(trace.get()), kTrace);
         const auto values = view<std::int16_t>(rows, "rows", 3);
         const py::array array = rows;
         if (array.shape(1) != stream.width() || array.shape(2) != net->inputs())
@@ -147,9 +164,10 @@ py::array scaled_array(const py::object& x, const py::object& mul, const py::obj
 void register_transform_net(py::module_& m);
 void register_transform_net(py::module_& m) {
     m.def("scaled", &scaled_array, py::arg("x"), py::arg("mul"), py::arg("shift"), py::arg("limit"));
-    py::class_<GainTrace, std::shared_ptr<GainTrace>>(m, "GainTrace")
+    py::class_<Trace, std::shared_ptr<Trace>>(m, "GainTrace")
         .def(py::init<bool>(), py::arg("inputs") = false)
-        .def("squares", [](const GainTrace& trace) {
+        .def("squares", [](Trace& trace) {
+            const Turn turn(&trace.busy, kTrace);
             py::list levels;
             for (const GainTrace::Level& level : trace.levels())
                 levels.append(
@@ -168,7 +186,7 @@ void register_transform_net(py::module_& m) {
             py::arg("layers"))
         .def(
             "run",
-            [](std::shared_ptr<TransformNet> net, const py::object& x, int threads, std::shared_ptr<GainTrace> trace) {
+            [](std::shared_ptr<TransformNet> net, const py::object& x, int threads, std::shared_ptr<Trace> trace) {
                 view<std::int16_t>(x, "x", 3);
                 const py::array array = x;
                 Stream stream(std::move(net), static_cast<int>(array.shape(0)), static_cast<int>(array.shape(1)),
@@ -178,7 +196,7 @@ void register_transform_net(py::module_& m) {
             py::arg("x"), py::arg("threads") = 1, py::arg("trace") = nullptr)
         .def(
             "stream",
-            [](std::shared_ptr<TransformNet> net, int height, int width, std::shared_ptr<GainTrace> trace) {
+            [](std::shared_ptr<TransformNet> net, int height, int width, std::shared_ptr<Trace> trace) {
                 return std::make_unique<Stream>(std::move(net), height, width, std::move(trace));
             },
             py::arg("height"), py::arg("width"), py::arg("trace") = nullptr);
@@ -186,7 +204,8 @@ void register_transform_net(py::module_& m) {
         .def("push", &Stream::push, py::arg("rows"), py::arg("threads") = 1)
         .def(
             "finish",
-            [](const Stream& stream, int) {
+            [](Stream& stream, int) {
+                const Turn turn(&stream.busy, kStream);
                 stream.stream.finish();
                 return stream.as_rows(stream.net->no_values());
             },

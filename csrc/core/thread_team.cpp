@@ -5,6 +5,8 @@
 #include <new>
 #include <system_error>
 
+#include "core/park.hpp"
+
 namespace jahp {
 namespace {
 
@@ -23,7 +25,7 @@ void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
         if (value.load(std::memory_order_acquire) != old) return;
         pause();
     }
-    value.wait(old, std::memory_order_acquire);
+    while (value.load(std::memory_order_acquire) == old) park_while(value, old);
 }
 
 }  // namespace
@@ -45,7 +47,7 @@ ThreadTeam::ThreadTeam(int threads)
 ThreadTeam::~ThreadTeam() {
     stop_.store(true, std::memory_order_relaxed);
     round_.fetch_add(1, std::memory_order_release);
-    round_.notify_all();
+    wake_all(round_);
     for (std::thread& helper : helpers_) helper.join();
 }
 
@@ -65,7 +67,7 @@ void ThreadTeam::drain(Queue& queue, int thread) {
             std::exception_ptr& failure = failures_[static_cast<std::size_t>(thread)];
             if (!failure) failure = std::current_exception();
         }
-        if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1 && thread != 0) left_.notify_one();
+        if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1 && thread != 0) wake_all(left_);
         claims = queue.claims.load(std::memory_order_acquire);
     }
 }
@@ -94,7 +96,7 @@ void ThreadTeam::begin(int items, const Job& job) {
                                                           std::memory_order_release);
     if (!helpers_.empty()) {
         round_.fetch_add(1, std::memory_order_release);
-        round_.notify_all();
+        wake_all(round_);
     }
 }
 

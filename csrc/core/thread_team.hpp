@@ -5,7 +5,7 @@
 // thread, whose cache holds its weights. Items are claimed, from one's own queue first and then from the others', so
 // that a helper that the system runs late, or not at all, finds nothing left and holds nobody up: on a busy machine a
 // team is hardly slower than its caller alone. Helpers spin briefly for the next job and then park in the kernel
-// (std::atomic::wait). A team belongs to one decode or encode; only its owner calls begin(), finish() and run().
+// (park.hpp). A team belongs to one decode or encode; only its owner calls begin(), finish() and run().
 // Nothing is allocated by them.
 #pragma once
 

@@ -46,7 +46,8 @@ struct Models {
     Models() {
         for (const auto& path : golden_files(".safetensors")) {
             all.push_back(jahp_model_new());
-            fuzz_require(jahp_model_open_file(all.back(), path.c_str()) == JAHP_OK, "a golden model is refused");
+            fuzz_require(jahp_model_open_file(all.back(), path.string().c_str()) == JAHP_OK,
+                         "a golden model is refused");
         }
     }
     ~Models() {

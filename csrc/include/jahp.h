@@ -35,7 +35,9 @@
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
+#if defined(_WIN32) && defined(JAHP_BUILDING)
+#define JAHP_API __declspec(dllexport)
+#elif defined(__GNUC__)
 #define JAHP_API __attribute__((visibility("default")))
 #else
 #define JAHP_API
@@ -81,7 +83,7 @@ JAHP_API jahp_model *jahp_model_new(void);
 JAHP_API void jahp_model_free(jahp_model *model);
 /* Reads and checks a model file, once for each model. What decoding and encoding need besides is read, checked and
  * packed when it is first needed: so the file stays open, and memory is copied. `name` is what messages call it, its
- * path for instance; null: "the model". */
+ * path for instance; null: "the model". `path` is UTF-8 on Windows, however long, and the system's bytes elsewhere. */
 JAHP_API jahp_status jahp_model_open_file(jahp_model *model, const char *path);
 JAHP_API jahp_status jahp_model_open_memory(jahp_model *model, const uint8_t *data, size_t size, const char *name);
 /* info_size: sizeof(jahp_model_info). Later versions add fields at the end. */

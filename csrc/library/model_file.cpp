@@ -101,9 +101,7 @@ Tensor ModelFile::read(const std::string& name) const {
     return tensor;
 }
 
-int ModelFile::z_row(double quality) const {
-    return config_.hyper_latents == 0 ? 0 : at_nearest("z_rows", quality);
-}
+int ModelFile::z_row(double quality) const { return config_.hyper_latents == 0 ? 0 : at_nearest("z_rows", quality); }
 
 int ModelFile::skip(double quality) const { return config_.conditional() ? at_nearest("scale.skip", quality) : 0; }
 
@@ -123,7 +121,7 @@ Tensors ModelFile::read_transforms(const std::string& prefix) const {
 }
 
 std::string ModelFile::stem() const {
-    const std::size_t slash = name_.find_last_of('/');
+    const std::size_t slash = name_.find_last_of(kPathSeparators);
     const std::string last = slash == std::string::npos ? name_ : name_.substr(slash + 1);
     const std::size_t dot = last.find_last_of('.');
     return dot == std::string::npos || dot == 0 || dot + 1 == last.size() ? last : last.substr(0, dot);

@@ -178,13 +178,8 @@ private:
     Coded coded(const Latents& latents, int code, const std::vector<std::uint8_t>& maps) {
         const std::size_t least = least_payload(picture_.width, picture_.height);
         const double quality = code / double{kQualitySteps};
-        StreamLayout layout{latents.height,
-                            latents.width,
-                            0,
-                            model_->file().skip(quality),
-                            least,
-                            maps,
-                            model_->file().z_row(quality)};
+        StreamLayout layout{
+            latents.height, latents.width, 0, model_->file().skip(quality), least, maps, model_->file().z_row(quality)};
         Latents seen = latents;
         Coded out;
         out.payload = of_picture(

@@ -11,24 +11,10 @@
 #include <vector>
 
 #include "core/aligned.hpp"
+#include "library/byte_source.hpp"
 #include "library/json_text.hpp"
 
 namespace jahp {
-
-// Bytes that can be read anywhere, by several threads at a time.
-class ByteSource {
-public:
-    virtual ~ByteSource() = default;
-    virtual std::uint64_t size() const = 0;
-    // Fills `out`; Error(model) if there are not as many bytes from `at` on.
-    virtual void read(std::uint64_t at, std::span<std::uint8_t> out) const = 0;
-};
-
-// Copies the bytes. `name` is for messages.
-std::unique_ptr<ByteSource> memory_source(std::span<const std::uint8_t> data, const std::string& name);
-// The file stays open: what is read later is of the file that was opened, even if its name is another's by then.
-// Error(model) if it cannot be opened, or is no regular file.
-std::unique_ptr<ByteSource> file_source(const std::string& path);
 
 enum class DType { u8, i8, u16, i16, i32, f16, f32 };
 

@@ -31,6 +31,7 @@ class Way:
     toolchain: str = ""
     emulator: tuple[str, ...] = ()
     threads: str = "1,2"
+    ending: str = ""
 
 
 WAYS = [
@@ -43,6 +44,8 @@ WAYS = [
     Way("musl", "", "-O2", "zig-musl"),
     Way("aarch64", "aarch64-linux-gnu-g++", "-O2", "aarch64", ("qemu-aarch64", "-cpu", "max")),
     Way("s390x", "s390x-linux-gnu-g++", "-O2", "s390x", ("qemu-s390x",)),
+    Way("wasm", "em++", "-O2 -fwasm-exceptions", "wasm", ("node", "--no-experimental-fetch"), "1", ".js"),
+    Way("windows", "x86_64-w64-mingw32-g++-posix", "-O2", "mingw", ("wine",), ending=".exe"),
 ]
 
 
@@ -94,8 +97,9 @@ def main() -> int:
             continue
         folder, count = build(way), args.emulated if way.emulator else args.streams
         for program, option in PROGRAMS.items():
-            command = [*way.emulator, str(folder / program), option, str(count), "--threads", way.threads]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            command = [*way.emulator, str(folder / f"{program}{way.ending}"), option, str(count), "--threads", way.threads]
+            quiet = os.environ | {"WINEDEBUG": "-all"}
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=quiet)
             found = results.setdefault((program, count), set())
             if done.returncode != 0:
                 print(f"{way.name:10} {program:15} failed with status {done.returncode}", flush=True)

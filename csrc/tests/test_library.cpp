@@ -28,7 +28,7 @@ using Encoder = std::unique_ptr<jahp_encoder, Freed<jahp_encoder, jahp_encoder_f
 
 Model open_model(const char* name) {
     Model model(jahp_model_new());
-    CHECK_EQ(jahp_model_open_file(model.get(), golden(name).c_str()), JAHP_OK);
+    CHECK_EQ(jahp_model_open_file(model.get(), golden(name).string().c_str()), JAHP_OK);
     return model;
 }
 
@@ -161,6 +161,41 @@ TEST(four_threads_share_a_model) {
     }
 }
 
+TEST(sixteen_threads_hammer_a_model) {
+    // Fresh, so that what is read and packed when it is first needed is wanted by all at once.
+    const FileBytes pixels = picture(5, 33 * 21 * 3), large = read_file(golden("pictures-1.jahp"));
+    const auto work = [&](jahp_model* model, std::uint32_t kind) {
+        const Decoder decoder(jahp_decoder_new());
+        const Encoder encoder(jahp_encoder_new());
+        CHECK_EQ(jahp_decoder_add_model(decoder.get(), model), JAHP_OK);
+        CHECK_EQ(jahp_encoder_set_model(encoder.get(), model), JAHP_OK);
+        CHECK_EQ(jahp_decoder_set(decoder.get(), JAHP_THREADS, 1 + kind % 3), JAHP_OK);
+        CHECK_EQ(jahp_encoder_set(encoder.get(), JAHP_THREADS, 1 + kind % 2), JAHP_OK);
+        CHECK_EQ(jahp_encoder_set_quality(encoder.get(), 1 + kind % 10), JAHP_OK);
+        if (kind % 4 == 3) CHECK_EQ(jahp_encoder_set(encoder.get(), JAHP_MAX_ERROR, kind % 3), JAHP_OK);
+        FileBytes file = encoded(encoder.get(), pixels, 33, 21, 3), out = decoded(decoder.get(), file);
+        const FileBytes golden_pixels = decoded(decoder.get(), large);
+        out.insert(out.end(), golden_pixels.begin(), golden_pixels.end());
+        out.insert(out.end(), file.begin(), file.end());
+        file.resize(file.size() - 1);
+        CHECK_EQ(jahp_decoder_open(decoder.get(), file.data(), file.size()), JAHP_FORMAT_ERROR);
+        return out;
+    };
+    constexpr std::uint32_t kThreads = 16;
+    FileBytes alone[kThreads];
+    for (std::uint32_t i = 0; i < kThreads; ++i) alone[i] = work(open_model("pictures.safetensors").get(), i);
+    const Model model = open_model("pictures.safetensors");
+    std::atomic<std::uint32_t> waiting{kThreads};
+    std::vector<std::thread> threads;
+    for (std::uint32_t i = 0; i < kThreads; ++i)
+        threads.emplace_back([&, i] {
+            for (--waiting; waiting.load() > 0;) std::this_thread::yield();
+            for (std::uint32_t k = 0; k < 4; ++k)
+                CHECK(work(model.get(), (i + k) % kThreads) == alone[(i + k) % kThreads]);
+        });
+    for (std::thread& thread : threads) thread.join();
+}
+
 TEST(large_pictures_come_while_they_are_decoded) {
     const Model model = open_model("pictures.safetensors");
     const std::uint32_t width = 2048, height = 2100;  // above what is decoded whole first
@@ -252,9 +287,9 @@ TEST(objects_out_of_turn) {
     CHECK_EQ(jahp_model_open_memory(model.get(), nullptr, 3, nullptr), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_model_open_memory(model.get(), pixel, 3, nullptr), JAHP_MODEL_ERROR);
     CHECK(says(jahp_model_message(model.get()), "the model: is not a safetensors file: it ends early"));
-    CHECK_EQ(jahp_model_open_file(model.get(), golden("pictures.safetensors").c_str()), JAHP_OK);
+    CHECK_EQ(jahp_model_open_file(model.get(), golden("pictures.safetensors").string().c_str()), JAHP_OK);
     CHECK_EQ(std::string(jahp_model_message(model.get())), "");
-    CHECK_EQ(jahp_model_open_file(model.get(), golden("pictures.safetensors").c_str()), JAHP_USAGE_ERROR);
+    CHECK_EQ(jahp_model_open_file(model.get(), golden("pictures.safetensors").string().c_str()), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_model_get_info(model.get(), &model_info, 3), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_model_get_info(model.get(), &model_info, sizeof model_info), JAHP_OK);
     CHECK(std::string(model_info.architecture) == "mbt2018" && model_info.lowest == 1 && model_info.highest == 8);

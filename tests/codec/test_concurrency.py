@@ -5,6 +5,8 @@ import gc
 import os
 import resource
 import signal
+import sys
+import sysconfig
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +16,10 @@ import numpy as np
 import pytest
 from builders import SHIPPED, Case, photo, random_latents, random_model, with_crc
 
-from jahp_fast import Codec, JahpError, _native
+from jahp_fast import Codec, JahpError, _native, library
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.entropy.layout import StreamLayout
+from jahp_fast.pipelines.shared import shared
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,39 @@ def test_32_threads_share_a_codec(encoded):
 
     with ThreadPoolExecutor(32) as pool:
         assert list(pool.map(work, range(32))) == [None] * 32
+
+
+@pytest.mark.skipif(sysconfig.get_config_var("Py_GIL_DISABLED") != 1, reason="Python has its lock")
+def test_the_extension_leaves_the_interpreter_without_its_lock():
+    assert not sys._is_gil_enabled()
+
+
+@pytest.mark.parametrize("again", [0, 1])
+def test_16_threads_hammer_one_codec(again):
+    """Every kind of call at once, on a codec that has loaded nothing yet; each gives what it gives alone."""
+    picture = photo()[:96, 40:200]
+    calls = [
+        lambda codec: codec.encode(picture),
+        lambda codec: codec.encode(picture, max_error=1),
+        lambda codec: codec.encode(picture, max_bytes=900),
+        lambda codec: codec.decode(data).tobytes(),
+        lambda codec: codec.decode(data, region=(10, 20, 60, 40)).tobytes(),
+        lambda codec: codec.decode(data, scale=4).tobytes(),
+        lambda codec: b"".join(rows.tobytes() for rows in codec.decode_rows(data)),
+        lambda codec: b"".join(codec.encode_batch([picture, picture[:50]])),
+    ]
+    data = Codec(threads=1).encode(picture)
+    wanted = [call(Codec(threads=1)) for call in calls]
+    shared.cache_clear()
+    library._load.cache_clear()
+    codec, barrier = Codec(threads=2), threading.Barrier(16)
+
+    def work(i):
+        barrier.wait()
+        return all(calls[k % 8](codec) == wanted[k % 8] for k in range(i, i + 8))
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(work, range(16)))
 
 
 def load_for(seconds):

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from integer_layers import LARGEST_WEIGHT, WINOGRAD_WEIGHT, random_input, random_layer, random_net
@@ -188,3 +191,25 @@ def test_what_is_refused():
         stream.finish()
     with pytest.raises(UsageError, match="impossible"):
         net.stream(0, 4)
+
+
+def test_what_changes_is_of_one_thread_at_a_time():
+    """Of eight threads that push all rows into one stream at once one is let in: the others hear of it, or that there are no rows left."""
+    rng = np.random.default_rng(3)
+    layers = random_net(rng, "g_s", 32, 48)
+    x, net = random_input(rng, 40, 40, 48), _native.TransformNet(layers, "scalar")
+    stream, barrier, refused = net.stream(40, 40), threading.Barrier(8), []
+
+    def push(_):
+        barrier.wait()
+        try:
+            return stream.push(x)
+        except UsageError as e:
+            refused.append(str(e))
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        (pushed,) = [rows for rows in pool.map(push, range(8)) if rows is not None]
+    assert "a TransformStream is at work in another thread: give each thread its own" in refused
+    assert len(refused) == 7
+    assert np.array_equal(np.concatenate([pushed, stream.finish()]), net.run(x))

@@ -27,5 +27,14 @@ def test_wheels_are_built_for_every_python_that_is_claimed():
         assert (ROOT / name).is_file()
 
 
+def test_wheels_are_built_for_musl_and_for_python_without_its_lock():
+    settings = PROJECT["tool"]["cibuildwheel"]
+    assert "cp314t-*" in settings["build"].split()
+    assert not re.search(r"musllinux|t-\*|cp314", settings["skip"])
+    assert {settings["linux"][f"{kind}-{cpu}-image"] for kind in ("manylinux", "musllinux") for cpu in settings["linux"]["archs"]} == {
+        "manylinux_2_28", "musllinux_1_2"
+    }  # fmt: skip
+
+
 def test_the_sdist_leaves_environments_and_builds_out():
     assert {".venv*", "build"} <= set(PROJECT["tool"]["scikit-build"]["sdist"]["exclude"])

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damaged files and models through the C interface, by a program in C99: refused when the package refuses them, in the same words.
 
-The program is run as it is built, as tests/web/outcomes.mjs on WebAssembly, and where `make sanitize` has built it, under the address
-sanitizer, which ends it at a wrong access, and at its end where memory was not freed.
+The program is run as it is built, as tests/web/outcomes.mjs on WebAssembly, for Windows under Wine, and where `make sanitize` has built
+it, under the address sanitizer, which ends it at a wrong access, and at its end where memory was not freed.
 """
 
 import hashlib
 import json
+import os
 import resource
 import shutil
 import struct
@@ -26,7 +27,8 @@ from jahp_fast.files import container
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {name: ROOT / "build" / name / "csrc" / "tests" / "jahp_outcomes" for name in ("test", "sanitize")}
 WASM = PROGRAMS["wasm"] = ROOT / "build" / "wasm" / "jahp.wasm"
-HOW = {"test": "make library", "sanitize": "make sanitize", "wasm": "make web"}
+WINDOWS = PROGRAMS["windows"] = ROOT / "build" / "windows" / "csrc" / "tests" / "jahp_outcomes.exe"
+HOW = {"test": "make library", "sanitize": "make sanitize", "wasm": "make web", "windows": "make windows"}
 SIZES = {"U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "I32": 4, "F32": 4}
 EDGES = (0, 1, -1, 127, 128, 32767, 65535, 2**31 - 1, -(2**31), 1 << 22)
 
@@ -38,13 +40,19 @@ def program(request):
         pytest.skip(f"{path.name} is not built: {HOW[request.param]}")
     if path == WASM and shutil.which("node") is None:
         pytest.skip("Node.js is not installed")
+    if path == WINDOWS and shutil.which("wine") is None:
+        pytest.skip("Wine is not installed")
     return path
 
 
 def run(program, lines):
     """What the program says of each line."""
-    command = ["node", ROOT / "tests" / "web" / "outcomes.mjs", program] if program == WASM else [program]
-    done = subprocess.run(command, input="".join(f"{line}\n" for line in lines), capture_output=True, text=True, check=False)
+    node = ["node", ROOT / "tests" / "web" / "outcomes.mjs", program]
+    command = {WASM: node, WINDOWS: ["wine", program]}.get(program, [program])
+    quiet = {**os.environ, "WINEDEBUG": "-all", "LC_ALL": "C.UTF-8"}  # what Wine takes names of files for
+    done = subprocess.run(
+        command, input="".join(f"{line}\n" for line in lines), capture_output=True, encoding="utf-8", env=quiet, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.splitlines()
 
@@ -119,6 +127,18 @@ def test_files_that_are_no_model(program, good, tmp_path, letter):
         assert "\n" not in wanted[-1], what
     assert len(lines) > 150
     held_to(run(program, lines), wanted)
+
+
+def test_names_in_any_script_and_of_any_length(program, good, tmp_path):
+    if program == WASM:
+        pytest.skip("there are no files")
+    paths = [tmp_path / "modèle 模型 🦜.safetensors", tmp_path.joinpath(*["deep" * 15] * 6) / "model.safetensors"]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(good, path)
+    missing = tmp_path / "fehlt-é.safetensors"
+    said_of = run(program, [f"M {path}" for path in [*paths, missing]])
+    assert said_of == ["ok", "ok", f"JAHP_MODEL_ERROR cannot read the model file {missing}: No such file or directory"]
 
 
 def test_paths_that_are_no_file(program, tmp_path):

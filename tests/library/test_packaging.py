@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libjahp as it is installed: a CMake consumer and one of pkg-config build the example, which decodes; and the guide's program runs."""
+"""libjahp as it is installed: a CMake consumer and one of pkg-config build the example, which decodes; and the guide's program runs, on
+Windows too."""
 
 import os
 import re
@@ -16,6 +17,7 @@ from jahp_fast import Codec
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
+WINDOWS = ROOT / "build" / "windows"
 C99 = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror")
 
 
@@ -82,14 +84,36 @@ def test_a_consumer_of_pkg_config(installed, tmp_path):
     check_example(program, tmp_path)
 
 
+def guide(folder):
+    """Its program as it stands, and the model that it opens."""
+    (code,) = re.findall(r"^```c\n(.*?)^```$", (ROOT / "docs" / "guide" / "c.md").read_text(), re.MULTILINE | re.DOTALL)
+    (folder / "guide.c").write_text(code)
+    shutil.copy(ROOT / "jahp_fast" / "weights" / "mbt2018.safetensors", folder)
+    return folder / "guide.c"
+
+
 def test_the_guide(installed, tmp_path):
-    """Its program is compiled as it stands, and codes a picture."""
-    page = (ROOT / "docs" / "guide" / "c.md").read_text()
-    (code,) = re.findall(r"^```c\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    (tmp_path / "guide.c").write_text(code)
     (header,) = {path.parent for path in installed.rglob("jahp.h")}
     (library,) = {path.parent for path in installed.rglob("libjahp.so")}
-    run("gcc", *C99, f"-I{header}", tmp_path / "guide.c", f"-L{library}", "-ljahp", "-o", tmp_path / "guide")
-    shutil.copy(ROOT / "jahp_fast" / "weights" / "mbt2018.safetensors", tmp_path)
+    run("gcc", *C99, f"-I{header}", guide(tmp_path), f"-L{library}", "-ljahp", "-o", tmp_path / "guide")
     said = run(tmp_path / "guide", cwd=tmp_path, env=library_path(installed))
     assert re.fullmatch(r"\d+ bytes, 64 x 48 pixels\n", said)
+
+
+@pytest.mark.skipif(not (WINDOWS / "libjahp.dll").is_file() or shutil.which("wine") is None, reason="not built, or no Wine: make windows")
+def test_the_guide_on_windows(tmp_path):
+    """Against the DLL as it is installed, which has the functions of jahp.h and needs nothing but Windows; and against the archive."""
+    run("cmake", "--install", WINDOWS, "--prefix", tmp_path, "--component", "library")
+    dll, header, source = tmp_path / "bin" / "libjahp.dll", (ROOT / "csrc" / "include" / "jahp.h").read_text(), guide(tmp_path)
+    tables = run("x86_64-w64-mingw32-objdump", "-p", dll)
+    names = re.findall(r"^\s+\[ *\d+\] (?:\+base\[ *\d+\]  [0-9a-f]+ )?(\w+)$", tables, re.MULTILINE)
+    assert set(names) == set(re.findall(r"^JAHP_API [\w *]*?(jahp_\w+)\(", header, re.MULTILINE))
+    needed = {name.lower() for name in re.findall(r"DLL Name: (\S+)", tables)}
+    assert needed <= {"kernel32.dll", "msvcrt.dll", "api-ms-win-core-synch-l1-2-0.dll"}
+    compiler, include = "x86_64-w64-mingw32-gcc-posix", f"-I{tmp_path / 'include'}"
+    run(compiler, *C99, include, source, f"-L{tmp_path / 'lib'}", "-ljahp", "-o", tmp_path / "bin" / "shared.exe")
+    archive = [tmp_path / "lib" / "libjahp.a", "-static", "-lstdc++", "-lpthread", "-lsynchronization"]
+    run(compiler, *C99, include, source, *archive, "-o", tmp_path / "static.exe")
+    for program in (tmp_path / "bin" / "shared.exe", tmp_path / "static.exe"):
+        said = run("wine", program, cwd=tmp_path, env={**os.environ, "WINEDEBUG": "-all"})
+        assert re.fullmatch(r"\d+ bytes, 64 x 48 pixels\n", said)
