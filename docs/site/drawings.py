@@ -47,7 +47,10 @@ def wavefront() -> str:
 
 
 def kodak(models: str) -> dict[str, list[tuple[float, float]]]:
-    """(bpp, PSNR in dB) of each codec at the rates of our qualities, out of the table below "**Kodak**". Raises ValueError without one."""
+    """(bpp, PSNR in dB) of each codec at those rates of our qualities that it reaches, out of the table below "**Kodak**".
+
+    Raises ValueError without one.
+    """
     found = re.search(r"\*\*Kodak\*\*.*?\n\n\|(.*?)\n\n", models, re.DOTALL)
     if not found:
         raise ValueError("docs/reference/models.md has no table below **Kodak**")
@@ -57,7 +60,7 @@ def kodak(models: str) -> dict[str, list[tuple[float, float]]]:
         bpp = float(cells[1])
         out["mbt2018"].append((bpp, float(cells[2])))
         for name, (place, _) in CURVES.items():
-            if place:
+            if place and cells[3 + place] != "-":  # a rate that the codec does not reach
                 out[name].append((bpp, float(cells[3 + place].split(" dB")[0])))
     return out
 
