@@ -81,9 +81,9 @@ def ones(*names):
 
 def floats(kernel, **others):
     """Types of a kernel of training: pointers to float32, counts and steps, bounds."""
-    counts = ("positions", "channels", "programs")
-    types = {n: "i32" if n in counts or n.endswith("_step") else "*fp32" for n in kernel.arg_names}
-    return types | dict.fromkeys(("beta_bound", "gamma_bound", "pedestal", "least", "least_scale"), "fp32") | others
+    counts, bounds = ("positions", "channels", "programs"), ("beta_bound", "gamma_bound", "pedestal", "least", "least_scale")
+    types = {n: "i32" if n in counts or n.endswith("_step") else "fp32" if n in bounds else "*fp32" for n in kernel.arg_names}
+    return types | others
 
 
 GDN = {"INVERSE": False, "HALF": True, "C": 64}
