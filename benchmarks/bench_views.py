@@ -4,7 +4,8 @@
     pytest benchmarks/bench_views.py --benchmark-only --benchmark-columns=median,min,iqr,rounds --benchmark-group-by=group
 
 `extra_info` (--benchmark-json) has seconds of this process's own processor time beside the clock's, which other work on the machine changes
-less; and the peak memory of a process that decodes a part, and of one that decodes all by rows.
+less; and the peak memory of a process that decodes a part, and of one that decodes all by rows, and what of it a codec that has decoded
+nothing yet did not have.
 """
 
 import subprocess
@@ -24,9 +25,13 @@ PEAK = """
 import sys
 from pathlib import Path
 from jahp_fast import Codec
-data, region = Path(sys.argv[1]).read_bytes(), eval(sys.argv[2])
-rows = Codec(threads=1).decode_rows(data, region)
-print(sum(len(block) for block in rows), next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+
+def status(field):
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith(field)))
+
+data, region, codec = Path(sys.argv[1]).read_bytes(), eval(sys.argv[2]), Codec(threads=1)
+before = status("VmRSS")
+print(sum(len(block) for block in codec.decode_rows(data, region)), status("VmHWM"), before)
 """
 
 
@@ -89,6 +94,7 @@ def test_parts(benchmark, large_file, timing, what):
     benchmark.extra_info["processor ms"] = round(1000 * processor(work, 2 if timing else 1), 1)
     if what in ("whole", "512 x 512") and Path("/proc/self/status").exists():
         done = subprocess.run([sys.executable, "-c", PEAK, path, repr(region)], capture_output=True, text=True, check=True)
-        rows, peak = map(int, done.stdout.split())
+        rows, peak, before = map(int, done.stdout.split())
         assert rows == wanted
         benchmark.extra_info["peak MB"] = round(peak * 1024 / 1e6)
+        benchmark.extra_info["above the start MB"] = round((peak - before) * 1024 / 1e6)

@@ -74,10 +74,12 @@ class EntropyModel:
         skip: int,
         min_bytes: int,
         threads: int,
-        copies: bytes = b"",
-        z_row: int = 0,
+        copies: bytes,
+        z_row: int,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
     ) -> LatentDecode:
-        """decode, in a thread of its own (and `threads` - 1 helpers), whose rows can be used while later ones are decoded."""
+        """decode, in a thread of its own (and `threads` - 1 helpers), that keeps y of these (first, end) alone, to be had by rows."""
 
     def encode(
         self, z: _Int32, y: _Int32, lanes: int, skip: int, min_bytes: int, threads: int, copies: bytes = b"", z_row: int = 0
@@ -87,15 +89,15 @@ class EntropyModel:
 class LatentDecode:
     """A decode that runs. Rows that come before finish() has returned may be of a damaged payload: only its end tells."""
 
-    def rows(self, first: int) -> _Int32:
-        """Waits until more than `first` rows of y are final -> those from `first` on, (k, width, M); none where first is the height.
+    def rows(self, count: int) -> _Int32:
+        """Waits for the next `count` rows, fewer where they end -> (k, width, M); none behind the last.
 
         Raises:
             FormatError: the payload is damaged.
         """
 
-    def finish(self) -> tuple[_Int32, _Int32, dict[str, float]]:
-        """Waits for the end -> what EntropyModel.decode returns. After it both methods raise UsageError."""
+    def finish(self) -> int:
+        """Waits for the end, whatever has not been had -> symbol_checksum(z, y). After it both methods raise UsageError."""
 
 class Annealing:
     """As jahp_fast.search.annealing.Annealing, bit for bit. Raises UsageError also for arrays of other types or sizes."""

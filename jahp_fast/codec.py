@@ -270,7 +270,7 @@ class Codec:
         """decode by rows, for images that are large or wanted as they come: blocks of rows from top to bottom.
 
         Each block is (k, W, 3), (k, W) for grey or (k, W, 4) with alpha; k is the codec's choice, all k together are the height. On a CPU
-        memory grows with the width, but for the latents, which are held whole; on a GPU the image is decoded whole.
+        memory grows with the width, but for some bytes of each latent's networks; on a GPU the image is decoded whole.
 
         What the file's bytes say of themselves is checked at once. Whether the symbols that came of them are right is known at the end:
         the error is then raised in place of a last block, and the blocks before it are to be thrown away. The same holds of alpha. Of a

@@ -54,16 +54,13 @@ py::tuple to_tuple(const EntropyModel& model, Latents&& l) {
     return py::make_tuple(to_array(std::move(l.z), {hz, wz, n}), to_array(std::move(l.y), {h, w, m}));
 }
 
-// A copy, so that nobody holds memory of a decode that is over.
-py::array_t<std::int32_t> final_rows(LatentDecode& decode, int first) {
-    if (first < 0) throw Error(Fault::usage, "first must be 0 or more");
+py::array_t<std::int32_t> next_rows(LatentDecode& decode, int count) {
     std::vector<std::int32_t> rows;
     {
         const py::gil_scoped_release release;
-        const std::span<const std::int32_t> values = decode.rows(first, Signals());
-        rows.assign(values.begin(), values.end());
+        rows = decode.rows(count, Signals());
     }
-    const py::ssize_t w = decode.layout().width, m = decode.model().latents(),
+    const py::ssize_t w = decode.window().width(), m = decode.model().latents(),
                       n = static_cast<py::ssize_t>(rows.size()) / (w * m);
     return to_array(std::move(rows), {n, w, m});
 }
@@ -118,15 +115,16 @@ void register_entropy_model(py::module_& m) {
         .def(
             "start_decode",
             [](const EntropyModel& model, const py::buffer& payload, int height, int width, int lanes, int skip,
-               std::size_t min_bytes, int threads, const py::bytes& copies, int z_row) {
+               std::size_t min_bytes, int threads, const py::bytes& copies, int z_row, const std::pair<int, int>& rows,
+               const std::pair<int, int>& columns) {
                 const py::buffer_info info = payload.request();
-                return std::make_unique<LatentDecode>(model, bytes_view(info, "payload"),
-                                                      layout_of(height, width, lanes, skip, min_bytes, copies, z_row),
-                                                      threads);
+                return std::make_unique<LatentDecode>(
+                    model, bytes_view(info, "payload"), layout_of(height, width, lanes, skip, min_bytes, copies, z_row),
+                    threads, LatentWindow{rows.first, rows.second, columns.first, columns.second});
             },
             py::arg("payload"), py::arg("height"), py::arg("width"), py::arg("lanes"), py::arg("skip"),
-            py::arg("min_bytes"), py::arg("threads"), py::arg("copies") = py::bytes(), py::arg("z_row") = 0,
-            py::keep_alive<0, 1>())
+            py::arg("min_bytes"), py::arg("threads"), py::arg("copies"), py::arg("z_row"), py::arg("rows"),
+            py::arg("columns"), py::keep_alive<0, 1>())
         .def(
             "encode",
             [](const EntropyModel& model, const py::object& z, const py::object& y, int lanes, int skip,
@@ -167,16 +165,10 @@ void register_entropy_model(py::module_& m) {
             },
             py::arg("z"), py::arg("y"), py::arg("threads"));
     py::class_<LatentDecode>(m, "LatentDecode")
-        .def("rows", &final_rows, py::arg("first"))
+        .def("rows", &next_rows, py::arg("count"))
         .def("finish", [](LatentDecode& decode) {
-            StageTimes times;
-            Latents latents;
-            {
-                const py::gil_scoped_release release;
-                latents = decode.finish(&times, Signals());
-            }
-            const py::tuple arrays = to_tuple(decode.model(), std::move(latents));
-            return py::make_tuple(arrays[0], arrays[1], to_dict(times));
+            const py::gil_scoped_release release;
+            return decode.finish(Signals());
         });
 }
 

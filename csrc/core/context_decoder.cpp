@@ -16,6 +16,10 @@ namespace {
 constexpr int kBatch = 128;  // positions that are treated together where none waits for another
 constexpr int kMaxLatentSide = 1 << 20;
 
+std::size_t count(int height, int width, int channels) {
+    return static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * static_cast<std::size_t>(channels);
+}
+
 class Stopwatch {
 public:
     explicit Stopwatch(double* seconds) : seconds_(seconds), start_(Clock::now()) {}
@@ -83,7 +87,8 @@ private:
     static int most(const EntropyModel& model, const StreamLayout& layout, bool single) {
         const int slope = model.slope(),
                   step = slope == 0 ? layout.width : std::min(layout.height, (layout.width + slope - 1) / slope);
-        return single ? step : step + kBatch;
+        const std::int64_t all = std::int64_t{layout.height} * layout.width;
+        return single ? step : static_cast<int>(std::min<std::int64_t>(step + kBatch, all));
     }
 
     int prepare(int t) {
@@ -124,6 +129,10 @@ public:
 
     bool any() const { return kinds_ != nullptr; }
     bool holds(Position at) const { return any() && kind(at) != 0; }
+    // The neighbour whose values those at `at` are.
+    Position source(Position at) const {
+        return kind(at) == 1 ? Position{at.row, at.column - 1} : Position{at.row - 1, at.column};
+    }
     // Writes the channels at `at`, which stand at `values`.
     void apply(Position at, std::int32_t* values) const {
         const std::ptrdiff_t back = kind(at) == 1 ? channels_ : std::ptrdiff_t{channels_} * width_;
@@ -175,9 +184,6 @@ void check_layout(const EntropyModel& model, const StreamLayout& layout, int thr
 void check_shape(const EntropyModel& model, const Latents& latents, const StreamLayout& layout) {
     const int m = model.latents(), n = model.hyper_latents();
     const int hz = n > 0 ? (layout.height + 3) / 4 : 0, wz = n > 0 ? (layout.width + 3) / 4 : 0;
-    const auto count = [](int h, int w, int c) {
-        return static_cast<std::size_t>(h) * static_cast<std::size_t>(w) * static_cast<std::size_t>(c);
-    };
     if (latents.height != layout.height || latents.width != layout.width || latents.hyper_height != hz ||
         latents.hyper_width != wz || latents.y.size() != count(layout.height, layout.width, m) ||
         latents.z.size() != count(hz, wz, n))
@@ -197,6 +203,98 @@ Copies copies_of_y(const EntropyModel& model, const StreamLayout& layout) {
     return {layout.copies, z, layout.width, model.latents()};
 }
 
+// ŷ of the positions decoded last, as many as may still be copied.
+class Recent {
+public:
+    Recent(const EntropyModel& model, const StreamLayout& layout)
+        : rows_(2), columns_(layout.width), channels_(model.latents()) {
+        if (const int slope = model.slope(); slope > 0) {  // the row above is `slope` columns ahead
+            rows_ = std::min(layout.height, (layout.width + slope - 1) / slope + 1);
+            columns_ = std::min(layout.width, slope + 1);
+        }
+        values_.resize(count(rows_, columns_, channels_));
+    }
+
+    std::int32_t* at(Position at) {
+        return values_.data() +
+               static_cast<std::ptrdiff_t>(at.row % rows_ * columns_ + at.column % columns_) * channels_;
+    }
+
+private:
+    int rows_, columns_, channels_;
+    std::vector<std::int32_t> values_;
+};
+
+// Decodes z and the sizes into `out`, and hands y over: sink.begin() once what the payload says of itself has been
+// checked, then sink.take(at, values) for each position.
+template <typename Sink>
+void decode_to(Sink sink, const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
+               int threads, Latents& out, StageTimes* times, const RowsFinal& rows_final) {
+    check_layout(model, layout, threads);
+    check_lanes(layout.lanes);
+    check_copies(model, layout);
+    const int m = model.latents(), n = model.hyper_latents();
+    out.height = layout.height;
+    out.width = layout.width;
+    if (n > 0) {
+        out.hyper_height = (layout.height + 3) / 4;
+        out.hyper_width = (layout.width + 3) / 4;
+    }
+    const std::size_t z_count = count(out.hyper_height, out.hyper_width, n);
+    RangeDecoder coder(model.tables(), layout.lanes, payload, count(layout.height, layout.width, m) + z_count,
+                       model.isa());
+    out.z.resize(z_count);
+    sink.begin();
+    {
+        const Stopwatch watch(field(times, &StageTimes::coder));
+        const Copies copies(layout.copies, 0, out.hyper_width, n);
+        std::vector<Symbol> rows;
+        for (int c = 0; c < n; ++c) rows.push_back({layout.z_row + c, 0});
+        std::int32_t* z = out.z.data();
+        for (int r = 0; r < out.hyper_height; ++r)
+            for (int c = 0; c < out.hyper_width; ++c, z += n)
+                if (copies.holds({r, c}))
+                    copies.apply({r, c}, z);
+                else
+                    coder.run(rows.data(), n, 0, false, z);
+    }
+    Steps steps(model, layout, false, threads, times);
+    const bool form_a = model.form() == Form::a;
+    const int mean_bits = model.mean_bits();
+    const std::int64_t limit = form_a ? kMaxSymbol : std::int64_t{kMaxSymbol} << mean_bits;
+    const Copies copies = copies_of_y(model, layout);
+    Recent recent(model, layout);
+    int final = 0;
+    steps.walk(out, [&](std::span<const Position> positions, std::span<const Symbol> symbols) {
+        const Symbol* symbol = symbols.data();
+        for (const Position at : positions) {
+            std::int32_t* y = recent.at(at);
+            if (copies.holds(at)) {
+                std::copy_n(recent.at(copies.source(at)), m, y);
+            } else {
+                coder.run(symbol, m, mean_bits, form_a, y);
+                for (int c = 0; c < m && (!form_a || layout.skip > 0);
+                     ++c) {  // what the coder gave is ŷ but for form B and skipped symbols
+                    std::int64_t value = y[c];
+                    if (symbol[c].row < 0)
+                        value = skipped(model, symbol[c]);
+                    else if (!form_a)
+                        value = (value << mean_bits) + symbol[c].mean;
+                    check_value(value, limit, Fault::format);
+                    y[c] = static_cast<std::int32_t>(value);
+                }
+            }
+            symbol += m;
+            steps.net().reveal(at, y);
+            sink.take(at, y);
+        }
+        if (!rows_final || positions.empty()) return;
+        final = std::max(final, steps.net().order().rows_done(positions.back()));
+        rows_final(final);
+    });
+    coder.finish(layout.min_bytes);
+}
+
 }  // namespace
 
 std::uint32_t symbol_checksum(std::span<const std::int32_t> z, std::span<const std::int32_t> y) {
@@ -213,70 +311,40 @@ Latents decode_latents(const EntropyModel& model, std::span<const std::uint8_t> 
 
 void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
                     int threads, Latents& out, StageTimes* times, const RowsFinal& rows_final) {
-    check_layout(model, layout, threads);
-    check_lanes(layout.lanes);
-    check_copies(model, layout);
-    const int m = model.latents(), n = model.hyper_latents();
-    out = {};
-    out.height = layout.height;
-    out.width = layout.width;
-    if (n > 0) {
-        out.hyper_height = (layout.height + 3) / 4;
-        out.hyper_width = (layout.width + 3) / 4;
-    }
-    const std::size_t y_count = static_cast<std::size_t>(layout.height) * static_cast<std::size_t>(layout.width) *
-                                static_cast<std::size_t>(m);
-    const std::size_t z_count = static_cast<std::size_t>(out.hyper_height) * static_cast<std::size_t>(out.hyper_width) *
-                                static_cast<std::size_t>(n);
-    RangeDecoder coder(model.tables(), layout.lanes, payload, y_count + z_count, model.isa());
-    out.z.resize(z_count);
-    {
-        const Stopwatch watch(field(times, &StageTimes::coder));
-        const Copies copies(layout.copies, 0, out.hyper_width, n);
-        std::vector<Symbol> rows;
-        for (int c = 0; c < n; ++c) rows.push_back({layout.z_row + c, 0});
-        std::int32_t* z = out.z.data();
-        for (int r = 0; r < out.hyper_height; ++r)
-            for (int c = 0; c < out.hyper_width; ++c, z += n)
-                if (copies.holds({r, c}))
-                    copies.apply({r, c}, z);
-                else
-                    coder.run(rows.data(), n, 0, false, z);
-    }
-    out.y.resize(y_count);
-    Steps steps(model, layout, false, threads, times);
-    const bool form_a = model.form() == Form::a;
-    const int mean_bits = model.mean_bits();
-    const std::int64_t limit = form_a ? kMaxSymbol : std::int64_t{kMaxSymbol} << mean_bits;
-    const Copies copies = copies_of_y(model, layout);
-    int final = 0;
-    steps.walk(out, [&](std::span<const Position> positions, std::span<const Symbol> symbols) {
-        const Symbol* symbol = symbols.data();
-        for (const Position at : positions) {
-            std::int32_t* y = out.y.data() + offset(model, layout, at);
-            if (copies.holds(at)) {
-                copies.apply(at, y);
-            } else {
-                coder.run(symbol, m, mean_bits, form_a, y);
-                for (int c = 0; c < m && (!form_a || layout.skip > 0);
-                     ++c) {  // what the coder gave is ŷ but for form B and skipped symbols
-                    std::int64_t value = y[c];
-                    if (symbol[c].row < 0)
-                        value = skipped(model, symbol[c]);
-                    else if (!form_a)
-                        value = (value << mean_bits) + symbol[c].mean;
-                    check_value(value, limit, Fault::format);
-                    y[c] = static_cast<std::int32_t>(value);
-                }
-            }
-            symbol += m;
-            steps.net().reveal(at, y);
+    struct Sink {
+        const EntropyModel& model;
+        const StreamLayout& layout;
+        std::vector<std::int32_t>& values;
+        void begin() { values.resize(count(layout.height, layout.width, model.latents())); }
+        void take(Position at, const std::int32_t* y) {
+            std::copy_n(y, model.latents(), values.data() + offset(model, layout, at));
         }
-        if (!rows_final || positions.empty()) return;
-        final = std::max(final, steps.net().order().rows_done(positions.back()));
-        rows_final(final);
-    });
-    coder.finish(layout.min_bytes);
+    };
+    out = {};
+    decode_to(Sink{model, layout, out.y}, model, payload, layout, threads, out, times, rows_final);
+}
+
+std::uint32_t decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload,
+                             const StreamLayout& layout, int threads, const TakeLatents& take,
+                             const RowsFinal& rows_final) {
+    Latents hyper;
+    std::uint32_t sum = 0;
+    struct Sink {
+        const EntropyModel& model;
+        const StreamLayout& layout;
+        const TakeLatents& hand_over;
+        const std::vector<std::int32_t>& z;
+        std::uint32_t& sum;
+        const SymbolChecksum checksum = symbol_checksum_for(model.isa());
+        void begin() {}
+        void take(Position at, const std::int32_t* y) {
+            const auto m = static_cast<std::size_t>(model.latents());
+            sum += checksum(y, m, static_cast<std::uint32_t>(z.size() + offset(model, layout, at)));
+            hand_over(at, {y, m});
+        }
+    };
+    decode_to(Sink{model, layout, take, hyper.z, sum}, model, payload, layout, threads, hyper, nullptr, rows_final);
+    return sum + symbol_checksum_for(model.isa())(hyper.z.data(), hyper.z.size(), 0);
 }
 
 std::vector<std::uint8_t> encode_latents(const EntropyModel& model, Latents& latents, StreamLayout& layout, int threads,

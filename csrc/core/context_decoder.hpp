@@ -54,6 +54,14 @@ using RowsFinal = std::function<void(int rows)>;
 void decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
                     int threads, Latents& out, StageTimes* times, const RowsFinal& rows_final);
 
+// Takes the M values of ŷ at a position: each position once, in the order of coding.
+using TakeLatents = std::function<void(Position at, std::span<const std::int32_t> y)>;
+
+// The same for those who keep only what they need: no array of all of ŷ is made. Returns symbol_checksum() of all.
+std::uint32_t decode_latents(const EntropyModel& model, std::span<const std::uint8_t> payload,
+                             const StreamLayout& layout, int threads, const TakeLatents& take,
+                             const RowsFinal& rows_final);
+
 // Called after every step by the thread that encodes. What it throws ends the encode.
 using Poll = std::function<void()>;
 

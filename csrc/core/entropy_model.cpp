@@ -13,6 +13,8 @@ namespace jahp {
 namespace {
 
 constexpr std::int64_t kMaxContextMul = 1 << 15;
+constexpr int
+    kBandRows = 64;  // of features that the last layer of h_s makes at a time: what it reads is not held whole
 
 void require(bool holds, const char* what) {
     if (!holds) throw Error(Fault::model, what);
@@ -149,13 +151,22 @@ Plane EntropyModel::hyper_features(std::span<const std::int32_t> z, int hz, int 
                 put(in.at<std::int16_t>(r, c), from);
         in.summarise(r, 0, 1, wz, kernel_);
     }
+    const int all = 4 * hz, columns = 4 * wz, channels = h_s_[1][0].outputs();
     Plane middle(2 * hz, 2 * wz, h_s_[0][0].outputs(), 1, kernel_);
-    convolve_transposed(h_s_[0], in, middle, team);
-    Plane wide(4 * hz, 4 * wz, h_s_[1][0].outputs(), 1, kernel_);
-    convolve_transposed(h_s_[1], middle, wide, team);
-    if (!context_) return wide;
+    convolve_transposed(h_s_[0], in, middle, {0, 2 * hz}, team);
+    if (!context_) {
+        Plane wide(all, columns, channels, 1, kernel_);
+        convolve_transposed(h_s_[1], middle, wide, {0, all}, team);
+        return wide;
+    }
     Plane out(height, width, h_s_last_->outputs(), 0, kernel_);
-    convolve(*h_s_last_, wide, out, team);
+    for (int first = 0; first < height; first += kBandRows) {
+        const int end = std::min(height, first + kBandRows);
+        const RowRange read{std::max(0, first - 1), std::min(all, end + 1)};  // by a kernel of 3x3
+        Plane wide(read.end - read.first, columns, channels, 1, kernel_, read.first);
+        convolve_transposed(h_s_[1], middle, wide, read, team);
+        convolve(*h_s_last_, wide, out, {first, end}, team);
+    }
     return out;
 }
 

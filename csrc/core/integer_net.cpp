@@ -206,21 +206,25 @@ std::vector<IntegerLayer> transposed_layers(const LayerTensors& t, std::int32_t 
 
 namespace {
 
-// One layer over the positions of `in` that map to (step * r + a, step * c + b) in `out`, in strips of rows.
+// One layer over the positions of `in` that map to (step * r + a, step * c + b) in these rows of `out`, in strips.
 class Sweep {
 public:
-    Sweep(const IntegerLayer& layer, const Plane& in, Plane& out, int step, int a, int b)
-        : layer_(layer), in_(in), out_(out), step_(step), a_(a), b_(b), rows_((out.height() - a + step - 1) / step),
+    Sweep(const IntegerLayer& layer, const Plane& in, Plane& out, RowRange rows, int step, int a, int b)
+        : layer_(layer), in_(in), out_(out), step_(step), a_(a), b_(b),
+          rows_{(rows.first - a + step - 1) / step, (rows.end - a + step - 1) / step},
           columns_((out.width() - b + step - 1) / step), groups_(layer.groups(0, in.row_pitch(), in.pitch())) {}
 
-    int strips() const { return rows_ < 1 || columns_ < 1 ? 0 : (rows_ + kStripRows - 1) / kStripRows; }
+    int strips() const {
+        const int rows = rows_.end - rows_.first;
+        return rows < 1 || columns_ < 1 ? 0 : (rows + kStripRows - 1) / kStripRows;
+    }
 
     struct Scratch {
         AlignedVector<std::int32_t> sums, start;
     };
 
     void strip(int index, Scratch& s) const {
-        const int first = index * kStripRows, last = std::min(rows_, first + kStripRows);
+        const int first = rows_.first + index * kStripRows, last = std::min(rows_.end, first + kStripRows);
         s.sums.resize(static_cast<std::size_t>(kPositions * kBlocksAtOnce * kDotOutputs));
         if (layer_.kernel().biased) starts(first, last, s);
         for (int block = 0; block < layer_.blocks(); block += kBlocksAtOnce) {
@@ -265,7 +269,9 @@ private:
     const IntegerLayer& layer_;
     const Plane& in_;
     Plane& out_;
-    int step_, a_, b_, rows_, columns_;
+    int step_, a_, b_;
+    RowRange rows_;
+    int columns_;
     std::vector<DotGroup> groups_;
 };
 
@@ -283,15 +289,16 @@ void sweep_all(std::span<const Sweep> sweeps, ThreadTeam& team) {
 
 }  // namespace
 
-void convolve(const IntegerLayer& layer, const Plane& in, Plane& out, ThreadTeam& team) {
-    const Sweep sweep(layer, in, out, 1, 0, 0);
+void convolve(const IntegerLayer& layer, const Plane& in, Plane& out, RowRange rows, ThreadTeam& team) {
+    const Sweep sweep(layer, in, out, rows, 1, 0, 0);
     sweep_all({&sweep, 1}, team);
 }
 
-void convolve_transposed(std::span<const IntegerLayer> phases, const Plane& in, Plane& out, ThreadTeam& team) {
+void convolve_transposed(std::span<const IntegerLayer> phases, const Plane& in, Plane& out, RowRange rows,
+                         ThreadTeam& team) {
     std::vector<Sweep> sweeps;
     for (int phase = 0; phase < 4; ++phase)
-        sweeps.emplace_back(phases[static_cast<std::size_t>(phase)], in, out, 2, phase / 2, phase % 2);
+        sweeps.emplace_back(phases[static_cast<std::size_t>(phase)], in, out, rows, 2, phase / 2, phase % 2);
     sweep_all(sweeps, team);
 }
 

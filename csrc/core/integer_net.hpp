@@ -116,9 +116,14 @@ IntegerLayer masked_layer(const LayerTensors& tensors, std::int32_t in_limit, st
 std::vector<IntegerLayer> transposed_layers(const LayerTensors& tensors, std::int32_t in_limit, std::int32_t out_limit,
                                             Isa isa);
 
-// A stride-1 convolution of one part over the upper left of `in`, into `out`; and a transposed one. in's border is at
-// least 1.
-void convolve(const IntegerLayer& layer, const Plane& in, Plane& out, ThreadTeam& team);
-void convolve_transposed(std::span<const IntegerLayer> phases, const Plane& in, Plane& out, ThreadTeam& team);
+struct RowRange {
+    int first, end;
+};
+
+// A stride-1 convolution of one part over the upper left of `in`, into these rows of `out`; and a transposed one. in's
+// border is at least 1. `in` must have all rows that they read, of those that its image has.
+void convolve(const IntegerLayer& layer, const Plane& in, Plane& out, RowRange rows, ThreadTeam& team);
+void convolve_transposed(std::span<const IntegerLayer> phases, const Plane& in, Plane& out, RowRange rows,
+                         ThreadTeam& team);
 
 }  // namespace jahp

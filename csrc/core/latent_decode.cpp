@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/latent_decode.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <system_error>
-#include <utility>
 
 #include "core/error.hpp"
 
@@ -12,15 +12,23 @@ namespace {
 
 constexpr std::chrono::milliseconds kPollEvery{50};
 
+const LatentWindow& checked(const LatentWindow& window, const StreamLayout& layout) {
+    if (window.top < 0 || window.left < 0 || window.bottom > layout.height || window.right > layout.width ||
+        window.height() < 1 || window.width() < 1)
+        throw Error(Fault::usage, "the window is empty, or not inside of the latents");
+    return window;
+}
+
 }  // namespace
 
 LatentDecode::LatentDecode(const EntropyModel& model, std::span<const std::uint8_t> payload, const StreamLayout& layout,
-                           int threads)
-    : model_(model), payload_(payload.begin(), payload.end()), layout_(layout), threads_(threads) {
+                           int threads, const LatentWindow& window)
+    : model_(model), payload_(payload.begin(), payload.end()), layout_(layout), threads_(threads),
+      window_(checked(window, layout)), rows_(window.height(), window.width(), model.latents()) {
     try {
-        thread_ = std::thread(&LatentDecode::decode, this);
+        thread_ = std::thread(&LatentDecode::decode, this, false);
     } catch (const std::system_error&) {
-        decode();
+        decode(true);
     }
 }
 
@@ -29,21 +37,23 @@ LatentDecode::~LatentDecode() {
         const std::scoped_lock lock(mutex_);
         given_up_ = true;
     }
+    changed_.notify_all();
     if (thread_.joinable()) thread_.join();
 }
 
-void LatentDecode::decode() {
-    StageTimes times;
+void LatentDecode::decode(bool alone) {
+    std::uint32_t checksum = 0;
     std::exception_ptr failure;
+    if (alone) finishing_ = true;  // nobody will take rows before the end
     try {
-        decode_latents(model_, payload_, layout_, threads_, latents_, &times, [&](int rows) {
-            {
-                const std::scoped_lock lock(mutex_);
-                if (given_up_) throw GivenUp();
-                final_ = rows;
-            }
-            changed_.notify_all();
-        });
+        checksum = decode_latents(
+            model_, payload_, layout_, threads_,
+            [&](Position at, std::span<const std::int32_t> y) {
+                if (at.row >= window_.top && at.row < window_.bottom && at.column >= window_.left &&
+                    at.column < window_.right)
+                    rows_.put(at.row - window_.top, at.column - window_.left, y);
+            },
+            [&](int rows) { tell_and_wait(std::clamp(rows - window_.top, 0, window_.height())); });
     } catch (...) {  // carried over to whoever asks, whatever it is
         failure = std::current_exception();
     }
@@ -51,9 +61,19 @@ void LatentDecode::decode() {
         const std::scoped_lock lock(mutex_);
         over_ = true;
         failure_ = failure;
-        times_ = times;
+        checksum_ = checksum;
     }
     changed_.notify_all();
+}
+
+void LatentDecode::tell_and_wait(int rows) {
+    std::unique_lock lock(mutex_);
+    if (rows > final_) {
+        final_ = rows;
+        changed_.notify_all();
+    }
+    changed_.wait(lock, [&] { return given_up_ || finishing_ || final_ < wanted_ || final_ - taken_ <= kAhead; });
+    if (given_up_) throw GivenUp();
 }
 
 void LatentDecode::check_unfinished() const {
@@ -70,25 +90,35 @@ void LatentDecode::wait(std::unique_lock<std::mutex>& lock, const Poll& poll, co
     }
 }
 
-std::span<const std::int32_t> LatentDecode::rows(int first, const Poll& poll) {
+std::vector<std::int32_t> LatentDecode::rows(int count, const Poll& poll) {
+    if (count < 1) throw Error(Fault::usage, "count must be 1 or more");
     std::unique_lock lock(mutex_);
     check_unfinished();
-    if (first >= layout_.height) return {};
-    wait(lock, poll, [&] { return final_ > first || over_; });
+    const int end = wanted_ = std::min(taken_ + std::min(count, window_.height()), window_.height());
+    changed_.notify_all();
+    wait(lock, poll, [&] { return final_ >= end || over_; });
     if (failure_) std::rethrow_exception(failure_);
-    const std::size_t pitch = static_cast<std::size_t>(layout_.width) * static_cast<std::size_t>(model_.latents());
-    return {latents_.y.data() + static_cast<std::size_t>(first) * pitch,
-            static_cast<std::size_t>(final_ - first) * pitch};
+    const int first = taken_;
+    lock.unlock();
+    std::vector<std::int32_t> out;
+    out.reserve(static_cast<std::size_t>(end - first) * static_cast<std::size_t>(window_.width()) *
+                static_cast<std::size_t>(model_.latents()));
+    for (int row = first; row < end; ++row) rows_.take(row, out);
+    lock.lock();
+    taken_ = end;
+    changed_.notify_all();
+    return out;
 }
 
-Latents LatentDecode::finish(StageTimes* times, const Poll& poll) {
+std::uint32_t LatentDecode::finish(const Poll& poll) {
     std::unique_lock lock(mutex_);
     check_unfinished();
+    finishing_ = true;
+    changed_.notify_all();
     wait(lock, poll, [&] { return over_; });
     if (failure_) std::rethrow_exception(failure_);
     finished_ = true;
-    if (times != nullptr) *times = times_;
-    return std::exchange(latents_, {});
+    return checksum_;
 }
 
 }  // namespace jahp

@@ -14,9 +14,9 @@ constexpr int
 
 }  // namespace
 
-Plane::Plane(int height, int width, int channels, int border, const DotKernel& kernel)
+Plane::Plane(int height, int width, int channels, int border, const DotKernel& kernel, int first)
     : height_(height), width_(width), channels_(channels),
-      pitch_((channels + kDotOutputs - 1) / kDotOutputs * kDotOutputs), border_(border),
+      pitch_((channels + kDotOutputs - 1) / kDotOutputs * kDotOutputs), border_(border), first_(first),
       element_(kernel.bytes ? 1 : 2) {
     const auto rows = static_cast<std::int64_t>(height) + 2 * border,
                columns = static_cast<std::int64_t>(width) + 2 * border;

@@ -14,8 +14,9 @@ namespace jahp {
 class Plane {
 public:
     Plane() = default;
-    // Throws Error(usage) if a row is so long that offsets between rows do not fit 32 bits.
-    Plane(int height, int width, int channels, int border, const DotKernel& kernel);
+    // Rows first, first + 1 ... of an image, `height` of them. Throws Error(usage) if a row is so long that offsets
+    // between rows do not fit 32 bits.
+    Plane(int height, int width, int channels, int border, const DotKernel& kernel, int first = 0);
 
     int height() const { return height_; }
     int width() const { return width_; }
@@ -25,7 +26,7 @@ public:
     }  // activations from a position to the next: channels rounded up to 16, zeros between
     int row_pitch() const { return pitch_ * (width_ + 2 * border_); }  // and from a row to the next
 
-    // `row` and `column` may lie in the border. T is the type of the kernel's activations.
+    // `row`, which is the image's, and `column` may lie in the border. T is the type of the kernel's activations.
     template <typename T>
     T* at(int row, int column) {
         return reinterpret_cast<T*>(data_.data()) + index(row, column) * static_cast<std::size_t>(pitch_);
@@ -52,11 +53,11 @@ public:
 
 private:
     std::size_t index(int row, int column) const {
-        return static_cast<std::size_t>(row + border_) * static_cast<std::size_t>(width_ + 2 * border_) +
+        return static_cast<std::size_t>(row - first_ + border_) * static_cast<std::size_t>(width_ + 2 * border_) +
                static_cast<std::size_t>(column + border_);
     }
 
-    int height_ = 0, width_ = 0, channels_ = 0, pitch_ = 0, border_ = 0;
+    int height_ = 0, width_ = 0, channels_ = 0, pitch_ = 0, border_ = 0, first_ = 0;
     std::size_t element_ = 1;
     AlignedVector<std::uint8_t> data_;
     std::vector<std::int32_t> sums_;

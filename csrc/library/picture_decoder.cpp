@@ -31,10 +31,7 @@ private:
         while (row_ < height_) {
             poll_();
             const int count = std::min(kLatentRows, height_ - row_);
-            wait_for(row_ + count);
-            const std::span<const std::int32_t> rows(rows_ + static_cast<std::size_t>(row_) * pitch_,
-                                                     static_cast<std::size_t>(count) * pitch_);
-            std::vector<T> rgb = synthesis_->push<T>(rows, threads_);
+            std::vector<T> rgb = synthesis_->push<T>(next_rows(count), threads_);
             row_ += count;
             if (!rgb.empty()) return stream_.mode == Mode::rgb ? rgb : grey_of<T>(rgb);
         }
@@ -44,33 +41,29 @@ private:
     void start(bool deep) {
         const StreamLayout layout = model_.layout(stream_);
         const EntropyModel& entropy = model_.entropy();
-        pitch_ = product(layout.width, entropy.latents());
         if (std::int64_t{stream_.width} * stream_.height < kOverlapPixels) {
             decode_latents(entropy, stream_.payload, layout, threads_, latents_, nullptr, [&](int) { poll_(); });
-            check();
+            check(symbol_checksum(latents_.z, latents_.y));
         } else {
             decode_.emplace(entropy, stream_.payload, layout, threads_);
         }
         synthesis_.emplace(model_.transforms().synthesis(stream_.quality(), stream_.height, stream_.width, deep));
     }
 
-    // Until so many rows of y are final; all of them when the checksum has been found right.
-    void wait_for(int rows) {
-        while (final_ < rows) {
-            const std::span<const std::int32_t> more = decode_->rows(final_, poll_);
-            rows_ = more.data() - static_cast<std::size_t>(final_) * pitch_;
-            final_ += static_cast<int>(more.size() / pitch_);
-            if (final_ < height_) continue;
-            latents_ = decode_->finish(nullptr, poll_);
-            check();
-        }
+    // From row_ on; the last ones when the checksum has been found right.
+    std::span<const std::int32_t> next_rows(int count) {
+        const std::size_t pitch = latents_.y.size() / static_cast<std::size_t>(height_);
+        if (!decode_)
+            return std::span(latents_.y)
+                .subspan(static_cast<std::size_t>(row_) * pitch, static_cast<std::size_t>(count) * pitch);
+        waited_ = decode_->rows(count, poll_);
+        if (row_ + count == height_) check(decode_->finish(poll_));
+        return waited_;
     }
 
-    void check() {
-        if (symbol_checksum(latents_.z, latents_.y) != stream_.checksum)
+    void check(std::uint32_t checksum) const {
+        if (checksum != stream_.checksum)
             throw Error(Fault::format, "the checksum of the decoded symbols does not match");
-        rows_ = latents_.y.data();
-        final_ = height_;
     }
 
     const Stream& stream_;
@@ -78,11 +71,10 @@ private:
     const int threads_;
     const Poll& poll_;
     const int height_;  // of y
-    std::size_t pitch_ = 0;
-    const std::int32_t* rows_ = nullptr;  // of y, of which final_ are there
-    int final_ = 0, row_ = 0;
+    int row_ = 0;  // of y, that goes into g_s next
     Latents latents_;
-    std::optional<LatentDecode> decode_;
+    std::optional<LatentDecode> decode_;  // of large images, in place of latents_
+    std::vector<std::int32_t> waited_;  // what it gave last
     std::optional<Synthesis> synthesis_;
 };
 

@@ -125,7 +125,8 @@ TEST(whole_planes_in_strips) {
                     const Plane in = random_plane(random, size.row + 1, size.column + 2, 5, limit, 1, layer.kernel());
                     Plane out(size.row, size.column, 70, 2, layer.kernel());  // the upper left only
                     ThreadTeam team(threads);
-                    convolve(layer, in, out, team);
+                    convolve(layer, in, out, {0, size.row / 2}, team);
+                    convolve(layer, in, out, {size.row / 2, size.row}, team);
                     for (int r = 0; r < size.row; ++r)
                         for (int c = 0; c < size.column; ++c) {
                             std::int32_t sum = 0;
@@ -179,7 +180,9 @@ TEST(transposed_convolution_against_the_scatter_formula) {
                 ThreadTeam team(threads);
                 for (const int cut : {0, 1}) {
                     Plane out(2 * h - cut, 2 * w - cut, 5, 1, phases[0].kernel());
-                    convolve_transposed(phases, in, out, team);
+                    const int middle = (h - 1) / 2;  // odd and even
+                    convolve_transposed(phases, in, out, {0, middle}, team);
+                    convolve_transposed(phases, in, out, {middle, 2 * h - cut}, team);
                     for (int y = 0; y < out.height(); ++y)
                         for (int x = 0; x < out.width(); ++x)
                             for (int o = 0; o < 5; ++o)

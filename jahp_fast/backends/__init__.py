@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast.arguments import shown
-from jahp_fast.entropy.layout import StreamLayout
+from jahp_fast.entropy.layout import Part, StreamLayout
 from jahp_fast.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
@@ -36,26 +36,29 @@ LEAST_CAPABILITY = (8, 0)
 
 
 class StartedDecode(Protocol):
-    """A payload whose latents can be had by rows, from the top."""
+    """A payload of whose latents a part can be had by rows, from the top."""
 
-    def rows(self, start: int) -> Ints:
-        """Rows of y from `start` on, (k, w, M), as many as there are by now and at least one. Raises FormatError."""
+    def rows(self, count: int) -> Ints:
+        """The next `count` rows of the part, fewer where it ends: (k, w, M). Raises FormatError."""
 
-    def finish(self) -> tuple[Ints, Ints, dict[str, float]]:
-        """What Backend.decode returns. Raises FormatError."""
+    def finish(self) -> int:
+        """Waits for the end -> the checksum of all symbols. Raises FormatError."""
 
 
 class WholeDecode:
-    """A StartedDecode that has ended."""
+    """A StartedDecode that has ended: z and y as Backend.decode gives them."""
 
-    def __init__(self, decoded: tuple[Ints, Ints, dict[str, float]]) -> None:
-        self._decoded = decoded
+    def __init__(self, z: Ints, y: Ints, part: Part) -> None:
+        self._z, self._y, self._left = z, y, part.of(y)
 
-    def rows(self, start: int) -> Ints:
-        return self._decoded[1][start:]
+    def rows(self, count: int) -> Ints:
+        rows, self._left = self._left[:count], self._left[count:]
+        return rows
 
-    def finish(self) -> tuple[Ints, Ints, dict[str, float]]:
-        return self._decoded
+    def finish(self) -> int:
+        from jahp_fast import _native
+
+        return _native.symbol_checksum(self._z, self._y)
 
 
 class Backend(Protocol):
@@ -69,8 +72,8 @@ class Backend(Protocol):
         Raises FormatError for a damaged payload.
         """
 
-    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int) -> StartedDecode:
-        """`decode`, whose rows can be had while later ones are decoded where the backend can; else it is done at once."""
+    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int, part: Part) -> StartedDecode:
+        """`decode`, a part of whose y can be had while the rest is decoded where the backend can; else it is done at once."""
 
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         """z and y -> payload, y as the decoder will see it, the lanes (chosen by size if layout.lanes is 0), and seconds by stage.

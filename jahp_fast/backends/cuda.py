@@ -14,7 +14,7 @@ import numpy as np
 from jahp_fast.backends import Ints, WholeDecode
 from jahp_fast.backends.coding import SymbolCoder
 from jahp_fast.backends.device import DeviceResult, check, refuse_copies
-from jahp_fast.entropy.layout import LANE_COUNTS, StreamLayout
+from jahp_fast.entropy.layout import LANE_COUNTS, Part, StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import UsageError
 
@@ -164,8 +164,8 @@ class CudaBackend:
         z, y = result.z.cpu().numpy(), result.y.cpu().numpy()
         return z, y, {"all": time.perf_counter() - start}
 
-    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int) -> WholeDecode:
-        return WholeDecode(self.decode(payload, layout, threads))
+    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int, part: Part) -> WholeDecode:
+        return WholeDecode(*self.decode(payload, layout, threads)[:2], part)
 
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         """As Backend.encode, byte for byte the native backend's. The networks run on the device, by the wavefront where there is a context,

@@ -9,7 +9,7 @@ import numpy as np
 
 from jahp_fast import _native
 from jahp_fast.backends import Ints
-from jahp_fast.entropy.layout import StreamLayout
+from jahp_fast.entropy.layout import Part, StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
 
 
@@ -22,9 +22,9 @@ class NativeBackend:
     def decode(self, payload: bytes, layout: StreamLayout, threads: int) -> tuple[Ints, Ints, dict[str, float]]:
         return self._model.decode(payload, *_fields(layout), threads, layout.copies, layout.z_row)
 
-    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int) -> _native.LatentDecode:
-        """`decode` in threads of its own, whose rows can be had while later ones are decoded."""
-        return self._model.start_decode(payload, *_fields(layout), threads, layout.copies, layout.z_row)
+    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int, part: Part) -> _native.LatentDecode:
+        """`decode` in threads of its own, which holds no more of y than it must."""
+        return self._model.start_decode(payload, *_fields(layout), threads, layout.copies, layout.z_row, *part)
 
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         z, y = np.ascontiguousarray(z), np.ascontiguousarray(y)

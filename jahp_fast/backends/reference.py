@@ -7,7 +7,7 @@ import time
 
 from jahp_fast.backends import Ints, WholeDecode
 from jahp_fast.entropy import reference
-from jahp_fast.entropy.layout import StreamLayout
+from jahp_fast.entropy.layout import Part, StreamLayout
 from jahp_fast.entropy.model_file import ModelFile
 
 
@@ -22,8 +22,8 @@ class ReferenceBackend:
         z, y = reference.decode(self._model, payload, layout)
         return z, y, {"all": time.perf_counter() - start}
 
-    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int) -> WholeDecode:
-        return WholeDecode(self.decode(payload, layout, threads))
+    def start_rows(self, payload: bytes, layout: StreamLayout, threads: int, part: Part) -> WholeDecode:
+        return WholeDecode(*self.decode(payload, layout, threads)[:2], part)
 
     def encode(self, z: Ints, y: Ints, layout: StreamLayout, threads: int) -> tuple[bytes, Ints, int, dict[str, float]]:
         start = time.perf_counter()

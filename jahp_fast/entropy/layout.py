@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 MAX_SYMBOL = 32767
 LANE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
@@ -27,3 +31,14 @@ class StreamLayout:
     min_bytes: int = 0
     copies: bytes = b""
     z_row: int = 0
+
+
+class Part(NamedTuple):
+    """A rectangle of latents: (first, end) of its rows and of its columns."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+    def of(self, y: NDArray[np.generic]) -> NDArray[Any]:
+        """A view of y (h, w, M)."""
+        return y[slice(*self.rows), slice(*self.columns)]

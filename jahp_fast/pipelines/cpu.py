@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from jahp_fast.constants import STRIDE
+from jahp_fast.entropy.layout import Part
 from jahp_fast.files import container as _container
 from jahp_fast.files.image import Rows
 from jahp_fast.files.view import View
@@ -79,18 +80,28 @@ class CpuPipeline(EntropyPath):
     def decode_rows(self, stream: _container.Stream, view: View, threads: int) -> Iterator[Pixels]:
         """(k, view.width, 3) from top to bottom; of large images while latents of later rows are decoded. Raises FormatError in place of a
         block."""
-        if stream.width * stream.height < OVERLAP_PIXELS:
-            return self._synthesis(in_blocks(self.decode_integers(stream, threads)[1], LATENT_ROWS), stream, view, threads)
-        rows = (block for rows in self.decode_integer_rows(stream, threads) for block in in_blocks(rows, LATENT_ROWS))
-        return self._synthesis(rows, stream, view, threads)
+        return self._synthesis(self._latents(stream, view, threads, True), stream, view, threads)
+
+    def _latents(self, stream: _container.Stream, view: View, threads: int, early: bool) -> Iterator[Ints]:
+        """Those that the view depends on, by rows; early: of large images while later ones are decoded."""
+        if not early or stream.width * stream.height < OVERLAP_PIXELS:
+            y = self.decode_integers(stream, threads)[1]
+            return iter(in_blocks(self._part(stream, view).of(y), LATENT_ROWS))
+        layout = self.layout(stream)
+        return self.decode_integer_rows(stream, layout, threads, self._part(stream, view), LATENT_ROWS)
+
+    def _part(self, stream: _container.Stream, view: View) -> Part:
+        return self.transforms.part_for(view, stream.height, stream.width, stream.quality)
 
     def _synthesis(self, rows: Iterable[Ints], stream: _container.Stream, view: View, threads: int) -> Iterator[Pixels]:
         return self.transforms.synthesis(rows, stream.height, stream.width, stream.quality, threads, view=view)
 
-    def _image(self, y: Ints, stream: _container.Stream, view: View, threads: int) -> Pixels:
+    def _image(self, stream: _container.Stream, view: View, threads: int, rows: Iterable[Ints] | None = None) -> Pixels:
+        """(view.height, view.width, 3), of rows of latents where they are there. Those of a whole picture are decoded before g_s begins,
+        by threads that nobody else wants."""
         out = np.empty((view.height, view.width, 3), np.uint16 if view.deep else np.uint8)
         row = 0
-        for block in self._synthesis(in_blocks(y, LATENT_ROWS), stream, view, threads):
+        for block in self._synthesis(rows or self._latents(stream, view, threads, view.partial), stream, view, threads):
             out[row : row + len(block)] = block
             row += len(block)
         return out
@@ -103,11 +114,11 @@ class CpuPipeline(EntropyPath):
         finish: Callable[[int, Pixels], T],
         labels: Sequence[int] | None,
     ) -> list[T]:
-        """As many at a time as there are threads and as bounded memory allows. Raises FormatError before any transform of a stream."""
+        """As many at a time as there are threads and as bounded memory allows. Raises FormatError."""
         workers, share = self._shared_out([s.width * s.height for s in streams], threads)
 
         def one(i: int) -> T:
-            return finish(i, self._image(self.decode_integers(streams[i], share)[1], streams[i], views[i], share))
+            return finish(i, self._image(streams[i], views[i], share))
 
         return each(one, range(len(streams)), workers, labels)
 
@@ -116,13 +127,13 @@ class CpuPipeline(EntropyPath):
         require_torch("decode_tensor")
         import torch
 
-        return torch.from_numpy(self._image(self.decode_integers(stream, threads)[1], stream, view, threads)).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(self._image(stream, view, threads)).permute(2, 0, 1).contiguous()
 
     def decode_timed(self, stream: _container.Stream, threads: int, clock: Clock) -> tuple[Pixels, dict[str, float]]:
         """(H, W, 3) uint8, and seconds of the parts of `latents`; laps latents and g_s."""
         _, y, times = self.decode_integers(stream, threads)
         clock.lap("latents")
-        image = self._image(y, stream, View.whole(stream.height, stream.width), threads)
+        image = self._image(stream, View.whole(stream.height, stream.width), threads, in_blocks(y, LATENT_ROWS))
         clock.lap("g_s")
         return image, times
 

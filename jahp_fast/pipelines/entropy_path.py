@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jahp_fast import _native, backends
 from jahp_fast.constants import STRIDE
 from jahp_fast.entropy import copies
-from jahp_fast.entropy.layout import StreamLayout
+from jahp_fast.entropy.layout import Part, StreamLayout
 from jahp_fast.errors import FormatError, UnsupportedImage, UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.pipelines.contract import CodedSymbols, Ints
@@ -107,21 +107,28 @@ class EntropyPath:
         check_symbols(z, y, stream)
         return z, y, times
 
-    def decode_integer_rows(self, stream: _container.Stream, threads: int) -> Iterator[Ints]:
-        """Rows of y, (k, w, M), while later ones are decoded, where the backend can. The last come when the checksum has been found right.
+    def decode_integer_rows(self, stream: _container.Stream, layout: StreamLayout, threads: int, part: Part, count: int) -> Iterator[Ints]:
+        """A part of y, `count` rows at a time, (k, w, M), while the rest is decoded, where the backend can: then little more than the part
+        is held. The last rows of y come when the checksum has been found right; of a part that ends above them, it is checked when no
+        more are there.
 
         Raises FormatError in place of rows.
         """
-        layout = self.layout(stream)
-        decode = self._backend_for(layout).start_rows(stream.payload, layout, threads)
-        row = 0
-        while row < layout.height:
-            rows = decode.rows(row)
+        decode = self._backend_for(layout).start_rows(stream.payload, layout, threads, part)
+
+        def check() -> None:
+            if decode.finish() != stream.checksum:
+                raise FormatError(CHECKSUM_ERROR)
+
+        row, end = part.rows
+        while row < end:
+            rows = decode.rows(count)
             row += len(rows)
             if row == layout.height:
-                z, y, _ = decode.finish()
-                check_symbols(z, y, stream)
+                check()
             yield rows
+        if end < layout.height:
+            check()
 
 
 def check_symbols(z: Ints, y: Ints, stream: _container.Stream) -> None:

@@ -3,7 +3,7 @@
 
 No process of its own is needed, and nothing but new photos goes to the device. On a CPU the same code draws the crops of `data.Crops` out
 of the same random numbers: cuts are the same pixels, scaled ones differ by rounding. The CPU's trainer keeps `Crops`, which only
-scales those that want it and takes a third of the time there.
+scales those that want it.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from jahp_fast import _native
 from jahp_fast.constants import STRIDE
+from jahp_fast.entropy.layout import Part
 from jahp_fast.files.deep import of_sums, quarters
 from jahp_fast.files.view import View, averaged_rows
 from jahp_fast.transforms import reference
@@ -36,7 +37,7 @@ from jahp_fast.transforms.layers import (
 )
 from jahp_fast.transforms.reference import ReferenceNet, ReferenceTrace
 from jahp_fast.transforms.small import AS_THEY_ARE, SmallPictures
-from jahp_fast.transforms.window import Reach, reaches, window
+from jahp_fast.transforms.window import Reach, Window, reaches, window
 
 if TYPE_CHECKING:
     from jahp_fast.entropy.model_file import ModelFile
@@ -203,6 +204,18 @@ class CpuTransforms:
         ]
         return np.concatenate([*parts, stream.finish(threads)])
 
+    def part_for(self, view: View, height: int, width: int, quality: float) -> Part:
+        """The latents that a view of the height x width image depends on."""
+        return self._window(view, height, width, quality).part
+
+    def _window(self, view: View, height: int, width: int, quality: float) -> Window:
+        h, w = -(-height // STRIDE), -(-width // STRIDE)
+        if not view.partial:
+            return Window(Part((0, h), (0, w)), 0, 0)
+        if view.scale > 1 and view.scale not in self.scales:
+            view = view.at_full_size(height, width)
+        return window(self._g_s_at(quality, view.scale, view.deep)[1], view, h, w)
+
     def synthesis(
         self,
         blocks: Iterable[Ints],
@@ -213,9 +226,9 @@ class CpuTransforms:
         trace: Trace | None = None,
         view: View | None = None,
     ) -> Iterator[NDArray[Any]]:
-        """Rows of ŷ from top to bottom, in blocks (k, w, M) int32, with the model's fractional bits -> those of a view of the
-        height x width image, by default all of it, (k', view.width, 3) uint8, or uint16 of a deep view. Only the latents that it
-        depends on are worked on; all blocks are taken. A trace takes what the inverse GDNs multiply by.
+        """Rows of the part_for a view of ŷ from top to bottom, in blocks (k, w, M) int32, with the model's fractional bits -> those of
+        that view of the height x width image, by default all of it, (k', view.width, 3) uint8, or uint16 of a deep view. A trace takes
+        what the inverse GDNs multiply by.
 
         A view at a scale that is none of self.scales is the mean of its pixels at full size.
         """
@@ -224,11 +237,11 @@ class CpuTransforms:
             large = self.synthesis(blocks, height, width, quality, threads, trace, view.at_full_size(height, width))
             yield from averaged_rows(large, view.scale)
             return
-        net, read = self._g_s_at(quality, view.scale, view.deep)
-        needed = window(read, view, -(-height // STRIDE), -(-width // STRIDE))
+        net, _ = self._g_s_at(quality, view.scale, view.deep)
+        needed = self._window(view, height, width, quality)
         stream = net.stream(needed.height, needed.width, trace)
         across, end = slice(needed.left, needed.left + view.width), needed.top + view.height
-        made = seen = 0
+        made = 0
 
         def wanted(rows: NDArray[Any]) -> NDArray[Any]:
             nonlocal made
@@ -237,12 +250,9 @@ class CpuTransforms:
             return of_sums(part) if view.deep else part
 
         for block in blocks:
-            first, seen = seen, seen + len(block)
-            part = block[max(needed.rows[0] - first, 0) : max(needed.rows[1] - first, 0), slice(*needed.columns)]
-            if len(part):
-                rows = wanted(stream.push(self.scaled(part, "inv_gain", quality, ACTIVATION_LIMIT), threads))
-                if len(rows):
-                    yield rows
+            rows = wanted(stream.push(self.scaled(block, "inv_gain", quality, ACTIVATION_LIMIT), threads))
+            if len(rows):
+                yield rows
         rows = wanted(stream.finish(threads))
         if len(rows):
             yield rows

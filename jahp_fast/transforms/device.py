@@ -240,7 +240,7 @@ class Transforms:
 
     def _entering(self, y: Tensor, gain: Tensor, needed: Window) -> Tensor:
         """The input of g_s for the latents of a window."""
-        part = y[:, slice(*needed.rows), slice(*needed.columns)]
+        part = y[:, slice(*needed.part.rows), slice(*needed.part.columns)]
         x = _scaled(part.permute(0, 3, 1, 2), gain, ACTIVATION_LIMIT)
         return x if self._exact else x.float().contiguous(memory_format=torch.channels_last)
 

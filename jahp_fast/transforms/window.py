@@ -7,33 +7,33 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jahp_fast.constants import STRIDE
+from jahp_fast.entropy.layout import Part
 from jahp_fast.files.view import View
 from jahp_fast.transforms.layers import Layer
 
 
 class Window(NamedTuple):
-    """A rectangle of latents that holds all that a view depends on.
+    """A rectangle of latents that holds all that a view depends on, and what becomes of it.
 
     A net that is given these latents alone reads zeros beyond them where the picture goes on, so it makes other pixels near the
     rectangle's border; those of the view are as they are in the whole picture.
 
     Attributes:
-        rows, columns: (first, end) of the latents.
+        part: of the latents.
         top, left: where the view begins in what the net makes of them.
     """
 
-    rows: tuple[int, int]
-    columns: tuple[int, int]
+    part: Part
     top: int
     left: int
 
     @property
     def height(self) -> int:
-        return self.rows[1] - self.rows[0]
+        return self.part.rows[1] - self.part.rows[0]
 
     @property
     def width(self) -> int:
-        return self.columns[1] - self.columns[0]
+        return self.part.columns[1] - self.part.columns[0]
 
 
 class Reach(NamedTuple):
@@ -72,4 +72,4 @@ def window(layers: Sequence[Reach], view: View, height: int, width: int) -> Wind
         )
     )
     grown = STRIDE // view.scale
-    return Window(rows, columns, view.top - rows[0] * grown, view.left - columns[0] * grown)
+    return Window(Part(rows, columns), view.top - rows[0] * grown, view.left - columns[0] * grown)

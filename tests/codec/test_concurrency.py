@@ -37,7 +37,7 @@ def slow_latents(tmp_path):
     scalar = _native.EntropyModel(model.config.as_native(), model.entropy, "scalar")
     return {
         "decode": lambda: scalar.decode(payload, 64, 64, 1, 0, 0, 1),
-        "rows": lambda: scalar.start_decode(payload, 64, 64, 1, 0, 0, 1).finish(),
+        "rows": lambda: scalar.start_decode(payload, 64, 64, 1, 0, 0, 1, b"", 0, (0, 64), (0, 64)).finish(),
         "encode": lambda: scalar.encode(z, y, 1, 0, 0, 1),
         "symbols": lambda: scalar.symbols(z, y, 1),
     }

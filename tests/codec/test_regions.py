@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Regions: bit for bit the same part of the whole picture, wherever it lies, by every way to decode."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -193,3 +195,22 @@ def test_regions_of_a_file_with_copied_positions(tiny_models, monkeypatch):
         for region in ((0, 0, 30, 30), (55, 41, 60, 60), (130, 120, 46, 40)):
             assert np.array_equal(np.concatenate(list(codec.decode_rows(data, region))), cut(whole, region))
     assert codec.decode(data, scale=8).shape == (20, 22, 3)
+
+
+def test_memory_of_a_region_of_a_large_picture(tmp_path):
+    """Its latents are 25 MB as an array, and the activations that the entropy nets hold of them 19."""
+    codec, image = Codec(threads=1), np.tile(photo(), (4, 6, 1))[:2048, :4096]
+    for name, pixels in (("large", image), ("small", image[:64, :64])):
+        (tmp_path / name).write_bytes(codec.encode(pixels))
+    program = """if True:
+        from jahp_fast import Codec
+        def status(field):
+            return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field))
+        codec = Codec(threads=1)
+        codec.decode(open("small", "rb").read())  # nets are packed
+        data, before = open("large", "rb").read(), status("VmRSS")
+        codec.decode(data, region=(2000, 1000, 64, 64))
+        print((status("VmHWM") - before) * 1024 / 1e6)
+    """
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert 10 < float(done.stdout) < 40

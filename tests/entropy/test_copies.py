@@ -109,8 +109,9 @@ def test_backends_agree(tmp_path, case, height, width, skip):
             assert np.array_equal(coded[1], seen)
             for got, wanted in zip(fast.decode(payload, height, width, lanes, skip, 0, threads, maps)[:2], want, strict=True):
                 assert np.array_equal(got, wanted)
-            started = fast.start_decode(payload, height, width, lanes, skip, 0, threads, maps)
-            assert np.array_equal(started.finish()[1], seen)
+            started = fast.start_decode(payload, height, width, lanes, skip, 0, threads, maps, 0, (0, height), (0, width))
+            assert np.array_equal(started.rows(height), seen)
+            assert started.finish() == _native.symbol_checksum(*want)
 
 
 def test_native_and_devices_refuse_what_they_cannot_do(tmp_path):
