@@ -1,6 +1,6 @@
 # Checks that take longer, need more, or are run seldom; `make check-all` runs most. Included by the Makefile.
 
-.PHONY: library roots sanitize msan asan-python valgrind digests s390x windows arm wasm clang fuzz peers ray browser web-check gpu-check fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
+.PHONY: library roots sanitize msan asan-python valgrind digests s390x windows arm wasm clang fuzz peers ray browser web-check gpu-check gpu-train fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
 
 # libjahp, static and shared, as it is installed; the example in C against both, by CMake and pkg-config, and the guide's program. What
 # else is tested of it is among the tests of Python (tests/library) and of C++; under a minute behind `make cpp-test`.
@@ -118,6 +118,13 @@ web-check: $(VENV)/.test web
 # On a machine with a GPU: the tests that need one, and timings, into gpu-check.json and gpu-check.md; under six minutes.
 gpu-check: $(VENV)/.test
 	$(BIN)/python benchmarks/gpu/gpu_check.py
+
+# There as well, and on a machine that has no network: build, tests, what is fastest, and MINUTES in all with training for what is left. It needs
+# no .venv but a python3 that has torch. PHOTOS: folders, or archives of benchmarks/gpu/pack_photos.py.
+MINUTES ?= 10
+OUT ?= gpu-train
+gpu-train:
+	$(PYTHON) benchmarks/gpu/gpu_train.py --photos $(PHOTOS) --out $(OUT) --minutes $(MINUTES)
 
 # Random bytes, fields, models and configs into everything that Python takes in: minutes, others each time.
 fuzz-python: $(VENV)/.test

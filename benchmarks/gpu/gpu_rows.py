@@ -87,9 +87,9 @@ class Workload:
         return container.unpack(self.data)
 
 
-def workload(name: str, path: Path, image: NDArray[np.uint8], trained: bool = True) -> Workload:
+def workload(name: str, path: Path, image: NDArray[np.uint8], trained: bool = True, for_gpu: bool = False) -> Workload:
     """The stream of an image (H, W, 3) at quality 4 by a model, as the CPU codes it."""
-    codec = Codec(path.stem, 4.0, models=[path])
+    codec = Codec(path.stem, 4.0, models=[path], for_gpu=for_gpu)
     data = codec.encode(image)
     return Workload(name, trained, path, image.shape[1], image.shape[0], data, codec.decode_latents(data).y, codec.decode(data))
 

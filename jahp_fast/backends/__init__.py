@@ -110,6 +110,11 @@ def resolve(name: str, device: str = "cpu") -> str:
     return name
 
 
+def for_batches(asked: str, name: str, device: str) -> str | None:
+    """Beside the resolved backend `name`, the one that "auto" may take for batches; see backends.choice. None where there is no choice."""
+    return "triton" if asked == "auto" and name == "cuda" and not _lacking("triton", device) else None
+
+
 def _preferred(device: str) -> str:
     reasons = {name: _lacking(name, device) for name in ON_DEVICE}
     for name, reason in reasons.items():

@@ -12,6 +12,7 @@ import copy
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -19,11 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jahp_fast.constants import GDN_BETA_MIN, GDN_PEDESTAL
+from jahp_fast.models import fused
 
 SCALE_BOUND = 0.11
 """Smallest standard deviation of a latent, in quantisation steps."""
 LIKELIHOOD_BOUND = 1e-9
 """Smallest likelihood of a symbol: it costs 29.9 bits, about what an escape does."""
+MOST_FUSED = 64
+"""Channels of GDN that its kernel takes."""
 TAIL_MASS = 1e-9
 """Probability that the outer quantiles of the factorised prior leave outside, both sides together."""
 
@@ -105,9 +109,12 @@ class GDN(nn.Module):
         return beta, gamma
 
     def forward(self, x: Tensor) -> Tensor:
-        beta, gamma = self.values()
         kind = x.device.type
-        factors = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else gamma.dtype
+        factors = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.gamma.dtype
+        if len(self.beta) <= MOST_FUSED and factors in (torch.float32, torch.bfloat16) and fused.wanted(x):
+            out: Tensor = fused.gdn(x, self.beta, self.gamma, self.inverse, factors == torch.bfloat16)
+            return out
+        beta, gamma = self.values()
         with torch.autocast(kind, enabled=False):
             x = x.to(gamma.dtype)
             if factors == gamma.dtype:
@@ -181,6 +188,9 @@ class EntropyBottleneck(nn.Module):
 
     def likelihood(self, z: Tensor) -> Tensor:
         """P(z - 1/2 < Z < z + 1/2), elementwise, for z (B, channels, h, w), at least `LIKELIHOOD_BOUND`."""
+        if z.dtype == torch.float32 and fused.wanted(z):
+            out: Tensor = fused.factorised(z, [*self.matrices, *self.biases, *self.factors], LIKELIHOOD_BOUND)
+            return out
         v = z.transpose(0, 1).reshape(z.shape[1], 1, -1)
         low, high = self.logits(v - 0.5), self.logits(v + 0.5)
         # Never 0, where a density is symmetric about z.
@@ -209,13 +219,38 @@ def gaussian_likelihood(y: Tensor, scale: Tensor, mean: Tensor | None = None) ->
 
     The scale is held at `SCALE_BOUND` or above, the result at `LIKELIHOOD_BOUND`.
     """
+    if y.dtype == scale.dtype == torch.float32 and y.shape == scale.shape and fused.wanted(y):
+        out: Tensor = fused.gaussian(y, scale, mean, SCALE_BOUND, LIKELIHOOD_BOUND)
+        return out
     scale = lower_bound(scale, SCALE_BOUND)
     v = (y if mean is None else y - mean).abs()  # the density is symmetric: both cumulatives from the lower tail
     return lower_bound(normal_cdf((0.5 - v) / scale) - normal_cdf((-0.5 - v) / scale), LIKELIHOOD_BOUND)
 
 
-def rows_at(table: Tensor, q: Tensor) -> Tensor:
-    """Rows of `table` (rows, ...) at q (B,), counted from 0 -> (B, ...); a fractional q interpolates linearly between neighbours."""
+class _Rounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def rounded(x: Tensor) -> Tensor:
+    """round(x), whose gradient passes as if nothing had been rounded."""
+    y: Tensor = _Rounded.apply(x)  # type: ignore[no-untyped-call]
+    return y
+
+
+Rows = Tensor | range
+"""Rows of a table, counted from 0: a vector, or neighbours, which are views and so cost a GPU nothing."""
+
+
+def rows_at(table: Tensor, q: Rows) -> Tensor:
+    """Rows of `table` (rows, ...) at q (B,) -> (B, ...); a fractional q interpolates linearly between neighbours."""
+    if isinstance(q, range):
+        return table[q.start : q.stop]
     if not q.is_floating_point():
         return table[q]
     low = q.floor().clamp(0, max(0, table.shape[0] - 2)).long()
@@ -232,13 +267,15 @@ class DeconvByRow(nn.Module):
         for row in range(rows):  # all begin alike
             self.add_module(str(row), copy.deepcopy(layer))
 
-    def at(self, q: Tensor) -> tuple[Tensor, Tensor]:
+    def at(self, q: Rows) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Weights (k, in, out, 5, 5) and biases (k, out) at q (k,)."""
         layers = [cast(nn.ConvTranspose2d, layer) for layer in self.children()]
-        biases = [cast(Tensor, layer.bias) for layer in layers]
-        return rows_at(torch.stack([layer.weight for layer in layers]), q), rows_at(torch.stack(biases), q)
+        weights, biases = [layer.weight for layer in layers], [cast(Tensor, layer.bias) for layer in layers]
+        if isinstance(q, range):
+            return weights[q.start : q.stop], biases[q.start : q.stop]
+        return rows_at(torch.stack(weights), q).unbind(), rows_at(torch.stack(biases), q).unbind()
 
-    def forward(self, x: Tensor, q: Tensor) -> Tensor:
+    def forward(self, x: Tensor, q: Rows) -> Tensor:
         """x (B, in, h, w), q (k,), k a divisor of B, each for B / k neighbours -> (B, out, 2 h, 2 w)."""
         weights, biases = self.at(q)
         parts = x.chunk(len(q))

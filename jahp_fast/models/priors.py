@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from jahp_fast.constants import BY_ROW, LAMBDAS, STRIDE
 from jahp_fast.errors import UsageError
 from jahp_fast.models.compressible import Compressible
-from jahp_fast.models.layers import GDN, DeconvByRow, EntropyBottleneck, MaskedConv2d, gaussian_likelihood, rows_at
+from jahp_fast.models.layers import GDN, DeconvByRow, EntropyBottleneck, MaskedConv2d, Rows, gaussian_likelihood, rounded, rows_at
 
 
 @dataclass
@@ -102,7 +102,7 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
         self.gain = nn.Parameter(step.log()[:, None].repeat(1, M))
         self.inv_gain = nn.Parameter(-step.log()[:, None].repeat(1, M))
 
-    def _run(self, layers: nn.Sequential, x: Tensor, last_in_float: bool = True, q: Tensor | None = None) -> Tensor:
+    def _run(self, layers: nn.Sequential, x: Tensor, last_in_float: bool = True, q: Rows | None = None) -> Tensor:
         """q: for layers by row."""
         last = len(layers) - 1
         for i, layer in enumerate(layers):
@@ -112,7 +112,7 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
                 x = layer(x, q) if isinstance(layer, DeconvByRow) else layer(x)
         return x
 
-    def analysis(self, x: Tensor, q: Tensor) -> Tensor:
+    def analysis(self, x: Tensor, q: Rows) -> Tensor:
         """x (B, 3, H, W) in [0, 1] -> y (B, M, H/16, W/16), scaled by the gain and not rounded. H and W are multiples of 16.
 
         q: (k,) rows of the gains from 0, integers or floats between them, each for B / k neighbours of the batch; here and in `synthesis`.
@@ -121,7 +121,7 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
             raise UsageError(f"an image batch must be (B, 3, H, W) with H and W multiples of {STRIDE}, not {tuple(x.shape)}")
         return self._run(self.g_a, x) * each(rows_at(self.gain, q).to(x.dtype).exp(), len(x))[..., None, None]
 
-    def synthesis(self, y_hat: Tensor, q: Tensor) -> Tensor:
+    def synthesis(self, y_hat: Tensor, q: Rows) -> Tensor:
         """y_hat (B, M, h, w), integers as floats -> x_hat (B, 3, 16 h, 16 w), not clamped."""
         inv_gain = each(rows_at(self.inv_gain, q).to(y_hat.dtype).exp(), len(y_hat))
         return self._run(self.g_s, y_hat * inv_gain[..., None, None], q=q)
@@ -139,10 +139,10 @@ class CompressionModel(Compressible, nn.Module, abc.ABC):
         bottleneck = getattr(self, "entropy_bottleneck", None)
         return self.gain.new_zeros(()) if bottleneck is None else bottleneck.quantile_loss()
 
-    def forward(self, x: Tensor, q: Tensor) -> Coded:
+    def forward(self, x: Tensor, q: Rows) -> Coded:
         """x (B, 3, H, W) in [0, 1], H and W multiples of 16; q (k,) as `analysis` takes it."""
         y = self.analysis(x, q)
-        y_hat = y + (y.round() - y).detach()
+        y_hat = rounded(y)
         p_y, p_z = self._prior(y, y + torch.rand_like(y) - 0.5 if self.training else y_hat)
         x_hat = self.synthesis(y_hat, q)
         y_bits = -p_y.log2().sum((1, 2, 3))

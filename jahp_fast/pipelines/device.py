@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import backends
+from jahp_fast.backends import choice
 from jahp_fast.entropy.layout import StreamLayout
 from jahp_fast.errors import FormatError
 from jahp_fast.files import container as _container
@@ -25,7 +26,7 @@ from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Floats, Ints, Opened, Pixels, Symbols, T
 from jahp_fast.pipelines.cpu import BLOCK_ROWS
 from jahp_fast.pipelines.entropy_path import CHECKSUM_ERROR, EntropyPath
-from jahp_fast.system.devices import Clock, Guard
+from jahp_fast.system.devices import Clock, Guard, multiprocessors
 from jahp_fast.system.parallel import each, shared_out
 from jahp_fast.transforms.cpu import in_blocks
 from jahp_fast.transforms.layers import LATENT_BITS, fixed
@@ -95,10 +96,20 @@ class DevicePipeline(EntropyPath):
         device: "cpu" or "cuda:N".
         graphs: decode by CUDA graphs, one a shape.
         exact: see transforms.device.
+        batches: a resolved name as well, of a backend that decodes batches where it is faster. Both are "cuda" and "triton".
     """
 
-    def __init__(self, file: ModelFile, backend: str, device: str = "cpu", graphs: bool = False, exact: bool = True) -> None:
+    def __init__(
+        self,
+        file: ModelFile,
+        backend: str,
+        device: str = "cpu",
+        graphs: bool = False,
+        exact: bool = True,
+        batches: str | None = None,
+    ) -> None:
         super().__init__(file, backend, device)
+        self._batches, self._of_batches = batches, cast("DeviceBackend | None", None)
         self._transforms: Transforms | None = None
         self._exact = exact
         self._graphs: GraphCache | None = None
@@ -220,12 +231,24 @@ class DevicePipeline(EntropyPath):
         if not there:
             return Started(y, None, times)
         layouts = each(lambda i: self.layout(streams[i]), there, labels=None if labels is None else [labels[i] for i in there])
-        results = cast("DeviceBackend", self.backend).start_batch(self._payloads([streams[i] for i in there]), layouts)
+        results = self._decoding(layouts).start_batch(self._payloads([streams[i] for i in there]), layouts)
         verdicts = torch.tensor([[0, 0, s.checksum] for s in streams])  # of those that are checked
         verdicts = verdicts.to(self.device)
         for i, result in zip(there, results, strict=True):
             y[i], verdicts[i] = result.y, verdict_of(*result)
         return Started(y, verdicts, times)
+
+    def _decoding(self, layouts: Sequence[StreamLayout]) -> DeviceBackend:
+        """The backend that decodes these together."""
+        own = cast("DeviceBackend", self.backend)
+        if self._batches is None or not self.file.config.context:
+            return own
+        if choice.faster([(layout.height, layout.width) for layout in layouts], multiprocessors(self.device)) != self._batches:
+            return own
+        with self._lock:
+            if self._of_batches is None:
+                self._of_batches = cast("DeviceBackend", backends.load(self._batches, self.file, self.device))
+            return self._of_batches
 
     def finish(self, started: Started, streams: Sequence[_container.Stream], views: Sequence[View]) -> Decoded:
         """The second half of `decode`: g_s, for like views of one shape and quality together."""

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=4)
-def shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str, exact: bool) -> Pipeline:
-    """One for all codecs of a process: making a codec anew for each image costs next to nothing."""
+def shared(file: ModelFile, backend: str, device: str, graphs: bool, isa: str, exact: bool, batches: str | None = None) -> Pipeline:
+    """One for all codecs of a process: making a codec anew for each image costs next to nothing. batches: see DevicePipeline."""
     if device == "cpu" and backend not in backends.ON_DEVICE:
         return CpuPipeline(file, backend)
     require_torch(f"device {device!r}" if device != "cpu" else f"backend {backend!r}")
     from jahp_fast.pipelines.device import DevicePipeline
 
-    return DevicePipeline(file, backend, device, graphs, exact)
+    return DevicePipeline(file, backend, device, graphs, exact, batches)
 
 
 class Pipelines:
@@ -60,7 +60,8 @@ class Pipelines:
         """The pipeline of a model; `exact`: also where the codec itself does not ask for that."""
         exact = exact or self._exact
         name = backends.resolve(self._asked, self.device)
-        loaded = shared(file, name, self.device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""), exact)
+        batches = backends.for_batches(self._asked, name, self.device)
+        loaded = shared(file, name, self.device, self._graphs, os.environ.get("JAHP_FAST_ISA", ""), exact, batches)
         with self._lock:
             return self._loaded.setdefault((file.id, exact), loaded)
 

@@ -98,3 +98,12 @@ class Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
+
+
+def multiprocessors(device: str) -> int:
+    """Of a GPU; 1 for the CPU."""
+    if device == "cpu":
+        return 1
+    import torch
+
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: `command` (`jahp train`), `loop`, `process`, `start`, `data`, `ahead`, `captured`, `loss`, `optimizer`, `soap`,
+"""Training: `command` (`jahp train`), `loop`, `process`, `start`, `data`, `resident`, `captured`, `loss`, `optimizer`, `soap`,
 `checkpoint`, `report`, `ranks`, `preload`, `settings`; `synthetic` pictures, of `shades`, `graphics`, `sketches`
 and `canvas`.
 

@@ -8,11 +8,13 @@ Captured, they follow one another without the host. What a graph cannot hold sta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from jahp_fast.models.layers import Rows
 from jahp_fast.train.loss import Loss
 from jahp_fast.train.soap import SOAP
 
@@ -28,16 +30,16 @@ class CapturedStep:
 
     def __init__(
         self,
-        loss: Callable[[Tensor, Tensor], Loss],
+        loss: Callable[[Tensor, Rows], Loss],
         optimizer: SOAP,
         weights: Sequence[nn.Parameter],
         clip_norm: float,
         x: Tensor,
-        q: Tensor,
+        q: Rows,
     ) -> None:
         device = x.device
         self._optimizer = optimizer
-        self._x, self._q = x.clone(), q.clone()
+        self._x, self._q = x.clone(), q if isinstance(q, range) else q.clone()
         self._sizes = [torch.zeros((), device=device) for _ in optimizer.param_groups]
         self.unsound = torch.zeros((), device=device)
         optimizer.zero_grad()
@@ -51,10 +53,11 @@ class CapturedStep:
             self.unsound.copy_((self.unsound + 1) * ~sound)
             optimizer.descend([size * sound for size in self._sizes])
 
-    def __call__(self, x: Tensor, q: Tensor) -> Loss:
+    def __call__(self, x: Tensor, q: Rows) -> Loss:
         """A step on a batch of the same shape; the figures lie where those of the next step will."""
         self._x.copy_(x)
-        self._q.copy_(q)
+        if isinstance(self._q, Tensor) and isinstance(q, Tensor):
+            self._q.copy_(q)
         for tensor, size in zip(self._sizes, self._optimizer.advance(), strict=True):
             tensor.fill_(size)
         self._graph.replay()
@@ -68,7 +71,7 @@ def clip(weights: Sequence[nn.Parameter], most: float) -> Tensor:
     # As they lie in memory, in which autograd leaves no gaps: one call for all.
     gradients = [p.grad.as_strided((p.grad.numel(),), (1,)) for p in weights if p.grad is not None]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    sound, factor = norm.isfinite(), (most / (norm + 1e-6)).clamp(max=1.0)
+    sound, factor = norm < math.inf, (most / (norm + 1e-6)).clamp(max=1.0)
     clipped = torch.where(sound, torch.cat(gradients) * factor, 0.0)
     torch._foreach_copy_(gradients, list(torch.split(clipped, [len(g) for g in gradients])))
     return sound

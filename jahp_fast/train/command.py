@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from jahp_fast.train.preload import restart_preloaded
-from jahp_fast.train.settings import CLOCKS, METRICS, OPTIMIZERS, PRECISIONS, Settings
+from jahp_fast.train.settings import CLOCKS, KERNELS, METRICS, OPTIMIZERS, PRECISIONS, Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--lambda-row", type=int, metavar="ROW", help="train one row of a variable-rate model, counted from 1")
     add("--metric", choices=METRICS, help="distortion of the loss (default: as the weights were trained for, else mse)")
     add("--optimizer", choices=OPTIMIZERS, help="default soap")
-    add("--lr", type=float, help="learning rate after warm-up (default 6e-4 for soap, 1e-4 for adam)")
+    add(
+        "--lr",
+        type=float,
+        help="learning rate after warm-up (default 6e-4 for soap, 1e-4 for adam; with larger batches more, by their root)",
+    )
     add("--batch", type=int, default=10, help="crops per step (default 10)")
     add("--crop", type=int, default=192, help="side of a crop in pixels (default 192)")
     add("--decay", action="store_true", help="let the learning rate fall to nearly 0: for the last run before export")
@@ -40,9 +44,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help="of a new run (default 0)")
     add("--steps", type=int, help="end after so many steps, if the minutes last")
     add("--device", default="cpu", help="cpu (default) or cuda")
-    add("--workers", type=int, metavar="N", help="with cuda: processes that draw crops (default: all cores but one)")
     add("--precision", choices=PRECISIONS, default="auto", help="bfloat16 where the hardware has it (auto), or as named")
     add("--compile", action="store_true", help="torch.compile: minutes at the start, then faster steps; needs a C++ compiler")
+    add(
+        "--kernels",
+        choices=KERNELS,
+        default="auto",
+        help="on a GPU: Triton's kernels (auto), or torch alone",
+    )
     add("--checkpoint-minutes", type=float, default=15.0, metavar="M", help="between checkpoints (default 15)")
     add("--memory", type=float, default=4.0, metavar="GIB", help="for decoded photos (default 4)")
     add("--no-preload", action="store_true", help="keep this process's memory allocator and thread settings")

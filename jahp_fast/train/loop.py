@@ -17,11 +17,12 @@ import torch
 from torch import nn
 
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError, first_line
+from jahp_fast.models import fused
+from jahp_fast.models.layers import Rows
 from jahp_fast.models.priors import CompressionModel
 from jahp_fast.models.registry import model_info
 from jahp_fast.system.console import ProgressLine, clock
 from jahp_fast.train import checkpoint, report
-from jahp_fast.train.ahead import CropsAhead
 from jahp_fast.train.captured import CapturedStep
 from jahp_fast.train.checkpoint import Training
 from jahp_fast.train.data import Crops, PhotoFiles, Photos, find_photos, held_out_crops
@@ -29,7 +30,8 @@ from jahp_fast.train.loss import Loss, RateDistortion, evaluate, ladder
 from jahp_fast.train.optimizer import make_optimizer, make_quantile_optimizer, trained_names
 from jahp_fast.train.process import sole_user, stopping, use_bf16
 from jahp_fast.train.ranks import Ranks, joined
-from jahp_fast.train.settings import DEFAULT_LR, Settings
+from jahp_fast.train.resident import ResidentCrops
+from jahp_fast.train.settings import Settings, default_lr
 from jahp_fast.train.soap import SOAP
 from jahp_fast.train.start import load_start
 
@@ -75,6 +77,7 @@ class Trainer:
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.set_float32_matmul_precision("high")
+        fused.use(settings.kernels == "auto")
         seed = settings.seed or 0
         torch.manual_seed(seed)
         start = load_start(settings, screen)
@@ -125,16 +128,17 @@ class Trainer:
         )
         self.run_model = self._compiled() if settings.compile else self.model
 
-    def _look_for_photos(self, seed: int) -> tuple[PhotoFiles, Crops | CropsAhead, list[torch.Tensor]]:
+    def _look_for_photos(self, seed: int) -> tuple[PhotoFiles, Crops | ResidentCrops, list[torch.Tensor]]:
         settings = self.settings
         files = find_photos(settings.photos, settings.held_out)
         memory = round(settings.memory_gib * 2**30)
-        if self.device.type == "cpu":
-            crops: Crops | CropsAhead = Crops(Photos(files.train, settings.crop, memory), settings.batch, settings.crop, seed)
+        on_cpu = self.device.type == "cpu"
+        photos = Photos(files.train, settings.crop, memory if on_cpu else 0)
+        crops: Crops | ResidentCrops
+        if on_cpu:
+            crops = Crops(photos, settings.batch, settings.crop, seed)
         else:
-            workers = settings.workers or max(1, (os.cpu_count() or 2) - 1)
-            photos = Photos(files.train, settings.crop, memory // workers)
-            crops = CropsAhead(photos, settings.batch, settings.crop, seed, workers, self.device)
+            crops = ResidentCrops(photos, settings.batch, settings.crop, seed, memory, self.device)
         return files, crops, held_out_crops(files.held_out)
 
     def _look_again(self) -> None:
@@ -170,7 +174,7 @@ class Trainer:
     def _make_optimizers(self) -> None:
         saved = self.training
         kind = self.settings.optimizer or saved.optimizer_kind
-        self.lr = self.settings.lr or DEFAULT_LR[kind]
+        self.lr = self.settings.lr or default_lr(kind, self.crops_per_step)
         self.optimizer = make_optimizer(kind, self.model, self.lr, half=self.model.bf16)
         self.quantile_optimizer = make_quantile_optimizer(self.model)
         if saved.optimizer is not None and kind == saved.optimizer_kind:
@@ -192,7 +196,7 @@ class Trainer:
         random = torch.get_rng_state()
         side = self.settings.crop
         x = torch.rand(self.settings.batch, 3, side, side).to(self.device, memory_format=torch.channels_last)
-        q = torch.zeros_like(self._qualities(len(x))) + self.rows.start
+        q = self._qualities(len(x))
         try:
             self.loss(model, x, q).total.backward()  # type: ignore[no-untyped-call]
         except BackendCompilerFailed as e:
@@ -231,14 +235,14 @@ class Trainer:
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
         return loss
 
-    def _qualities(self, batch: int) -> torch.Tensor:
+    def _qualities(self, batch: int) -> Rows:
         """Each crop draws its row; on a GPU, neighbours share one where that gives each row the same number of crops."""
         rows = self.rows
         if self.device.type == "cuda" and batch % len(rows) == 0:
-            return torch.arange(rows.start, rows.stop, device=self.device)
+            return rows
         return torch.randint(rows.start, rows.stop, (batch,)).to(self.device)
 
-    def _descend(self, x: torch.Tensor, q: torch.Tensor) -> Loss | None:
+    def _descend(self, x: torch.Tensor, q: Rows) -> Loss | None:
         loss = self.loss(self.run_model, x, q)
         self.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
@@ -255,7 +259,7 @@ class Trainer:
             self._capture(x, q)
         return loss
 
-    def _capture(self, x: torch.Tensor, q: torch.Tensor) -> None:
+    def _capture(self, x: torch.Tensor, q: Rows) -> None:
         """Steps from the next on are one CUDA graph, where that can be."""
         self.capturing = False
         try:

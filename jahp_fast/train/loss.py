@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from jahp_fast.errors import UsageError
+from jahp_fast.models.layers import Rows, rows_at
 from jahp_fast.models.priors import CompressionModel, each, lambda_ladder
 
 MS_SSIM_LAMBDAS = (2.4, 4.58, 8.73, 16.64, 31.73, 60.50, 115.37, 220.0)
@@ -60,12 +61,12 @@ class RateDistortion:
         if metric == "ms-ssim":
             ms_ssim(torch.zeros(1, 3, 176, 176), torch.zeros(1, 3, 176, 176))  # a missing package is reported here
 
-    def __call__(self, model: CompressionModel, x: Tensor, q: Tensor) -> Loss:
-        """x (B, 3, H, W), q (k,) long, each for B / k neighbours."""
+    def __call__(self, model: CompressionModel, x: Tensor, q: Rows) -> Loss:
+        """x (B, 3, H, W), q (k,) whole, each for B / k neighbours."""
         out = model(x, q)
         mse = (x - out.x_hat).square().mean((1, 2, 3)) * 255**2
         distortion = mse if self.metric == "mse" else 1 - ms_ssim(out.x_hat, x)
-        total = (each(self.lambdas[q], len(x)) * distortion + out.bpp).log().mean()
+        total = (each(rows_at(self.lambdas, q), len(x)) * distortion + out.bpp).log().mean()
         return Loss(total, out.bpp.detach().mean(), mse.detach().mean())
 
 

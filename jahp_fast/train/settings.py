@@ -14,9 +14,21 @@ METRICS = ("mse", "ms-ssim")
 OPTIMIZERS = ("soap", "adam")
 PRECISIONS = ("auto", "float32", "bfloat16")
 CLOCKS = ("wall", "cpu")
+KERNELS = ("auto", "torch")
 DEFAULT_LR = {"soap": 6e-4, "adam": 1e-4}
+"""At DEFAULT_BATCH crops a step and fewer."""
+DEFAULT_BATCH = 10
 MS_SSIM_MIN_CROP = 176
 """Five scales of an 11 x 11 window need more than 160 pixels a side; crops are multiples of 16."""
+
+
+def default_lr(optimizer: str, crops: int) -> float:
+    """The learning rate for so many crops a step: beyond DEFAULT_BATCH it grows with their root.
+
+    Malladi et al., "On the SDEs and scaling rules for adaptive gradient algorithms" (NeurIPS 2022): what Adam divides by is noise, whose
+    size falls with the root of the batch. SOAP is Adam in other coordinates.
+    """
+    return DEFAULT_LR[optimizer] * math.sqrt(max(1.0, crops / DEFAULT_BATCH))
 
 
 @dataclass(frozen=True)
@@ -39,17 +51,17 @@ class Settings:
     lambda_row: int | None = None  # all rows, drawn evenly
     metric: str | None = None  # mse
     optimizer: str | None = None  # soap
-    lr: float | None = None  # 6e-4 for SOAP, 1e-4 for Adam
-    batch: int = 10
+    lr: float | None = None  # 6e-4 for SOAP, 1e-4 for Adam, more for larger batches
+    batch: int = DEFAULT_BATCH
     crop: int = 192
     decay: bool = False
     threads: int | None = None  # torch's own choice
-    workers: int | None = None  # processes that draw crops: none on the CPU, all cores but one for a GPU
     seed: int | None = None  # 0; drawn on from the checkpoint's state otherwise
     steps: int | None = None  # no limit but the minutes
     device: str = "cpu"
     precision: str = "auto"
     compile: bool = False
+    kernels: str = "auto"  # on a GPU, those of models.fused where Triton is installed
     clock: str = "wall"
     checkpoint_minutes: float = 15.0
     memory_gib: float = 4.0
@@ -63,7 +75,6 @@ class Settings:
             "--lr": self.lr,
             "--batch": self.batch,
             "--threads": self.threads,
-            "--workers": self.workers,
             "--steps": self.steps,
             "--checkpoint-minutes": self.checkpoint_minutes,
         }
@@ -79,6 +90,7 @@ class Settings:
             ("--optimizer", self.optimizer, OPTIMIZERS),
             ("--precision", self.precision, PRECISIONS),
             ("--clock", self.clock, CLOCKS),
+            ("--kernels", self.kernels, KERNELS),
         ):
             if name is not None and name not in known:
                 raise UsageError(f"{option} must be one of {', '.join(known)}, not {name!r}")
@@ -88,7 +100,5 @@ class Settings:
             raise UsageError("give --lambda (a model of one trade-off) or --lambda-row (one row of several), not both")
         if self.resume is not None and self.transforms is not None:
             raise UsageError("give --resume (all of a model) or --transforms (g_a, g_s and the gains of one), not both")
-        if self.workers is not None and self.device == "cpu":
-            raise UsageError("--workers is for --device cuda: on the CPU crops are drawn where they are used")
         if not self.photos:
             raise UsageError("--photos names no folder")

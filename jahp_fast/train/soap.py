@@ -39,45 +39,70 @@ def _stacked(xs: Sequence[Tensor]) -> Tensor:
     return xs[0].unsqueeze(0) if len(xs) == 1 else torch.stack(list(xs))
 
 
-def _product(a: Tensor, b: Tensor, half: bool) -> Tensor:
-    return (a.bfloat16() @ b.bfloat16()).to(a.dtype) if half else a @ b
-
-
 def _kron(a: Tensor, b: Tensor) -> Tensor:
     """Of the matrices of two stacks."""
     product = a[:, :, None, :, None] * b[:, None, :, None, :]
     return product.reshape(len(a), a.shape[1] * b.shape[1], -1)
 
 
-def rotate(xs: Sequence[Tensor], bases: Sequence[Bases], back: bool = False, half: bool = False) -> list[Tensor]:
-    """Tensors of one shape of 2 to 4 dimensions, in the coordinates of the eigenbases, or out of them: channels-last views."""
+Coordinates = tuple[Tensor, Tensor, Tensor | None]
+"""Stacks of bases: of the first dimension, of the second, and of the others together, where there are any."""
+
+
+def coordinates(bases: Sequence[Bases], half: bool = False) -> Coordinates:
+    """Of weights of one shape. half: bases of the channels in bfloat16."""
     first, second, *rest = (_stacked(qs) for qs in zip(*bases, strict=True))
+    if half:
+        first, second = first.bfloat16(), second.bfloat16()
+    return first, second, functools.reduce(_kron, rest) if rest else None
+
+
+def stacked_planes(xs: Sequence[Tensor], half: bool = False) -> Tensor:
+    """(weights, A, n, B), of tensors of one shape."""
+    v = _stacked([_planes(x) for x in xs])
+    return v.bfloat16() if half else v
+
+
+def rotate(v: Tensor, turned: Coordinates, shape: Sequence[int], back: bool = False) -> list[Tensor]:
+    """Tensors of 2 to 4 dimensions, as `stacked_planes` gives them, in other coordinates, or out of them: channels-last views, float32.
+
+    v and the coordinates are both in bfloat16 (`half`) or both not.
+    """
+    first, second, spatial = turned
     if back:
-        first, second, *rest = (q.mT for q in (first, second, *rest))
-    v = _stacked([_planes(x) for x in xs])
+        first, second, spatial = first.mT, second.mT, None if spatial is None else spatial.mT
     count, a, n, b = v.shape
-    v = _product(first.mT, v.reshape(count, a, n * b), half).reshape(count, a * n, b)
-    v = _product(v, second, half).reshape(count, a, n, b)
-    if rest:
-        v = functools.reduce(_kron, rest).mT.unsqueeze(1) @ v
-    shaped = v.reshape(count, a, *xs[0].shape[2:], b).movedim(-1, 2)
-    return list(shaped.unbind(0))
+    v = (first.mT @ v.reshape(count, a, n * b)).reshape(count, a * n, b)
+    v = (v @ second).reshape(count, a, n, b)
+    if v.dtype == torch.bfloat16:
+        v = v.float()
+    if spatial is not None:
+        v = spatial.mT.unsqueeze(1) @ v
+    return list(v.reshape(count, a, *shape[2:], b).movedim(-1, 2).unbind(0))
 
 
-def gram_matrices(xs: Sequence[Tensor], half: bool = False) -> list[list[Tensor]]:
-    """Of tensors of one shape of 2 to 4 dimensions: for each dimension of each, the Gram matrix of its slices."""
-    v = _stacked([_planes(x) for x in xs])
+def gram_matrices(v: Tensor, shape: Sequence[int], factors: Tensor | None = None) -> list[list[Tensor]]:
+    """Of tensors of 2 to 4 dimensions, as `stacked_planes` gives them: for each dimension of each, the Gram matrix of its slices.
+
+    factors: v in bfloat16, for the channels.
+    """
     count, a, n, b = v.shape
-    flat, columns = v.reshape(count, a, n * b), v.reshape(count, a * n, b)
-    grams = [_product(flat, flat.mT, half), _product(columns.mT, columns, half)]
-    if xs[0].ndim > 2:
-        h = xs[0].shape[2]
+    large = v if factors is None else factors
+    flat, columns = large.reshape(count, a, n * b), large.reshape(count, a * n, b)
+    grams = [(flat @ flat.mT).to(v.dtype), (columns.mT @ columns).to(v.dtype)]
+    if len(shape) > 2:
+        h = shape[2]
         w = n // h
         spatial = (v @ v.mT).sum(1).reshape(count, h, w, h, w)
-        grams.append(torch.einsum("giwjw->gij", spatial))
-        if xs[0].ndim == 4:
-            grams.append(torch.einsum("ghihj->gij", spatial))
+        grams.append(torch.einsum("giwjw->gij", spatial) if w > 1 else spatial[:, :, 0, :, 0])
+        if len(shape) == 4:
+            grams.append(torch.einsum("ghihj->gij", spatial) if h > 1 else spatial[:, 0, :, 0, :])
     return [list(each) for each in zip(*(g.unbind(0) for g in grams), strict=True)]
+
+
+def _in_bases(xs: Sequence[Tensor], bases: Sequence[Bases]) -> list[Tensor]:
+    """Tensors of one shape in the coordinates of their eigenbases."""
+    return rotate(stacked_planes(xs), coordinates(bases), xs[0].shape)
 
 
 def _groups(numbers: Iterable[int], key: Callable[[int], object]) -> list[list[int]]:
@@ -107,6 +132,20 @@ class SOAP(torch.optim.Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "precondition_frequency": frequency, "step": 0}
         super().__init__(list(params), defaults)
         self._half = half
+        self._kept: dict[tuple[int, ...], tuple[list[dict[str, Any]], Coordinates]] = {}
+        """Coordinates of the groups that go together, until the bases turn: by the weights' ids, with their states."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._kept.clear()
+
+    def _coordinates(self, weights: Sequence[Tensor]) -> Coordinates:
+        key = tuple(map(id, weights))
+        if key not in self._kept:
+            states = [self.state[p] for p in weights]
+            made = coordinates([state["Q"] for state in states], self._half)
+            self._kept[key] = states, tuple(None if t is None else t.clone() for t in made)  # type: ignore[assignment]
+        return self._kept[key][1]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -141,6 +180,7 @@ class SOAP(torch.optim.Optimizer):
                     old.append(p)
                 else:
                     self._begin(p.grad, self.state[p], 1 - group["betas"][1])
+                    self._kept.clear()
             if old and group["step"] > 1:
                 self._descend(old, group, size)
 
@@ -153,6 +193,14 @@ class SOAP(torch.optim.Optimizer):
             states = [self.state[p] for p in group["params"] if "exp_avg_rotated" in self.state[p]]
             if states:
                 self._turn(states)
+                self._keep()
+
+    def _keep(self) -> None:
+        """Writes the bases as they are now over the coordinates, where those lie: a CUDA graph reads them there."""
+        for states, there in self._kept.values():
+            for kept, made in zip(there, coordinates([state["Q"] for state in states], self._half), strict=True):
+                if kept is not None and made is not None:
+                    kept.copy_(made)
 
     @staticmethod
     def _begin(grad: Tensor, state: dict[str, Any], weight: float) -> None:
@@ -162,7 +210,7 @@ class SOAP(torch.optim.Optimizer):
         if grad.ndim == 1:
             state["GG"], state["Q"] = [[]], [[]]
             return
-        state["GG"] = [g * weight for g in gram_matrices([grad])[0]]
+        state["GG"] = [g * weight for g in gram_matrices(stacked_planes([grad]), grad.shape)[0]]
         # Descending eigenvalues, the order that `_turn` sorts by.
         state["Q"] = [torch.linalg.eigh(g + 1e-30 * torch.eye(len(g), device=g.device))[1].flip(1) for g in state["GG"]]
 
@@ -172,19 +220,22 @@ class SOAP(torch.optim.Optimizer):
         states = [self.state[p] for p in weights]
         grads = [p.grad for p in weights if p.grad is not None]
         alike = _groups((i for i, g in enumerate(grads) if g.ndim > 1), lambda i: (grads[i].shape, grads[i].dtype))
-
-        def rotated(xs: Sequence[Tensor], back: bool = False, half: bool = False) -> list[Tensor]:
-            out = list(xs)
-            for some in alike:
-                for i, x in zip(some, rotate([xs[i] for i in some], [states[i]["Q"] for i in some], back, half), strict=True):
-                    out[i] = x
-            return out
-
         if any("exp_avg_rotated" not in states[i] for some in alike for i in some):
-            begun = rotated([state["exp_avg"] for state in states])
-            for i in (i for some in alike for i in some):
-                states[i].setdefault("exp_avg_rotated", begun[i].clone())
-        turned = rotated(grads, half=self._half)
+            for some in alike:
+                begun = _in_bases([states[i]["exp_avg"] for i in some], [states[i]["Q"] for i in some])
+                for i, moment in zip(some, begun, strict=True):
+                    states[i].setdefault("exp_avg_rotated", moment.clone())
+        turned, kept, fresh = list(grads), [], []
+        bases: list[Coordinates] = []
+        for some in alike:
+            shape, v = grads[some[0]].shape, stacked_planes([grads[i] for i in some])
+            factors = v.bfloat16() if self._half else None
+            bases.append(self._coordinates([weights[i] for i in some]))
+            for i, x in zip(some, rotate(v if factors is None else factors, bases[-1], shape), strict=True):
+                turned[i] = x
+            for i, grams in zip(some, gram_matrices(v, shape, factors), strict=True):
+                kept += states[i]["GG"]
+                fresh += grams
         moments = [state["exp_avg"] for state in states]
         means = [state.get("exp_avg_rotated", state["exp_avg"]) for state in states]
         matrices = [i for i, g in enumerate(grads) if g.ndim > 1]
@@ -196,17 +247,16 @@ class SOAP(torch.optim.Optimizer):
         torch._foreach_addcmul_(squares, turned, turned, value=1 - beta2)
         roots = torch._foreach_sqrt(squares)
         torch._foreach_add_(roots, group["eps"])
-        changes = rotated(torch._foreach_div(means, roots), back=True, half=self._half)
+        changes = list(torch._foreach_div(means, roots))
+        for some, there in zip(alike, bases, strict=True):
+            shape, v = grads[some[0]].shape, stacked_planes([changes[i] for i in some], self._half)
+            for i, x in zip(some, rotate(v, there, shape, back=True), strict=True):
+                changes[i] = x
         if isinstance(size, Tensor):
-            changes = list(torch._foreach_mul(changes, -size))
-            torch._foreach_add_(list(weights), changes)
+            changes = list(torch._foreach_mul(changes, size))
+            torch._foreach_sub_(list(weights), changes)
         else:
             torch._foreach_add_(list(weights), changes, alpha=-size)
-        kept, fresh = [], []
-        for some in alike:
-            for i, grams in zip(some, gram_matrices([grads[i] for i in some], self._half), strict=True):
-                kept += states[i]["GG"]
-                fresh += grams
         if kept:
             torch._foreach_lerp_(kept, fresh, 1 - beta2)
 
@@ -227,5 +277,5 @@ class SOAP(torch.optim.Optimizer):
                 k, dimension = places[i]
                 states[k]["exp_avg_sq"].copy_(states[k]["exp_avg_sq"].index_select(dimension, order))
         for some in _groups(range(len(states)), lambda k: (states[k]["exp_avg"].shape, states[k]["exp_avg"].dtype)):
-            moved = rotate([states[k]["exp_avg"] for k in some], [states[k]["Q"] for k in some])
+            moved = _in_bases([states[k]["exp_avg"] for k in some], [states[k]["Q"] for k in some])
             torch._foreach_copy_([states[k]["exp_avg_rotated"] for k in some], moved)

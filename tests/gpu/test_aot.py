@@ -32,7 +32,9 @@ def compiled(tmp_path_factory):
 def test_aot_every_kernel(compiled):
     for capability in (80, 90):
         stems = {r["name"].split()[0] for r in compiled if r["capability"] == capability}
-        assert stems == {"context_decode", "conv_i8", "range_decode", "symbol_rows", "reveal", "requantise"}
+        decoding = {"context_decode", "conv_i8", "range_decode", "symbol_rows", "reveal", "requantise"}
+        training = {"gdn", "gdn_backward", "gdn_sums", "gaussian", "gaussian_backward", "factorised", "factorised_backward"}
+        assert stems == decoding | training
 
 
 def test_aot_int8_tensor_cores(compiled):
@@ -46,7 +48,8 @@ def test_aot_shared_memory_and_registers(compiled):
         assert r["shared"] <= SHARED, r
         assert r["reg"] <= REGISTERS, r
         assert r["local"] == 0, r
-        assert r["stack"] <= (128 if r["name"].endswith("ones") else 16), r  # bytes spilled
+        spills = 512 if (r["name"], r["capability"]) == ("gdn_backward", 80) else 128 if r["name"].endswith("ones") else 16
+        assert r["stack"] <= spills, r  # bytes
 
 
 def test_aot_launches(tmp_path):

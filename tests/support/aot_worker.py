@@ -19,6 +19,14 @@ from triton.compiler import ASTSource
 from jahp_fast.entropy.integer_net import PARAMETER_LIMIT
 from jahp_fast.kernels.context_decode import context_decode_kernel
 from jahp_fast.kernels.conv_i8 import conv_i8_kernel
+from jahp_fast.kernels.gdn import BLOCK, BLOCK_BACKWARD, WARPS, gdn_backward_kernel, gdn_kernel, gdn_sums_kernel
+from jahp_fast.kernels.likelihoods import (
+    BLOCK_Z,
+    factorised_backward_kernel,
+    factorised_kernel,
+    gaussian_backward_kernel,
+    gaussian_kernel,
+)
 from jahp_fast.kernels.range_decode import range_decode_kernel
 from jahp_fast.kernels.requantise import requantise_kernel
 from jahp_fast.kernels.reveal import reveal_kernel
@@ -71,6 +79,14 @@ def ones(*names):
     return dict.fromkeys(names, 1)
 
 
+def floats(kernel, **others):
+    """Types of a kernel of training: pointers to float32, counts and steps, bounds."""
+    counts, bounds = ("positions", "channels", "programs"), ("beta_bound", "gamma_bound", "pedestal", "least", "least_scale")
+    types = {n: "i32" if n in counts or n.endswith("_step") else "fp32" if n in bounds else "*fp32" for n in kernel.arg_names}
+    return types | others
+
+
+GDN = {"INVERSE": False, "HALF": True, "C": 64}
 RANGE = {"SEARCH": 11, "PROB_BITS": 15, "MEAN_BITS": 6, "LANES": 32}
 # name, targets, kernel, wide, constants, other types, warps
 JOBS = [
@@ -86,6 +102,15 @@ JOBS = [
      {"SEARCH": 6, "MEAN_BITS": 6, "FORM_B": False, "MEANS": True, "BLOCK": 256}, {}, 4),
     ("reveal", (80, 90), reveal_kernel, True, {"PADDED": 192, "BLOCK_M": 16, "BLOCK_N": 64}, {}, 4),
     ("requantise", (80, 90), requantise_kernel, False, {"BLOCK": 128}, {"rows": "i32"}, 4),
+    ("gdn", (80, 90), gdn_kernel, False, GDN | {"BLOCK": BLOCK}, floats(gdn_kernel, x="*bf16"), WARPS),
+    ("gdn_backward", (80, 90), gdn_backward_kernel, False, GDN | {"BLOCK": BLOCK_BACKWARD},
+     floats(gdn_backward_kernel, x="*bf16", dx="*bf16"), WARPS),
+    ("gdn_sums", (80, 90), gdn_sums_kernel, False, {"C": 64, "BLOCK": 32}, floats(gdn_sums_kernel), 4),
+    ("gaussian", (80, 90), gaussian_kernel, False, {"MEAN": True, "BLOCK": 32, "LINE": 64}, floats(gaussian_kernel), 4),
+    ("gaussian_backward", (80, 90), gaussian_backward_kernel, False, {"MEAN": True, "BLOCK": 32, "LINE": 64},
+     floats(gaussian_backward_kernel), 4),
+    ("factorised", (80, 90), factorised_kernel, False, {"BLOCK": BLOCK_Z}, floats(factorised_kernel), 4),
+    ("factorised_backward", (80, 90), factorised_backward_kernel, False, {"BLOCK": BLOCK_Z}, floats(factorised_backward_kernel), 4),
     ("context_decode ones", (80,), context_decode_kernel, False,
      context(1, "A", False, 16) | ones("latents", "hyper_latents", "scale_count"), {}, 8),
     ("range_decode z ones", (80,), range_decode_kernel, False,

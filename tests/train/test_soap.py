@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from jahp_fast.models.registry import build
 from jahp_fast.train.captured import clip
 from jahp_fast.train.optimizer import trained_names
-from jahp_fast.train.soap import SOAP, gram_matrices, rotate
+from jahp_fast.train.soap import SOAP, coordinates, gram_matrices, rotate, stacked_planes
 
 
 def network() -> torch.nn.Module:
@@ -105,11 +105,12 @@ def test_rotation_and_gram_matrices(shape):
     for dimension, q in enumerate(bases):
         want = torch.tensordot(want, q, dims=([dimension], [0])).movedim(-1, dimension)
     turned = [q.flip(1) for q in bases]
-    both, backwards = rotate([x, 2 * x], [bases, turned]), [want, 2 * want.flip(list(range(len(shape))))]
+    there = coordinates([bases, turned])
+    both, backwards = rotate(stacked_planes([x, 2 * x]), there, shape), [want, 2 * want.flip(list(range(len(shape))))]
     for got, wanted in zip(both, backwards, strict=True):
         assert torch.allclose(got, wanted)
-    assert torch.allclose(rotate(both, [bases, turned], back=True)[1], 2 * x)
-    for factor, grams in zip((1, 4), gram_matrices([x, 2 * x]), strict=True):
+    assert torch.allclose(rotate(stacked_planes(both), there, shape, back=True)[1], 2 * x)
+    for factor, grams in zip((1, 4), gram_matrices(stacked_planes([x, 2 * x]), shape), strict=True):
         for dimension, gram in enumerate(grams):
             slices = x.movedim(dimension, 0).flatten(1)
             assert torch.allclose(gram, factor * slices @ slices.T)

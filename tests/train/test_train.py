@@ -18,7 +18,7 @@ from train_toys import Quiet, run_steps, smooth_photos, tiny, trainer
 from jahp_fast.errors import JahpError, ModelError, UsageError
 from jahp_fast.train import checkpoint, command, loop, preload, process
 from jahp_fast.train.report import draw
-from jahp_fast.train.settings import Settings
+from jahp_fast.train.settings import Settings, default_lr
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +158,20 @@ def test_the_command_from_end_to_end(photos, tmp_path, capsys):
         ({"device": "tpu"}, "--device tpu: not here"),
         ({"architecture": "vtm"}, "no model is called 'vtm'"),
         ({"crop": 96}, "none of the 5 photos"),
-        ({"workers": 2}, "--workers is for --device cuda"),
-        ({"workers": 0, "device": "cuda"}, "--workers must be"),
+        ({"kernels": "fast"}, "--kernels must be one of auto, torch"),
     ],
 )
 def test_bad_settings(photos, tmp_path, changes, message):
     with pytest.raises(JahpError, match=message):
         trainer(tiny(photos, tmp_path, **changes))
+
+
+def test_larger_batches_have_larger_learning_rates(photos, tmp_path):
+    """By their root, beyond the default batch; what is given wins."""
+    assert [default_lr("soap", n) for n in (1, 10, 40, 1000)] == pytest.approx([6e-4, 6e-4, 1.2e-3, 6e-3])
+    assert default_lr("adam", 90) == pytest.approx(3e-4)
+    assert trainer(tiny(photos, tmp_path / "a", batch=40)).lr == pytest.approx(1.2e-3)
+    assert trainer(tiny(photos, tmp_path / "b", batch=40, lr=1e-3)).lr == 1e-3
 
 
 def test_settings_that_contradict_the_checkpoint(photos, tmp_path):

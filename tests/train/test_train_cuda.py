@@ -1,49 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What training on a GPU adds: crops drawn by other processes, rows shared by neighbours, steps as CUDA graphs."""
+"""What training on a GPU adds: rows shared by neighbours, steps as CUDA graphs. For crops see test_resident.py."""
 
 import copy
 import shutil
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from train_toys import Quiet, run_steps, smooth_photos, tiny, trainer
 
-from jahp_fast.errors import UnsupportedImage
 from jahp_fast.models.registry import build
 from jahp_fast.train import loop
-from jahp_fast.train.ahead import CropsAhead
 from jahp_fast.train.captured import clip
-from jahp_fast.train.data import Crops, Photos, find_photos
 from jahp_fast.train.loss import RateDistortion, ladder
 from jahp_fast.train.soap import SOAP
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def photos(tmp_path):
     (tmp_path / "photos").mkdir()
     return smooth_photos(tmp_path / "photos")
-
-
-def test_crops_ahead_are_those_of_their_processes(photos):
-    files = Photos(find_photos([photos]).train, 64, 2**20)
-    ahead = CropsAhead(files, 3, 64, 5, 2, CPU)
-    drawn = [ahead.draw() for _ in range(4)]
-    alone = [Crops(files, 3, 64, seed) for seed in (5, 5 + 7_919)]
-    for x, crops in zip(drawn, alone * 2, strict=True):  # the processes take turns
-        assert torch.equal(x, crops.draw())
-        assert x.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_a_photo_that_breaks_off_is_named(tmp_path):
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (80, 80, 3), dtype=np.uint8)).save(tmp_path / "whole.jpg")
-    (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:3000])
-    with pytest.raises(UnsupportedImage, match=r"^.*half\.jpg cannot be read as a photo: [^\n]*$"):
-        CropsAhead(Photos([tmp_path / "half.jpg"], 64, 0), 2, 64, 0, 1, CPU).draw()
 
 
 def test_photos_that_come_later(photos, tmp_path):
@@ -69,7 +44,7 @@ def test_photos_that_come_later(photos, tmp_path):
     run_steps(t, 1)
 
 
-@pytest.mark.parametrize("rows", [[0, 7], [3], [1, 1, 6, 2]])
+@pytest.mark.parametrize("rows", [[0, 7], [3], [1, 1, 6, 2], range(2, 4)])
 def test_neighbours_share_a_row(rows):
     torch.manual_seed(1)
     model = build("mbt2018", 4, 6).double().eval()
@@ -77,14 +52,16 @@ def test_neighbours_share_a_row(rows):
         torch.nn.init.uniform_(p, 0.02, 0.5)
     loss = RateDistortion("mse", ladder("mse", 8).double())
     x = torch.rand(4, 3, 64, 64, dtype=torch.float64)
-    shared = torch.tensor(rows)
-    each = shared.repeat_interleave(4 // len(rows))
+    shared = rows if isinstance(rows, range) else torch.tensor(rows)
+    each = torch.tensor(rows).repeat_interleave(4 // len(rows))
     gradients = []
     for q in (shared, each):
         model.zero_grad()
         out = loss(model, x, q)
         out.total.backward()
-        gradients.append([out.total.detach(), out.bpp, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+        gradients.append(
+            [out.total.detach(), out.bpp, *(torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters())]
+        )
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
@@ -142,7 +119,7 @@ def test_bases_turn_as_often_as_this_device_wants(photos, tmp_path):
 
 @pytest.mark.gpu
 def test_steps_as_a_graph(photos, tmp_path):
-    t = loop.Trainer(tiny(photos, tmp_path / "work", device="cuda", batch=8, workers=2, width=8, latents=16), Quiet())
+    t = loop.Trainer(tiny(photos, tmp_path / "work", device="cuda", batch=8, width=8, latents=16), Quiet())
     with t._on_its_stream():
         run_steps(t, loop.EAGER_STEPS)
         assert t.captured is not None
