@@ -87,7 +87,7 @@ def _tabled(out: str, shuffled: Sequence[Path]) -> bytes:
     """Counts z of a model file that was just written, and chooses what encoders leave out; returns the new id."""
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.export.hyper_tables import count_hyper_tables
-    from jahp_fast.export.skipping import choose_skips, squared_error
+    from jahp_fast.export.skipping import choose_skip, squared_error
     from jahp_fast.train.data import load_photo
 
     print(f"counting hyper-latents on {min(len(shuffled), TABLE_PHOTOS)} photos", flush=True)
@@ -98,7 +98,7 @@ def _tabled(out: str, shuffled: Sequence[Path]) -> bytes:
         print(f"no photo has {SKIP_SIDE} x {SKIP_SIDE} pixels: encoders will leave no symbols out", flush=True)
         return identity
     print(f"choosing which symbols encoders leave out, on {len(photos)} photos", flush=True)
-    return choose_skips(out, photos, _ms_ssim_error if ModelFile(out).metric == "ms-ssim" else squared_error)
+    return choose_skip(out, photos, _ms_ssim_error if ModelFile(out).metric == "ms-ssim" else squared_error)
 
 
 def _ms_ssim_error(original: Photo, decoded: Photo) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Skip thresholds of a model's qualities: below which of its scales an encoder leaves symbols out (docs/lab/031-skipped-symbols.md)."""
+"""A model's skip threshold: below which of its scales an encoder leaves symbols out (docs/lab/031-skipped-symbols.md)."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def saving(low: Point, high: Point, found: Point) -> float:
     return found.rate - (low.rate + (found.db - low.db) / (high.db - low.db) * (high.rate - low.rate))
 
 
-def choose_skips(
+def choose_skip(
     path: str | os.PathLike[str], photos: Sequence[Pixels], distortion: Distortion = squared_error, force: bool = False
 ) -> bytes:
-    """Writes a model file anew, with the threshold of the least rate at equal distortion at each of its qualities; returns the new id.
+    """Writes a model file anew, with the threshold of the least rate at equal distortion; returns the new id.
 
-    That is the median over the photos: the mean would be that of a few drawings, which save ten times as much. Between two qualities the
-    rate without skipping is taken as linear in decibels. The first quality takes the second's threshold. A model of one quality or
-    without scales stays as it is.
+    That is the mean over the qualities, but for the first, of the median over the photos: a few drawings save ten times as much. Between
+    two qualities the rate without skipping is taken as linear in decibels. All qualities get one threshold: where it rose, a file of a
+    higher quality would be the smaller one. A model of one quality or without scales stays as it is.
 
     Args:
         path: the model file.
@@ -70,17 +70,18 @@ def choose_skips(
     measure = _measure(model, photos, distortion)
     most = min(MOST, len(model.entropy["scale.row"]), 255)
     plain = [measure(quality, 0) for quality in qualities]
-    chosen = []
-    for i, quality in enumerate(qualities[1:], 1):
-        best, least = 0, 0.0
-        for threshold in range(STEP, most + 1, STEP):
-            curves = zip(plain[i - 1], plain[i], measure(quality, threshold), strict=True)
-            saved = float(np.median([saving(*points) for points in curves if points[1].db - points[0].db > _SLOPE] or [0.0]))
-            if not saved < least:  # the rate falls, and then rises
-                break
-            best, least = threshold, saved
-        chosen.append(best)
-    return replace_entropy(path, {"scale.skip": np.array([chosen[0], *chosen], np.int32)}, force)
+
+    def median(i: int, threshold: int) -> float:
+        curves = zip(plain[i - 1], plain[i], measure(qualities[i], threshold), strict=True)
+        return float(np.median([saving(*points) for points in curves if points[1].db - points[0].db > _SLOPE] or [0.0]))
+
+    best, least = 0, 0.0
+    for threshold in range(STEP, most + 1, STEP):
+        saved = sum(median(i, threshold) for i in range(1, len(qualities))) / (len(qualities) - 1)
+        if not saved < least:  # the rate falls, and then rises
+            break
+        best, least = threshold, saved
+    return replace_entropy(path, {"scale.skip": np.full(len(qualities), best, np.int32)}, force)
 
 
 def _measure(model: ModelFile, photos: Sequence[Pixels], distortion: Distortion) -> Callable[[float, int], list[Point]]:
