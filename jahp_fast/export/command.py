@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", choices=METRICS, help="what the weights were trained for (default: as the checkpoint says, else mse)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")
-    parser.add_argument("--tables", action="store_true", help="CKPT is a model file: count z, choose what encoders leave out, no more")
+    parser.add_argument("--tables", action="store_true", help="new tables for a model file, and nothing else")
     force_option(parser)
 
 

@@ -349,7 +349,7 @@ def test_a_layer_wants_exact_pixels_below_it(fine, monkeypatch):
     """Also of a codec whose own transforms are not: then they are two pipelines."""
     plain, layered = (container.unpack(Codec(quality=quality).encode(photo()[:16, :16])) for quality in (4, 10))
     asked = []
-    monkeypatch.setattr(shared, "shared", lambda *arguments: asked.append(arguments[-1]) or object())
+    monkeypatch.setattr(shared, "shared", lambda *arguments: asked.append(arguments[5]) or object())
     pipelines = shared.Pipelines("cpu", "auto", False, True, ())
     monkeypatch.setattr(pipelines, "_exact", False)  # as on a GPU
     first = pipelines.of_stream(plain)
