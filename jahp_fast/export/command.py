@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HEAD_PHOTOS, TABLE_PHOTOS = 128, 320
 """Photos that heads of small pictures are fitted on, at most, and photos whose hyper-latents are counted."""
 SKIP_PHOTOS, SKIP_SIDE, SKIP_CROP = 32, 176, 512
-"""Photos that thresholds for skipping are chosen on, at most; the least side, which MS-SSIM wants, and what they are cropped to."""
+"""Photos that the threshold for skipping is chosen on, at most; the least of their sides, and what they are cropped to."""
 FINETUNE_BATCH, FINETUNE_SIDE, FINETUNE_MEMORY = 8, 256, 2**31
 """Crops a step, their side in pixels, and bytes of decoded photos to keep."""
 SYNTHETIC, SYNTHETIC_SIDE = 6, 192
@@ -84,31 +84,27 @@ def extremes(photos: Sequence[Photo]) -> list[Photo]:
 
 
 def _tabled(out: str, shuffled: Sequence[Path]) -> bytes:
-    """Counts z of a model file that was just written, and chooses what encoders leave out; returns the new id."""
+    """Counts z of a model file that was just written, and chooses what encoders leave out; returns the new id.
+
+    Of a model for MS-SSIM they leave out nothing: it gains next to nothing by its own measure, and the eye loses
+    (docs/lab/031-skipped-symbols.md).
+    """
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.export.hyper_tables import count_hyper_tables
-    from jahp_fast.export.skipping import choose_skip, squared_error
+    from jahp_fast.export.skipping import choose_skip
     from jahp_fast.train.data import load_photo
 
     print(f"counting hyper-latents on {min(len(shuffled), TABLE_PHOTOS)} photos", flush=True)
     identity = count_hyper_tables(out, (load_photo(p) for p in shuffled[:TABLE_PHOTOS]))
+    if ModelFile(out).metric == "ms-ssim":
+        return identity
     large = (p for p in (load_photo(path) for path in shuffled) if min(p.shape[:2]) >= SKIP_SIDE)
     photos = [p[:SKIP_CROP, :SKIP_CROP] for p in islice(large, SKIP_PHOTOS)]
     if not photos:
         print(f"no photo has {SKIP_SIDE} x {SKIP_SIDE} pixels: encoders will leave no symbols out", flush=True)
         return identity
     print(f"choosing which symbols encoders leave out, on {len(photos)} photos", flush=True)
-    return choose_skip(out, photos, _ms_ssim_error if ModelFile(out).metric == "ms-ssim" else squared_error)
-
-
-def _ms_ssim_error(original: Photo, decoded: Photo) -> float:
-    """What MS-SSIM lacks of 1."""
-    import torch
-
-    from jahp_fast.train.loss import ms_ssim
-
-    x, x_hat = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in (original, decoded))
-    return 1 - float(ms_ssim(x_hat, x))
+    return choose_skip(out, photos)
 
 
 def _latents(model: CompressionModel, crops: Crops, seed: int) -> Callable[[], Latents]:

@@ -19,25 +19,18 @@ from jahp_fast.export.loss import integer_latents
 from jahp_fast.transforms.cpu import CpuTransforms
 
 Pixels = NDArray[np.uint8]
-Distortion = Callable[[Pixels, Pixels], float]
-"""Of an original and of what is decoded, both (H, W, 3); 0 if they are equal."""
 
 STEP, MOST = 2, 8
 """Of the thresholds that are tried. Higher ones save more on smooth pictures, and cost photos half a decibel."""
 _LEAST, _SLOPE = 1e-6, 0.01
-"""A distortion below counts as this; photos that gain fewer decibels from one quality to the next have no say."""
+"""A mean squared error below counts as this; photos that gain fewer decibels from one quality to the next have no say."""
 
 
 class Point(NamedTuple):
-    """Of a photo: the logarithm of the payload's bytes, and decibels of distortion."""
+    """Of a photo: the logarithm of the payload's bytes, and PSNR but for a constant, in dB."""
 
     rate: float
     db: float
-
-
-def squared_error(original: Pixels, decoded: Pixels) -> float:
-    """The mean."""
-    return float(np.square(original.astype(np.float64) - decoded).mean())
 
 
 def saving(low: Point, high: Point, found: Point) -> float:
@@ -45,10 +38,8 @@ def saving(low: Point, high: Point, found: Point) -> float:
     return found.rate - (low.rate + (found.db - low.db) / (high.db - low.db) * (high.rate - low.rate))
 
 
-def choose_skip(
-    path: str | os.PathLike[str], photos: Sequence[Pixels], distortion: Distortion = squared_error, force: bool = False
-) -> bytes:
-    """Writes a model file anew, with the threshold of the least rate at equal distortion; returns the new id.
+def choose_skip(path: str | os.PathLike[str], photos: Sequence[Pixels], force: bool = False) -> bytes:
+    """Writes a model file anew, with the threshold of the least rate at equal PSNR; returns the new id.
 
     That is the mean over the qualities, but for the first, of the median over the photos: a few drawings save ten times as much. Between
     two qualities the rate without skipping is taken as linear in decibels. All qualities get one threshold: where it rose, a file of a
@@ -56,7 +47,7 @@ def choose_skip(
 
     Args:
         path: the model file.
-        photos: (H, W, 3) uint8, of 16 x 16 pixels or more, and of as many as the distortion wants.
+        photos: (H, W, 3) uint8, of 16 x 16 pixels or more.
 
     Raises:
         ModelError: it is no model file. UsageError: there are no photos.
@@ -67,7 +58,7 @@ def choose_skip(
         return model.id
     if not photos:
         raise UsageError("thresholds are chosen on photos, and there are none")
-    measure = _measure(model, photos, distortion)
+    measure = _measure(model, photos)
     most = min(MOST, len(model.entropy["scale.row"]), 255)
     plain = [measure(quality, 0) for quality in qualities]
 
@@ -84,7 +75,7 @@ def choose_skip(
     return replace_entropy(path, {"scale.skip": np.full(len(qualities), best, np.int32)}, force)
 
 
-def _measure(model: ModelFile, photos: Sequence[Pixels], distortion: Distortion) -> Callable[[float, int], list[Point]]:
+def _measure(model: ModelFile, photos: Sequence[Pixels]) -> Callable[[float, int], list[Point]]:
     native = _native.EntropyModel(model.config.as_native(), model.entropy)
     transforms = CpuTransforms(model, True)
     cropped = [np.ascontiguousarray(p[: p.shape[0] // STRIDE * STRIDE, : p.shape[1] // STRIDE * STRIDE]) for p in photos]
@@ -96,7 +87,7 @@ def _measure(model: ModelFile, photos: Sequence[Pixels], distortion: Distortion)
             payload, seen = native.encode(z, y, lanes=1, skip=threshold, min_bytes=0, threads=1, z_row=model.z_row(quality))[:2]
             h, w = photo.shape[:2]
             decoded = np.concatenate(list(transforms.synthesis([np.ascontiguousarray(seen, np.int32)], h, w, quality)))
-            found.append(Point(math.log(len(payload)), -10 * math.log10(max(distortion(photo, decoded), _LEAST))))
+            found.append(Point(math.log(len(payload)), -10 * math.log10(max(np.square(photo.astype(np.float64) - decoded).mean(), _LEAST))))
         return found
 
     return measure
