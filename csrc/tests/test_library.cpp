@@ -177,7 +177,7 @@ TEST(sixteen_threads_hammer_a_model) {
         const FileBytes golden_pixels = decoded(decoder.get(), large);
         out.insert(out.end(), golden_pixels.begin(), golden_pixels.end());
         out.insert(out.end(), file.begin(), file.end());
-        file.resize(file.size() - 1);
+        file.pop_back();
         CHECK_EQ(jahp_decoder_open(decoder.get(), file.data(), file.size()), JAHP_FORMAT_ERROR);
         return out;
     };
