@@ -23,6 +23,7 @@ from jahp_fast import _native, library
 from jahp_fast.backends.native import NativeBackend
 from jahp_fast.encoding import Prepared
 from jahp_fast.evaluate.metrics import ms_ssim
+from jahp_fast.export import skipping
 from jahp_fast.files import container
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.cpu import CpuPipeline
@@ -81,17 +82,16 @@ def main() -> None:
     pipeline = CpuPipeline(library.by_name(args.model), "native")
     pictures = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
     mean = {q: np.mean([measure(pipeline, rgb, float(q), thresholds, args.effort) for rgb in pictures], axis=0) for q in QUALITIES}
-    curve = {q: (math.log(m[0][0]), -10 * math.log10(m[0][1])) for q, m in mean.items()}
+    curve = {q: skipping.Point(math.log(m[0][0]), -10 * math.log10(m[0][1])) for q, m in mean.items()}
     print(f"{len(paths)} pictures, effort {args.effort}")
     print("| threshold | quality | rate | dB less | rounds | of channels | changed |\n|---|---|---|---|---|---|---|")
     for i, threshold in enumerate(thresholds[1:], 1):
         for q in QUALITIES[1:]:
             bpp, distortion, rounds, channels, changed = mean[q][i]
-            (low, low_db), (high, high_db) = curve[q - 1], curve[q]
-            db = -10 * math.log10(distortion)
-            rate = math.log(bpp) - (low + (db - low_db) / (high_db - low_db) * (high - low))
+            found = skipping.Point(math.log(bpp), -10 * math.log10(distortion))
+            rate = skipping.saving(curve[q - 1], curve[q], found)
             shares = f"{rounds:.2f} | {channels:.2f} | {changed:.4f}"
-            print(f"| {threshold} | {q} | {100 * math.expm1(rate):+.2f} % | {high_db - db:.3f} | {shares} |")
+            print(f"| {threshold} | {q} | {100 * math.expm1(rate):+.2f} % | {curve[q].db - found.db:.3f} | {shares} |")
 
 
 if __name__ == "__main__":

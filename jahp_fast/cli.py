@@ -255,7 +255,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("--target-ssimulacra2", type=float, metavar="X", help="the same of SSIMULACRA 2; needs the extra eval")
     p.add_argument("--auto-orient", action="store_true", help="turn the pixels as the EXIF orientation says, and clear it; else it is kept")
     p.add_argument("--pixel-checksum", action="store_true", help="decode the file too, and keep a checksum of its pixels in it")
-    p.add_argument("--for-gpu", action="store_true", help="for decoders on a GPU: 64 lanes")
+    p.add_argument("--for-gpu", action="store_true", help="64 lanes, for decoders on a GPU: 256 bytes more")
     p.add_argument("--quiet", action="store_true", help="do not say that a picture is of a kind that wants --lossless")
     _codec_options(p)
     force_option(p)

@@ -15,6 +15,7 @@ import hashlib
 import io
 import sys
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def content(path: Path, quality: int | None) -> bytes:
     return min(out.getvalue(), path.read_bytes(), key=len) if path.suffix.lower() in JPEG else out.getvalue()
 
 
+def named(path: Path) -> str:
+    """As an archive calls it."""
+    return path.name if path.suffix.lower() in JPEG else f"{path.stem}.jpg"
+
+
 def size(data: bytes) -> int:
     return BLOCK - -len(data) // BLOCK * BLOCK
 
@@ -48,8 +54,12 @@ def pack(photos: Path, out: Path, most: int, parts: int, quality: int | None) ->
     """Writes the archives, each at most `most` bytes; (path, photos) of each. Raises JahpError."""
     split = find_photos([photos])
     by_hash = sorted(split.train, key=lambda p: hashlib.sha256(p.name.encode()).digest())
+    packed_names = [named(p) for p in (*split.held_out, *split.train)]
+    twice = {name for name, count in Counter(packed_names).items() if count > 1}
+    if twice:
+        raise UsageError(f"several photos would be called {min(twice)} in an archive: rename all but one")
     # No list would mean another split on the other side: there always is one.
-    names = [p.stem + (p.suffix if p.suffix.lower() in JPEG else ".jpg") for p in split.held_out]
+    names = [named(p) for p in split.held_out]
     first = [(HELD_OUT_LIST, "\n".join([*names, ""]).encode())] + [
         (n, content(p, quality)) for n, p in zip(names, split.held_out, strict=True)
     ]
@@ -66,7 +76,7 @@ def pack(photos: Path, out: Path, most: int, parts: int, quality: int | None) ->
                 path = next(todo, None)
                 if path is None:
                     break
-                waiting = (path.stem + (path.suffix if path.suffix.lower() in JPEG else ".jpg"), content(path, quality))
+                waiting = named(path), content(path, quality)
             if size(waiting[1]) > room:
                 break
             members.append(waiting)

@@ -135,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.train.checkpoint import load
     from jahp_fast.train.data import Crops, Photos, find_photos, load_photo
 
+    if args.tables and (args.finetune or args.search_clipping or args.metric):
+        raise UsageError("--tables leaves the nets as they are: leave out --finetune, --search-clipping and --metric")
     if args.finetune < 0:
         raise UsageError(f"--finetune {args.finetune} is not a number of steps")
     files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)

@@ -27,7 +27,7 @@ _LEAST, _SLOPE = 1e-6, 0.01
 
 
 class Point(NamedTuple):
-    """Of a photo: the logarithm of the payload's bytes, and PSNR but for a constant, in dB."""
+    """The logarithm of a rate, and the quality at it in dB, but for a constant."""
 
     rate: float
     db: float
@@ -59,7 +59,7 @@ def choose_skip(path: str | os.PathLike[str], photos: Sequence[Pixels], force: b
     if not photos:
         raise UsageError("thresholds are chosen on photos, and there are none")
     measure = _measure(model, photos)
-    most = min(MOST, len(model.entropy["scale.row"]), 255)
+    most = min(MOST, len(model.entropy["scale.row"]))
     plain = [measure(quality, 0) for quality in qualities]
 
     def median(i: int, threshold: int) -> float:

@@ -138,6 +138,10 @@ def test_photos_travel(photos, tmp_path):
     assert len(pack_photos.pack(photos, tmp_path, 50_000, 1, 60)) == 1
     with pytest.raises(pack_photos.UsageError, match="held-out photos alone"):
         pack_photos.pack(photos, tmp_path, 12_000, 1, None)
+    (photos / "other").mkdir()
+    (photos / "other" / "noise3.jpg").write_bytes((photos / "noise3.jpg").read_bytes())
+    with pytest.raises(pack_photos.UsageError, match=r"several photos would be called noise3\.jpg"):
+        pack_photos.pack(photos, tmp_path, 50_000, 9, None)
 
 
 @pytest.mark.slow

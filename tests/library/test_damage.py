@@ -107,6 +107,11 @@ def broken(good):
         parts = Parts(good)
         line = parts.line(LATE)
         yield f"line, {what}", parts.file(parts.text().replace(json.dumps(line)[1:-1].encode(), json.dumps(change(line))[1:-1].encode()))
+    for name in ("entropy.z_rows", "entropy.scale.skip"):  # of the two qualities
+        for what, value, dtype, shape in (("range", -1, "I32", [2]), ("shape", 0, "I32", [1]), ("type", 0, "I8", [2])):
+            parts = Parts(good)
+            parts.add(name, np.full(shape, value, {"I32": "<i4", "I8": "i1"}[dtype]).tobytes(), dtype, shape)
+            yield f"{name}, {what}", parts.file()
     for dtype in ("F64", "BF16", "f32", "", "I8", "F16"):
         parts = Parts(good)
         parts.add(LATE, bytes(16), dtype, [16 // {"F64": 8, "BF16": 2, "I8": 1, "F16": 2}.get(dtype, 4)])

@@ -96,6 +96,9 @@ def test_tables_of_a_model_file_anew(tmp_path, capsys):
     assert all(np.array_equal(new.entropy[name], old.entropy[name]) for name in old.entropy.keys() - tables)
     assert new.entropy["scale.skip"].shape == (2,)
     assert main([*map(str, ("export", tmp_path / "none.pt", tmp_path / "p.safetensors", "--tables", "--photos", photos))]) == 1
+    capsys.readouterr()
+    assert main([*map(str, ("export", path, tmp_path / "p.safetensors", "--tables", "--finetune", 5, "--photos", photos))]) == 1
+    assert "--tables leaves the nets as they are" in capsys.readouterr().err
     assert not (tmp_path / "p.safetensors").exists()
 
 
