@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import tarfile
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -34,14 +35,22 @@ def folder(photo_crop, tmp_path):
     return tmp_path / "photos"
 
 
-def threads_while(work):
-    """The most threads of this process while `work` runs, the one that counts left out."""
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def threads_while(work, before):
+    """The most threads of this process while `work` runs, the one that counts left out; those that ended linger in /proc, so waits for them."""
+    deadline = time.monotonic() + 60
+    while threads() > before:
+        assert time.monotonic() < deadline, "threads that do not end"
+        time.sleep(0.001)
     most, ended = 0, threading.Event()
 
     def count():
         nonlocal most
         while not ended.is_set():
-            most = max(most, len(os.listdir("/proc/self/task")) - 1)
+            most = max(most, threads() - 1)
 
     counter = threading.Thread(target=count)
     counter.start()
@@ -56,10 +65,10 @@ def threads_more(process):
     """How many threads decoding takes in this process beyond those that there are."""
     assert process == os.getpid()
     coded = codec_for(PLAIN).encode(photo())
-    before = len(os.listdir("/proc/self/task"))
+    before = threads()
     two = jahp_fast.Codec(threads=2)
-    assert any(threads_while(lambda: two.decode(coded)) > before for _ in range(50)), "an extra thread is not seen"
-    return min(threads_while(lambda: codec_for(PLAIN).decode(coded)) for _ in range(5)) - before  # the other's thread may linger in /proc
+    assert any(threads_while(lambda: two.decode(coded), before) > before for _ in range(50)), "an extra thread is not seen"
+    return threads_while(lambda: codec_for(PLAIN).decode(coded), before) - before
 
 
 def describe(image):
