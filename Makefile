@@ -11,7 +11,7 @@ INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.J
 CXX_FILES = $(shell find csrc kernels tests -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh')
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 
-.PHONY: help demo test lint format bench cpp-test build web wheel sdist docs check-all clean
+.PHONY: help demo test lint format bench cpp-test build web wheel sdist models-wheel docs check-all clean
 
 # What follows `##` is what `make help` prints.
 help:  ## this list
@@ -63,6 +63,9 @@ web/dist/models/index.json: web/tools/parts.mjs $(WEB_MODELS)
 wheel sdist: $(VENV)/.base  ## packages into dist/
 	$(BIN)/pip install -q build
 	$(BIN)/python -m build --no-isolation --$@
+
+models-wheel: $(VENV)/.base  ## the package of all releases' models, into dist/
+	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w dist packaging/models
 
 # The documentation as a site, in build/docs; its tool has an environment of its own. Warnings are errors. NO_MKDOCS_2_WARNING quiets the
 # theme's words on mkdocs 2, which is another program.

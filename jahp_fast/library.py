@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where models are looked for: the files named by the caller, then the folders of JAHP_FAST_MODELS, then the package's own."""
+"""Where models are looked for: the files named by the caller, then the folders of JAHP_FAST_MODELS, then the package's own.
+
+What a file was encoded with is looked for once more in `jahp_fast_models`, a package of the models of all releases.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -16,6 +20,8 @@ PathLike = str | os.PathLike[str]
 _SHOWN = 160
 """Characters of a path in a message, at most."""
 _PACKAGE = Path(__file__).parent / "weights"
+RELEASED = "jahp_fast_models"
+"""The package of the models of all releases; its sources are packaging/models."""
 
 
 def folders() -> list[Path]:
@@ -32,6 +38,18 @@ def _in_folders() -> Iterator[Path]:
     for folder in folders():
         with contextlib.suppress(OSError):  # unreadable() says why, wherever it matters
             yield from [folder / name for name in _names_in(folder)]
+
+
+def _released() -> list[Path]:
+    """Model files of the package of all releases, where it is installed."""
+    spec = importlib.util.find_spec(RELEASED)
+    homes = (spec.submodule_search_locations if spec else None) or ()
+    return sorted(path for home in homes for path in Path(home).rglob("*.safetensors"))
+
+
+def _everywhere() -> Iterator[Path]:
+    yield from _in_folders()
+    yield from _released()
 
 
 def unreadable() -> dict[str, str]:
@@ -114,7 +132,7 @@ def by_id(identity: bytes, models: Sequence[PathLike] = ()) -> ModelFile:
         if read_id(path) == identity:
             return load(path)
     broken = []  # a broken file in a folder must not hide the others
-    for path in _in_folders():
+    for path in _everywhere():
         try:
             found = read_id(path) == identity
         except ModelError:
@@ -124,4 +142,4 @@ def by_id(identity: bytes, models: Sequence[PathLike] = ()) -> ModelFile:
             return load(path)
     left_out = f" ({', '.join(broken)} cannot be read)" if broken else ""
     raise UnknownModel(f"the stream was written by model {identity.hex()}, which is not in {_places(models)}{left_out}; "
-                       "name its file with models= or --model")  # fmt: skip
+                       f"install {RELEASED}, which has the models of all releases, or name its file with models= or --model")  # fmt: skip

@@ -15,8 +15,6 @@ namespace jahp::bind {
 namespace py = pybind11;
 namespace {
 
-constexpr Isa kAll[] = {Isa::scalar, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::avx512vnni};
-
 double since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -54,8 +52,7 @@ void register_cpu(py::module_& m);
 void register_cpu(py::module_& m) {
     m.def("isa_names", [] {
         std::vector<std::string> names;
-        for (const Isa isa : kAll)
-            if (cpu_has(isa)) names.emplace_back(isa_name(isa));
+        for (const Isa isa : available_isas()) names.emplace_back(isa_name(isa));
         return names;
     });
     m.def("peak_macs", &peak_macs, py::arg("isa"), py::arg("bits"), py::arg("threads"), py::arg("seconds") = 0.1);

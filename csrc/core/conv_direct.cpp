@@ -28,8 +28,8 @@ class DirectConv final : public TransformLayer {
 public:
     DirectConv(const ConvTensors& t, Isa isa)
         : TransformLayer(t, 1, isa), transposed_(t.transposed), step_(t.transposed ? 1 : t.stride),
-          taps_(t.transposed ? 3 : t.kernel), channels_(RowBuffer::stride_for(t.inputs)), matmul_(matmul_i16_for(isa)),
-          finish_(finish_for(isa)) {
+          taps_(t.transposed ? 3 : t.kernel), channels_(RowBuffer::stride_for(t.inputs)),
+          matmul_(matmul_i16_for(isa, channels_ % 2 == 0 ? channels_ / 2 : 1)), finish_(finish_for(isa)) {
         if (!transposed_)
             conv(t);
         else

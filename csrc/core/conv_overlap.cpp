@@ -19,7 +19,7 @@ class OverlapConv final : public TransformLayer {
 public:
     OverlapConv(const ConvTensors& t, Isa isa)
         : TransformLayer(t, 2 * kTogether, isa), pairs_((t.inputs + 1) / 2),
-          blocks_((25 * t.outputs + kMatmulBlock - 1) / kMatmulBlock), matmul_(matmul_i16_for(isa)),
+          blocks_((25 * t.outputs + kMatmulBlock - 1) / kMatmulBlock), matmul_(matmul_i16_for(isa, pairs_)),
           overlap_(overlap_for(isa)), finish_(finish_for(isa)) {
         weight_.assign(static_cast<std::size_t>(2 * pairs_) * static_cast<std::size_t>(wide()), 0);
         auto from = t.weight.begin();

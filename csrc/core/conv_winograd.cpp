@@ -40,7 +40,7 @@ public:
     WinogradConv(const ConvTensors& t, Isa isa, bool& fits)
         : TransformLayer(t, 1, isa), transposed_(t.transposed), in_stride_(RowBuffer::stride_for(t.inputs)),
           out_stride_(RowBuffer::stride_for(t.outputs)), blocks_(out_stride_ / kMatmulBlock),
-          pairs_((t.inputs + 1) / 2), winograd_(winograd_for(isa)), matmul_(matmul_i16_for(isa)) {
+          pairs_((t.inputs + 1) / 2), winograd_(winograd_for(isa)), matmul_(matmul_i16_for(isa, pairs_)) {
         plan();
         fits = pack(t);
     }
@@ -133,8 +133,8 @@ private:
                                                                 static_cast<int>(product->points.size()) * 2 * pairs_,
                                                                 segment * 2 * pairs_ + i, first);
                     for (int o = 0; o < kMatmulBlock; ++o) {
-                        to[2 * o] = static_cast<std::int16_t>(sum[o]);
-                        if (to[2 * o] != sum[o]) return false;
+                        to[matmul_.group * o] = static_cast<std::int16_t>(sum[o]);
+                        if (to[matmul_.group * o] != sum[o]) return false;
                     }
                 }
             }

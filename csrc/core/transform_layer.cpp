@@ -155,7 +155,7 @@ Gdn::Gdn(const ConvTensors& t, Isa isa)
               : inverse_                                        ? Traced::writes
                                                                 : Traced::no),
       channels_(t.outputs), padded_(padded(t.outputs)), stride_(RowBuffer::stride_for(t.outputs)),
-      kernel_(gdn_for(isa)), adjoint_(gdn_adjoint_for(isa)), matmul_(matmul_i16_for(isa)) {
+      kernel_(gdn_for(isa)), adjoint_(gdn_adjoint_for(isa)), matmul_(matmul_i16_for(isa, (t.outputs + 1) / 2)) {
     if (!active_) return;
     if (traced_ == Traced::reads_inputs) {
         term_ = padded_copy(t.term, padded_, 0.0f);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "simd/isa.hpp"
 
+#include <cstddef>
 #include <string>
 
 #if defined(__x86_64__)
@@ -8,6 +9,8 @@
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 #include "core/error.hpp"
@@ -15,7 +18,7 @@
 namespace jahp {
 namespace {
 
-constexpr Isa kAll[] = {Isa::scalar, Isa::wasm, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::avx512vnni};
+constexpr Isa kAll[] = {Isa::scalar, Isa::wasm, Isa::neon, Isa::i8mm, Isa::avx2, Isa::avxvnni, Isa::avx512vnni};
 
 #if defined(__x86_64__)
 // Asked of the CPU and not of __builtin_cpu_supports: gcc 12's does not know AVX-VNNI, and that of zig's runtime knows
@@ -45,8 +48,17 @@ const Features& features() {
 }
 #elif defined(__aarch64__) && defined(__linux__)
 bool has_dot_product() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+bool has_byte_matrices() { return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }
+#elif defined(__aarch64__) && defined(__APPLE__)
+bool has_dot_product() { return true; }  // all have it
+bool has_byte_matrices() {
+    int has = 0;
+    std::size_t size = sizeof has;
+    return sysctlbyname("hw.optional.arm.FEAT_I8MM", &has, &size, nullptr, 0) == 0 && has != 0;
+}
 #elif defined(__aarch64__)
-bool has_dot_product() { return true; }  // of Apple's, all have it
+bool has_dot_product() { return false; }  // nobody to ask
+bool has_byte_matrices() { return false; }
 #endif
 
 }  // namespace
@@ -59,6 +71,8 @@ const char* isa_name(Isa isa) {
             return "wasm";
         case Isa::neon:
             return "neon";
+        case Isa::i8mm:
+            return "i8mm";
         case Isa::avx2:
             return "avx2";
         case Isa::avxvnni:
@@ -83,6 +97,8 @@ bool cpu_has(Isa isa) {
 #elif defined(__aarch64__)
         case Isa::neon:
             return has_dot_product();
+        case Isa::i8mm:
+            return has_dot_product() && has_byte_matrices();
 #elif defined(__wasm__)
         case Isa::wasm:
             return true;  // a module that holds such instructions is compiled whole or not at all
@@ -92,12 +108,14 @@ bool cpu_has(Isa isa) {
     }
 }
 
-Isa best_isa() {
-    Isa best = Isa::scalar;
+std::vector<Isa> available_isas() {
+    std::vector<Isa> out;
     for (const Isa isa : kAll)
-        if (cpu_has(isa)) best = isa;
-    return best;
+        if (cpu_has(isa)) out.push_back(isa);
+    return out;
 }
+
+Isa best_isa() { return available_isas().back(); }
 
 Isa parse_isa(const char* name) {
     if (name == nullptr || *name == '\0') return best_isa();
@@ -106,8 +124,8 @@ Isa parse_isa(const char* name) {
         if (!cpu_has(isa)) throw Error(Fault::usage, "JAHP_FAST_ISA=" + std::string(name) + ": this CPU lacks it");
         return isa;
     }
-    throw Error(Fault::usage,
-                "JAHP_FAST_ISA=" + std::string(name) + " is none of scalar, avx2, avxvnni, avx512vnni, neon, wasm");
+    throw Error(Fault::usage, "JAHP_FAST_ISA=" + std::string(name) +
+                                  " is none of scalar, avx2, avxvnni, avx512vnni, neon, i8mm, wasm");
 }
 
 }  // namespace jahp

@@ -28,6 +28,7 @@ struct MatmulI16 {
 
 struct MatmulI16Kernel {
     int panel;  // blocks that lie beside one another in packed weights: 1 or 2
+    int group;  // depths of an output that do: 2, or 8 where segments have multiples of 8
     void (*run)(const MatmulI16&);
 
     // Where b holds the weight of depth k (0 <= k < depth: those of all segments, 2 * pairs each, one after the other)
@@ -35,7 +36,8 @@ struct MatmulI16Kernel {
     std::size_t pack_index(int blocks, int depth, int k, int o) const;
 };
 
-MatmulI16Kernel matmul_i16_for(Isa isa);
+// pairs: of the segments that it will be given, or a number that divides all of theirs.
+MatmulI16Kernel matmul_i16_for(Isa isa, int pairs);
 
 void matmul_i16_scalar(const MatmulI16& m);
 #if defined(__x86_64__)
@@ -43,6 +45,7 @@ void matmul_i16_avx2(const MatmulI16& m);
 void matmul_i16_avx512vnni(const MatmulI16& m);
 #elif defined(__aarch64__)
 void matmul_i16_neon(const MatmulI16& m);
+void matmul_i16_i8mm(const MatmulI16& m);
 #elif defined(__wasm__)
 void matmul_i16_wasm(const MatmulI16& m);
 #endif

@@ -15,7 +15,7 @@ const Peak& peak_for(Isa isa, std::int32_t limit) {
     if (dot == dot_i16_avx2) return kPeakI16Avx2;
 #elif defined(__aarch64__)
     if (dot == dot_i8_neon) return kPeakI8Neon;
-    if (dot == dot_i16_neon) return kPeakI16Neon;
+    if (dot == dot_i16_neon) return isa >= Isa::i8mm ? kPeakI16I8mm : kPeakI16Neon;
 #elif defined(__wasm__)
     if (dot == dot_i16_wasm) return kPeakI16Wasm;
 #else

@@ -8,8 +8,8 @@
 
 namespace jahp {
 
-// Runs `rounds` rounds of the instruction that dot_kernel_for(isa, limit), and for more than 8 bits
-// matmul_i16_for(isa), is built on, on registers alone, and returns how many multiply-adds that were.
+// Runs `rounds` rounds of the instruction that dot_kernel_for(isa, limit), and for more than 8 bits the best kernel of
+// matmul_i16_for(isa, pairs), is built on, on registers alone, and returns how many multiply-adds that were.
 std::int64_t peak_products(Isa isa, std::int32_t limit, std::int64_t rounds);
 
 // Multiply-adds of one round of the version for an instruction set, and the loop itself.
@@ -21,7 +21,7 @@ extern const Peak kPeakI16Scalar;
 #if defined(__x86_64__)
 extern const Peak kPeakI16Avx2, kPeakI8Avxvnni, kPeakI8Avx512vnni, kPeakI16Avx512vnni;
 #elif defined(__aarch64__)
-extern const Peak kPeakI8Neon, kPeakI16Neon;
+extern const Peak kPeakI8Neon, kPeakI16Neon, kPeakI16I8mm;
 #elif defined(__wasm__)
 extern const Peak kPeakI16Wasm;
 #endif

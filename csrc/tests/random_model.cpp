@@ -146,11 +146,4 @@ std::vector<std::uint8_t> random_copies(const EntropyModel& model, Random& rando
     return out;
 }
 
-std::vector<Isa> all_isas() {
-    std::vector<Isa> out;
-    for (const Isa isa : {Isa::scalar, Isa::neon, Isa::avx2, Isa::avxvnni, Isa::avx512vnni})
-        if (cpu_has(isa)) out.push_back(isa);
-    return out;
-}
-
 }  // namespace jahp::test

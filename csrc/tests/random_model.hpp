@@ -61,7 +61,4 @@ Latents random_latents(const EntropyModel& model, Random& random, int height, in
 // StreamLayout::copies: every other position is a copy, where it can be.
 std::vector<std::uint8_t> random_copies(const EntropyModel& model, Random& random, int height, int width);
 
-// Every instruction set that this CPU has.
-std::vector<Isa> all_isas();
-
 }  // namespace jahp::test

@@ -28,7 +28,7 @@ using Bytes = std::vector<std::uint8_t>;
 
 struct Options {
     std::uint32_t streams = 1000, first = 0;
-    std::vector<Isa> isas = all_isas();
+    std::vector<Isa> isas = available_isas();
     std::vector<int> threads{1, 2, 3, 8};
     std::string golden;
 };

@@ -97,7 +97,7 @@ constexpr int kSizes[][2] = {{1, 1}, {1, 5}, {3, 2}, {4, 7}};
 
 TEST(convolutions_against_the_textbook) {
     Random random(1);
-    for (const Isa isa : all_isas())
+    for (const Isa isa : available_isas())
         for (const std::int32_t limit : {127, 4095})
             for (const int kernel : {1, 3, 5})
                 for (const int inputs : {1, 6, 33})
@@ -116,7 +116,7 @@ TEST(convolutions_against_the_textbook) {
 
 TEST(whole_planes_in_strips) {
     Random random(6);
-    for (const Isa isa : all_isas())
+    for (const Isa isa : available_isas())
         for (const std::int32_t limit : {127, 4095})
             for (const auto& size : {Position{1, 1}, Position{9, 5}, Position{6, 53}})
                 for (const int threads : {1, 3}) {
@@ -142,7 +142,7 @@ TEST(whole_planes_in_strips) {
 
 TEST(halves_of_the_outputs_in_turn) {
     Random random(7);
-    for (const Isa isa : all_isas())
+    for (const Isa isa : available_isas())
         for (const int half : {1, 16, 21}) {
             const RandomLayer l(random, "parameters", 2 * half, 9, 1, 1, 127, 1 << 23);
             const IntegerLayer layer = dense_layer(l.tensors(), 127, 1 << 23, isa, BlockOrder::halves);
@@ -159,7 +159,7 @@ TEST(halves_of_the_outputs_in_turn) {
 
 TEST(transposed_convolution_against_the_scatter_formula) {
     Random random(2);
-    for (const Isa isa : all_isas())
+    for (const Isa isa : available_isas())
         for (const auto& size : kSizes)
             for (const int threads : {1, 3}) {
                 const int h = size[0], w = size[1];

@@ -21,6 +21,12 @@ TEST(names) {
     CHECK(cpu_has(Isa::scalar));
     CHECK_EQ(static_cast<int>(parse_isa("scalar")), static_cast<int>(Isa::scalar));
     CHECK_EQ(static_cast<int>(parse_isa("")), static_cast<int>(best_isa()));
+    CHECK_EQ(static_cast<int>(available_isas().front()), static_cast<int>(Isa::scalar));
+    CHECK_EQ(static_cast<int>(available_isas().back()), static_cast<int>(best_isa()));
+    for (const Isa isa : available_isas()) CHECK_EQ(static_cast<int>(parse_isa(isa_name(isa))), static_cast<int>(isa));
+#if defined(__wasm__)
+    CHECK(cpu_has(Isa::wasm));
+#endif
     CHECK_EQ(static_cast<int>(parse_isa(isa_name(best_isa()))), static_cast<int>(best_isa()));
     CHECK_FAULT(usage, "none of scalar", parse_isa("sse9"));
     const Isa lacking = cpu_has(Isa::neon) ? Isa::avx2 : Isa::neon;

@@ -56,23 +56,25 @@ struct Matrices {
 
 TEST(every_kernel_against_the_textbook) {
     Random random(1);
-    for (const Isa isa : all_isas())
+    for (const Isa isa : available_isas())
         for (const int blocks : {1, 2, 3, 4, 5})
             for (int positions = 0; positions <= 29; ++positions)
                 for (const int segments : {1, 4})
-                    Matrices(random, matmul_i16_for(isa), positions, blocks, segments, positions % 4 * 5 + 1,
-                             positions % 2 == 1);
+                    for (const int pairs : {positions % 4 * 5 + 1, positions % 3 * 4 + 4})
+                        Matrices(random, matmul_i16_for(isa, pairs), positions, blocks, segments, pairs,
+                                 positions % 2 == 1);
 }
 
 TEST(packing_uses_each_place_once) {
-    for (const Isa isa : all_isas())
-        for (int blocks = 1; blocks <= 7; ++blocks) {
-            std::vector<int> used(at(blocks * kMatmulBlock * 6));
-            for (int k = 0; k < 6; ++k)
-                for (int o = 0; o < blocks * kMatmulBlock; ++o)
-                    ++used.at(matmul_i16_for(isa).pack_index(blocks, 6, k, o));
-            for (const int n : used) CHECK_EQ(n, 1);
-        }
+    for (const Isa isa : available_isas())
+        for (const int depth : {6, 16})
+            for (int blocks = 1; blocks <= 7; ++blocks) {
+                std::vector<int> used(at(blocks * kMatmulBlock * depth));
+                for (int k = 0; k < depth; ++k)
+                    for (int o = 0; o < blocks * kMatmulBlock; ++o)
+                        ++used.at(matmul_i16_for(isa, depth / 2).pack_index(blocks, depth, k, o));
+                for (const int n : used) CHECK_EQ(n, 1);
+            }
 }
 
 }  // namespace jahp::test

@@ -101,7 +101,7 @@ TEST(whole_messages_and_damaged_ones) {
                 for (const bool shifted : {false, true}) {
                     const Message m(random, tables, lanes, 12, channels, shifted);
                     const Bytes payload = range_encode_reference(tables, lanes, m.coded, 0);
-                    for (const Isa isa : all_isas()) CHECK(decode(tables, m, lanes, payload, isa) == m.values);
+                    for (const Isa isa : available_isas()) CHECK(decode(tables, m, lanes, payload, isa) == m.values);
                     for (int damage = 0; damage < 12; ++damage) {
                         Bytes bad = payload;
                         if (damage % 3 == 0)
@@ -113,7 +113,7 @@ TEST(whole_messages_and_damaged_ones) {
                         else
                             bad.insert(bad.end(), static_cast<std::size_t>(random(1, 3)), 0x5A);
                         const auto want = decode_ref(tables, m, lanes, bad);
-                        for (const Isa isa : all_isas()) CHECK(decode(tables, m, lanes, bad, isa) == want);
+                        for (const Isa isa : available_isas()) CHECK(decode(tables, m, lanes, bad, isa) == want);
                     }
                 }
     }
@@ -128,7 +128,7 @@ TEST(values_beyond_the_limit_are_refused) {
         RangeEncoder encoder(tables);
         encoder.put(0, 0, 32767 - by, -by);  // entry 7 of the row: with a shift of 1 it is 32768
         const Bytes payload = encoder.finish(1);
-        for (const Isa isa : all_isas()) {
+        for (const Isa isa : available_isas()) {
             std::int32_t out = 0;
             const Symbol one{0, 1};
             RangeDecoder decoder(tables, 1, payload, 1, isa);

@@ -34,14 +34,15 @@ TEST(every_instruction_set_sums_alike) {
             for (const std::int64_t most : {std::int64_t{3}, kMost}) {
                 const auto values = random.many<std::int32_t>(count, most == kMost ? kLeast : -most, most);
                 const std::uint32_t want = textbook(values, first);
-                for (const Isa isa : all_isas()) CHECK_EQ(symbol_checksum_for(isa)(values.data(), count, first), want);
+                for (const Isa isa : available_isas())
+                    CHECK_EQ(symbol_checksum_for(isa)(values.data(), count, first), want);
             }
 }
 
 TEST(parts_add_up) {
     Random random(2);
     const auto values = random.many<std::int32_t>(1000, -32767, 32767);
-    for (const Isa isa : all_isas()) {
+    for (const Isa isa : available_isas()) {
         const SymbolChecksum checksum = symbol_checksum_for(isa);
         for (const std::size_t cut : {std::size_t{0}, std::size_t{1}, std::size_t{333}, std::size_t{1000}})
             CHECK_EQ(checksum(values.data(), cut, 7) +

@@ -17,7 +17,7 @@ std::size_t count(int h, int w, int channels) {
 void check(RandomNet& net, int h, int w) {
     const auto x = random_activations(net.random(), count(h, w, net.layers().front().inputs), 9000);
     const std::vector<std::int64_t> want = net.textbook(x, h, w);
-    for (const Isa isa : all_isas()) {
+    for (const Isa isa : available_isas()) {
         const TransformNet built = net.build(isa);
         CHECK_EQ(count(built.output_size(h), built.output_size(w), built.outputs()), want.size());
         CHECK(widened(run(built, x, h, w, 1, 0)) == want);
@@ -92,7 +92,7 @@ TEST(chains_by_strips_and_threads) {
         const int h = net == &g_a ? 208 : 13, w = net == &g_a ? 48 : 40;  // more rows than the buffers hold
         const auto x = random_activations(net->random(), count(h, w, net->layers().front().inputs));
         const OutputValues whole = run(net->build(Isa::scalar), x, h, w, 1, 0);
-        for (const Isa isa : all_isas()) {
+        for (const Isa isa : available_isas()) {
             const TransformNet built = net->build(isa);
             CHECK(run(built, x, h, w, 1, 0) == whole);
             for (int threads = 1; threads <= 8; ++threads)
@@ -110,7 +110,7 @@ TEST(digests) {
                 bytes.push_back(static_cast<std::uint8_t>(static_cast<std::uint64_t>(v) >> i));
         return crc32c(bytes);
     };
-    for (const Isa isa : all_isas()) {
+    for (const Isa isa : available_isas()) {
         RandomNet g_a = small_g_a(5), g_s = small_g_s(6);
         const auto x = random_activations(g_a.random(), count(64, 80, 3)),
                    y = random_activations(g_s.random(), count(5, 6, 24));
@@ -127,7 +127,7 @@ TEST(an_output_depends_on_its_own_inputs_alone) {
     const auto x = random_activations(net.random(), count(h, w, 16));
     std::vector<std::int16_t> part;
     for (int r = 0; r < less; ++r) part.insert(part.end(), x.begin() + r * w * 16, x.begin() + (r * w + less) * 16);
-    for (const Isa isa : all_isas()) {
+    for (const Isa isa : available_isas()) {
         const TransformNet built = net.build(isa);
         const auto whole = widened(run(built, x, h, w, 2, 0)), some = widened(run(built, part, less, less, 1, 2));
         for (int r = 0; r < 4 * (less - 5); ++r)
@@ -149,7 +149,7 @@ TEST(local_gains_against_the_textbook) {
         TextbookTrace book;
         g_s.textbook(y, h, w, book);
         const std::vector<std::int64_t> want = adjoint.textbook(error, 8 * h, 8 * w, book);
-        for (const Isa isa : all_isas()) {
+        for (const Isa isa : available_isas()) {
             const TransformNet there = g_s.build(isa), back = adjoint.build(isa);
             const OutputValues plain = run(there, y, h, w, 1, 0);
             for (const auto& [threads, strip] : {std::pair{1, 0}, {1, 1}, {2, 3}, {4, 8}}) {
@@ -222,7 +222,7 @@ TEST(nets_in_parts_are_those_made_at_once) {
         const std::span<const ConvTensors> one(first.layers()), other(second.layers());
         std::vector<ConvTensors> mixed(one.begin(), one.begin() + static_cast<std::ptrdiff_t>(head));
         mixed.insert(mixed.end(), other.begin() + static_cast<std::ptrdiff_t>(head), other.end());
-        for (const Isa isa : all_isas()) {
+        for (const Isa isa : available_isas()) {
             const TransformNet begun(one.first(head), isa);
             const OutputValues whole = run(TransformNet(one, isa), x, 37, 23, 1, 0);
             CHECK(run(begun.followed_by(one.subspan(head)), x, 37, 23, 2, 5) == whole);

@@ -107,7 +107,7 @@ def audit(wheel: Path, work: Path) -> None:
 def use(python: Path, empty: Path) -> None:
     """Encodes and decodes in Python and on the command line; runs the consumer's program."""
     run(python, "-c", USE, cwd=empty)
-    shutil.copy(ROOT / "tests" / "consumer.py", empty)
+    shutil.copy(ROOT / "tests" / "checks" / "consumer.py", empty)
     run(python, "consumer.py", cwd=empty)
     jahp = python.parent / "jahp"
     run(jahp, "models", "--verify", cwd=empty)
@@ -126,7 +126,7 @@ def check_types(python: Path, site: Path, empty: Path) -> None:
     for part in [*home.glob("mypy*"), *home.glob("*__mypyc*.so"), *home.glob("typing_extensions*"), *home.glob("pathspec*"),
                  *home.glob("librt*"), *home.glob("ast_serialize*")]:  # fmt: skip
         (site / part.name).symlink_to(part)
-    run(python, "-m", "mypy.stubtest", "--allowlist", ROOT / "tests" / "stubtest_allow.txt", "jahp_fast._native", cwd=empty)
+    run(python, "-m", "mypy.stubtest", "--allowlist", ROOT / "tests" / "checks" / "stubtest_allow.txt", "jahp_fast._native", cwd=empty)
 
 
 def check_own(wheel: Path, work: Path) -> None:

@@ -274,7 +274,7 @@ def test_instruction_set_of_the_environment(tiny_models, photo_crop, monkeypatch
     assert len(streams) == 1
     lacking = next(n for n in ("neon", "avx2", "avx512vnni") if n not in _native.isa_names())
     for name, what in (
-        ("sse9", "JAHP_FAST_ISA=sse9 is none of scalar, avx2, avxvnni, avx512vnni, neon, wasm"),
+        ("sse9", "JAHP_FAST_ISA=sse9 is none of scalar, avx2, avxvnni, avx512vnni, neon, i8mm, wasm"),
         (lacking, "this CPU lacks it"),
     ):
         monkeypatch.setenv("JAHP_FAST_ISA", name)

@@ -3,7 +3,11 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
+import zipfile
+from pathlib import Path
 
 import pytest
 from builders import SHIPPED, Case, random_model
@@ -54,6 +58,34 @@ def test_by_id(shelf):
     elsewhere = shelf / "elsewhere.safetensors"
     shutil.move(shelf / "two/b.safetensors", elsewhere)
     assert library.by_id(read_id(elsewhere), [elsewhere]).path == elsewhere
+
+
+def test_models_of_all_releases(shelf, monkeypatch):
+    """Files name models that another release had: they are found in their package, if it is there, and by their ids alone."""
+    kept = shelf / "site/jahp_fast_models"
+    (kept / "kept").mkdir(parents=True)
+    (kept / "__init__.py").touch()
+    old = kept / "kept/old.safetensors"
+    random_model(old, Case("mbt2018-context"), seed=4, N=3, M=4)
+    with pytest.raises(UnknownModel, match="install jahp_fast_models, which has the models of all releases, or name its file with models="):
+        library.by_id(read_id(old))
+    monkeypatch.syspath_prepend(shelf / "site")
+    assert library.by_id(read_id(old)).path == old
+    assert old not in library.installed()
+    with pytest.raises(UnknownModel, match="no model is called 'old'"):
+        library.by_name("old")
+
+
+def test_the_package_of_all_releases(shelf, monkeypatch):
+    """As it is built; here it has what the package itself has."""
+    sources = Path(__file__).parents[2] / "packaging/models"
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "-w", shelf, sources], check=True)
+    with zipfile.ZipFile(next(shelf.glob("jahp_fast_models-*.whl"))) as wheel:
+        wheel.extractall(shelf / "site")
+    monkeypatch.syspath_prepend(shelf / "site")
+    monkeypatch.setattr(library, "_PACKAGE", shelf / "one")
+    for path in SHIPPED.parent.glob("*.safetensors"):
+        assert library.by_id(read_id(path)).path == shelf / "site/jahp_fast_models/weights" / path.name
 
 
 def test_a_model_is_read_once(shelf):

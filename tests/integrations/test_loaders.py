@@ -40,7 +40,7 @@ def threads():
 
 
 def threads_while(work, before):
-    """The most threads of this process while `work` runs, the one that counts left out; those that ended linger in /proc, so waits for them."""
+    """The most threads of this process while `work` runs, the one that counts left out. Waits for those that ended, and linger in /proc."""
     deadline = time.monotonic() + 60
     while threads() > before:
         assert time.monotonic() < deadline, "threads that do not end"
