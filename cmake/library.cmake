@@ -26,10 +26,12 @@ add_library(jahp_library OBJECT
   csrc/library/picture_encoder.cpp
   csrc/library/rate_control.cpp
   csrc/library/sha256.cpp
+  csrc/library/small_pictures.cpp
   csrc/library/symbol_bits.cpp
   csrc/library/tensor_file.cpp
   csrc/library/transform_tensors.cpp
-  csrc/library/transforms.cpp)
+  csrc/library/transforms.cpp
+  csrc/library/view.cpp)
 target_compile_definitions(jahp_library PRIVATE JAHP_BUILDING JAHP_LIBRARY_VERSION="${PROJECT_VERSION}")
 target_include_directories(jahp_library SYSTEM PRIVATE ${JAHP_JSON_INCLUDE})
 target_link_libraries(jahp_library PUBLIC jahp_core)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Input: a .jahp file or, if it does not begin like one, a model file. Through the C interface: a file is decoded with
-// all golden models, by rows and whole; a model that is taken decodes a golden stream that is made to name it, and
-// encodes a small picture. Whatever it is, it ends in a status that it may have, with a message where it is refused,
-// and the same both ways. Most inputs are repaired: lengths and CRC of files, and the hashes of models' tensors.
+// all golden models, by rows, whole and in part; a model that is taken decodes a golden stream that is made to name it,
+// and encodes a small picture. Whatever it is, it ends in a status that it may have, with a message where it is
+// refused, and the same both ways. Most inputs are repaired: lengths and CRC of files, and the hashes of models'
+// tensors.
 #include <algorithm>
 #include <cstring>
 #include <random>
@@ -70,20 +71,73 @@ Outcome outcome_of(jahp_decoder* decoder, jahp_status status, FileBytes pixels) 
     return {status, message, std::move(pixels)};
 }
 
-Outcome decoded_by_rows(jahp_decoder* decoder, std::span<const std::uint8_t> file, std::uint32_t at_once) {
-    jahp_info info{};
-    jahp_status status = jahp_decoder_open(decoder, file.data(), file.size());
-    if (status == JAHP_OK) status = jahp_decoder_get_info(decoder, &info, sizeof info);
-    if (status != JAHP_OK) return outcome_of(decoder, status, {});
-    fuzz_require(std::uint64_t{info.width} * info.height <= kMostPixels, "max_pixels does not hold");
-    const std::size_t stride = std::size_t{info.width} * info.channels;
+// Rows of the open file, whose `info` is of its view.
+Outcome rows_of(jahp_decoder* decoder, const jahp_info& info, std::uint32_t at_once) {
+    const std::size_t stride = std::size_t{info.view_width} * info.channels;
     FileBytes pixels, rows(stride * at_once);
+    jahp_status status = JAHP_OK;
     for (std::uint32_t count = 1; status == JAHP_OK && count > 0;) {
         status = jahp_decoder_rows(decoder, rows.data(), rows.size(), stride, &count);
         pixels.insert(pixels.end(), rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(count * stride));
     }
     fuzz_require(status != JAHP_OK || pixels.size() == info.pixels_size, "rows are missing");
     return outcome_of(decoder, status, std::move(pixels));
+}
+
+void check_status(const Outcome& outcome) {
+    fuzz_require(outcome.status == JAHP_OK || outcome.status == JAHP_FORMAT_ERROR ||
+                     outcome.status == JAHP_MODEL_ERROR || outcome.status == JAHP_UNKNOWN_MODEL,
+                 outcome.message.c_str());
+}
+
+Outcome decoded_by_rows(jahp_decoder* decoder, std::span<const std::uint8_t> file, std::uint32_t at_once) {
+    jahp_info info{};
+    jahp_status status = jahp_decoder_open(decoder, file.data(), file.size());
+    if (status == JAHP_OK) status = jahp_decoder_get_info(decoder, &info, sizeof info);
+    if (status != JAHP_OK) return outcome_of(decoder, status, {});
+    fuzz_require(std::uint64_t{info.width} * info.height <= kMostPixels, "max_pixels does not hold");
+    return rows_of(decoder, info, at_once);
+}
+
+// Whole, or a view of it.
+struct Asked {
+    std::int32_t scale;
+    const jahp_region* region;
+};
+
+Outcome viewed(jahp_decoder* decoder, std::span<const std::uint8_t> file, const Asked& asked, jahp_info& info) {
+    fuzz_require(jahp_decoder_open(decoder, file.data(), file.size()) == JAHP_OK &&
+                     jahp_decoder_set_view(decoder, asked.scale, asked.region) == JAHP_OK &&
+                     jahp_decoder_get_info(decoder, &info, sizeof info) == JAHP_OK,
+                 jahp_decoder_message(decoder));
+    return rows_of(decoder, info, 5);
+}
+
+// A region of a file that can be opened is the same part of the whole, at full size and at a scale.
+void check_views(jahp_decoder* decoder, std::span<const std::uint8_t> file) {
+    jahp_info info{};
+    if (jahp_decoder_open(decoder, file.data(), file.size()) != JAHP_OK) return;
+    fuzz_require(jahp_decoder_get_info(decoder, &info, sizeof info) == JAHP_OK, jahp_decoder_message(decoder));
+    std::mt19937 random(static_cast<std::uint32_t>(file.size()) * 31 + file[file.size() / 2]);
+    const auto below = [&](std::int64_t end) { return static_cast<std::int64_t>(random()) % end; };
+    jahp_region region{below(info.width), below(info.height), 0, 0};
+    region.width = 1 + below(info.width - region.left);
+    region.height = 1 + below(info.height - region.top);
+    for (const std::int32_t scale : {1, 2 << below(4)}) {
+        jahp_info whole{}, part{};
+        const Outcome all = viewed(decoder, file, {scale, nullptr}, whole);
+        const Outcome some = viewed(decoder, file, {scale, &region}, part);
+        for (const Outcome* outcome : {&all, &some}) check_status(*outcome);
+        if (all.status != JAHP_OK) continue;
+        fuzz_require(some.status == JAHP_OK, "a part is refused of what is decoded whole");
+        const std::size_t n = info.channels, wide = part.view_width * n, all_wide = whole.view_width * n;
+        const auto left = static_cast<std::size_t>(region.left / scale),
+                   top = static_cast<std::size_t>(region.top / scale);
+        for (std::size_t row = 0; row < part.view_height; ++row)
+            fuzz_require(std::memcmp(some.pixels.data() + row * wide,
+                                     all.pixels.data() + (top + row) * all_wide + left * n, wide) == 0,
+                         "a part is another one than that of the whole");
+    }
 }
 
 Outcome decoded_whole(jahp_decoder* decoder, std::span<const std::uint8_t> file) {
@@ -101,15 +155,13 @@ jahp_status decode(std::span<const std::uint8_t> file, std::span<jahp_model* con
     const Outcome one = decoded_by_rows(decoder, file, 1 + static_cast<std::uint32_t>(file.size() % 9));
     jahp_decoder_set(decoder, JAHP_THREADS, 2);
     fuzz_require(decoded_whole(decoder, file) == one, "rows and the whole differ");
+    check_views(decoder, file);
     jahp_decoder_set(decoder, JAHP_SAMPLE_BITS, 16);  // which reads the lower bits of alpha too
     const Outcome deep = decoded_whole(decoder, file);
     fuzz_require(deep.status != JAHP_OK || one.status != JAHP_OK || deep.pixels.size() == 2 * one.pixels.size(),
                  "16 bits do not take twice as much as 8");
     jahp_decoder_free(decoder);
-    for (const Outcome* outcome : {&one, &deep})
-        fuzz_require(outcome->status == JAHP_OK || outcome->status == JAHP_FORMAT_ERROR ||
-                         outcome->status == JAHP_MODEL_ERROR || outcome->status == JAHP_UNKNOWN_MODEL,
-                     outcome->message.c_str());
+    for (const Outcome* outcome : {&one, &deep}) check_status(*outcome);
     return one.status;
 }
 

@@ -131,8 +131,9 @@ typedef struct jahp_info {
     char model[17];         /* id of the model in hexadecimal; zeros for exact pixels, which need none */
     uint8_t lanes, skip;
     uint8_t depth;          /* bits of a sample that the file was made of, 8 to 16 */
-    uint64_t pixels_size;   /* of all rows without gaps: width * height * channels, twice that for 16 bits */
+    uint64_t pixels_size;   /* of all rows without gaps: view_width * view_height * channels, twice that for 16 bits */
     uint64_t payload_size;
+    uint32_t view_width, view_height; /* of what is decoded: width and height, or what jahp_decoder_set_view has made */
 } jahp_info;
 
 /* Null if there is no memory. */
@@ -147,6 +148,23 @@ JAHP_API jahp_status jahp_decoder_add_model(jahp_decoder *decoder, jahp_model *m
 /* Takes a file, in place of the one before, and checks what its bytes say of themselves; nothing larger than the file
  * is allocated, and no model is needed. `data` must stay as it is until the next open or the end of the decoder. */
 JAHP_API jahp_status jahp_decoder_open(jahp_decoder *decoder, const uint8_t *data, size_t size);
+/* In pixels of the picture at full size. */
+typedef struct jahp_region {
+    int64_t left, top, width, height;
+} jahp_region;
+
+/* What is decoded of the open file, until the next open, in place of the whole: to be called before its first row, as
+ * often as you like; jahp_info then tells the size of what will come.
+ *
+ * region: a part of the picture, bit for bit what the whole has there, for the time of the latents and of the part;
+ * null: all of it. scale: 1, 2, 4, 8 or 16: the picture with its sides divided by it, rounded up, whose pixels are the
+ * means of squares. 2 takes the time of the whole; 4, 8 and 16 come near those means without most of the work, where
+ * the model has heads for them. Both together: all pixels of the small picture that the region touches.
+ *
+ * Small pictures have 8 bits. A checksum of the pixels is of the whole, and is not looked at. Of a file of exact pixels
+ * only those strips are read that the region touches; a small picture of a file with a layer over coarse pixels is made
+ * of the latter. */
+JAHP_API jahp_status jahp_decoder_set_view(jahp_decoder *decoder, int32_t scale, const jahp_region *region);
 /* Of the open file. info_size: sizeof(jahp_info). Later versions add fields at the end. */
 JAHP_API jahp_status jahp_decoder_get_info(jahp_decoder *decoder, jahp_info *info, size_t info_size);
 /* The data of a chunk of the open file, within it: "iccp", "exif" or "xmp_", say. Null and 0 where there is none. */
@@ -154,9 +172,10 @@ JAHP_API jahp_status jahp_decoder_get_chunk(jahp_decoder *decoder, const char *t
                                             size_t *size);
 /* The next rows, as many as are there at once and fit into `size` bytes, at least one; *rows is 0 behind the last one.
  *
- * Memory grows with the width, but for the latents, which are held whole. Whether all was right is known at the end:
- * what fails then fails in place of the last rows, and those before are to be thrown away. After a failure the file is
- * to be opened anew. */
+ * Memory grows with the width of the view, but for what latents need: some hundred bytes for each 16 x 16 pixels of the
+ * picture, and below 2^22 pixels the latents themselves. Whether all was right is known at the end: what fails then
+ * fails in place of the last rows, and those before are to be thrown away. After a failure the file is to be opened
+ * anew. */
 JAHP_API jahp_status jahp_decoder_rows(jahp_decoder *decoder, uint8_t *pixels, size_t size, size_t stride,
                                        uint32_t *rows);
 /* All rows that are left, in the decoder's own memory and without gaps; valid until the next open or the end of the

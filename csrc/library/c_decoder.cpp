@@ -19,6 +19,7 @@ struct jahp_decoder {
     std::optional<Stream> stream;
     std::size_t length = 0;
     int threads = 1, channels_given = 0, bits_given = 8;
+    View view{};
     Poll poll;
     std::unique_ptr<PictureDecoder> rows;  // made with the first row
     PictureDecoder::Rows held;             // of which `given` are with the caller
@@ -31,6 +32,7 @@ struct jahp_decoder {
         require_usage(stream.has_value(), "no file is open: call jahp_decoder_open first");
         return *stream;
     }
+    bool begun() const { return rows != nullptr || done > 0 || failed; }
     // Frees what decoding the file has taken.
     void let_go() {
         rows.reset();
@@ -44,7 +46,8 @@ struct jahp_decoder {
         done = 0;
         failed = false;
     }
-    std::size_t row_size() const { return product(stream->width, channels_given, bits_given / 8); }
+    std::uint32_t height() const { return static_cast<std::uint32_t>(view.height); }
+    std::size_t row_size() const { return product(view.width, channels_given, bits_given / 8); }
     std::shared_ptr<CodecModel> model() const {
         for (const auto& model : models)
             if (model->file().id() == stream->model) return model;
@@ -57,7 +60,7 @@ struct jahp_decoder {
     // The row of the held ones that is next.
     template <typename T>
     void join_row(std::span<const T> samples, std::span<const T> alpha, std::uint8_t* to) const {
-        const std::size_t width = product(stream->width, 1), at = static_cast<std::size_t>(given) * width;
+        const std::size_t width = product(view.width, 1), at = static_cast<std::size_t>(given) * width;
         const auto n = static_cast<std::size_t>(channels_of(stream->mode));
         join<T>(samples.subspan(at * n, width * n), stream->mode, alpha.empty() ? alpha : alpha.subspan(at, width),
                 channels_given, to);
@@ -66,11 +69,10 @@ struct jahp_decoder {
 
 int jahp_decoder::take(std::uint8_t* pixels, std::size_t stride, int most) {
     require_usage(!failed, "decoding this file has failed: open it anew");
-    if (done == static_cast<std::uint32_t>(stream->height)) return 0;
+    if (done == height()) return 0;
     try {
         if (rows == nullptr)
-            rows = std::make_unique<PictureDecoder>(*stream, stream->exact() ? nullptr : model(), bits_given == 16,
-                                                    threads, poll);
+            rows = std::make_unique<PictureDecoder>(*stream, stream->exact() ? nullptr : model(), view, threads, poll);
         if (given == held.count) {
             held = rows->next();
             given = 0;
@@ -89,7 +91,7 @@ int jahp_decoder::take(std::uint8_t* pixels, std::size_t stride, int most) {
             join_row<std::uint8_t>(held.samples, held.alpha, to);
     }
     done += static_cast<std::uint32_t>(count);
-    if (done == static_cast<std::uint32_t>(stream->height)) let_go();
+    if (done == height()) let_go();
     return count;
 }
 
@@ -141,9 +143,26 @@ jahp_status jahp_decoder_open(jahp_decoder* decoder, const uint8_t* data, size_t
         decoder->length = size;
         decoder->threads = decoder->options.threads;
         decoder->bits_given = static_cast<int>(decoder->bits);
+        decoder->view = whole_view(decoder->stream->height, decoder->stream->width, decoder->bits == 16);
         decoder->poll = decoder->options.poll();
         const bool alpha = decoder->stream->chunk("ALPH") != nullptr;
         decoder->channels_given = decoder->channels == 4 || alpha ? 4 : channels_of(decoder->stream->mode);
+    });
+}
+
+jahp_status jahp_decoder_set_view(jahp_decoder* decoder, int32_t scale, const jahp_region* region) {
+    if (decoder == nullptr) return JAHP_USAGE_ERROR;
+    return guarded(decoder->message, [&] {
+        const Stream& stream = decoder->opened();
+        require_usage(!decoder->begun(), "rows of this file have been decoded: open it anew");
+        Region part{};
+        if (region != nullptr) part = {region->left, region->top, region->width, region->height};
+        const View view = view_of(stream.height, stream.width, scale, region == nullptr ? nullptr : &part,
+                                  decoder->bits_given == 16);
+        require_usage(
+            view.scale == 1 || decoder->bits_given == 8,
+            "a picture at scale " + std::to_string(view.scale) + " has 8 bits: leave out JAHP_SAMPLE_BITS, or scale");
+        decoder->view = view;
     });
 }
 
@@ -164,7 +183,9 @@ jahp_status jahp_decoder_get_info(jahp_decoder* decoder, jahp_info* info, size_t
         out.lanes = static_cast<std::uint8_t>(stream.lanes);
         out.skip = static_cast<std::uint8_t>(stream.skip);
         out.depth = static_cast<std::uint8_t>(stream.depth());
-        out.pixels_size = std::uint64_t{decoder->row_size()} * out.height;
+        out.view_width = static_cast<std::uint32_t>(decoder->view.width);
+        out.view_height = decoder->height();
+        out.pixels_size = std::uint64_t{decoder->row_size()} * out.view_height;
         out.payload_size = stream.payload.size();
         copy_info(out, info, info_size);
     });
@@ -206,9 +227,9 @@ jahp_status jahp_decoder_image(jahp_decoder* decoder, const uint8_t** pixels, si
         require_pointer(size, "size");
         *pixels = nullptr;
         *size = 0;
-        const Stream& stream = decoder->opened();
+        decoder->opened();
         const std::size_t row = decoder->row_size();
-        const std::uint32_t height = static_cast<std::uint32_t>(stream.height);
+        const std::uint32_t height = decoder->height();
         Samples image((height - decoder->done) * row);
         for (std::uint8_t* at = image.data(); decoder->done < height;)
             at += row * static_cast<std::size_t>(decoder->take(at, row, static_cast<int>(height - decoder->done)));

@@ -61,10 +61,10 @@ ModelFile::ModelFile(std::unique_ptr<ByteSource> source, const std::string& name
     const std::string prefix = "entropy.";
     for (const std::string& tensor : file_.names()) {
         if (tensor == "config") {
-            config = read(tensor);
+            config = read_tensor(tensor);
             found = true;
         } else if (tensor.starts_with(prefix)) {
-            entropy_[tensor.substr(prefix.size())] = read(tensor);
+            entropy_[tensor.substr(prefix.size())] = read_tensor(tensor);
         }
     }
     if (!found || config.type != DType::u8 || config.shape.size() != 1) refuse("has no config");
@@ -94,7 +94,7 @@ void ModelFile::list(const std::string& listed, bool views) {
     if (!fine || at != listed.size()) refuse("the manifest does not list the tensors of the file");
 }
 
-Tensor ModelFile::read(const std::string& name) const {
+Tensor ModelFile::read_tensor(const std::string& name) const {
     std::string hash;
     Tensor tensor = file_.read(name, hash);
     if (hash != hashes_.at(name)) refuse("tensor " + name + " does not match the manifest");
@@ -112,11 +112,10 @@ std::int32_t ModelFile::at_nearest(const std::string& tensor, double quality) co
     return found->second.values<std::int32_t>()[at.row + (2 * at.t >= at.steps)];
 }
 
-Tensors ModelFile::read_transforms(const std::string& prefix) const {
-    const std::string group = "transform.";
+Tensors ModelFile::read(const std::string& group, const std::string& prefix) const {
     Tensors out;
     for (const std::string& tensor : file_.names())
-        if (tensor.starts_with(group + prefix)) out[tensor.substr(group.size())] = read(tensor);
+        if (tensor.starts_with(group + prefix)) out[tensor.substr(group.size())] = read_tensor(tensor);
     return out;
 }
 

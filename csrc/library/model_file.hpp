@@ -30,14 +30,15 @@ public:
     // The skip threshold that an encoder takes, of the same of the model's qualities.
     int skip(double quality) const;
 
-    // The tensors whose names start with "transform." and the prefix, without "transform.". Error(model) for one that
-    // does not match the manifest.
-    Tensors read_transforms(const std::string& prefix) const;
+    // The tensors whose names start with a group, "transform." or "view.", and the prefix, without the group.
+    // Error(model) for one that does not match the manifest.
+    Tensors read(const std::string& group, const std::string& prefix) const;
+    bool has(const std::string& tensor) const { return hashes_.contains(tensor); }
 
 private:
     std::int32_t at_nearest(const std::string& tensor, double quality) const;  // 0 if there is none
     void list(const std::string& listed, bool views);
-    Tensor read(const std::string& name) const;
+    Tensor read_tensor(const std::string& name) const;
     [[noreturn]] void refuse(const std::string& what) const;
 
     std::string name_;

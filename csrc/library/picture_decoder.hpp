@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "library/codec_model.hpp"
+#include "library/view.hpp"
 
 namespace jahp {
 
@@ -18,11 +19,7 @@ public:
     virtual DeepSamples next_deep() { return widened(next()); }
 };
 
-// Those of a file's latents, below any layer. Of large pictures they come while latents of later rows are decoded, by a
-// thread of their own. What it is given must outlive it.
-std::unique_ptr<RowSource> coarse_rows(const Stream& stream, CodecModel& model, int threads, const Poll& poll);
-
-// All of them.
+// All of the samples of a file's latents, below any layer.
 Samples coarse_samples(const Stream& stream, CodecModel& model, int threads, const Poll& poll);
 
 class PictureDecoder {
@@ -33,12 +30,13 @@ public:
         DeepSamples deep, deep_alpha;  // in place of these, where 16 bits are wanted
     };
 
-    // model: null for a file of exact pixels. deep: of 16 bits. stream and poll must outlive this.
-    PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, bool deep, int threads, const Poll& poll);
+    // model: null for a file of exact pixels. stream and poll must outlive this.
+    PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, const View& view, int threads,
+                   const Poll& poll);
     ~PictureDecoder();
 
-    // The next rows, none behind the last one. The last come when all has been found right. Error(format) in place of
-    // rows.
+    // The next rows of the view, none behind the last one. The last come when all has been found right. Error(format)
+    // in place of rows.
     Rows next();
 
 private:
@@ -48,7 +46,7 @@ private:
     const std::shared_ptr<CodecModel> model_;
     std::unique_ptr<RowSource> rows_;
     std::unique_ptr<Alpha> alpha_, alpha_rest_;  // the upper 8 bits, and for 16 the lower ones
-    const bool deep_;
+    const View view_;
     int left_;
     std::uint32_t crc_ = 0;
 };

@@ -17,14 +17,14 @@ constexpr int kPixelBits = 8;       // least shift of g_s's last layer: bits of 
 
 }  // namespace
 
-TransformTensors::TransformTensors(const ModelFile& model, const std::string& prefix)
-    : file_(model.name()), tensors_(model.read_transforms(prefix)) {}
+TransformTensors::TransformTensors(const ModelFile& model, const std::string& prefix, const char* group)
+    : file_(model.name()), group_(std::string(group) + "."), tensors_(model.read(group_, prefix)) {}
 
 const Tensor& TransformTensors::tensor(const std::string& name, DType type,
                                        const std::vector<std::int64_t>& shape) const {
     const auto found = tensors_.find(name);
     const bool missing = found == tensors_.end();
-    const std::string called = file_ + ": tensor transform." + name;
+    const std::string called = file_ + ": tensor " + group_ + name;
     if (missing || !fits_shape(found->second, shape))
         throw Error(Fault::model, called +
                                       (missing ? " is missing" : " has the shape " + shape_text(found->second.shape)) +
@@ -39,7 +39,7 @@ std::span<const std::uint8_t> TransformTensors::shift(const std::string& name, s
                                                       int most) const {
     const auto shift = take<std::uint8_t>(name, {channels});
     if (std::any_of(shift.begin(), shift.end(), [&](std::uint8_t s) { return s < least || s > most; }))
-        throw Error(Fault::model, file_ + ": tensor transform." + name + " has a shift that is not " +
+        throw Error(Fault::model, file_ + ": tensor " + group_ + name + " has a shift that is not " +
                                       std::to_string(least) + " to " + std::to_string(most));
     return shift;
 }

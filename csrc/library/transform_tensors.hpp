@@ -16,10 +16,10 @@
 namespace jahp {
 
 // Integer tensors whose names begin with a prefix, each checked for its type and shape when it is taken. Names are
-// without "transform.". Error(model) with the file's name in front.
+// without their group, "transform" or "view". Error(model) with the file's name in front.
 class TransformTensors {
 public:
-    TransformTensors(const ModelFile& model, const std::string& prefix);
+    TransformTensors(const ModelFile& model, const std::string& prefix, const char* group = "transform");
 
     // kAny in `shape`: any size of at least 1. The span lives as long as this.
     template <typename T>
@@ -37,7 +37,7 @@ public:
 
 private:
     const Tensor& tensor(const std::string& name, DType type, const std::vector<std::int64_t>& shape) const;
-    std::string file_;
+    std::string file_, group_;
     Tensors tensors_;
 };
 

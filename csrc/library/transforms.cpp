@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "core/scaled.hpp"
+#include "library/small_pictures.hpp"
 #include "simd/gdn.hpp"
 
 namespace jahp {
@@ -32,9 +33,10 @@ std::span<const std::int32_t> rows_of(std::span<const std::int32_t> values, int 
 
 }  // namespace
 
-Synthesis::Synthesis(std::shared_ptr<const TransformNet> net, const Factors& gain, int height, int width)
-    : net_(std::move(net)), gain_(gain), height_(height), width_(width),
-      stream_(*net_, up(height, kStride), up(width, kStride)) {}
+Synthesis::Synthesis(std::shared_ptr<const TransformNet> net, const Factors& gain, const Window& window,
+                     const View& cut, std::optional<SquareMeans> means)
+    : net_(std::move(net)), gain_(gain), window_(window), cut_(cut), means_(std::move(means)),
+      stream_(*net_, window.part.height(), window.part.width()) {}
 
 template <typename T>
 std::vector<T> Synthesis::push(std::span<const std::int32_t> rows, int threads) {
@@ -43,12 +45,19 @@ std::vector<T> Synthesis::push(std::span<const std::int32_t> rows, int threads) 
     OutputValues values = net_->no_values();
     stream_.push(scaled_, threads, values);
     const std::vector<Given>& all = std::get<std::vector<Given>>(values);
-    const std::size_t wide = product(stream_.output_width(), 3), narrow = product(width_, 3);
-    const int count = static_cast<int>(all.size() / wide), kept = std::clamp(height_ - made_, 0, count);
+    const std::size_t wide = product(stream_.output_width(), 3), narrow = product(cut_.width, 3);
+    const std::size_t left = product(window_.left, 3);
+    const int count = static_cast<int>(all.size() / wide);
+    const int first = std::clamp(window_.top - made_, 0, count);
+    const int end = std::clamp(window_.top + cut_.height - made_, 0, count);
     made_ += count;
-    std::vector<T> out(static_cast<std::size_t>(kept) * narrow);
-    for (std::size_t row = 0; row < static_cast<std::size_t>(kept); ++row)
-        std::transform(all.data() + row * wide, all.data() + row * wide + narrow, out.data() + row * narrow, sample<T>);
+    std::vector<T> out(static_cast<std::size_t>(end - first) * narrow);
+    for (int row = first; row < end; ++row) {
+        const Given* from = all.data() + static_cast<std::size_t>(row) * wide + left;
+        std::transform(from, from + narrow, out.data() + static_cast<std::size_t>(row - first) * narrow, sample<T>);
+    }
+    if constexpr (std::is_same_v<T, std::uint8_t>)
+        if (means_) return means_->push(out);
     return out;
 }
 template Samples Synthesis::push(std::span<const std::int32_t>, int);
@@ -61,25 +70,52 @@ std::shared_ptr<const TransformNet> Transforms::net(std::shared_ptr<const Transf
     return kept;
 }
 
-std::shared_ptr<const TransformNet> Transforms::g_s(double quality, bool deep) {
-    const std::scoped_lock lock(mutex_);
+const SynthesisLayers& Transforms::layers_of_g_s() {
     if (!layers_of_g_s_) layers_of_g_s_.emplace(model_);
-    const Key key(layers_of_g_s_->has_tails() ? quality : 0, deep);
+    return *layers_of_g_s_;
+}
+
+const std::shared_ptr<const TransformNet>& Transforms::beginning(std::size_t count) {
+    const std::span<const ConvTensors> common = layers_of_g_s().common();
+    for (std::size_t i = begun_.size(); i < count; ++i)  // what comes before is shared
+        begun_.push_back(std::make_shared<const TransformNet>(
+            i == 0 ? TransformNet(common.first(1), isa_) : begun_.back()->followed_by(common.subspan(i, 1))));
+    return begun_[count - 1];
+}
+
+SynthesisNet Transforms::g_s(double quality, int scale, bool deep) {
+    const std::scoped_lock lock(mutex_);
+    const SynthesisLayers& synthesis = layers_of_g_s();
+    const Key key(synthesis.has_tails() || scale > 1 ? quality : 0, scale, deep);
     const auto found = std::find_if(g_s_.begin(), g_s_.end(), [&](const auto& kept) { return kept.first == key; });
     if (found != g_s_.end()) {
         g_s_.splice(g_s_.begin(), g_s_, found);
         return g_s_.front().second;
     }
-    const SynthesisLayers::Tail tail = layers_of_g_s_->at(quality, deep);
-    std::shared_ptr<const TransformNet>& begun = begun_[tail.begun];
-    if (begun == nullptr) {
-        const std::span<const ConvTensors> common = layers_of_g_s_->common().first(tail.begun);
-        begun = std::make_shared<const TransformNet>(
-            TransformNet(common.first(1), isa_).followed_by(common.subspan(1)));
+    const auto made = [&](std::size_t begun, std::span<const ConvTensors> behind) {
+        SynthesisNet out{std::make_shared<const TransformNet>(beginning(begun)->followed_by(behind)), {}};
+        for (const std::span<const ConvTensors> part : {synthesis.common().first(begun), behind})
+            for (const ConvTensors& layer : part) out.reaches.push_back({layer.transposed, layer.kernel, layer.stride});
+        return out;
+    };
+    if (scale == 1) {
+        const SynthesisLayers::Tail tail = synthesis.at(quality, deep);
+        g_s_.emplace_front(key, made(tail.begun, tail.layers));
+    } else {
+        const SmallLayers small = small_layers(model_, synthesis, quality, scale);
+        std::vector<ConvTensors> behind;
+        for (const OwnedLayer& layer : small.layers) behind.push_back(layer.tensors(behind.size()));
+        g_s_.emplace_front(key, made(small.begun, behind));
     }
-    g_s_.emplace_front(key, std::make_shared<const TransformNet>(begun->followed_by(tail.layers)));
     if (g_s_.size() > kNetsKept) g_s_.pop_back();
     return g_s_.front().second;
+}
+
+bool Transforms::has_heads(int scale) {
+    const std::scoped_lock lock(mutex_);
+    layers_of_g_s();
+    const std::vector<int> scales = headed_scales(model_);
+    return std::find(scales.begin(), scales.end(), scale) != scales.end();
 }
 
 Gain& Transforms::gain(const std::string& name) {
@@ -141,9 +177,15 @@ std::vector<std::int32_t> Transforms::hyper_analysis(std::span<const std::int32_
     return std::get<std::vector<std::int32_t>>(std::move(z));
 }
 
-Synthesis Transforms::synthesis(double quality, int height, int width, bool deep) {
-    std::shared_ptr<const TransformNet> net = g_s(quality, deep);
-    return {std::move(net), gain("inv_gain").at(quality), height, width};
+Synthesis Transforms::synthesis(double quality, int height, int width, const View& view) {
+    const bool averaged = view.scale > 1 && !has_heads(view.scale);
+    const View cut = averaged ? view.at_full_size(height, width) : view;
+    const int h = up(height, kStride), w = up(width, kStride);
+    SynthesisNet made = g_s(quality, cut.scale, cut.deep);
+    const Window window = view.partial ? window_of(made.reaches, cut, h, w) : Window{{0, h, 0, w}, 0, 0};
+    std::optional<SquareMeans> means;
+    if (averaged) means.emplace(cut.height, cut.width, 3, view.scale);
+    return {std::move(made.net), gain("inv_gain").at(quality), window, cut, std::move(means)};
 }
 
 }  // namespace jahp

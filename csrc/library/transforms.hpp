@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <tuple>
 #include <vector>
 
 #include "core/context_decoder.hpp"
@@ -15,6 +16,7 @@
 #include "library/gains.hpp"
 #include "library/picture.hpp"
 #include "library/transform_tensors.hpp"
+#include "library/view.hpp"
 
 namespace jahp {
 
@@ -25,19 +27,31 @@ constexpr std::int32_t kLatentLimit = 2147483647;
 
 inline int up(int a, int b) { return a / b + (a % b != 0 ? 1 : 0); }
 
-// Rows of ŷ to rows of pixels: one picture on its way through g_s.
+// A net with what its layers read.
+struct SynthesisNet {
+    std::shared_ptr<const TransformNet> net;
+    std::vector<Reach> reaches;
+};
+
+// Rows of ŷ to rows of pixels: one view of a picture on its way through g_s.
 class Synthesis {
 public:
-    Synthesis(std::shared_ptr<const TransformNet> net, const Factors& gain, int height, int width);
-    // The next rows of ŷ, (k, w, M) -> the RGB rows of the picture that became final, (k', width, 3). T: std::uint8_t,
-    // or std::uint16_t of a deep one.
+    // cut: the view, or of one that is made of means, the same rectangle at full size, of which `means` makes them.
+    Synthesis(std::shared_ptr<const TransformNet> net, const Factors& gain, const Window& window, const View& cut,
+              std::optional<SquareMeans> means);
+    // What it takes of ŷ.
+    const LatentWindow& part() const { return window_.part; }
+    // The next rows of that part, (k, w, M) -> the RGB rows of the view that became final, (k', width, 3). T:
+    // std::uint8_t, or std::uint16_t of a deep one.
     template <typename T>
     std::vector<T> push(std::span<const std::int32_t> rows, int threads);
 
 private:
     std::shared_ptr<const TransformNet> net_;
     const Factors& gain_;
-    const int height_, width_;
+    const Window window_;
+    const View cut_;
+    std::optional<SquareMeans> means_;
     int made_ = 0;
     std::vector<std::int16_t> scaled_;
     TransformStream stream_;
@@ -57,13 +71,16 @@ public:
     // y (h, w, M) -> z (hz, wz, N), both times 2^kLatentBits.
     std::vector<std::int32_t> hyper_analysis(std::span<const std::int32_t> y, int h, int w, int threads,
                                              const Poll& poll);
-    // deep: of 16 bits.
-    Synthesis synthesis(double quality, int height, int width, bool deep);
+    // Of a view of the picture of that size. At a scale that the model has no heads for its pixels are means.
+    Synthesis synthesis(double quality, int height, int width, const View& view);
 
 private:
     std::shared_ptr<const TransformNet> net(std::shared_ptr<const TransformNet>& kept,
                                             Layers (*layers)(const ModelFile&));
-    std::shared_ptr<const TransformNet> g_s(double quality, bool deep);
+    const SynthesisLayers& layers_of_g_s();
+    const std::shared_ptr<const TransformNet>& beginning(std::size_t count);
+    SynthesisNet g_s(double quality, int scale, bool deep);
+    bool has_heads(int scale);
     Gain& gain(const std::string& name);
 
     // Nets of so many qualities stay packed: what is their own takes 2 MB at N = 64.
@@ -73,10 +90,11 @@ private:
     const Isa isa_;
     std::mutex mutex_;
     std::shared_ptr<const TransformNet> g_a_, deep_g_a_, h_a_;
-    std::map<std::size_t, std::shared_ptr<const TransformNet>> begun_;  // so many of g_s's common layers
+    std::vector<std::shared_ptr<const TransformNet>> begun_;  // g_s's first layer, the first two ...
     std::optional<SynthesisLayers> layers_of_g_s_;
-    using Key = std::pair<double, bool>;  // quality, 0 where all have the same layers, and whether it is deep
-    std::list<std::pair<Key, std::shared_ptr<const TransformNet>>> g_s_;  // the last used first
+    using Key = std::tuple<double, int,
+                           bool>;  // quality, 0 where all have the same layers, scale, and whether it is deep
+    std::list<std::pair<Key, SynthesisNet>> g_s_;  // the last used first
     std::map<std::string, Gain> gains_;
 };
 

@@ -5,9 +5,10 @@
  *     M path   opens a model, which decoders from then on are given
  *     N path   the same, out of memory
  *     D path   decodes a file by rows
+ *     V scale left top width height path     the same of a region, of which a width of 0 is all, at a scale
  *     X        forgets all models
  *
- * After each line but X one line: `ok` and, of D, width, height, channels and the sum of all bytes times their places;
+ * After each line but X one line: `ok` and, of D and V, width, height, channels and the sum of all bytes times their places;
  * or the status and the message.
  */
 #include <jahp.h>
@@ -73,7 +74,7 @@ static void forget_models(void) {
 }
 
 static jahp_status decode_rows(jahp_decoder *decoder, const jahp_info *info) {
-    const size_t stride = (size_t)info->width * info->channels + 3, size = 7 * stride;
+    const size_t stride = (size_t)info->view_width * info->channels + 3, size = 7 * stride;
     uint8_t *pixels = checked(malloc(size));
     uint64_t sum = 0, place = 0;
     uint32_t rows = 1, total = 0, row;
@@ -86,14 +87,15 @@ static jahp_status decode_rows(jahp_decoder *decoder, const jahp_info *info) {
             for (i = 0; i < stride - 3; ++i) sum += ++place * pixels[row * stride + i];
     }
     free(pixels);
-    if (status == JAHP_OK && total != info->height) fail("there are more or fewer rows than the height");
+    if (status == JAHP_OK && total != info->view_height) fail("there are more or fewer rows than the height");
     if (status == JAHP_OK)
-        printf("ok %u %u %u %llu\n", (unsigned)info->width, (unsigned)info->height, (unsigned)info->channels,
+        printf("ok %u %u %u %llu\n", (unsigned)info->view_width, (unsigned)info->view_height, (unsigned)info->channels,
                (unsigned long long)sum);
     return status;
 }
 
-static void decode(const char *path) {
+/* region: null for all of it. */
+static void decode(const char *path, int32_t scale, const jahp_region *region) {
     jahp_decoder *decoder = checked(jahp_decoder_new());
     size_t size;
     uint8_t *data = read_file(path, &size);
@@ -102,11 +104,29 @@ static void decode(const char *path) {
     int i;
     for (i = 0; i < model_count && status == JAHP_OK; ++i) status = jahp_decoder_add_model(decoder, models[i]);
     if (status == JAHP_OK) status = jahp_decoder_open(decoder, data, size);
+    if (status == JAHP_OK) status = jahp_decoder_set_view(decoder, scale, region);
     if (status == JAHP_OK) status = jahp_decoder_get_info(decoder, &info, sizeof info);
     if (status == JAHP_OK) status = decode_rows(decoder, &info);
     if (status != JAHP_OK) tell(status, jahp_decoder_message(decoder));
     jahp_decoder_free(decoder);
     free(data);
+}
+
+static void decode_view(const char *line) {
+    long numbers[5];
+    jahp_region region;
+    int i;
+    for (i = 0; i < 5; ++i) {
+        char *end;
+        numbers[i] = strtol(line, &end, 10);
+        if (end == line || *end != ' ') fail("a view is five numbers, each with a space behind it, and a path");
+        line = end + 1;
+    }
+    region.left = numbers[1];
+    region.top = numbers[2];
+    region.width = numbers[3];
+    region.height = numbers[4];
+    decode(line, (int32_t)numbers[0], region.width == 0 ? NULL : &region);
 }
 
 int main(void) {
@@ -118,7 +138,9 @@ int main(void) {
         else if (strlen(line) < 3)
             fail("lines are a letter, a space and a path");
         else if (line[0] == 'D')
-            decode(line + 2);
+            decode(line + 2, 1, NULL);
+        else if (line[0] == 'V')
+            decode_view(line + 2);
         else
             open_model(line + 2, line[0] == 'N');
         fflush(stdout);

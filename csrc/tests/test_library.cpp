@@ -267,6 +267,56 @@ TEST(work_can_be_cancelled_at_every_place) {
     CHECK(cancelled > 10);
 }
 
+TEST(views_share_a_model_and_can_be_cancelled_at_every_place) {
+    const Model model = open_model("pictures.safetensors");
+    const FileBytes file = read_file(golden("pictures-3.jahp"));  // 768 x 512
+    const jahp_region region{301, 203, 170, 90};
+    const auto view = [&](jahp_decoder* decoder, std::int32_t scale, const jahp_region* part, jahp_status wanted) {
+        const std::uint8_t* pixels = nullptr;
+        std::size_t size = 0;
+        CHECK_EQ(jahp_decoder_open(decoder, file.data(), file.size()), JAHP_OK);
+        CHECK_EQ(jahp_decoder_set_view(decoder, scale, part), JAHP_OK);
+        const jahp_status status = jahp_decoder_image(decoder, &pixels, &size);
+        CHECK(status == JAHP_OK || status == wanted);
+        return FileBytes(pixels, pixels + size);
+    };
+    const auto work = [&](std::size_t threads) {
+        const Decoder decoder(jahp_decoder_new());
+        CHECK_EQ(jahp_decoder_add_model(decoder.get(), model.get()), JAHP_OK);
+        CHECK_EQ(jahp_decoder_set(decoder.get(), JAHP_THREADS, threads), JAHP_OK);
+        FileBytes all;
+        for (const std::int32_t scale : {1, 2, 8}) {
+            const FileBytes some = view(decoder.get(), scale, &region, JAHP_OK);
+            all.insert(all.end(), some.begin(), some.end());
+        }
+        return all;
+    };
+    const FileBytes alone = work(1);
+    // At 1/2 columns 150 to 235 and rows 101 to 146, at 1/8 columns 37 to 58 and rows 25 to 36.
+    CHECK_EQ(alone.size(), std::size_t{3 * (170 * 90 + 86 * 46 + 22 * 12)});
+    FileBytes results[4];
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < 4; ++i) threads.emplace_back([&, i] { results[i] = work(1 + i % 3); });
+    for (std::thread& thread : threads) thread.join();
+    for (const FileBytes& result : results) CHECK(result == alone);
+
+    const Decoder decoder(jahp_decoder_new());
+    jahp_decoder_add_model(decoder.get(), model.get());
+    const FileBytes part = view(decoder.get(), 1, &region, JAHP_OK);
+    int cancelled = 0;
+    for (int calls = 0;; calls += 1 + calls / 8) {
+        Countdown countdown{calls};
+        jahp_decoder_set_cancel(decoder.get(), &Countdown::ask, &countdown);
+        const FileBytes got = view(decoder.get(), 1, &region, JAHP_CANCELLED);
+        if (!got.empty()) {
+            CHECK(got == part);
+            break;
+        }
+        ++cancelled;
+    }
+    CHECK(cancelled > 5);
+}
+
 TEST(objects_out_of_turn) {
     jahp_info info;
     jahp_model_info model_info;
@@ -299,6 +349,8 @@ TEST(objects_out_of_turn) {
     CHECK_EQ(jahp_decoder_add_model(decoder.get(), closed.get()), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_decoder_get_info(decoder.get(), &info, sizeof info), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_decoder_rows(decoder.get(), pixel, 4, 4, &rows), JAHP_USAGE_ERROR);
+    CHECK_EQ(jahp_decoder_set_view(nullptr, 1, nullptr), JAHP_USAGE_ERROR);
+    CHECK_EQ(jahp_decoder_set_view(decoder.get(), 1, nullptr), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_decoder_image(decoder.get(), &data, &size), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_decoder_set(decoder.get(), JAHP_THREADS, 0), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_decoder_set(decoder.get(), JAHP_THREADS, 1025), JAHP_USAGE_ERROR);
@@ -317,7 +369,19 @@ TEST(objects_out_of_turn) {
     CHECK_EQ(jahp_decoder_open(decoder.get(), file.data(), file.size()), JAHP_OK);
     CHECK_EQ(jahp_decoder_rows(decoder.get(), pixel, 4, 17, &rows), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_decoder_rows(decoder.get(), pixel, 17, 16, &rows), JAHP_USAGE_ERROR);
+    const jahp_region corner{16, 30, 1, 1}, outside{16, 30, 1, 2};
+    CHECK_EQ(jahp_decoder_set_view(decoder.get(), 1, &corner), JAHP_OK);
+    CHECK_EQ(jahp_decoder_set_view(decoder.get(), 1, &outside), JAHP_USAGE_ERROR);
+    CHECK_EQ(jahp_decoder_set_view(decoder.get(), 3, nullptr), JAHP_USAGE_ERROR);
+    CHECK_EQ(jahp_decoder_get_info(decoder.get(), &info, sizeof info), JAHP_OK);
+    CHECK(info.width == 17 && info.height == 31 && info.view_width == 1 && info.view_height == 1);
+    CHECK_EQ(info.pixels_size, 1u);
+    CHECK_EQ(jahp_decoder_rows(decoder.get(), pixel, 1, 1, &rows), JAHP_OK);
+    CHECK_EQ(rows, 1u);
+    CHECK_EQ(jahp_decoder_set_view(decoder.get(), 1, nullptr), JAHP_USAGE_ERROR);
+    CHECK(says(jahp_decoder_message(decoder.get()), "open it anew"));
     const FileBytes grey = decoded(decoder.get(), file);
+    CHECK_EQ(pixel[0], grey.back());
     CHECK_EQ(jahp_decoder_image(decoder.get(), &data, &size), JAHP_OK);
     CHECK_EQ(size, 0u);  // none are left
     CHECK_EQ(jahp_decoder_set(decoder.get(), JAHP_CHANNELS, 4), JAHP_OK);

@@ -44,6 +44,22 @@ JAHP_WEB int jahp_web_info(jahp_decoder* decoder, double* numbers, char* model) 
     return status;
 }
 
+// Of a region at a scale, all of it where `whole` is not 0; all of them whole numbers. size: width and height of what
+// is decoded then.
+JAHP_WEB int jahp_web_view(jahp_decoder* decoder, double scale, int whole, double left, double top, double width,
+                           double height, double* size) {
+    const auto number = [](double value) { return static_cast<std::int64_t>(value); };
+    const jahp_region region{number(left), number(top), number(width), number(height)};
+    jahp_status status = jahp_decoder_set_view(decoder, static_cast<std::int32_t>(scale),
+                                               whole != 0 ? nullptr : &region);
+    jahp_info info;
+    if (status == JAHP_OK) status = jahp_decoder_get_info(decoder, &info, sizeof info);
+    if (status != JAHP_OK) return status;
+    size[0] = static_cast<double>(info.view_width);
+    size[1] = static_cast<double>(info.view_height);
+    return status;
+}
+
 // The id of an open model in hexadecimal, with its zero.
 JAHP_WEB int jahp_web_model_id(jahp_model* model, char* id) {
     jahp_model_info info;

@@ -12,6 +12,7 @@ import pytest
 from builders import ROOT
 
 from jahp_fast.errors import UsageError
+from jahp_fast.evaluate.curves import Published
 from jahp_fast.evaluate.results import Row
 
 FILE = ROOT / "docs" / "figures.toml"
@@ -137,6 +138,12 @@ def test_the_card_writes_its_figures():
     assert found["q3_psnr"] == (33, 2, "dB")
     assert found["theirs_psnr"][0] == pytest.approx(-50)
     assert "ours_psnr" not in found
+    curve = Published("Theirs-1 (authors)", "psnr", tuple((row.bpp * 4, row.psnr) for row in rows[:5]))
+    against = card_table.published_figures(rows, "ours", [curve], ["Theirs-1"])
+    assert list(against) == ["published_theirs_1_psnr"]
+    assert against["published_theirs_1_psnr"][0] == pytest.approx(-75)
+    with pytest.raises(SystemExit, match="no published curve is called theirs"):
+        card_table.published_figures(rows, "ours", [curve], ["theirs"])
 
 
 @pytest.mark.parametrize(

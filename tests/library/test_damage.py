@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from broken_models import CONFIGS, HEADERS, HOSTILE, LATE, LINES, NAMES, Parts
 from builders import Case, random_model, with_crc
-from damaged_files import GOLDEN, MODELS, damaged_files, decoded, held_to, said, sum_of
+from damaged_files import GOLDEN, MODELS, NAMES_OF, damaged_files, decoded, held_to, said, sum_of
 
 from jahp_fast import Codec, JahpError
 from jahp_fast.entropy.model_file import ModelFile, save_model
@@ -73,11 +73,33 @@ def test_damaged_files(program, tmp_path):
     held_to(run(program, lines), wanted)
 
 
+def test_views_of_damaged_files(program, tmp_path):
+    """Regions and scales, of which some are none."""
+    codec, rng = Codec("mbt2018-A-a8-p15", models=MODELS, max_pixels=2**20, threads=1), np.random.default_rng(3)
+    lines, wanted = [f"M {path}" for path in MODELS], ["ok"] * len(MODELS)
+    for number, data in enumerate(damaged_files(200)):
+        width, height = struct.unpack_from("<II", data.ljust(24, b"\0"), 16)
+        if not 0 < width * height <= 2**20:
+            continue
+        (tmp_path / f"{number}.jahp").write_bytes(data)
+        left, top = int(rng.integers(-(number % 9 == 0), width)), int(rng.integers(height))
+        region = left, top, int(rng.integers(1, width - left + 1)), int(rng.integers(0, height - top + 1))
+        scale = (1, 2, 4, 8, 16, 1, 5)[number % 7]
+        lines.append(f"V {scale} {' '.join(map(str, region))} {tmp_path / f'{number}.jahp'}")
+        wanted.append(decoded(codec, data, region, scale))
+    assert {text.split(" ")[0] for text in wanted} == {"ok", *NAMES_OF.values()} - {"JAHP_MODEL_ERROR"}
+    assert len(set(wanted)) > 60
+    held_to(run(program, lines), wanted)
+
+
 def test_every_invalid_and_golden_file(program):
     codec = Codec("mbt2018-A-a8-p15", models=MODELS, threads=1)
     files = sorted(GOLDEN.rglob("*.jahp"))
-    lines = [*(f"N {path}" for path in MODELS), *(f"D {path}" for path in files)]
-    held_to(run(program, lines), ["ok"] * len(MODELS) + [decoded(codec, path.read_bytes()) for path in files])
+    lines, wanted = [f"N {path}" for path in MODELS], ["ok"] * len(MODELS)
+    for path in files:
+        lines += [f"D {path}", f"V 4 0 0 0 0 {path}"]
+        wanted += [decoded(codec, path.read_bytes()), decoded(codec, path.read_bytes(), None, 4)]
+    held_to(run(program, lines), wanted)
 
 
 @pytest.fixture(scope="module")

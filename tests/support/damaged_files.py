@@ -13,7 +13,10 @@ from jahp_fast import Codec, JahpError, UnknownModel
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MODELS = sorted(GOLDEN.glob("*.safetensors"))
-NAMES_OF = {"FormatError": "JAHP_FORMAT_ERROR", "ModelError": "JAHP_MODEL_ERROR", "UnknownModel": "JAHP_UNKNOWN_MODEL"}
+NAMES_OF = {
+    "FormatError": "JAHP_FORMAT_ERROR", "ModelError": "JAHP_MODEL_ERROR", "UnknownModel": "JAHP_UNKNOWN_MODEL",
+    "UsageError": "JAHP_USAGE_ERROR",
+}  # fmt: skip
 
 
 def said(error: JahpError) -> str:
@@ -26,10 +29,10 @@ def sum_of(pixels: NDArray[np.uint8]) -> str:
     return f"ok {pixels.shape[1]} {pixels.shape[0]} {pixels[0, 0].size} {int(sum(flat * np.arange(1, flat.size + 1))) % 2**64}"
 
 
-def decoded(codec: Codec, data: bytes) -> str:
+def decoded(codec: Codec, data: bytes, region: tuple[int, int, int, int] | None = None, scale: int = 1) -> str:
     """What the program should say of a file; of a model that is not there only how it begins."""
     try:
-        return sum_of(codec.decode(data, dtype=np.uint8))
+        return sum_of(codec.decode(data, region, scale, np.uint8 if scale == 1 else None))
     except UnknownModel as e:
         return said(e).split(", which")[0]
     except JahpError as e:

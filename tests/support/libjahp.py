@@ -4,7 +4,7 @@
 import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ctypes import POINTER, byref, c_char, c_char_p, c_double, c_int, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, byref, c_char, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -38,7 +38,12 @@ class Info(ctypes.Structure):
         ("width", c_uint32), ("height", c_uint32), ("channels", c_uint32), ("grey", c_uint32), ("alpha", c_uint32), ("max_error", c_int32),
         ("quality", c_double), ("base_quality", c_double), ("model", c_char * 17),
         ("lanes", c_uint8), ("skip", c_uint8), ("depth", c_uint8), ("pixels_size", c_uint64), ("payload_size", c_uint64),
+        ("view_width", c_uint32), ("view_height", c_uint32),
     )  # fmt: skip
+
+
+class Region(ctypes.Structure):
+    _fields_ = tuple((name, c_int64) for name in ("left", "top", "width", "height"))
 
 
 @cache
@@ -62,6 +67,7 @@ def library() -> ctypes.CDLL:
     lib.jahp_model_get_info.argtypes = [c_void_p, POINTER(ModelInfo), c_size_t]
     lib.jahp_decoder_add_model.argtypes = [c_void_p, c_void_p]
     lib.jahp_decoder_open.argtypes = [c_void_p, c_char_p, c_size_t]
+    lib.jahp_decoder_set_view.argtypes = [c_void_p, c_int32, POINTER(Region)]
     lib.jahp_decoder_get_info.argtypes = [c_void_p, POINTER(Info), c_size_t]
     lib.jahp_decoder_get_chunk.argtypes = [c_void_p, c_char_p, POINTER(c_void_p), POINTER(c_size_t)]
     lib.jahp_decoder_rows.argtypes = [c_void_p, c_void_p, c_size_t, c_size_t, POINTER(c_uint32)]
@@ -137,6 +143,9 @@ class Decoder(Object):
         self._data = data
         self.call("open", data, len(data))
 
+    def set_view(self, region=None, scale=1) -> None:
+        self.call("set_view", scale, None if region is None else byref(Region(*region)))
+
     @property
     def info(self) -> Info:
         out = Info()
@@ -152,12 +161,12 @@ class Decoder(Object):
         """(k, W, C): all rows that are left."""
         info, data, size = self.info, c_void_p(), c_size_t()
         self.call("image", byref(data), byref(size))
-        return np.frombuffer(ctypes.string_at(data, size.value), self.dtype).reshape(-1, info.width, info.channels)
+        return np.frombuffer(ctypes.string_at(data, size.value), self.dtype).reshape(-1, info.view_width, info.channels)
 
     def rows(self, most: int, gap: int = 0) -> Iterator[np.ndarray]:
         """Blocks (k, W, C) of at most so many rows; `gap` bytes behind each row must not be touched."""
         info = self.info
-        stride = info.width * info.channels * np.dtype(self.dtype).itemsize + gap
+        stride = info.view_width * info.channels * np.dtype(self.dtype).itemsize + gap
         while True:
             memory, count = np.full(most * stride, 77, np.uint8), c_uint32()
             self.call("rows", memory.ctypes.data, memory.size, stride, byref(count))
@@ -166,11 +175,13 @@ class Decoder(Object):
             assert (block[count.value :] == 77).all()
             if count.value == 0:
                 return
-            yield block[: count.value, : stride - gap].copy().view(self.dtype).reshape(-1, info.width, info.channels)
+            yield block[: count.value, : stride - gap].copy().view(self.dtype).reshape(-1, info.view_width, info.channels)
 
-    def decode(self, data: bytes):
+    def decode(self, data: bytes, region=None, scale=1):
         """As Codec.decode."""
         self.open(data)
+        if region is not None or scale != 1:
+            self.set_view(region, scale)
         pixels = self.image()
         return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 

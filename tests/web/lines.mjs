@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // csrc/tests/jahp_outcomes.c in JavaScript, for Node.js and browsers: the same lines, the same answers. M and N are one here, where there
 // are no files.
-const STATUS = {FormatError: "JAHP_FORMAT_ERROR", ModelError: "JAHP_MODEL_ERROR", UnknownModel: "JAHP_UNKNOWN_MODEL", OutOfMemory: "JAHP_NO_MEMORY"};
+const STATUS = {FormatError: "JAHP_FORMAT_ERROR", ModelError: "JAHP_MODEL_ERROR", UnknownModel: "JAHP_UNKNOWN_MODEL",
+  UsageError: "JAHP_USAGE_ERROR", OutOfMemory: "JAHP_NO_MEMORY"};
 
 /** All bytes times their places, modulo 2^64, of the channels that the file has. */
 function sumOf({width, height, data}, channels) {
@@ -20,9 +21,14 @@ export async function answer(engine, line, read) {
     for (const id of engine.models) engine.removeModel(id);
     return null;
   }
-  const path = line.slice(2), data = await read(path), options = {maxPixels: 2 ** 28};
+  const [, view, path] = line.match(/^. (-?\d+ -?\d+ -?\d+ -?\d+ -?\d+ )?(.*)$/), data = await read(path);
+  const options = {maxPixels: 2 ** 28};
+  if (line[0] === "V") {
+    const [scale, left, top, width, height] = view.split(" ").map(Number);
+    Object.assign(options, {scale}, width && {region: {left, top, width, height}});
+  }
   try {
-    if (line[0] !== "D") {
+    if (line[0] !== "D" && line[0] !== "V") {
       engine.addModel(data, path);
       return "ok";
     }

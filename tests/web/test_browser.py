@@ -200,12 +200,52 @@ def test_elements_and_images(browser):
     (folder / "elements.html").write_text(
         '<!doctype html><link rel="icon" href="data:,"><script type="module" src="/src/polyfill.js"></script>'
         '<img id="plain" src="photo.jahp" alt="a"><jahp-img id="own" src="photo.jahp" alt="b"></jahp-img>'
+        '<jahp-img id="small" scale="8" src="photo.jahp" alt="c"></jahp-img><jahp-img id="odd" src="photo.jahp" scale="3"></jahp-img>'
         '<jahp-img id="none" src="elements.html" alt="what it shows"></jahp-img>')  # fmt: skip
     page.open(f"{url}/files/elements.html", 800, 600)
-    for identifier in ("plain", "own"):
-        page.wait_for(f"document.getElementById('{identifier}').naturalWidth === 100")
-    page.wait_for("document.getElementById('none').shadowRoot.querySelector('[role=alert]')?.textContent === 'what it shows'")
+    for identifier, width in (("plain", 100), ("own", 100), ("small", 13)):
+        page.wait_for(f"document.getElementById('{identifier}').naturalWidth === {width}")
+    said = "document.getElementById('{}').shadowRoot.querySelector('[role=alert]')?.textContent === '{}'"
+    page.wait_for(said.format("none", "what it shows"))
+    page.wait_for(said.format("odd", "scale must be 1, 2, 4, 8 or 16, not 3"))
+    page.evaluate("document.getElementById('small').scale = 4")
+    page.wait_for("document.getElementById('small').naturalWidth === 25")
     shot(page, "elements")
+
+
+def test_parts_and_small_pictures(browser):
+    """As the package decodes them, of a shipped model with its heads; as PNG files too."""
+    page, url, folder = browser
+    crop = photo()[:96, :128]
+    file = Codec(threads=1).encode(np.dstack([crop, crop[:, :, 0] | 128]))
+    (folder / "parts.jahp").write_bytes(file)
+    page.open(f"{url}/demo/", 800, 600)
+    page.wait_for(READY)
+    views = [{"scale": 8}, {"scale": 2, "region": [3, 5, 60, 41]}, {"region": [100, 90, 28, 6]}, {"scale": 16}, {"scale": 4}]
+    asked = [view | ({"region": dict(zip(("left", "top", "width", "height"), view["region"], strict=True))} if "region" in view else {})
+             for view in views]  # fmt: skip
+    told = page.evaluate(f"""(async () => {{
+      {CODEC}
+      const file = await (await fetch("/files/parts.jahp")).blob(), told = [];
+      for (const view of {json.dumps(asked)}) {{
+        const {{width, height}} = await codec.decode(file, view), png = new Uint8Array(await (await codec.png(file, view)).arrayBuffer());
+        told.push([width, height, btoa(String.fromCharCode(...png))]);
+      }}
+      const said = promise => promise.then(() => "", error => `${{error.name}}: ${{error.message}}`);
+      for (const view of [{{scale: 3}}, {{scale: 1.5}}, {{region: {{left: 0, top: 0, width: 129, height: 1}}}}, {{region: {{left: 0}}}}])
+        told.push(await said(codec.decode(file, view)));
+      codec.close();
+      return told;
+    }})()""")
+    for view, (width, height, png) in zip(views, told, strict=False):
+        wanted = Codec(threads=1).decode(file, **view)
+        assert (height, width) == wanted.shape[:2]
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(png)))), wanted)
+    assert told[len(views) :] == [
+        "UsageError: scale must be 1, 2, 4, 8 or 16, not 3", "UsageError: scale must be a whole number, not 1.5",
+        "UsageError: region (0, 0, 129, 1) is not inside of the picture's 128 x 96 pixels",
+        "UsageError: region's top must be a whole number, not undefined",
+    ]  # fmt: skip
 
 
 def test_metadata_comes_along(browser):

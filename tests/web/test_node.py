@@ -2,6 +2,7 @@
 """WebAssembly in Node.js: the files that the package writes, byte for byte, and its refusals. tests/library/test_damage.py has golden and
 damaged files."""
 
+import gzip
 import json
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import photo
+from damaged_files import decoded
 from web_site import MAX_PIXELS, ROOT, WASM, WEB, built, node, with_memory
 
 from jahp_fast import Codec, JahpError, library
@@ -63,6 +65,19 @@ def test_encoding_gives_the_packages_files(tmp_path):
         else:
             assert told == want, name
     assert {type(want) for _, want in wanted} == {bytes, str}
+
+
+def test_what_a_page_loads_makes_small_pictures(tmp_path):
+    """The first part of a model has the heads: pixels are the package's, and so is what is said of a view that there is not."""
+    (tmp_path / "photo.jahp").write_bytes(Codec(threads=1).encode(photo()[:90, :122]))
+    listed = json.loads((WEB / "dist" / "models" / "index.json").read_text())["models"]
+    (tmp_path / "part.safetensors").write_bytes(gzip.decompress((WEB / "dist" / "models" / listed[0]["decode"]["file"]).read_bytes()))
+    views = [(scale, *region) for scale in (1, 2, 4, 8, 16, 6) for region in ((0, 0, 0, 0), (30, 11, 50, 79), (30, 12, 50, 79))]
+    lines = [f"V {' '.join(map(str, view))} {tmp_path / 'photo.jahp'}" for view in views]
+    codec, data = Codec(threads=1), (tmp_path / "photo.jahp").read_bytes()
+    wanted = [decoded(codec, data, region if region[2] else None, scale) for scale, *region in views]
+    assert {text.split(" ")[0] for text in wanted} == {"ok", "JAHP_USAGE_ERROR"}
+    assert run("outcomes.mjs", lines=[f"M {tmp_path / 'part.safetensors'}", *lines]) == ["ok", *wanted]
 
 
 def test_memory_that_runs_out_is_said_and_given_back(tmp_path):

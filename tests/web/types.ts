@@ -6,6 +6,7 @@ import {polyfill, JahpImage} from "../../web/src/element.js";
 
 async function use(file: Blob, signal: AbortSignal): Promise<number> {
   const image: ImageData = await decode(file, {signal, maxPixels: MAX_PIXELS, onTimes: (times: Times) => console.log(times.decode)});
+  const small: ImageData = await decode(file, {scale: 8, region: {left: 1, top: 2, width: 3, height: 4}, signal});
   const data: Uint8Array = await encode(image, {quality: 4.05, maxBytes: 4000, maxError: 2, model: "mbt2018", metadata: {icc: new Uint8Array(3)}});
   const told: Info = await info(data);
   const shown: Blob = await png(data);
@@ -16,7 +17,8 @@ async function use(file: Blob, signal: AbortSignal): Promise<number> {
   const id: string = engine.addModel(data, "m");
   const element: JahpImage = document.createElement("jahp-img");
   element.src = "a.jahp";
+  element.scale = 4;
   polyfill()();
-  return told.width + shown.size + engine.decode(data).data.length + engine.encode(image, {model: id}).length;
+  return told.width + shown.size + small.width + engine.decode(data, {scale: 2}).data.length + engine.encode(image, {model: id}).length;
 }
 export {use};

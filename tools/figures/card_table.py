@@ -2,11 +2,12 @@
 """The table of a model card: our qualities, and what other codecs give at the same rate.
 
     python tools/figures/card_table.py --report REPORT [--model mbt2018] [--others jpeg420 webp jpeg2000]
-        [--figures docs/figures.toml --run kodak --machine zen4]
+        [--figures docs/figures.toml --run kodak --machine zen4 --command "jahp eval KODAK --out REPORT"]
+        [--published CSV --dataset kodak --curves bpg_444_x265_ycbcr compressai-mbt2018_mse_cpu]
 
 REPORT is a folder of `jahp eval`. Rates are means of bits a pixel over the images; PSNR and MS-SSIM of the others are interpolated along
 the logarithm of the rate between their measured settings. A quality beyond a codec's rates gets a dash. With --figures the means of our
-qualities, and the BD-rates against every other codec of the report, become that run's figures in the file.
+qualities, and the BD-rates against every other codec of the report and the named published curves, become that run's figures in the file.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import figures  # a neighbour, not a package
 import numpy as np
 
-from jahp_fast.evaluate.curves import METRICS, compare
+from jahp_fast.evaluate.curves import METRICS, Published, bd_rate_of, compare, curves, read_published
 from jahp_fast.evaluate.results import Mean, Row, means, read_results
 
 
@@ -63,6 +65,22 @@ def card_figures(rows: Sequence[Row], ours: str) -> dict[str, tuple[float, int, 
     return found
 
 
+def published_figures(
+    rows: Sequence[Row], ours: str, published: Sequence[Published], names: Sequence[str]
+) -> dict[str, tuple[float, int, str]]:
+    """Likewise: BD-rates against curves by their codecs' names."""
+    found = {}
+    for name in names:
+        named = [curve for curve in published if curve.name.split(" (")[0] == name]
+        if not named:
+            raise SystemExit(f"no published curve is called {name}")
+        for curve in named:
+            rate = bd_rate_of([p for p in curve.points if math.isfinite(p[1])], curves(rows, [ours], curve.metric)[0][0])
+            if not isinstance(rate, str):
+                found[f"published_{re.sub('[^a-z0-9]+', '_', name.lower())}_{curve.metric}"] = (rate.percent, 1, "%")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--report", type=Path, required=True)
@@ -71,15 +89,22 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, metavar="FILE", help="write the run into this file of figures")
     parser.add_argument("--run", default="kodak", help="the run's name there")
     parser.add_argument("--machine", help="the name in docs/lab/machines.md of the machine that made the report")
+    parser.add_argument("--command", help="the command that made the report, with folders in capitals")
+    parser.add_argument("--published", type=Path, metavar="CSV", help="points that others published")
+    parser.add_argument("--dataset", default="kodak", help="of the published points")
+    parser.add_argument("--curves", nargs="+", default=["bpg_444_x265_ycbcr", "compressai-mbt2018_mse_cpu"], metavar="CODEC")
     args = parser.parse_args()
-    if (args.figures is None) != (args.machine is None):
-        parser.error("--figures and --machine go together: a figure says which machine gave it")
+    if len({x is None for x in (args.figures, args.machine, args.command)}) > 1:
+        parser.error("--figures, --machine and --command go together: a figure says what gave it, and where")
     rows = list(read_results(args.report / "results.csv").values())
     print(*card_table(means(rows), args.model, args.others), sep="\n")
     if args.figures is not None:
         day = datetime.datetime.fromtimestamp((args.report / "results.csv").stat().st_mtime, datetime.UTC).date()
-        command = f"jahp eval FOLDER --out REPORT; python tools/figures/card_table.py --report REPORT --model {args.model}"
+        command = f"{args.command}; python tools/figures/card_table.py --report REPORT --model {args.model}"
         values = card_figures(rows, args.model)
+        if args.published is not None:
+            command += f" --published CSV --curves {' '.join(args.curves)}"
+            values |= published_figures(rows, args.model, read_published(args.published, args.dataset, ["compressai"]), args.curves)
         figures.write(args.figures, args.run, values, command=command, machine=args.machine, date=day)
 
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// <jahp-img src="photo.jahp" alt="A parrot">: a picture, and the polyfill of <img src="photo.jahp">.
+// <jahp-img src="photo.jahp" alt="A parrot" scale="4">: a picture, at 1/4 of its sides, and the polyfill of <img src="photo.jahp">.
 import {png} from "./jahp.js";
 
 /** Shows a .jahp file in an <img>; resolves when it is there. The address of the pixels lives as long as the document. */
-async function show(image, address, signal) {
+async function show(image, address, {signal, scale}) {
   const response = await fetch(address, {signal});
   if (!response.ok) throw new Error(`cannot load ${address}: the server answers ${response.status}`);
-  const file = await png(await response.blob(), {signal});
+  const file = await png(await response.blob(), {signal, scale});
   const old = image.src, shown = URL.createObjectURL(file);
   await new Promise((resolve, reject) => {
     image.onload = resolve;
@@ -21,7 +21,7 @@ async function show(image, address, signal) {
 const STYLE = ":host { display: inline-block; } img { display: block; width: 100%; height: auto; } [role=alert] { margin: 0; }";
 
 export class JahpImage extends HTMLElement {
-  static observedAttributes = ["src", "alt"];
+  static observedAttributes = ["src", "alt", "scale"];
   #image = new Image();
   #note = document.createElement("p");
   #running;
@@ -38,12 +38,14 @@ export class JahpImage extends HTMLElement {
   set src(address) { this.setAttribute("src", address); }
   get alt() { return this.getAttribute("alt") ?? ""; }
   set alt(text) { this.setAttribute("alt", text); }
+  get scale() { return Number(this.getAttribute("scale") ?? 1); }
+  set scale(value) { this.setAttribute("scale", value); }
   get naturalWidth() { return this.#image.naturalWidth; }
   get naturalHeight() { return this.#image.naturalHeight; }
 
   attributeChangedCallback(name) {
     if (name === "alt") this.#image.alt = this.alt;
-    else this.#load();
+    else if (this.hasAttribute("src")) this.#load();
   }
 
   disconnectedCallback() { this.#running?.abort(); }
@@ -54,7 +56,8 @@ export class JahpImage extends HTMLElement {
     const {signal} = this.#running = new AbortController(), address = new URL(this.src, document.baseURI).href;
     this.#note.remove();
     try {
-      await show(this.#image, address, signal);
+      await null; // of several attributes that are set at once the last one loads
+      await show(this.#image, address, {signal, scale: this.scale});
       this.dispatchEvent(new Event("load"));
     } catch (error) {
       if (signal.aborted) return;
@@ -77,7 +80,7 @@ export function polyfill(root = document) {
       const whole = new URL(address, document.baseURI).href;
       image.removeAttribute("src");
       image.dataset.jahp = address;
-      show(image, whole).catch(error => image.dispatchEvent(new ErrorEvent("error", {error, message: error.message})));
+      show(image, whole, {}).catch(error => image.dispatchEvent(new ErrorEvent("error", {error, message: error.message})));
     }
   };
   take(root);

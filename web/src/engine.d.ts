@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type {EncodeOptions, Info, Pixels} from "./jahp.js";
+import type {EncodeOptions, Info, Pixels, View} from "./jahp.js";
 
 export const MAX_PIXELS: number;
 
@@ -16,7 +16,7 @@ export class Engine {
   addModel(bytes: Uint8Array, name: string): string;
   removeModel(id: string): void;
   info(data: Uint8Array, options?: {maxPixels?: number}): Info;
-  decode(data: Uint8Array, options?: {maxPixels?: number}): {width: number; height: number; data: Uint8ClampedArray};
+  decode(data: Uint8Array, options?: View & {maxPixels?: number}): {width: number; height: number; data: Uint8ClampedArray};
   /** model: its id. */
   encode(image: Pixels, options?: Omit<EncodeOptions, "signal" | "onTimes">): Uint8Array;
 }

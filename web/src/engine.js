@@ -5,6 +5,7 @@ import {JahpError, outOfMemory} from "./errors.js";
 
 const OPTION = {maxPixels: 2, channels: 3, maxBytes: 4, maxError: 5};
 const INFO = ["width", "height", "channels", "grey", "alpha", "maxError", "quality", "baseQuality", "payloadSize", "depth"];
+const REGION = ["left", "top", "width", "height"];
 const CHUNKS = {icc: "iccp", exif: "exif", xmp: "xmp_", cicp: "cicp"};
 /** Bytes of the strips in which rows are handed over. */
 const STRIP = 1 << 22;
@@ -88,10 +89,10 @@ export class Engine {
     return this.#scratch(hold => this.#info(hold, this.#open(hold, data, maxPixels)));
   }
 
-  /** {width, height, data: RGBA}. */
-  decode(data, {maxPixels = MAX_PIXELS} = {}) {
+  /** {width, height, data: RGBA}, of a region, {left, top, width, height}, and at a scale, 1 to 16. */
+  decode(data, {maxPixels = MAX_PIXELS, scale = 1, region} = {}) {
     return this.#scratch(hold => {
-      const decoder = this.#open(hold, data, maxPixels, 4), {width, height} = this.#info(hold, decoder);
+      const decoder = this.#open(hold, data, maxPixels, 4), {width, height} = this.#view(hold, decoder, scale, region);
       const stride = 4 * width, rows = Math.min(height, Math.max(1, Math.floor(STRIP / stride)));
       const strip = hold.room(rows * stride, `${rows} rows of pixels`), count = hold.room(4, "a number");
       let pixels;
@@ -155,6 +156,16 @@ export class Engine {
     return decoder;
   }
 
+  /** Width and height of what is decoded. */
+  #view(hold, decoder, scale, region) {
+    const {jahp_web_view, jahp_decoder_message, memory} = this.#exports;
+    const numbers = [whole("scale", scale, 31), ...REGION.map(side => region ? whole(`region's ${side}`, region[side], 52) : 0)];
+    const size = hold.room(16, "two numbers"), [by, ...sides] = numbers;
+    this.#check(jahp_web_view(decoder, by, region ? 0 : 1, ...sides, size), jahp_decoder_message, decoder);
+    const [width, height] = new Float64Array(memory.buffer, size, 2);
+    return {width, height};
+  }
+
   #info(hold, decoder) {
     const {jahp_web_info, jahp_decoder_message, jahp_decoder_get_chunk, memory} = this.#exports;
     const numbers = hold.room(8 * INFO.length, "numbers"), id = hold.room(17, "an id"), out = hold.room(8, "two numbers");
@@ -207,6 +218,12 @@ export class Engine {
       while (ends.length) ends.pop()();
     }
   }
+}
+
+/** A whole number of so many bits. */
+function whole(name, value, bits) {
+  if (Number.isInteger(value) && Math.abs(value) < 2 ** bits) return value;
+  throw new JahpError("UsageError", `${name} must be a whole number, not ${value}`);
 }
 
 function isOpaque(data) {

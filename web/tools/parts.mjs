@@ -2,13 +2,13 @@
 // node parts.mjs OUT MODEL.safetensors...: model files in the parts that src/models.js joins, and their list. The first is the default.
 //
 // What only encoders read is zeros in the first part; the second is those bytes alone, in the order of the file. Tensors that no reader of
-// these parts asks for (training, small pictures, searches) are zeros in both.
+// these parts asks for (training, searches) are zeros in both.
 import {createHash} from "node:crypto";
 import {mkdirSync, readFileSync, writeFileSync} from "node:fs";
 import {basename, join} from "node:path";
 import {gzipSync} from "node:zlib";
 
-const ENCODING = ["transform.g_a.", "transform.h_a."], NEITHER = ["train.", "view.", "search."];
+const ENCODING = ["transform.g_a.", "transform.h_a."], NEITHER = ["train.", "search."];
 const startsWithOne = (name, prefixes) => prefixes.some(prefix => name.startsWith(prefix));
 
 /** Header of a safetensors file (docs/reference/format.md, "Model file"), and where its tensors begin. */
