@@ -123,6 +123,7 @@ class Encoding:
         effort: int,
         goal: rate_control.Goal | rate_control.ScoreGoal | None,
         progress: Progress | None = None,
+        tune: str | None = None,
     ) -> bytes:
         """Symbols that were searched for, at a quality that was."""
         pipeline, threads = self.pipeline, self.threads
@@ -136,13 +137,16 @@ class Encoding:
             symbols = analysed.round_latents()
             if effort == 0 and rate is None:
                 return self.packed(prepared, symbols, quality, threads)
-            searched = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads, progress)
+            searched = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads, progress, tune)
             data = self.packed(prepared, searched, quality, threads)
             if rate is not None or not pipeline.may_copy(*symbols):
                 return data
             # The search does not know that equal neighbours are free.
             plain = self.packed(prepared, symbols, quality, threads)
-            return min(data, plain, key=lambda d: self.cost(prepared, d, quality))
+            if tune is None:
+                return min(data, plain, key=lambda d: self.cost(prepared, d, quality))
+            seen = [greedy.distortion(pipeline, image, y, symbols[1], quality, threads) for y in (searched[1], symbols[1])]
+            return data if seen[0] + 8 * len(data) <= seen[1] + 8 * len(plain) else plain
 
         start = _container.quality_code(self.quality)
         if goal is None:
