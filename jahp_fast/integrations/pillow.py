@@ -10,7 +10,7 @@ entry point by which it would find plugins by itself, so the import is needed.
 
 `draft` makes the picture smaller before it is decoded, by 2, 4, 8 or 16, and `thumbnail` uses it by itself, as for JPEG.
 
-Options of `save`: quality (1 to 12, 4 by default), model (a name, see Codec), effort, max_bytes, target_bpp, target_psnr,
+Options of `save`: quality (1 to 12, 4 by default), model (a name, see Codec), effort, tune, max_bytes, target_bpp, target_psnr,
 target_ssimulacra2, lossless, max_error (see Codec.encode), and icc_profile, exif, xmp, which replace the image's own; None or b"" leaves
 them out. Modes 1, P, PA and images with a transparent colour are converted. EXIF is kept without being asked for. Its orientation is kept
 for an image as it was opened; one that was made from it (by transpose, convert ...) has lost it, as with Pillow's own formats, with a
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 FORMAT = "JAHP"
 MIME = "image/jahp"
 EXTENSION = ".jahp"
-_OPTIONS = ("effort", "max_bytes", "target_bpp", "target_psnr", "target_ssimulacra2", "lossless", "max_error")
+_OPTIONS = ("effort", "tune", "max_bytes", "target_bpp", "target_psnr", "target_ssimulacra2", "lossless", "max_error")
 _METADATA = ("icc_profile", "exif", "xmp")
 
 

@@ -97,6 +97,11 @@ class Adjoint:
         moved: Shorts = ((errors.astype(np.int32) << up) >> down).astype(np.int16)
         return moved
 
+    def entered_weighed(self, errors: NDArray[np.float32]) -> Shorts:
+        """Likewise of errors that need not be integers: within what plain errors can be, to the nearest number, halves to even."""
+        moved: Shorts = np.rint(np.ldexp(np.clip(errors, -255, 255), self._entry)).astype(np.int16)
+        return moved
+
     def mean_square(self, squares: NDArray[np.uint32], h: int, w: int) -> NDArray[np.float64]:
         """What a trace gives for one inverse GDN -> (h, w), the mean square of the local gains of a latent's square, about 1."""
         rows, columns = squares.shape
@@ -106,9 +111,9 @@ class Adjoint:
         mean: NDArray[np.float64] = np.square(root / 2.0 ** (ONE_BITS - reference.FACTOR_SQUARE_SHIFT))
         return mean
 
-    def shape(self) -> NDArray[np.float32]:
-        """(M, 3, 3, M) what a step of the first channel adds to the slope of the last, 1 for a channel's effect on itself: impulses in all
-        channels, side by side, through the chain and back, inverse GDN at its mean."""
+    def impulses(self) -> tuple[Shorts, list[tuple[int, int]], Wide]:
+        """What the chain makes of impulses in all channels, side by side, inverse GDN at its mean: the image (16 h, 16 w, 3), in units of
+        its own; the position of each channel's impulse, at least 4 apart and 2 from the borders; and how large it was."""
         # Impulses of the same effect: of one size, those of weak channels would drown in the rounding.
         weak = np.maximum(self._curvature[self._row].astype(np.float64), np.finfo(np.float32).tiny)
         sizes = np.clip(np.rint(ACTIVATION_LIMIT // 2 * np.sqrt(weak.min() / weak)), 1, None)
@@ -125,7 +130,13 @@ class Adjoint:
             else:
                 weight, down = self._g_s[i].weight, -self._entry + ENTRY_BITS
             x = self._carried(_bare("deconv", weight), x, down)
-        x = self._scaled(x.astype(np.int32), -self._entry + ENTRY_BITS)
+        return x, places, sizes.astype(np.int64)
+
+    def shape(self) -> NDArray[np.float32]:
+        """(M, 3, 3, M) what a step of the first channel adds to the slope of the last, 1 for a channel's effect on itself: impulses through
+        the chain and back."""
+        image, places, sizes = self.impulses()
+        x: NDArray[Any] = self._scaled(image.astype(np.int32), -self._entry + ENTRY_BITS)
         for i in (3, 2, 1):
             weight, down = self._through(self._g_s[i].weight, i - 1, 0)
             x = self._carried(_bare("conv", weight), x, down)

@@ -23,6 +23,7 @@ from jahp_fast.search.annealing import LIMIT, Annealing
 
 if TYPE_CHECKING:
     from jahp_fast.search.greedy import Searcher
+    from jahp_fast.search.masking import Masking
     from jahp_fast.transforms.cpu import Pixels
 
 Ints = NDArray[np.int32]
@@ -55,12 +56,14 @@ def descended(
     rate: float,
     threads: int,
     progress: Progress | None = None,
+    masking: Masking | None = None,
 ) -> Ints:
     """y (h, w, M), symbols.
 
     Args:
         latents: y (h, w, M), not rounded, and z (hz, wz, N).
         rate: factor of the bits.
+        masking: what errors weigh; None: all the same.
 
     Raises:
         UnsupportedImage: a latent is beyond all symbols.
@@ -71,18 +74,22 @@ def descended(
     start = np.ascontiguousarray(np.clip(start, -LIMIT, LIMIT), np.float32)
     annealing = Annealing(start) if searcher.reference else _native.Annealing(start)
     weight = np.float32(trade_off(quality) * 255**2 / 3)
-    curvature, price = weight * searcher.curvature(quality), np.float32(rate)
+    curvature, price = weight * searcher.curvature(quality, masking), np.float32(rate)
+    half = None if masking is None else np.float32(0.5) * ((masking.local() - np.float32(1))[..., None] * curvature)
     width, narrower = WIDTHS[0], float(np.float32((WIDTHS[1] / WIDTHS[0]) ** (1 / max(1, schedule.rounds - 1))))
     mean_left = square_left = 1.0
     for round in range(schedule.rounds):
         symbols = annealing.draw(width, round)
-        slope = searcher.derivative(image, symbols, quality, threads)
+        slope = weight * searcher.derivative(image, symbols, quality, threads, masking)
         rows, shifts = searcher.bits.rows(z, symbols, threads)
-        values = annealing.below() - shifts
+        below = annealing.below()
+        if half is not None:  # what a position's curvature differs by from its channel's
+            slope += np.where(symbols > below, -half, half)
+        values = below - shifts
         bits = price * (searcher.bits.of(rows, values + 1) - searcher.bits.of(rows, values))
         mean_left, square_left = mean_left * MEAN, square_left * SQUARE
         pace = schedule.first + (schedule.last - schedule.first) * round / max(1, schedule.rounds - 1)
-        annealing.move(weight * slope, bits, curvature, MEAN, SQUARE, pace / (1 - mean_left), 1 / (1 - square_left))
+        annealing.move(slope, bits, curvature, MEAN, SQUARE, pace / (1 - mean_left), 1 / (1 - square_left))
         width *= narrower
         if progress is not None:
             progress(round + 1, schedule.rounds)

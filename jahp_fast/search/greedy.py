@@ -17,7 +17,7 @@ The best step comes first, and those behind it count with what it left to be gai
 linear chain, forth and back (see step_search). Rates are those that the contexts of before gave. MARGIN, the bits that a step must
 earn, stands for the best of many guesses being luck in part; PRICE of the bits for what other symbols pay when a context changes. All
 three constants were chosen on eight held-out training photos (docs/lab/019-search-constants.md). Efforts 2 and 3 go on in many
-small changes: jahp_fast.search.descent.
+small changes: jahp_fast.search.descent. With tune="eye" errors count for what an eye makes of them: jahp_fast.search.masking.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from jahp_fast.errors import UsageError
 from jahp_fast.search.adjoint import Adjoint, searched
 from jahp_fast.search.bits import SymbolBits
 from jahp_fast.search.descent import SCHEDULES, Progress, descended
+from jahp_fast.search.masking import TUNES, Masking, heavier
 from jahp_fast.search.step_search import best_steps
 from jahp_fast.transforms.cpu import LATENT_ROWS, CpuTransforms, Pixels, Trace, in_blocks, made_trace
 from jahp_fast.transforms.layers import Ints, Shorts
@@ -56,11 +57,15 @@ TYPICAL = 5.0
 EFFORTS = (0, 1, 2, 3)
 
 
-def check(model: ModelFile, effort: int) -> None:
-    """Raises UsageError for an effort that is none, or that the model cannot have."""
+def check(model: ModelFile, effort: int, tune: str | None = None) -> None:
+    """Raises UsageError for an effort or a tune that is none, or that the model cannot have."""
     if effort not in EFFORTS or isinstance(effort, bool):
         raise UsageError(f"effort must be one of {EFFORTS}, not {effort!r}")
+    if tune is not None and tune not in TUNES:
+        raise UsageError(f"tune must be {' or '.join(map(repr, TUNES))}, not {tune!r}")
     if effort == 0:
+        if tune is not None:
+            raise UsageError("tune is of the encoder's search: give an effort from 1 to 3 with it")
         return
     if model.metric != "mse":
         raise UsageError(f"{model.path.stem} was trained for {model.metric}, and effort minimises squared error: it has effort 0 alone")
@@ -81,6 +86,7 @@ def improved(
     rate: float,
     threads: int,
     progress: Progress | None = None,
+    tune: str | None = None,
 ) -> Symbols:
     """z and y to code in place of the nearest integers.
 
@@ -91,17 +97,25 @@ def improved(
         nearest: z and y, rounded.
         rate: factor of the bits in what is minimised; above 1 the file becomes smaller.
         progress: of efforts that go in rounds.
+        tune: "eye", or None for squared error; of efforts from 1 on.
 
     Numbers of absurd models may overflow here; a step whose cost is not a number is not taken.
     """
     searcher = _searcher(pipeline.file, pipeline.backend_name == "reference")
     if effort == 0:
         return nearest[0], searcher.trimmed(analysed.latents()[0], nearest, rate, threads)
-    z = nearest[0]
+    z, pixels = nearest[0], image.pixels()
+    masking = None if tune is None else searcher.masking(pixels, nearest[1], quality, threads)
     if effort == 1:
-        return z, searcher.stepped(image.pixels(), nearest, quality, rate, threads)
+        return z, searcher.stepped(pixels, nearest, quality, rate, threads, masking)
     latents = analysed.latents()[0], z
-    return z, descended(searcher, image.pixels(), latents, quality, SCHEDULES[effort], rate, threads, progress)
+    return z, descended(searcher, pixels, latents, quality, SCHEDULES[effort], rate, threads, progress, masking)
+
+
+def distortion(pipeline: Pipeline, image: Opened, y: Ints, nearest: Ints, quality: float, threads: int) -> float:
+    """What the errors of symbols y weigh to an eye, in bits, as the search of improved counts them."""
+    searcher, pixels = _searcher(pipeline.file, pipeline.backend_name == "reference"), image.pixels()
+    return searcher.distortion(pixels, y, quality, threads, searcher.masking(pixels, nearest, quality, threads))
 
 
 @lru_cache(maxsize=4)
@@ -124,6 +138,7 @@ class Searcher:
         self._adjoint: tuple[float, bool, Adjoint] | None = None
         self._lock = threading.Lock()
         self._shape: Floats | None = None
+        self._shares: Floats | None = None
 
     def trimmed(self, y: Floats, nearest: tuple[Ints, Ints], rate: float, threads: int) -> Ints:
         """nearest[1], with symbols a step nearer to their distribution's mode where that pays, as far as y alone can tell."""
@@ -134,17 +149,26 @@ class Searcher:
         pays = np.minimum(down, up) < -TYPICAL
         return symbols + np.where(pays, np.where(down <= up, np.int32(-1), np.int32(1)), np.int32(0))
 
-    def stepped(self, image: Pixels, start: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> Ints:
+    def masking(self, image: Pixels, y: Ints, quality: float, threads: int) -> Masking:
+        """What errors of the image, (H, W, 3) uint8, weigh, where those of the symbols y are to weigh what they do plain."""
+        masking = Masking(image, *y.shape[:2])
+        masking.balance(self._errors(image, y, quality, threads))
+        return masking
+
+    def stepped(
+        self, image: Pixels, start: tuple[Ints, Ints], quality: float, rate: float, threads: int, masking: Masking | None = None
+    ) -> Ints:
         """start[1], with symbols one step up or down where that pays.
 
         Args:
             image: (H, W, 3) uint8.
             start: z and y.
+            masking: what errors weigh; None: all the same.
         """
         z, y = start
         weight = np.float32(trade_off(quality) * 255**2 / 3)
-        slope, answer = self.gradient(image, y, quality, threads)
-        curvature = weight * self.curvature(quality)
+        slope, answer = self.gradient(image, y, quality, threads, masking)
+        curvature = weight * self.curvature(quality, masking)
         down, up = self._bits_added(z, y, PRICE * rate, threads)
         best = best_steps if self.reference else _native.best_steps
         return y + best(weight * slope, curvature, answer, down, up, self.interaction(curvature), MARGIN)
@@ -158,27 +182,39 @@ class Searcher:
         bits += float(self.bits.of(np.broadcast_to(np.arange(z.shape[2], dtype=np.int32), z.shape), z).sum(dtype=np.float64))
         return trade_off(quality) / 3 * errors + rate * bits
 
-    def gradient(self, image: Pixels, y: Ints, quality: float, threads: int) -> tuple[Floats, Floats]:
+    def distortion(self, image: Pixels, y: Ints, quality: float, threads: int, masking: Masking) -> float:
+        """Of what is minimised, the part of the errors, in bits."""
+        return trade_off(quality) / 3 * masking.total(self._errors(image, y, quality, threads))
+
+    def gradient(self, image: Pixels, y: Ints, quality: float, threads: int, masking: Masking | None = None) -> tuple[Floats, Floats]:
         """About half of the gradient of |x − x̂|² by y, (h, w, M); and (h, w), about 1, how strongly the image answers there."""
         h, w, _ = y.shape
         trace, adjoint = made_trace(not self.reference), self.adjoint(quality, exact=False)
-        slope = self._slope(image, y, quality, threads, trace, adjoint)
+        slope = self._slope(image, y, quality, threads, trace, adjoint, masking)
         answer = np.ones((h, w))
         for squares in trace.squares():
             answer *= adjoint.mean_square(squares, h, w)
+        if masking is not None:
+            answer *= masking.local()
         return slope, answer.astype(np.float32)
 
-    def derivative(self, image: Pixels, y: Ints, quality: float, threads: int) -> Floats:
-        """Half of the gradient of |x − x̂|² by y, (h, w, M)."""
+    def derivative(self, image: Pixels, y: Ints, quality: float, threads: int, masking: Masking | None = None) -> Floats:
+        """Half of the gradient of |x − x̂|², or of what masking makes of it, by y, (h, w, M)."""
         trace = made_trace(not self.reference, inputs=True)
-        return self._slope(image, y, quality, threads, trace, self.adjoint(quality, exact=True))
+        return self._slope(image, y, quality, threads, trace, self.adjoint(quality, exact=True), masking)
 
-    def _slope(self, image: Pixels, y: Ints, quality: float, threads: int, trace: Trace, adjoint: Adjoint) -> Floats:
+    def _slope(
+        self, image: Pixels, y: Ints, quality: float, threads: int, trace: Trace, adjoint: Adjoint, masking: Masking | None
+    ) -> Floats:
         h, w, _ = y.shape
         errors = self._errors(image, y, quality, threads, trace)
         first = next(errors)  # g_s has to come before its adjoint
         stream = adjoint.net.stream(h * STRIDE, w * STRIDE, trace)
-        slopes = [stream.push(adjoint.entered(rows), threads) for rows in chain([first], errors)]
+        slopes, top = [], 0
+        for rows in chain([first], errors):
+            entered = adjoint.entered(rows) if masking is None else adjoint.entered_weighed(masking.weighed(rows, top))
+            slopes.append(stream.push(entered, threads))
+            top += len(rows)
         unit = (adjoint.unit * self._gain(quality) / 255**2).astype(np.float32)
         slope: Floats = np.concatenate([*slopes, stream.finish(threads)]).astype(np.float32) * unit
         return slope
@@ -201,14 +237,14 @@ class Searcher:
         gain: NDArray[np.float64] = np.ldexp(mul.astype(np.float64), -shift.astype(np.int64))
         return gain
 
-    def curvature(self, quality: float) -> Floats:
-        """(M,) mean increase of |x − x̂|² by a step of one."""
+    def curvature(self, quality: float, masking: Masking | None = None) -> Floats:
+        """(M,) mean increase of |x − x̂|² by a step of one; with masking, of what is minimised where its `local` is 1."""
         config = self.model.config
         table = searched(self.model, CURVATURE, config.latents).astype(np.float64)
         row, t, steps = config.between(quality)
         mixed = table[row] + t / steps * (table[row + 1] - table[row]) if t else table[row]
         curvature: Floats = (mixed * self._gain(quality) ** 2).astype(np.float32)
-        return curvature
+        return curvature if masking is None else curvature * self._heavier()
 
     def adjoint(self, quality: float, exact: bool) -> Adjoint:
         """The last one is kept."""
@@ -226,11 +262,23 @@ class Searcher:
         """
         with self._lock:
             if self._shape is None:
-                qualities = self.model.config.qualities
-                quality = qualities[len(qualities) // 2]
-                self._shape = Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self.reference, exact=False).shape()
+                self._shape = self._middle().shape()
         root: Floats = np.sqrt(np.maximum(curvature, np.float32(0)))
         return self._shape * root[:, None, None, None] * root
+
+    def _heavier(self) -> Floats:
+        """(M,) masking.heavier of what a step of each channel does to the image, at the middle quality."""
+        with self._lock:
+            if self._shares is None:
+                image, places, _ = self._middle().impulses()
+                around = [[slice((i - 2) * STRIDE, (i + 3) * STRIDE) for i in place] for place in places]
+                self._shares = heavier([image[rows, columns] for rows, columns in around])
+        return self._shares
+
+    def _middle(self) -> Adjoint:
+        qualities = self.model.config.qualities
+        quality = qualities[len(qualities) // 2]
+        return Adjoint(self.model, self._transforms.g_s_layers(quality), quality, not self.reference, exact=False)
 
     def _bits_added(self, z: Ints, y: Ints, rate: float, threads: int) -> tuple[Floats, Floats]:
         """(h, w, M) each: rate times the bits that a step down, and one up, adds to y."""
