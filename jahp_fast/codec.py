@@ -175,8 +175,8 @@ class Codec:
             max_error: 0 to 31: no sample differs by more. 0 is lossless.
             depth: of an array of uint16, bits of a sample, 9 to 16 (default): 10 means samples of 0 to 1023. A file of such pixels is
                 decoded to uint16 again.
-            tune: "eye": the search of effort counts errors by what the eye makes of them: fine ones in texture less, coarse ones there
-                more. Better by SSIMULACRA 2 and MS-SSIM at equal size, worse by PSNR. For models trained for squared error.
+            tune: "eye": efforts 2 and 3 weigh errors as an eye does, less in texture, and coarse ones more. Better by SSIMULACRA 2
+                and MS-SSIM at equal size, worse by PSNR.
             progress: at efforts 2 and 3, is called with the rounds done and their number, anew for each quality that is tried.
 
         effort, sizes, targets and pixels of uint16 are for qualities up to 8. Such pixels are encoded on the CPU.
