@@ -18,6 +18,7 @@ add_library(jahp_library OBJECT
   csrc/library/gains.cpp
   csrc/library/json_text.cpp
   csrc/library/layer_chunk.cpp
+  csrc/library/deep_layer.cpp
   csrc/library/model_check.cpp
   csrc/library/model_config.cpp
   csrc/library/model_file.cpp

@@ -25,6 +25,16 @@ def encode_exact(pixels: NDArray[np.uint8], max_error: int, rows: int, threads: 
 def decode_exact(strips: list[bytes], pixels: NDArray[np.uint8], max_error: int, rows: int, threads: int) -> None:
     """Into `pixels`. Raises FormatError if one of the strips does not end where its data end."""
 
+def encode_deep(pixels: NDArray[np.uint16], bits: int, max_error: int, rows: int, threads: int) -> list[bytes]:
+    """encode_exact of samples below 2^bits, 9 to 16."""
+
+def decode_deep(strips: list[bytes], pixels: NDArray[np.uint16], bits: int, max_error: int, rows: int, threads: int) -> None: ...
+def pack_values(values: NDArray[np.uint16], bits: int) -> bytes:
+    """Rising values below 2^bits, at least one -> data of a chunk."""
+
+def unpack_values(data: bytes, bits: int) -> NDArray[np.uint16]:
+    """The reverse. Raises FormatError for damaged data."""
+
 def encode_colours(pixels: NDArray[np.uint8], rows: int, threads: int) -> list[bytes]: ...
 def decode_colours(strips: list[bytes], pixels: NDArray[np.uint8], rows: int, threads: int) -> None: ...
 def encode_residual(pixels: NDArray[np.uint8], coarse: NDArray[np.uint8], step: int, rows: int, threads: int) -> list[bytes]: ...

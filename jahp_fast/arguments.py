@@ -12,8 +12,11 @@ from typing import Any
 from jahp_fast.errors import UnsupportedImage, UsageError
 
 PathLike = str | os.PathLike[str]
-MOST_ERROR = 31
-"""The largest max_error."""
+
+
+def most_error(bits: int) -> int:
+    """The largest max_error of samples of so many bits: 31 with 8, and 255 from 11 on."""
+    return min(255, (1 << (bits - 3)) - 1)
 
 
 def _plain(value: Any) -> Any:
@@ -63,7 +66,7 @@ def switch(name: str, value: Any) -> bool:
 def bound_of(lossless: Any, max_error: Any) -> int | None:
     """The bound on errors that they ask for, None for no such file. Raises UsageError."""
     exact = switch("lossless", lossless)
-    bound = None if max_error is None else whole("max_error", max_error, 0, MOST_ERROR)
+    bound = None if max_error is None else whole("max_error", max_error, 0, most_error(16))
     if exact and bound:
         raise UsageError(f"lossless allows no error, and max_error={bound} does: ask for one of them")
     return 0 if exact else bound

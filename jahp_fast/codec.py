@@ -133,9 +133,12 @@ class Codec:
 
     def _prepared(self, image: Any, bound: int | None, depth: int | None) -> Prepared:
         prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum, depth)
-        if prepared.rows.deep and (bound is not None or self._layered):
-            wanted = "bounds on errors" if bound is not None else f"quality {self.quality:g}"
-            raise UsageError(f"pixels of uint16 are for qualities up to 8, and {wanted} for 8 bits: convert them to uint8 first")
+        most = arguments.most_error(prepared.depth)
+        if bound is not None and bound > most:
+            raise UsageError(f"max_error must be 0 to {most} with samples of {prepared.depth} bits, not {bound}")
+        if prepared.rows.deep and bound is None and self._layered:
+            said = f"pixels of uint16 are for qualities up to 8 and for lossless, and quality {self.quality:g} for 8 bits"
+            raise UsageError(f"{said}: convert them to uint8 first")
         return prepared
 
     @property
@@ -172,14 +175,16 @@ class Codec:
             target_ssimulacra2: likewise of SSIMULACRA 2, 0 to 100, to about half a point. It needs the extra `eval`, and a second for each
                 megapixel and quality that is tried.
             lossless: keep every pixel. Quality and model are of no account then.
-            max_error: 0 to 31: no sample differs by more. 0 is lossless.
+            max_error: no sample differs by more, 0 to 31, or 255 of uint16 (63 and 127 at depths of 9 and 10), in units of its depth. 0 is
+                lossless.
             depth: of an array of uint16, bits of a sample, 9 to 16 (default): 10 means samples of 0 to 1023. A file of such pixels is
-                decoded to uint16 again.
+                decoded to uint16 again, where 65535 is white: `>> 6` makes samples of 10 bits of it, the very same of a lossless file.
             tune: "eye": efforts 2 and 3 weigh errors as an eye does, less in texture, and coarse ones more. Better by SSIMULACRA 2
                 and MS-SSIM at equal size, worse by PSNR.
             progress: at efforts 2 and 3, is called with the rounds done and their number, anew for each quality that is tried.
 
-        effort, sizes, targets and pixels of uint16 are for qualities up to 8. Such pixels are encoded on the CPU.
+        effort, sizes and targets are for qualities up to 8; pixels of uint16 for these and for lossless and max_error. They are encoded on
+        the CPU.
 
         Raises:
             UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.
@@ -255,7 +260,8 @@ class Codec:
                 (docs/guide/embed.md); without, as 2. With a region, which is at full size, all pixels that it touches. Of a file with
                 a residual layer, the small picture is that of its coarse pixels, below the layer.
             dtype: uint8, or uint16, where 65535 is white; by default as the file says. Small pictures have uint8, and a checksum of the
-                pixels is of uint8. Both are right of any file: 16 bits are those that the file's latents give, not 8 bits widened.
+                pixels is of uint8, but of exact ones that have more bits. Both are right of any file: 16 bits are those that the file's
+                latents give, not 8 bits widened.
 
         Raises:
             FormatError: the file is damaged.

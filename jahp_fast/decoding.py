@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
-from jahp_fast.files.finish import AlphaRows, alpha_of, coarse_view, layered_rows
+from jahp_fast.files.finish import AlphaRows, alpha_of, as_seen, coarse_view, layered_rows
 from jahp_fast.files.pixel_proof import PixelProof
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline
@@ -51,7 +51,7 @@ class Decoding:
         coarse = () if loaded is None else loaded.decode_rows(stream, coarse_view(stream, view), self.threads)
         for rgb in layered_rows(stream, view, coarse, self.threads):
             proof.take(rgb)
-            yield _image.join(rgb, stream.mode, None if alpha is None else alpha.rows(len(rgb)))
+            yield _image.join(as_seen(rgb, view), stream.mode, None if alpha is None else alpha.rows(len(rgb)))
         if alpha is not None:
             alpha.finish()
 
@@ -85,7 +85,7 @@ class Decoding:
         blocks = list(layered_rows(stream, view, coarse, self.threads))
         rgb = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         PixelProof(stream, view, self.exact).take(rgb)
-        return _image.join(rgb, stream.mode, alpha_of(stream, view))
+        return _image.join(as_seen(rgb, view), stream.mode, alpha_of(stream, view))
 
     def timed(self, stream: _container.Stream) -> tuple[Pixels, dict[str, float]]:
         """As Codec.decode_timed."""

@@ -11,15 +11,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import _native, arguments
+from jahp_fast import arguments
 from jahp_fast.constants import QUALITY_STEPS, trade_off
 from jahp_fast.errors import UnsupportedImage
 from jahp_fast.files import container as _container
+from jahp_fast.files import deep_layers, layers
 from jahp_fast.files import image as _image
-from jahp_fast.files import layers
 from jahp_fast.files.alpha import alpha_chunks
 from jahp_fast.files.deep import DEEP
-from jahp_fast.files.pixel_proof import pixel_checksum
+from jahp_fast.files.pixel_proof import pixel_checksum, samples_checksum
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.search import greedy, rate_control
@@ -58,19 +58,31 @@ class Prepared:
             chunks[_container.PIXEL_CHECKSUM] = bytes(4)
         return Prepared(parts.rows, parts.mode, chunks, (width, height))
 
+    @property
+    def depth(self) -> int:
+        """Bits of a sample, 8 to 16."""
+        return self.chunks[DEEP][0] if DEEP in self.chunks else 8
+
     def samples(self) -> layers.Samples:
-        """What a layer keeps."""
+        """What a layer keeps, of 8 bits."""
         return layers.samples_of(self.rows.take(0, self.rows.height), self.mode)
 
     def exact(self, bound: int, threads: int) -> bytes:
-        """The file that keeps each sample to within `bound`: it is decoded, and held to that."""
-        samples = self.samples()
-        layer = layers.exact(samples, bound, threads)
-        back = np.empty_like(samples)
+        """The file that keeps each sample, of its depth, to within `bound`: it is decoded, and held to that."""
+        samples: NDArray[Any]
+        layer: layers.Layer | deep_layers.DeepLayer
+        if self.depth > 8:
+            own: NDArray[np.uint16] = np.right_shift(layers.samples_of(self.rows.deep_whole(), self.mode), 16 - self.depth)
+            samples, layer = own, deep_layers.exact(own, self.depth, bound, threads)
+        else:
+            samples = self.samples()
+            layer = layers.exact(samples, bound, threads)
+        back: NDArray[Any] = np.empty_like(samples)
         layer.decode(back, 0, threads)
-        if np.any(np.maximum(samples, back) - np.minimum(samples, back) > bound):
+        kept = back >> (16 - self.depth) if self.depth > 8 else back
+        if np.any(np.maximum(samples, kept) - np.minimum(samples, kept) > bound):
             raise AssertionError(f"the coder of exact pixels broke its bound of {bound}")
-        chunks = {**self.chunks, _container.LAYER: layer.packed()}
+        chunks = {**self.chunks, **layer.chunks()}
         if _container.PIXEL_CHECKSUM in chunks:
             chunks[_container.PIXEL_CHECKSUM] = _checksum_of(back)
         return _container.pack(_container.of_exact(self.size, self.mode, chunks))
@@ -221,7 +233,7 @@ class Encoding:
         (rgb,) = self.pipeline.decode_batch([stream], [whole], threads, lambda _, rgb: rgb, None)
         coarse = layers.samples_of(rgb, stream.mode)
         layer = layers.residual(prepared.samples(), coarse, self.step, threads)
-        chunks = {**stream.chunks, _container.LAYER: layer.packed()}
+        chunks = {**stream.chunks, **layer.chunks()}
         if self.pixel_checksum:
             layer.decode(coarse, 0, threads)
             chunks[_container.PIXEL_CHECKSUM] = _checksum_of(coarse)
@@ -237,5 +249,5 @@ class Encoding:
         return _container.pack(replace(stream, chunks={**stream.chunks, _container.PIXEL_CHECKSUM: checksum.to_bytes(4, "little")}))
 
 
-def _checksum_of(samples: layers.Samples) -> bytes:
-    return _native.crc32c(samples.data.cast("B")).to_bytes(4, "little")
+def _checksum_of(samples: NDArray[Any]) -> bytes:
+    return samples_checksum(samples).to_bytes(4, "little")

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <functional>
 
 #include "bindings/arrays.hpp"
 #include "residual/few_colours.hpp"
 #include "residual/residual_transform.hpp"
 #include "residual/strips.hpp"
+#include "residual/value_set.hpp"
 
 namespace jahp::bind {
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 
+template <typename Sample = std::uint8_t>
 PixelShape shape_of(const py::object& pixels, const char* name) {
-    view<std::uint8_t>(pixels, name, 3);
+    view<Sample>(pixels, name, 3);
     const auto array = py::reinterpret_borrow<py::array>(pixels);
     for (int axis = 0; axis < 3; ++axis)
         if (array.shape(axis) < 1 || array.shape(axis) > 1 << 24)
@@ -24,8 +27,11 @@ PixelShape shape_of(const py::object& pixels, const char* name) {
     return shape;
 }
 
-void check_error(int max_error) {
-    if (max_error < 0 || max_error > kMostError) throw Error(Fault::usage, "max_error is out of range");
+void check_error(int max_error, int bits) {
+    if (max_error < 0 || max_error > most_error(bits)) throw Error(Fault::usage, "max_error is out of range");
+}
+void check_bits(int bits) {
+    if (bits < 9 || bits > 16) throw Error(Fault::usage, "bits are out of range");
 }
 void check_step(int step) {
     if (step < kLeastStep || step > kMostStep) throw Error(Fault::usage, "step is out of range");
@@ -65,7 +71,7 @@ void register_residual(py::module_& m) {
         "encode_exact",
         [](const py::object& pixels, int max_error, int rows, int threads) {
             const Strips strips(shape_of(pixels, "pixels"), rows);
-            check_error(max_error);
+            check_error(max_error, 8);
             const auto all = view<std::uint8_t>(pixels, "pixels", 3);
             return encoded(strips, threads,
                            [&](int i) { return encode_exact(strips.part(i, all), strips.of(i), max_error); });
@@ -76,13 +82,61 @@ void register_residual(py::module_& m) {
         [](const py::list& data, py::array_t<std::uint8_t, py::array::c_style>& pixels, int max_error, int rows,
            int threads) {
             const Strips strips(shape_of(pixels, "pixels"), rows);
-            check_error(max_error);
+            check_error(max_error, 8);
             const std::span<std::uint8_t> all(pixels.mutable_data(), static_cast<std::size_t>(pixels.size()));
             decoded(strips, data, threads, [&](int i, std::span<const std::uint8_t> strip) {
                 return decode_exact(strip, strips.of(i), max_error, strips.part(i, all));
             });
         },
         py::arg("strips"), py::arg("pixels").noconvert(), py::arg("max_error"), py::arg("rows"), py::arg("threads"));
+    m.def(
+        "encode_deep",
+        [](const py::object& pixels, int bits, int max_error, int rows, int threads) {
+            const Strips strips(shape_of<std::uint16_t>(pixels, "pixels"), rows);
+            check_bits(bits);
+            check_error(max_error, bits);
+            const auto all = view<std::uint16_t>(pixels, "pixels", 3);
+            if (*std::max_element(all.begin(), all.end()) >> bits != 0)
+                throw Error(Fault::usage, "pixels have more than their bits");
+            return encoded(strips, threads,
+                           [&](int i) { return encode_exact(strips.part(i, all), strips.of(i), bits, max_error); });
+        },
+        py::arg("pixels"), py::arg("bits"), py::arg("max_error"), py::arg("rows"), py::arg("threads"));
+    m.def(
+        "decode_deep",
+        [](const py::list& data, py::array_t<std::uint16_t, py::array::c_style>& pixels, int bits, int max_error,
+           int rows, int threads) {
+            const Strips strips(shape_of<std::uint16_t>(pixels, "pixels"), rows);
+            check_bits(bits);
+            check_error(max_error, bits);
+            const std::span<std::uint16_t> all(pixels.mutable_data(), static_cast<std::size_t>(pixels.size()));
+            decoded(strips, data, threads, [&](int i, std::span<const std::uint8_t> strip) {
+                return decode_exact(strip, strips.of(i), bits, max_error, strips.part(i, all));
+            });
+        },
+        py::arg("strips"), py::arg("pixels").noconvert(), py::arg("bits"), py::arg("max_error"), py::arg("rows"),
+        py::arg("threads"));
+    m.def(
+        "pack_values",
+        [](const py::object& values, int bits) {
+            check_bits(bits);
+            const auto all = view<std::uint16_t>(values, "values");
+            if (all.empty() || all.back() >> bits != 0 ||
+                std::adjacent_find(all.begin(), all.end(), std::greater_equal<>()) != all.end())
+                throw Error(Fault::usage, "values must rise, and have their bits");
+            return to_bytes(pack_values(all, bits));
+        },
+        py::arg("values"), py::arg("bits"));
+    m.def(
+        "unpack_values",
+        [](const py::bytes& data, int bits) {
+            check_bits(bits);
+            const std::string_view view = data;
+            Values values = unpack_values({reinterpret_cast<const std::uint8_t*>(view.data()), view.size()}, bits);
+            const auto count = static_cast<py::ssize_t>(values.size());
+            return to_array(std::move(values), {count});
+        },
+        py::arg("data"), py::arg("bits"));
     m.def(
         "encode_colours",
         [](const py::object& pixels, int rows, int threads) {

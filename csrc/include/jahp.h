@@ -102,14 +102,16 @@ typedef enum jahp_option {
     JAHP_CHANNELS = 3,
     /* E: the file is never larger, and its quality searched for; 0, at first: no such bound. */
     JAHP_MAX_BYTES = 4,
-    /* E: 0 to 31: no sample differs by more, 0 is lossless; JAHP_NO_BOUND at first. */
+    /* E: no sample differs by more, 0 is lossless; JAHP_NO_BOUND at first. 0 to 31 with 8 bits, and in units of
+     * JAHP_DEPTH to 63 with 9, 127 with 10 and 255 with more. */
     JAHP_MAX_ERROR = 5,
     /* E: 1: a checksum of the pixels goes into the file, for the time of a decode; 0 at first. */
     JAHP_PIXEL_CHECKSUM = 6,
     /* DE: 8, at first, or 16, in which 65535 is white: two bytes each, in the machine's order. Those of 16 bits are for
-     * qualities up to 8. */
+     * qualities up to 8 and for JAHP_MAX_ERROR. */
     JAHP_SAMPLE_BITS = 7,
-    /* E: how many of the 16 bits are used, 9 to 16: with 10 samples are 0 to 1023. 16 at first. The file says so. */
+    /* E: how many of the 16 bits are used, 9 to 16: with 10 samples are 0 to 1023. 16 at first. The file says so.
+     * Decoders give 16 bits, of which the upper 10 are then those samples. */
     JAHP_DEPTH = 8
 } jahp_option;
 

@@ -27,7 +27,7 @@ static void set_option(jahp_encoder& encoder, jahp_option option, std::size_t va
             options.max_bytes = value == 0 ? std::nullopt : std::optional<std::uint64_t>(value);
             return;
         case JAHP_MAX_ERROR:
-            if (value != JAHP_NO_BOUND) require_within("max_error", value, 0, kMostError);
+            if (value != JAHP_NO_BOUND) require_within("max_error", value, 0, most_error(16));
             options.max_error = value == JAHP_NO_BOUND ? std::nullopt : std::optional<int>(static_cast<int>(value));
             return;
         case JAHP_PIXEL_CHECKSUM:

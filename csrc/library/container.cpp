@@ -7,6 +7,7 @@
 
 #include "core/crc32c.hpp"
 #include "core/error.hpp"
+#include "library/deep_layer.hpp"
 #include "library/json_text.hpp"
 #include "library/little_endian.hpp"
 #include "library/sha256.hpp"
@@ -16,7 +17,8 @@ namespace {
 
 constexpr int kVersion = 1;
 constexpr std::uint64_t kPixelsPerByte = 16384;
-constexpr const char* kKnown[] = {"ALPH", "COPY", "LAYR", "alpl", "cicp", "deep", "pcrc", "iccp", "exif", "xmp_"};
+constexpr const char* kKnown[] = {"ALPH", "COPY", "LAYR", "alpl", "VALS", "cicp",
+                                  "deep", "pcrc", "iccp", "exif", "xmp_"};
 
 void require(bool holds, const std::string& what) {
     if (!holds) throw Error(Fault::format, what);
@@ -127,8 +129,16 @@ Stream unpack(BytesView data, std::uint64_t max_pixels) {
                   parse_chunks(data.subspan(kHeaderBytes + payload_bytes)),
                   std::nullopt};
     std::copy_n(data.begin() + 8, stream.model.size(), stream.model.begin());
+    if (stream.chunk("deep") != nullptr)
+        require(stream.depth() >= 9 && stream.depth() <= 16,
+                "samples of " + std::to_string(stream.depth()) + " bits: chunk 'deep' has 9 to 16");
+    const BytesView* values = stream.chunk("VALS");
+    require(values == nullptr || stream.depth() > 8, "chunk 'VALS' is there, and chunk 'deep' is not");
     if (const BytesView* chunk = stream.chunk("LAYR"))
-        stream.layer = parse_layer(*chunk, stream.height, "the layer over the pixels");
+        stream.layer = parse_layer(*chunk, stream.height, "the layer over the pixels",
+                                   layer_bits(values, stream.depth()));
+    require(values == nullptr || (stream.exact() && stream.layer->bound == 0),
+            "chunk 'VALS' is there, and no pixels without any error are");
     if (stream.exact()) {
         const auto zeros = [](const auto& bytes) {
             return std::all_of(bytes.begin(), bytes.end(), [](int b) { return b == 0; });
@@ -136,11 +146,6 @@ Stream unpack(BytesView data, std::uint64_t max_pixels) {
         require(zeros(stream.model) && stream.payload.size() == least_payload(stream.width, stream.height) &&
                     zeros(stream.payload) && stream.chunk("COPY") == nullptr,
                 "a file of exact pixels names a model or has latents, and should have zeros there");
-    }
-    if (stream.chunk("deep") != nullptr) {
-        require(stream.depth() >= 9 && stream.depth() <= 16,
-                "samples of " + std::to_string(stream.depth()) + " bits: chunk 'deep' has 9 to 16");
-        require(!stream.layer, "a layer is over samples of 8 bits, and the file says that it has deeper ones");
     }
     return stream;
 }

@@ -59,6 +59,21 @@ std::vector<std::vector<std::uint8_t>> encoded(const Strips& whole, int threads,
     return all;
 }
 
+// Samples of whole strips, the first of which is number `first`, by what decodes one.
+template <typename Sample, typename Decode>
+void decoded(const Layer& layer, std::span<Sample> samples, PixelShape shape, int first, int threads, const Poll& poll,
+             const Decode& decode) {
+    const std::span<const std::span<const std::uint8_t>> all(layer.strips);
+    by_parts(Strips(shape, layer.rows), threads, poll, [&](int before, const Strips& part) {
+        const std::span<Sample> of = samples.subspan(
+            product(before, layer.rows, std::int64_t{shape.width} * shape.channels),
+            product(part.shape.height, part.shape.width, part.shape.channels));
+        part.decode(
+            all.subspan(product(first + before, 1), product(part.count(), 1)), threads,
+            [&](int i, std::span<const std::uint8_t> data) { return decode(data, part.of(i), part.part(i, of)); });
+    });
+}
+
 // Whether at least a fifth of the pixels is as the one to the left, as in pictures of few colours; photos have less.
 bool flat(std::span<const std::uint8_t> samples, PixelShape shape) {
     if (shape.width == 1) return true;
@@ -75,22 +90,22 @@ bool flat(std::span<const std::uint8_t> samples, PixelShape shape) {
 }  // namespace
 
 void Layer::decode(std::span<std::uint8_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const {
-    const std::span<const std::span<const std::uint8_t>> all(strips);
-    by_parts(Strips(shape, rows), threads, poll, [&](int before, const Strips& part) {
-        const std::span<std::uint8_t> of = samples.subspan(
-            product(before, rows, std::int64_t{shape.width} * shape.channels),
-            product(part.shape.height, part.shape.width, part.shape.channels));
-        part.decode(all.subspan(product(first + before, 1), product(part.count(), 1)), threads,
-                    [&](int i, std::span<const std::uint8_t> data) {
-                        const std::span<std::uint8_t> strip = part.part(i, of);
-                        if (kind == LayerKind::exact) return decode_exact(data, part.of(i), bound, strip);
-                        if (kind == LayerKind::colours) return decode_colours(data, part.of(i), strip);
-                        return decode_residual(data, part.of(i), step, strip);
-                    });
-    });
+    decoded(*this, samples, shape, first, threads, poll,
+            [&](std::span<const std::uint8_t> data, PixelShape of, std::span<std::uint8_t> strip) {
+                if (kind == LayerKind::exact) return decode_exact(data, of, bound, strip);
+                if (kind == LayerKind::colours) return decode_colours(data, of, strip);
+                return decode_residual(data, of, step, strip);
+            });
 }
 
-Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::string& what) {
+void Layer::decode(std::span<std::uint16_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const {
+    decoded(*this, samples, shape, first, threads, poll,
+            [&](std::span<const std::uint8_t> data, PixelShape of, std::span<std::uint16_t> strip) {
+                return decode_exact(data, of, bits, bound, strip);
+            });
+}
+
+Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::string& what, int bits) {
     const auto require = [&](bool holds, const std::string& said) {
         if (!holds) throw Error(Fault::format, what + " has " + said);
     };
@@ -99,13 +114,15 @@ Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::str
     const int kind = data[0], bound = data[1], step = static_cast<int>(get_u16(data, 2));
     const std::uint32_t rows = get_u32(data, 4);
     require(kind <= 2, "kind " + std::to_string(kind) + ", which is unknown to this release");
-    const bool fine = bound <= (kind == 0 ? kMostError : 0) &&
+    require(kind == 0 || bits == 8,
+            "kind " + std::to_string(kind) + ", which has samples of 8 bits, and not of " + std::to_string(bits));
+    const bool fine = bound <= (kind == 0 ? most_error(bits) : 0) &&
                       (kind == 1 ? step >= kLeastStep && step <= kMostStep : step == 0);
     require(fine, "an error of " + std::to_string(bound) + " and a step of " + std::to_string(step) +
                       ", which its kind cannot have");
     require(rows >= 8 && rows <= kMostStripRows && rows % 8 == 0,
             "strips of " + std::to_string(rows) + " rows: 8, 16, 24 ... were expected");
-    Layer layer{static_cast<LayerKind>(kind), bound, step, static_cast<int>(rows), {}};
+    Layer layer{static_cast<LayerKind>(kind), bound, step, static_cast<int>(rows), bits, {}};
     const std::size_t count = static_cast<std::size_t>((height - 1) / layer.rows + 1);
     std::uint64_t at = kHead + 4 * count;
     require(at <= data.size(), bytes + ", too few for the lengths of " + std::to_string(count) + " strips");
@@ -131,6 +148,14 @@ std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, Pixe
                                                return encode_colours(cut.part(i, samples), cut.of(i));
                                            }));
     return few.size() < many.size() ? few : many;
+}
+
+std::vector<std::uint8_t> pack_exact(std::span<const std::uint16_t> samples, PixelShape shape, int bits, int bound,
+                                     int threads, const Poll& poll) {
+    const Strips cut(shape, strip_rows(shape));
+    return packed(LayerKind::exact, bound, 0, cut.rows, encoded(cut, threads, poll, [&](int i) {
+                      return encode_exact(cut.part(i, samples), cut.of(i), bits, bound);
+                  }));
 }
 
 std::vector<std::uint8_t> pack_residual(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> coarse,

@@ -21,6 +21,7 @@ struct Layer {
     int bound;  // the largest error of exact pixels
     int step;  // of the quantiser of a residual layer, in sixteenths
     int rows;  // of a strip
+    int bits;  // of a sample: 8, or of exact ones up to 16
     std::vector<std::span<const std::uint8_t>> strips;
 
     bool exact() const { return kind != LayerKind::residual; }  // it holds the pixels by itself
@@ -28,15 +29,22 @@ struct Layer {
     // Writes exact pixels, or adds to coarse ones, in place: rows of `shape`, whole strips of them, the first of which
     // is number `first`. Error(format) where a strip's data do not end where they should.
     void decode(std::span<std::uint8_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const;
+    // The same of exact ones of more than 8 bits.
+    void decode(std::span<std::uint16_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const;
 };
 
-// Error(format) for a field out of range, and lengths that do not add up; `what` they are of.
-Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::string& what);
+// Error(format) for a field out of range, and lengths that do not add up; `what` they are of, and of how many bits its
+// samples are.
+Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::string& what, int bits = 8);
 
 // The chunk's data of the layer that keeps each sample to within `bound`; without any error by few colours, where that
 // is smaller.
 std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads,
                                      const Poll& poll);
+
+// The same of samples below 2^bits, 9 to 16.
+std::vector<std::uint8_t> pack_exact(std::span<const std::uint16_t> samples, PixelShape shape, int bits, int bound,
+                                     int threads, const Poll& poll);
 
 // That of the layer that makes of `coarse` nearly `samples`; step in sixteenths.
 std::vector<std::uint8_t> pack_residual(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> coarse,

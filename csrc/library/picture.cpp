@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/error.hpp"
+#include "library/little_endian.hpp"
 
 namespace jahp {
 
@@ -37,8 +38,7 @@ void PictureView::widen() {
     if (largest > most)
         throw Error(Fault::image, "a sample of " + std::to_string(largest) +
                                       " has more than depth = " + std::to_string(depth) + " bits");
-    if (most < kMost)
-        for (std::uint16_t& sample : deep) sample = static_cast<std::uint16_t>((sample * kMost + most / 2) / most);
+    jahp::widen(deep, depth);
 }
 
 Samples PictureView::samples() const {
@@ -51,6 +51,15 @@ Samples PictureView::samples() const {
             for (std::size_t c = 0; c < n; ++c)
                 *to++ = is_deep() ? narrowed(deep[(static_cast<std::size_t>(y) * columns + x) * each + c])
                                   : row(y)[x * each + c];
+    return out;
+}
+
+DeepSamples PictureView::exact_samples() const {
+    const auto n = static_cast<std::size_t>(channels_of(mode())), each = static_cast<std::size_t>(channels);
+    DeepSamples out(product(width, height, channels_of(mode())));
+    for (std::size_t i = 0; i < out.size() / n; ++i)
+        for (std::size_t c = 0; c < n; ++c)
+            out[i * n + c] = static_cast<std::uint16_t>(deep[i * each + c] >> (16 - depth));
     return out;
 }
 
@@ -88,6 +97,25 @@ void PictureView::activations(int first, int count, int wide, std::vector<std::i
 DeepSamples widened(std::span<const std::uint8_t> samples) {
     DeepSamples out(samples.size());
     for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::uint16_t>(samples[i] * 257);
+    return out;
+}
+
+void widen(std::span<std::uint16_t> samples, int depth) {
+    const std::uint32_t most = (1u << depth) - 1;
+    if (most == kMost) return;
+    for (std::uint16_t& sample : samples) sample = static_cast<std::uint16_t>((sample * kMost + most / 2) / most);
+}
+
+Samples narrowed(std::span<const std::uint16_t> samples) {
+    Samples out(samples.size());
+    std::transform(samples.begin(), samples.end(), out.begin(), [](std::uint16_t sample) { return narrowed(sample); });
+    return out;
+}
+
+Samples bytes_of(std::span<const std::uint16_t> samples) {
+    Samples out;
+    out.reserve(2 * samples.size());
+    for (const std::uint16_t sample : samples) put_u16(out, sample);
     return out;
 }
 

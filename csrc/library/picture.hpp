@@ -38,6 +38,7 @@ struct PictureView {
     const std::uint8_t* row(int y) const { return pixels + static_cast<std::size_t>(y) * stride; }
 
     Samples samples() const;  // of mode(), rows without gaps; the nearest of 8 bits
+    DeepSamples exact_samples() const;  // the same of deep ones, of `depth` bits as they came
     // One a pixel; the upper 8 bits, or the lower ones, which only deep samples have.
     Samples alpha(bool lower) const;
     // Rows [first, first + count) as activations of RGB for g_a, `width` pixels each: what is outside of the picture is
@@ -45,8 +46,13 @@ struct PictureView {
     void activations(int first, int count, int wide, std::vector<std::int16_t>& out) const;
 };
 
-// The 16 bits that mean the same.
+// The 16 bits that mean the same, of samples of 8 bits and, in place, of those of `depth`; and the nearest of 8 bits.
 DeepSamples widened(std::span<const std::uint8_t> samples);
+void widen(std::span<std::uint16_t> samples, int depth);
+Samples narrowed(std::span<const std::uint16_t> samples);
+
+// As checksums take them: two bytes each, the lower first.
+Samples bytes_of(std::span<const std::uint16_t> samples);
 
 // Grey of RGB pixels of either type: the mean, rounded.
 template <typename T>

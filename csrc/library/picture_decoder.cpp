@@ -8,6 +8,7 @@
 #include "core/crc32c.hpp"
 #include "core/error.hpp"
 #include "core/latent_decode.hpp"
+#include "library/deep_layer.hpp"
 #include "library/little_endian.hpp"
 
 namespace jahp {
@@ -105,21 +106,30 @@ class ExactRows : public RowSource {
 public:
     ExactRows(const Stream& stream, const RowRange& range, int threads, const Poll& poll)
         : layer_(*stream.layer), shape_(stream.shape()), threads_(threads), poll_(poll), done_(range.first),
-          end_(range.end) {}
+          end_(range.end) {
+        if (stream.depth() > 8) deep_.emplace(layer_, stream.chunk("VALS"), stream.depth());
+    }
 
-    Samples next() override {
+    Samples next() override { return deep_ ? narrowed(take<std::uint16_t>(*deep_)) : take<std::uint8_t>(layer_); }
+    DeepSamples next_deep() override {
+        return deep_ ? take<std::uint16_t>(*deep_) : widened(take<std::uint8_t>(layer_));
+    }
+
+private:
+    template <typename T, typename Decoder>
+    std::vector<T> take(const Decoder& decoder) {
         if (done_ == end_) return {};
         poll_();
         const std::int64_t most = std::int64_t{layer_.rows} * threads_;
         const int count = static_cast<int>(std::min<std::int64_t>(most, end_ - done_));
-        Samples samples(product(count, shape_.width, shape_.channels));
-        layer_.decode(samples, {count, shape_.width, shape_.channels}, done_ / layer_.rows, threads_, poll_);
+        std::vector<T> samples(product(count, shape_.width, shape_.channels));
+        decoder.decode(samples, {count, shape_.width, shape_.channels}, done_ / layer_.rows, threads_, poll_);
         done_ += count;
         return samples;
     }
 
-private:
     const Layer& layer_;
+    std::optional<DeepLayer> deep_;  // of more than 8 bits
     const PixelShape shape_;
     const int threads_;
     const Poll& poll_;
@@ -319,7 +329,7 @@ Samples coarse_samples(const Stream& stream, CodecModel& model, int threads, con
 PictureDecoder::PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, const View& view, int threads,
                                const Poll& poll)
     : stream_(stream), model_(std::move(model)), rows_(rows_of(stream, model_.get(), view, threads, poll)), view_(view),
-      left_(view.height) {
+      judged_deep_(!view.partial && stream.exact() && stream.depth() > 8), left_(view.height) {
     const BytesView *alpha = stream.chunk("ALPH"), *rest = stream.chunk("alpl");
     if (alpha == nullptr) return;
     alpha_ = std::make_unique<Alpha>(*alpha, stream.height, stream.width, view, poll);
@@ -332,7 +342,7 @@ PictureDecoder::~PictureDecoder() = default;
 PictureDecoder::Rows PictureDecoder::next() {
     Rows rows;
     if (left_ == 0) return rows;
-    if (view_.deep)
+    if (view_.deep || judged_deep_)
         rows.deep = rows_->next_deep();
     else
         rows.samples = rows_->next();
@@ -340,12 +350,16 @@ PictureDecoder::Rows PictureDecoder::next() {
     rows.count = static_cast<int>(size / product(view_.width, channels_of(stream_.mode)));
     left_ -= rows.count;
     const BytesView* checksum = stream_.chunk("pcrc");
-    if (checksum != nullptr && !view_.partial && !view_.deep) {  // which is of 8 bits
-        crc_ = crc32c(rows.samples, crc_);
+    if (checksum != nullptr && !view_.partial && (judged_deep_ || !view_.deep)) {
+        crc_ = crc32c(judged_deep_ ? bytes_of(rows.deep) : rows.samples, crc_);
         if (left_ == 0 && crc_ != get_u32(*checksum, 0))
             throw Error(Fault::format,
                         "the checksum of the pixels does not match: this decoder, or its model, is not the "
                         "one that the file was made for");
+    }
+    if (judged_deep_ && !view_.deep) {
+        rows.samples = narrowed(rows.deep);
+        rows.deep.clear();
     }
     if (alpha_ == nullptr) return rows;
     rows.alpha = alpha_->rows(rows.count);

@@ -8,6 +8,7 @@
 #include "core/crc32c.hpp"
 #include "core/error.hpp"
 #include "library/copy_map.hpp"
+#include "library/deep_layer.hpp"
 #include "library/little_endian.hpp"
 #include "library/picture_decoder.hpp"
 #include "library/rate_control.hpp"
@@ -74,15 +75,17 @@ public:
 
     // The file that keeps each sample to within `bound`: it is decoded, and held to that.
     Bytes exact(int bound) {
-        const Samples samples = picture_.samples();
-        const Bytes layer = pack_exact(samples, shape(), bound, threads_, poll_);
-        Samples back(samples.size());
-        parse_layer(layer, picture_.height, "the layer over the pixels").decode(back, shape(), 0, threads_, poll_);
-        for (std::size_t i = 0; i < samples.size(); ++i)
-            if (std::abs(samples[i] - back[i]) > bound)
-                throw std::logic_error("the coder of exact pixels broke its bound of " + std::to_string(bound));
-        chunks_.put("LAYR", layer);
-        if (options_.pixel_checksum) chunks_.put("pcrc", checksum_of(back));
+        if (picture_.is_deep()) {
+            put_deep(bound);
+        } else {
+            const Samples samples = picture_.samples();
+            const Bytes layer = pack_exact(samples, shape(), bound, threads_, poll_);
+            Samples back(samples.size());
+            parse_layer(layer, picture_.height, "the layer over the pixels").decode(back, shape(), 0, threads_, poll_);
+            hold_to<std::uint8_t>(samples, back, bound, 0);
+            chunks_.put("LAYR", layer);
+            if (options_.pixel_checksum) chunks_.put("pcrc", checksum_of(back));
+        }
         const Bytes payload(least_payload(picture_.width, picture_.height));
         return pack({picture_.width,
                      picture_.height,
@@ -139,6 +142,33 @@ public:
     }
 
 private:
+    // Throws std::logic_error where a coder of exact pixels broke its bound. shift: of what came back.
+    template <typename T>
+    static void hold_to(const std::vector<T>& samples, const std::vector<T>& back, int bound, int shift) {
+        for (std::size_t i = 0; i < samples.size(); ++i)
+            if (std::abs(samples[i] - (back[i] >> shift)) > bound)
+                throw std::logic_error("the coder of exact pixels broke its bound of " + std::to_string(bound));
+    }
+
+    void put_deep(int bound) {
+        const DeepSamples samples = picture_.exact_samples();
+        for (auto& [type, data] : pack_deep(samples, shape(), picture_.depth, bound, threads_, poll_))
+            chunks_.put(type, std::move(data));
+        const Chunks chunks = chunks_.views();
+        const auto data_of = [&](const std::string& type) {
+            const auto found = std::find_if(chunks.begin(), chunks.end(),
+                                            [&](const auto& c) { return c.first == type; });
+            return found == chunks.end() ? nullptr : &found->second;
+        };
+        const BytesView* values = data_of("VALS");
+        const Layer layer = parse_layer(*data_of("LAYR"), picture_.height, "the layer over the pixels",
+                                        layer_bits(values, picture_.depth));
+        DeepSamples back(samples.size());
+        DeepLayer(layer, values, picture_.depth).decode(back, shape(), 0, threads_, poll_);
+        hold_to(samples, back, bound, 16 - picture_.depth);
+        if (options_.pixel_checksum) chunks_.put("pcrc", checksum_of(bytes_of(back)));
+    }
+
     CodeRange codes() const {
         const std::vector<double>& qualities = model_->config().qualities;
         return {quality_code(qualities.front()), quality_code(qualities.back()), quality_code(options_.quality)};
@@ -295,12 +325,14 @@ Bytes encode_picture(PictureView picture, const std::shared_ptr<CodecModel>& mod
                     "effort, max_bytes, target_bpp and target_psnr are for qualities up to 8: leave them out with " +
                         (options.max_error ? "a bound on errors" : "quality " + short_number(checked.quality)));
     check_size(picture, options.max_pixels);
-    if (picture.is_deep() && (options.max_error || layered))
-        throw Error(Fault::usage,
-                    "pixels of uint16 are for qualities up to 8, and " +
-                        (options.max_error ? "bounds on errors" : "quality " + short_number(checked.quality)) +
-                        " for 8 bits: convert them to uint8 first");
     if (picture.is_deep()) picture.widen();
+    if (options.max_error && *options.max_error > most_error(picture.depth))
+        throw Error(Fault::usage, "max_error must be 0 to " + std::to_string(most_error(picture.depth)) +
+                                      " with samples of " + std::to_string(picture.depth) + " bits, not " +
+                                      std::to_string(*options.max_error));
+    if (picture.is_deep() && layered && !options.max_error)
+        throw Error(Fault::usage, "pixels of uint16 are for qualities up to 8 and for lossless, and quality " +
+                                      short_number(checked.quality) + " for 8 bits: convert them to uint8 first");
     if (options.target_psnr && (options.max_bytes || options.target_bpp))
         throw Error(Fault::usage, "target_psnr goes with neither max_bytes nor target_bpp: a file has one quality");
     poll();

@@ -17,7 +17,7 @@ struct EncoderOptions {
     double quality = 4;
     std::optional<std::uint64_t> max_bytes;
     std::optional<double> target_bpp, target_psnr;
-    std::optional<int> max_error;  // 0 to 31
+    std::optional<int> max_error;  // 0 to most_error of the picture's bits
     bool pixel_checksum = false;
     int threads = 1;
     std::uint64_t max_pixels = 0;

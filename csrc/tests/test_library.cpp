@@ -419,7 +419,7 @@ TEST(encoders_out_of_turn) {
     CHECK_EQ(encode(120, 24, 0, 5, 4), JAHP_IMAGE_ERROR);
     CHECK(says(jahp_encoder_message(encoder.get()), "an image of 0 x 5 pixels is empty"));
     CHECK_EQ(jahp_encoder_encode(encoder.get(), nullptr, 120, 24, 6, 5, 4, &data, &size), JAHP_USAGE_ERROR);
-    CHECK_EQ(jahp_encoder_set(encoder.get(), JAHP_MAX_ERROR, 32), JAHP_USAGE_ERROR);
+    CHECK_EQ(jahp_encoder_set(encoder.get(), JAHP_MAX_ERROR, 256), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_encoder_set(encoder.get(), JAHP_CHANNELS, 4), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_encoder_set_chunk(encoder.get(), "ALPH", pixels.data(), 4), JAHP_USAGE_ERROR);
     CHECK_EQ(jahp_encoder_set_chunk(encoder.get(), "exif", nullptr, 4), JAHP_USAGE_ERROR);

@@ -9,6 +9,7 @@
 #include "residual/exact_pixels.hpp"
 #include "residual/few_colours.hpp"
 #include "residual/residual_transform.hpp"
+#include "residual/value_set.hpp"
 #include "tests/check.hpp"
 
 namespace jahp::test {
@@ -28,6 +29,18 @@ Bytes picture(Random& random, PixelShape shape, int kind) {
     for (std::size_t i = 0; i < pixels.size(); ++i)
         pixels[i] = static_cast<std::uint8_t>(kind == 1 ? 255 * random(0, 1)
                                                         : static_cast<int>(i % 199) + random(0, 3));
+    return pixels;
+}
+
+// The same in all of the range of `bits`.
+std::vector<std::uint16_t> deep_picture(Random& random, PixelShape shape, int kind, int bits) {
+    const int most = (1 << bits) - 1;
+    if (kind == 0) return random.many<std::uint16_t>(samples(shape), 0, most);
+    std::vector<std::uint16_t> pixels(samples(shape));
+    for (std::size_t i = 0; i < pixels.size(); ++i)
+        pixels[i] = static_cast<std::uint16_t>(
+            kind == 1 ? most * static_cast<int>(random(0, 1))
+                      : std::min(most, static_cast<int>(i % 199) * most / 200 + static_cast<int>(random(0, 3))));
     return pixels;
 }
 
@@ -103,7 +116,7 @@ TEST(exact_pixels_keep_their_bound) {
     Random random(3);
     for (const PixelShape shape : kShapes)
         for (int kind = 0; kind < 3; ++kind)
-            for (const int bound : {0, 1, 2, kMostError}) {
+            for (const int bound : {0, 1, 2, most_error(8)}) {
                 const Bytes pixels = picture(random, shape, kind), data = encode_exact(pixels, shape, bound);
                 Bytes back(pixels.size(), 77);
                 CHECK(decode_exact(data, shape, bound, back));
@@ -116,6 +129,53 @@ TEST(exact_pixels_keep_their_bound) {
                 longer.push_back(0);
                 CHECK(!decode_exact(longer, shape, bound, back));
             }
+}
+
+TEST(deep_pixels_keep_their_bound) {
+    Random random(8);
+    for (const PixelShape shape : kShapes)
+        for (const int bits : {9, 10, 12, 15, 16})
+            for (int kind = 0; kind < 3; ++kind)
+                for (const int bound : {0, 1, most_error(bits)}) {
+                    const std::vector<std::uint16_t> pixels = deep_picture(random, shape, kind, bits);
+                    const Bytes data = encode_exact(pixels, shape, bits, bound);
+                    std::vector<std::uint16_t> back(pixels.size(), 77);
+                    CHECK(decode_exact(data, shape, bits, bound, back));
+                    int worst = 0;
+                    for (std::size_t i = 0; i < back.size(); ++i)
+                        worst = std::max(worst, std::abs(back[i] - pixels[i]));
+                    CHECK(worst <= bound);
+                    const std::span<const std::uint8_t> all(data);
+                    CHECK(!decode_exact(all.first(data.size() - 1), shape, bits, bound, back));
+                }
+}
+
+TEST(values_come_back_and_places_stand_for_them) {
+    Random random(9);
+    for (const int bits : {9, 12, 16})
+        for (const int gap : {1, 16, 257}) {
+            std::vector<std::uint16_t> pixels = random.many<std::uint16_t>(600, 0, 200);
+            for (std::uint16_t& p : pixels) p = static_cast<std::uint16_t>(p * gap % (1 << bits));
+            const std::optional<Values> found = sparse_values(pixels);
+            CHECK_EQ(found.has_value(), gap > 1);
+            if (!found) continue;
+            const Bytes data = pack_values(*found, bits);
+            CHECK(unpack_values(data, bits) == *found);
+            CHECK_EQ(count_values(data, bits), found->size());
+            std::vector<std::uint16_t> back(pixels.size());
+            if (bits_of_places(found->size()) == 8) {
+                look_up<std::uint8_t>(places8(pixels, *found), *found, back);
+                CHECK(back == pixels);
+            }
+            look_up<std::uint16_t>(places16(pixels, *found), *found, back);
+            CHECK(back == pixels);
+            const std::uint16_t none[] = {static_cast<std::uint16_t>(found->size())};
+            CHECK_FAULT(format, "none of the values", look_up<std::uint16_t>(none, *found, back));
+            CHECK_FAULT(format, "do not end", unpack_values(std::span(data).first(data.size() - 1), bits));
+        }
+    CHECK_EQ(bits_of_places(256), 8);
+    CHECK_EQ(bits_of_places(257), 9);
+    CHECK_EQ(bits_of_places(65536), 16);
 }
 
 TEST(colours_are_kept_few_or_many) {
@@ -160,7 +220,14 @@ TEST(whatever_the_data_nothing_is_undefined) {
         Bytes data = random.many<std::uint8_t>(static_cast<std::size_t>(random(0, 300)), 0, 255);
         if (t % 4 == 0) std::fill(data.begin(), data.end(), static_cast<std::uint8_t>(t % 8 == 0 ? 0 : 255));
         Bytes pixels(samples(shape));
-        decode_exact(data, shape, static_cast<int>(random(0, kMostError)), pixels);
+        decode_exact(data, shape, static_cast<int>(random(0, most_error(8))), pixels);
+        const int bits = static_cast<int>(random(9, 16));
+        std::vector<std::uint16_t> deep(samples(shape));
+        decode_exact(data, shape, bits, static_cast<int>(random(0, most_error(bits))), deep);
+        bool inside = true;
+        for (const std::uint16_t sample : deep) inside &= sample >> bits == 0;
+        CHECK(inside);
+        CHECK_FAULT(format, "values", unpack_values(data, bits));
         decode_residual(data, shape, static_cast<int>(random(kLeastStep, kMostStep)), pixels);
         decode_colours(data, shape, pixels);
     }
@@ -175,6 +242,10 @@ TEST(bytes_are_the_same_everywhere) {
     CHECK_EQ(crc32c(encode_exact(pixels, shape, 2)), 694620630u);
     CHECK_EQ(crc32c(encode_colours(pixels, shape)), 2632136864u);
     CHECK_EQ(crc32c(encode_residual(pixels, coarse, shape, 100)), 3453751165u);
+    const std::vector<std::uint16_t> deep = deep_picture(random, shape, 2, 16), values{0, 16, 48, 4000};
+    CHECK_EQ(crc32c(encode_exact(deep, shape, 16, 0)), 2681055307u);
+    CHECK_EQ(crc32c(encode_exact(deep_picture(random, shape, 0, 12), shape, 12, 5)), 3743908027u);
+    CHECK_EQ(crc32c(pack_values(values, 12)), 55029628u);
 }
 
 }  // namespace jahp::test

@@ -33,7 +33,8 @@ from jahp_fast.arguments import file_bytes
 from jahp_fast.constants import QUALITY_STEPS, layer_quality
 from jahp_fast.errors import FormatError
 from jahp_fast.files.deep import ALPHA_REST, DEEP, DEPTHS
-from jahp_fast.files.layers import Layer
+from jahp_fast.files.deep_layers import VALUES, layer_bits
+from jahp_fast.files.layers import LAYER, Layer
 
 MAGIC = b"JAHP"
 VERSION = 1
@@ -49,10 +50,9 @@ METADATA_CHUNKS = {b"iccp": "icc_profile", b"exif": "exif", b"xmp_": "xmp", CICP
 PIXEL_CHECKSUM = b"pcrc"
 COPIES = b"COPY"
 """Which positions of the latents are copied from a neighbour (entropy.copies)."""
-LAYER = b"LAYR"
 NO_MODEL = bytes(8)
 """The model of a file of exact pixels."""
-KNOWN_CHUNKS = {b"ALPH", COPIES, LAYER, PIXEL_CHECKSUM, DEEP, ALPHA_REST, *METADATA_CHUNKS}
+KNOWN_CHUNKS = {b"ALPH", COPIES, LAYER, VALUES, PIXEL_CHECKSUM, DEEP, ALPHA_REST, *METADATA_CHUNKS}
 _LENGTHS = {PIXEL_CHECKSUM: 4, DEEP: 1, CICP: 4}
 _HEADER = struct.Struct("<4sBBBB8sIIHHIIII")
 _MODES: tuple[Literal["RGB", "L"], ...] = ("RGB", "L")
@@ -93,7 +93,9 @@ class Stream:
     @property
     def layer(self) -> Layer | None:
         """What stands over the pixels of the payload, or in their place; parsed at each call. `unpack` has seen that it is sound."""
-        return Layer.parsed(self.chunks[LAYER], self.height) if LAYER in self.chunks else None
+        if LAYER not in self.chunks:
+            return None
+        return Layer.parsed(self.chunks[LAYER], self.height, bits=layer_bits(self.chunks.get(VALUES), self.depth))
 
     @property
     def asked_quality(self) -> float | None:
@@ -182,13 +184,16 @@ def unpack(data: bytes | bytearray | memoryview, max_pixels: int | None = None) 
         data[HEADER_BYTES:body],
         chunks,
     )
-    blank = model == NO_MODEL and stream.payload == bytes(min_payload_bytes(width, height)) and COPIES not in chunks
-    if stream.exact and not blank:
-        raise FormatError("a file of exact pixels names a model or has latents, and should have zeros there")
     if DEEP in chunks and stream.depth not in DEPTHS:
         raise FormatError(f"samples of {stream.depth} bits: chunk 'deep' has {DEPTHS[0]} to {DEPTHS[-1]}")
-    if DEEP in chunks and LAYER in chunks:
-        raise FormatError("a layer is over samples of 8 bits, and the file says that it has deeper ones")
+    if VALUES in chunks and DEEP not in chunks:
+        raise FormatError("chunk 'VALS' is there, and chunk 'deep' is not")
+    exact = stream.exact
+    if VALUES in chunks and (exact is None or exact.bound):
+        raise FormatError("chunk 'VALS' is there, and no pixels without any error are")
+    blank = model == NO_MODEL and stream.payload == bytes(min_payload_bytes(width, height)) and COPIES not in chunks
+    if exact and not blank:
+        raise FormatError("a file of exact pixels names a model or has latents, and should have zeros there")
     return stream
 
 

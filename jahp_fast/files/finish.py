@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from jahp_fast.files import layers
 from jahp_fast.files.alpha import AlphaView
 from jahp_fast.files.container import Stream
-from jahp_fast.files.deep import ALPHA, ALPHA_REST, of_bytes
+from jahp_fast.files.deep import ALPHA, ALPHA_REST, narrowed, of_bytes
+from jahp_fast.files.deep_layers import DeepLayer
 from jahp_fast.files.view import View, averaged_rows
 
 Pixels = NDArray[np.uint8]
@@ -31,7 +32,8 @@ def coarse_view(stream: Stream, view: View) -> View:
 
 def layered_rows(stream: Stream, view: View, coarse: Iterable[NDArray[Any]], threads: int) -> Iterator[NDArray[Any]]:
     """The pixels of a view of a stream, (k, W, 3) from top to bottom, of those of its latents at coarse_view: what its layer makes of
-    them, if it has one. A small picture of a residual layer is that of the coarse pixels. A deep view has uint16."""
+    them, if it has one. A small picture of a residual layer is that of the coarse pixels. A deep view has uint16, and so have exact pixels
+    of more than 8 bits at full size, whatever the view: `as_seen` narrows them, once a checksum has judged them."""
     layer = stream.layer
     if layer is None or (layer.kind == "residual" and view.scale > 1):
         yield from coarse
@@ -40,10 +42,21 @@ def layered_rows(stream: Stream, view: View, coarse: Iterable[NDArray[Any]], thr
     strips = layer.strips_around(large.top, large.top + large.height, stream.height)
     if layer.kind == "residual":
         rows = layers.refined_rows(layer, coarse, strips, stream.mode, threads)
+    elif stream.depth > 8:
+        deep = layers.exact_rows(DeepLayer.of(layer, stream.chunks, stream.depth), strips, stream.width, stream.mode, threads)
+        if view.scale == 1:
+            yield from large.cut_rows(deep, strips[0])
+            return
+        rows = map(narrowed, deep)
     else:
         rows = layers.exact_rows(layer, strips, stream.width, stream.mode, threads)
     seen = averaged_rows(large.cut_rows(rows, strips[0]), view.scale)
     yield from map(of_bytes, seen) if view.deep else seen
+
+
+def as_seen(rgb: NDArray[Any], view: View) -> NDArray[Any]:
+    """Pixels of layered_rows in the bits of the view."""
+    return narrowed(rgb) if rgb.dtype == np.uint16 and not view.deep else rgb
 
 
 class AlphaRows:

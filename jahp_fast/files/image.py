@@ -49,6 +49,10 @@ class Rows:
         taken = self._taken(start, stop)
         return narrowed(taken) if self.deep else taken
 
+    def deep_whole(self) -> NDArray[np.uint16]:
+        """All rows of a deep image, as they are: (H, W, 3)."""
+        return self._taken(0, self.height)
+
     def _taken(self, start: int, stop: int) -> NDArray[Any]:
         if self.tensor is not None:
             return np.ascontiguousarray(self.tensor[:, start:stop].permute(1, 2, 0).cpu().numpy())

@@ -2,7 +2,7 @@
 """The chunk of a layer over the pixels (docs/reference/format.md, "Layers"): exact pixels, or what coarse ones lack.
 
     offset  size  field
-         0     1  kind: 0 exact, 1 residual, 2 exact by few colours
+         0     1  kind: 0 exact, 1 residual, 2 exact by few colours; only 0 may have more than 8 bits a sample
          1     1  kind 0: the largest error K; else 0
          2     2  kind 1: step of the quantiser, in sixteenths; else 0
          4     4  rows of a strip, a multiple of 8; the last strip has what is left
@@ -16,18 +16,21 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jahp_fast import _native
-from jahp_fast.arguments import MOST_ERROR
+from jahp_fast.arguments import most_error
 from jahp_fast.errors import FormatError
 from jahp_fast.files.image import join
 
+LAYER = b"LAYR"
+"""Its type."""
 Samples = NDArray[np.uint8]
 """(H, W, C), C-contiguous; C is 1 for grey, or 3."""
+_Sample = TypeVar("_Sample", np.uint8, np.uint16)
 Kind = Literal["exact", "residual", "colours"]
 LEAST_STEP, MOST_STEP = 16, 4096
 MOST_ROWS = 1 << 24
@@ -42,23 +45,27 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Layer:
-    """A parsed chunk. `bound` is the largest error of exact pixels, `step` that of the quantiser; the other one is 0."""
+    """A parsed chunk. `bound` is the largest error of exact pixels, `step` that of the quantiser; the other one is 0. `bits` are those of
+    a sample: uint8 of 8, uint16 of exact ones of more."""
 
     kind: Kind
     bound: int
     step: int
     rows: int
     strips: list[bytes]
+    bits: int = 8
 
     @staticmethod
-    def parsed(data: bytes, height: int, what: str = "the layer over the pixels") -> Layer:
+    def parsed(data: bytes, height: int, what: str = "the layer over the pixels", bits: int = 8) -> Layer:
         """Raises FormatError for a field out of range, and lengths that do not add up; `what` they are of."""
         if len(data) < _HEAD.size:
             raise FormatError(f"{what} has {len(data)} bytes, which is shorter than its head")
         kind, bound, step, rows = _HEAD.unpack_from(data)
         if kind >= len(_KINDS):
             raise FormatError(f"{what} has kind {kind}, which is unknown to this release")
-        fine = bound <= (MOST_ERROR if kind == 0 else 0) and (LEAST_STEP <= step <= MOST_STEP if kind == 1 else step == 0)
+        if kind != 0 and bits != 8:
+            raise FormatError(f"{what} has kind {kind}, which has samples of 8 bits, and not of {bits}")
+        fine = bound <= (most_error(bits) if kind == 0 else 0) and (LEAST_STEP <= step <= MOST_STEP if kind == 1 else step == 0)
         if not fine:
             raise FormatError(f"{what} has an error of {bound} and a step of {step}, which its kind cannot have")
         if not 8 <= rows <= MOST_ROWS or rows % 8:
@@ -74,18 +81,27 @@ class Layer:
         for length in lengths:
             strips.append(data[at : at + length])
             at += length
-        return Layer(_KINDS[kind], bound, step, rows, strips)
+        return Layer(_KINDS[kind], bound, step, rows, strips, bits)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its samples."""
+        return np.dtype(np.uint8 if self.bits == 8 else np.uint16)
 
     def packed(self) -> bytes:
         """The chunk's data."""
         head = _HEAD.pack(_KINDS.index(self.kind), self.bound, self.step, self.rows)
         return head + struct.pack(f"<{len(self.strips)}I", *map(len, self.strips)) + b"".join(self.strips)
 
+    def chunks(self) -> dict[bytes, bytes]:
+        """The chunk, by its type."""
+        return {LAYER: self.packed()}
+
     def strips_around(self, first: int, end: int, height: int) -> tuple[int, int]:
         """(first, end) of the rows of whole strips that hold such rows of a picture of that height."""
         return first // self.rows * self.rows, min(-(-end // self.rows) * self.rows, height)
 
-    def decode(self, samples: Samples, first: int, threads: int) -> None:
+    def decode(self, samples: NDArray[Any], first: int, threads: int) -> None:
         """Writes exact pixels, or adds to coarse ones, in place: whole strips, the first of them number `first`.
 
         Raises FormatError where a strip's data do not end where they should.
@@ -94,7 +110,9 @@ class Layer:
         for begin in range(0, -(-len(samples) // self.rows), at_once):
             part = samples[begin * self.rows : (begin + at_once) * self.rows]
             strips = self.strips[first + begin : first + begin + -(-len(part) // self.rows)]
-            if self.kind == "exact":
+            if self.bits > 8:
+                _native.decode_deep(strips, part, self.bits, self.bound, self.rows, threads)
+            elif self.kind == "exact":
                 _native.decode_exact(strips, part, self.bound, self.rows, threads)
             elif self.kind == "colours":
                 _native.decode_colours(strips, part, self.rows, threads)
@@ -112,6 +130,13 @@ def exact(samples: Samples, bound: int, threads: int) -> Layer:
     strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_colours(samples[part], rows, threads))
     few = Layer("colours", 0, 0, rows, strips)
     return few if len(few.packed()) < len(many.packed()) else many
+
+
+def exact_deep(samples: NDArray[np.uint16], bits: int, bound: int, threads: int) -> Layer:
+    """The same of samples below 2^bits, 9 to 16, which are not tried by few colours."""
+    rows = _strip_rows(*samples.shape[:2])
+    strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_deep(samples[part], bits, bound, rows, threads))
+    return Layer("exact", bound, 0, rows, strips, bits)
 
 
 def _flatness(samples: Samples) -> float:
@@ -138,20 +163,30 @@ def _encoded(height: int, rows: int, threads: int, encode: Callable[[slice], lis
     return [strip for begin in range(0, height, at_once) for strip in encode(slice(begin, begin + at_once))]
 
 
-def samples_of(rgb: NDArray[np.uint8], mode: Literal["RGB", "L"]) -> Samples:
+def samples_of(rgb: NDArray[_Sample], mode: Literal["RGB", "L"]) -> NDArray[_Sample]:
     """What a layer works on, of (H, W, 3) pixels."""
     return np.ascontiguousarray(join(rgb, mode, None)).reshape(*rgb.shape[:2], -1)
 
 
-def _rgb_of(samples: Samples) -> NDArray[np.uint8]:
+def _rgb_of(samples: NDArray[_Sample]) -> NDArray[_Sample]:
     return samples if samples.shape[2] == 3 else np.repeat(samples, 3, axis=2)
 
 
-def exact_rows(layer: Layer, rows: tuple[int, int], width: int, mode: Literal["RGB", "L"], threads: int) -> Iterator[NDArray[np.uint8]]:
+class Strips(Protocol):
+    """What `exact_rows` needs of a layer."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def decode(self, samples: NDArray[Any], first: int, threads: int) -> None: ...
+
+
+def exact_rows(layer: Strips, rows: tuple[int, int], width: int, mode: Literal["RGB", "L"], threads: int) -> Iterator[NDArray[Any]]:
     """(k, W, 3) from top to bottom. rows: as strips_around gives them. Raises FormatError in place of a block."""
     block = layer.rows * threads
     for begin in range(*rows, block):
-        samples = np.empty((min(block, rows[1] - begin), width, 3 if mode == "RGB" else 1), np.uint8)
+        samples = np.empty((min(block, rows[1] - begin), width, 3 if mode == "RGB" else 1), layer.dtype)
         layer.decode(samples, begin // layer.rows, threads)
         yield _rgb_of(samples)
 

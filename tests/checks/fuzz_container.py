@@ -34,7 +34,7 @@ KEPT = 256  # accepted mutants that are mutated on
 MAX_PIXELS = 1 << 13  # the second decoder takes its time for alpha
 FIELDS = ((0, 4), (4, 1), (5, 1), (6, 1), (7, 1), (8, 8), (16, 4), (20, 4), (24, 2), (26, 2), (28, 4), (32, 4), (36, 4), (40, 4))
 EDGES = (0, 1, 2, 3, 6, 7, 8, 16, 19, 20, 160, 161, 255, 16384, 65535, 1 << 24, (1 << 24) + 1, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
-TYPES = (b"ALPH", b"LAYR", b"iccp", b"exif", b"xmp_", b"anci", b"Crit", b"a1bc", b"\xff\xff\xff\xff", b"____", b"ZZZZ")
+TYPES = (b"ALPH", b"LAYR", b"VALS", b"deep", b"iccp", b"exif", b"xmp_", b"anci", b"Crit", b"a1bc", b"\xff\xff\xff\xff", b"____", b"ZZZZ")
 
 
 def seeds() -> list[bytes]:

@@ -150,7 +150,7 @@ def test_bad_input_is_refused_in_one_line(work, tiny, capsys, photo_crop):
         "quality 13 is not one": ("encode", "photo.png", "old.jahp", "-q", "13"),
         "up to 8: leave them out": ("encode", "photo.png", "old.jahp", "-q", "9", "--max-bytes", "900"),
         "ask for one of them": ("encode", "photo.png", "old.jahp", "--lossless", "--max-error", "1"),
-        "max_error must be 0 to 31": ("encode", "photo.png", "old.jahp", "--max-error", "-1"),
+        "max_error must be 0 to 255": ("encode", "photo.png", "old.jahp", "--max-error", "-1"),
         "-q has no say": ("encode", "photo.png", "old.jahp", "-q", "9", "--lossless"),
         "argument -q.*invalid float": ("encode", "photo.png", "old.jahp", "-q", "high"),
         "threads must be": ("encode", "photo.png", "old.jahp", "--threads", "0"),

@@ -105,9 +105,9 @@ def test_without_a_reader_it_is_said(tmp_path, capsys, monkeypatch):
     assert info((tmp_path / "a.jahp").read_bytes()).depth == 8
 
 
-def test_lossless_wants_eight_bits(tmp_path, capsys):
+def test_a_layer_over_coarse_pixels_wants_eight_bits(tmp_path, capsys):
     path = written(tmp_path / "a.png", deep_image(3))
-    assert main(["encode", path, str(tmp_path / "a.jahp"), "--lossless"]) == 1
+    assert main(["encode", path, str(tmp_path / "a.jahp"), "-q", "10"]) == 1
     assert "pixels of uint16 are for qualities up to 8" in capsys.readouterr().err
     assert not (tmp_path / "a.jahp").exists()
 

@@ -36,6 +36,17 @@ STREAMS: dict[str, tuple[tuple[int, ...], float, dict[str, Any]]] = {
     "residual-12-alpha": ((8, 41, 4), 12, {}),
 }
 """By name: shape, quality, options of encode."""
+DEEP: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+    "deep-9": ((19, 40, 3), {"lossless": True, "depth": 9}),
+    "deep-12-grey": ((21, 33), {"lossless": True, "depth": 12}),
+    "deep-12-bound-127": ((20, 33, 3), {"max_error": 127, "depth": 12}),
+    "deep-16": ((37, 61, 3), {"lossless": True}),
+    "deep-16-alpha": ((9, 40, 4), {"lossless": True}),
+    "deep-16-bound-3": ((19, 40), {"max_error": 3}),
+    "deep-values": ((20, 41, 3), {"lossless": True}),
+    "deep-values-colours": ((37, 61, 3), {"lossless": True}),
+}
+"""The same of 9 to 16 bits; those of few values have 10 of them in 16, or 8."""
 
 
 def picture(shape: tuple[int, ...], seed: int) -> NDArray[np.uint8]:
@@ -62,15 +73,26 @@ def flat(shape: tuple[int, ...], seed: int) -> NDArray[np.uint8]:
     return image
 
 
+def deep_picture(name: str) -> NDArray[np.uint16]:
+    """What `picture` has in its upper bits, and noise in the lower ones."""
+    shape, options = DEEP[name]
+    seed = sum(map(ord, name))
+    if name == "deep-values-colours":
+        return flat(shape, seed) * np.uint16(257)
+    fine = picture(shape, seed).astype(np.uint16) << 8 | np.random.default_rng(seed).integers(0, 256, shape, np.uint16)
+    return fine >> 6 << 6 if name == "deep-values" else fine >> (16 - options.get("depth", 16))
+
+
 def of_name(name: str) -> NDArray[np.uint8]:
-    """The picture of a stream."""
+    """The picture of a stream of 8 bits."""
     seed = sum(map(ord, name))
     return (flat if name.startswith("colours") else picture)(STREAMS[name][0], seed)
 
 
-def digest(pixels: NDArray[np.uint8]) -> str:
-    """Of samples without alpha."""
-    return hashlib.sha256(np.ascontiguousarray(pixels[:, :, :3] if pixels.ndim == 3 else pixels).tobytes()).hexdigest()
+def digest(pixels: NDArray[Any]) -> str:
+    """Of samples without alpha; the lower byte of 16 bits first."""
+    samples = np.ascontiguousarray(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
+    return hashlib.sha256(samples.astype(samples.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
 
 def several_strips() -> bytes:
@@ -88,6 +110,9 @@ def main() -> None:
         if not (FOLDER / f"{name}.jahp").exists():
             codec = Codec("pictures", quality=quality, models=[HERE / "pictures.safetensors"])
             made[name] = codec.encode(of_name(name), **options)
+    for name, (_, options) in DEEP.items():
+        if not (FOLDER / f"{name}.jahp").exists():
+            made[name] = Codec().encode(deep_picture(name), **options)
     if not (FOLDER / "strips.jahp").exists():
         made["strips"] = several_strips()
     known = json.loads((FOLDER / "layers.json").read_text()) if (FOLDER / "layers.json").exists() else {}

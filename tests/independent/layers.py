@@ -43,12 +43,20 @@ class Layer:
     step: int
     rows: int
     strips: list[bytes]
+    bits: int
 
 
 def parse_layer(stream: StreamFile) -> Layer | None:
+    values, depth = stream.chunks.get(b"VALS"), depth_of(stream)
+    if values is not None:
+        require(depth > 8 and len(values) >= 2, "values of samples")
+        require(int.from_bytes(values[:2], "little") < 1 << depth, "more values than the depth has")
     if b"LAYR" not in stream.chunks:
+        require(values is None, "values of samples without a layer")
         return None
-    layer = parse_data(stream.chunks[b"LAYR"], stream.height)
+    bits = depth if values is None else max(8, int.from_bytes(values[:2], "little").bit_length())
+    layer = parse_data(stream.chunks[b"LAYR"], stream.height, bits)
+    require(values is None or (layer.kind != 1 and layer.bound == 0), "values of samples with an error")
     if layer.kind != 1:
         require(stream.model == bytes(8) and stream.payload == bytes(stream.least), "exact pixels with a model or a payload")
         require(b"COPY" not in stream.chunks, "exact pixels with copied positions")
@@ -62,11 +70,16 @@ def parse_alpha(data: bytes, width: int, height: int) -> bytes:
     return exact_samples(layer, width, height, 1).astype(np.uint8).tobytes()
 
 
-def parse_data(data: bytes, height: int) -> Layer:
+def depth_of(stream: StreamFile) -> int:
+    return stream.chunks[b"deep"][0] if b"deep" in stream.chunks else 8
+
+
+def parse_data(data: bytes, height: int, bits: int = 8) -> Layer:
     require(len(data) >= 8, "the layer is shorter than its head")
     kind, bound, step, rows = struct.unpack_from("<BBHI", data)
     require(kind <= 2, "the layer's kind is unknown")
-    require(bound <= (31 if kind == 0 else 0), "the layer's bound")
+    require(kind == 0 or bits == 8, "a kind that has samples of 8 bits")
+    require(bound <= (min(255, 2 ** (bits - 3) - 1) if kind == 0 else 0), "the layer's bound")
     require(16 <= step <= 4096 if kind == 1 else step == 0, "the layer's step")
     require(8 <= rows <= 1 << 24 and rows % 8 == 0, "the layer's rows")
     count = -(-height // rows)
@@ -74,7 +87,7 @@ def parse_data(data: bytes, height: int) -> Layer:
     lengths = struct.unpack_from(f"<{count}I", data, 8)
     require(len(data) == 8 + 4 * count + sum(lengths), "the layer's length")
     starts = [8 + 4 * count + sum(lengths[:i]) for i in range(count)]
-    return Layer(kind, bound, step, rows, [data[a : a + n] for a, n in zip(starts, lengths, strict=True)])
+    return Layer(kind, bound, step, rows, [data[a : a + n] for a, n in zip(starts, lengths, strict=True)], bits)
 
 
 def squash(x: int) -> int:
@@ -140,10 +153,11 @@ class Bits:
 
 
 class ExactStrip:
-    def __init__(self, bits: Bits, height: int, width: int, channels: int, bound: int) -> None:
-        self.bits, self.bound, self.width = bits, bound, width
+    def __init__(self, bits: Bits, height: int, width: int, channels: int, bound: int, depth: int = 8) -> None:
+        self.bits, self.bound, self.width, self.depth = bits, bound, width, depth
+        self.limits = ERRORS + [limit << i for i in range(depth - 8) for limit in (396, 560)]
         # Two rows above, eight columns on both sides.
-        self.v = [np.full((height + 2, width + 16), 128 if k == 0 else 0, np.int64) for k in range(channels)]
+        self.v = [np.full((height + 2, width + 16), 1 << (depth - 1) if k == 0 else 0, np.int64) for k in range(channels)]
         self.errors = [np.zeros((height + 2, width + 16), np.int64) for _ in range(channels)]
         self.weights = [np.array(WEIGHTS[k], np.int64) for k in range(channels)]
         for y in range(height):
@@ -158,7 +172,7 @@ class ExactStrip:
         self.samples = np.stack([inside[1] + inside[0], inside[0], inside[2] + inside[0]] if channels == 3 else inside, axis=2)
 
     def sample(self, k: int, y: int, x: int) -> None:
-        v, e = self.v[k], self.errors[k]
+        v, e, more, most = self.v[k], self.errors[k], self.depth - 8, 2**self.depth - 1
         c = int(v[y, x - 1] + v[y - 1, x]) >> 1
         taps = [v[y - 1, x - 3 : x + 5] - c, np.concatenate([v[y, x - 4 : x], v[y - 2, x - 1 : x + 3]]) - c]
         for other in self.v[:k]:
@@ -166,7 +180,7 @@ class ExactStrip:
         tap = np.concatenate(taps)
         g = int(self.v[0][y, x]) if k else 0
         guess = 16 * c + (int(self.weights[k] @ tap) + 256 >> 9)
-        fine = max(0, min(guess + 16 * g, 4080))
+        fine = max(0, min(guess + 16 * g, 16 * most))
         whole = (fine + 8) >> 4
         around = int(2 * e[y, x - 1] + 2 * e[y - 1, x] + e[y - 1, x - 1] + e[y - 1, x + 1] + e[y, x - 2] + e[y - 1, x + 2])
         here = sum(2 * int(other[y, x]) for other in self.errors[:k])
@@ -174,17 +188,22 @@ class ExactStrip:
         left, above = int(v[y, x - 1]), int(v[y - 1, x])
         m = max(min(left, above), min(left + above - int(v[y - 1, x - 1]), max(left, above)))
         D = 2 * self.bound + 1
-        lean = clamp(m + g - whole if self.bound == 0 else towards_zero(2 * (m + g - whole), D), 10)
-        t = self.quotient(k, energy, min(self.level(around + here) // 4, 5), lean, (fine - 16 * whole + 8) >> 2)
-        value = max(0, min(whole + t * D, 255))
-        e[y, x], v[y, x] = min(abs(t) * D, 255), value - g
-        error = clamp(16 * (value - g) - guess, 256)
-        step = towards_zero(error * 20480, 160 + int(tap @ tap))
-        self.weights[k] = np.clip(self.weights[k] + ((step * tap + 512) >> 10), -32767, 32767)
+        lean = m + g - whole if self.bound == 0 else towards_zero(2 * (m + g - whole), D)
+        lean = clamp(towards_zero(lean, 1 << self.low(energy)) if more else lean, 10)
+        detail = min(self.level(around + here) // 4, 5 + more // 2)
+        t = self.quotient(k, energy, detail, lean, (fine - 16 * whole + 8) >> 2)
+        value = max(0, min(whole + t * D, most))
+        e[y, x], v[y, x] = min(abs(t) * (1 if more else D), most), value - g
+        error = clamp(16 * (value - g) - guess, 256 << more)
+        step = towards_zero(error * (20480 << more), (160 << more) + int(tap @ tap))
+        self.weights[k] = np.clip(self.weights[k] + ((step * tap + (512 << more)) >> (10 + more)), -32767, 32767)
+
+    def level(self, a: int) -> int:
+        return sum(limit < a for limit in self.limits)
 
     @staticmethod
-    def level(a: int) -> int:
-        return sum(limit < a for limit in ERRORS)
+    def low(energy: int) -> int:
+        return sum(energy >= limit for limit in (17, 20, 22, 24)) + max(0, energy - 24) // 2
 
     def quotient(self, k: int, energy: int, detail: int, lean: int, part: int) -> int:
         def bit(i: int) -> int:
@@ -199,13 +218,13 @@ class ExactStrip:
             h += 1
         if h == 20:
             b = 0
-            while b < 8 and bit(21 + b):
+            while b < self.depth and bit(21 + b):
                 b += 1
             h = 20 + 2**b + self.bits.plain(b) - 1
-        low = sum(energy >= limit for limit in (17, 20, 22, 24))
+        low = self.low(energy)
         size = h
         if low:
-            size = 2 * size + bit(29 + min(h, 8))
+            size = 2 * size + bit(21 + self.depth + min(h, 8))
             size = size << (low - 1) | self.bits.plain(low - 1)
         return -size - 1 if negative else size + 1
 
@@ -350,8 +369,33 @@ def exact_samples(layer: Layer, width: int, height: int, channels: int) -> np.nd
         if layer.kind == 2:
             out.append(ColoursStrip(Bits(data), rows, width, channels).samples)
         else:
-            out.append(ExactStrip(Bits(data), rows, width, channels, layer.bound).samples)
+            out.append(ExactStrip(Bits(data), rows, width, channels, layer.bound, layer.bits).samples)
     return np.concatenate(out)
+
+
+def deep_exact(layer: Layer, stream: StreamFile) -> np.ndarray:
+    """(H, W, C) samples of 16 bits, of exact pixels of 9 to 16."""
+    found, depth = exact_samples(layer, stream.width, stream.height, 1 if stream.mode else 3), depth_of(stream)
+    if b"VALS" in stream.chunks:
+        values = parse_values(stream.chunks[b"VALS"], depth)
+        require(found.max() < len(values), "a sample that is no value")
+        found = np.array(values)[found]
+    most = 2**depth - 1
+    return (found * 65535 + most // 2) // most
+
+
+def parse_values(data: bytes, depth: int) -> list[int]:
+    bits, values = Bits(data[2:]), list[int]()
+    last, gap, pattern = -1, 0, 0
+    for x in range(1 << depth):
+        bit = bits.bit(("A", min(gap, 511), min(x - last, 511)), ("B", pattern), "X")
+        pattern = (2 * pattern + bit) % 4096
+        if bit:
+            gap, last = x - last, x
+            values.append(x)
+    bits.check_end()
+    require(len(values) == int.from_bytes(data[:2], "little") + 1, "more or fewer values than they say")
+    return values
 
 
 def apply(layer: Layer, stream: StreamFile, coarse: np.ndarray | None) -> np.ndarray:

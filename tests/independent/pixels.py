@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-from .layers import apply, parse_layer
+from .layers import apply, deep_exact, parse_layer
 from .model_file import DTYPES, Model
 from .rules import require
 from .stream_file import StreamFile, crc32c
@@ -110,6 +110,8 @@ def transposed(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def samples(stream: StreamFile, model: Model | None, y: np.ndarray | None) -> np.ndarray:
     """(H, W, 3) or, of mode 1, (H, W) samples of 0 to 255. model, y: None of exact pixels."""
     layer, shown = parse_layer(stream), np.zeros(0, np.int64)
+    if layer is not None and b"deep" in stream.chunks:
+        return (deep_samples(stream, model, y) + 128) // 257
     if model is not None and y is not None:
         rgb = np.clip(Synthesis(model, stream.quality).run(y)[0][: stream.height, : stream.width], 0, 255)
         shown = rgb if stream.mode == 0 else (rgb.sum(axis=2) + 1) // 3
@@ -122,7 +124,13 @@ def samples(stream: StreamFile, model: Model | None, y: np.ndarray | None) -> np
 
 def deep_samples(stream: StreamFile, model: Model | None, y: np.ndarray | None) -> np.ndarray:
     """As samples, 0 to 65535."""
-    if model is None or y is None or b"LAYR" in stream.chunks:
+    layer = parse_layer(stream)
+    if layer is not None and b"deep" in stream.chunks:
+        deep = deep_exact(layer, stream)
+        if b"pcrc" in stream.chunks:
+            require(crc32c(deep.astype("<u2").tobytes()) == int.from_bytes(stream.chunks[b"pcrc"], "little"), "the checksum of the pixels")
+        return deep if stream.mode == 0 else deep[:, :, 0]
+    if model is None or y is None or layer is not None:
         return 257 * samples(stream, model, y)
     x = Synthesis(model, stream.quality).run(y, 8)[0][: stream.height, : stream.width]
     rgb = (np.clip(x, 0, 65280) * 257 + 128) >> 8

@@ -52,7 +52,7 @@ def parse_chunks(data: bytes) -> dict[bytes, bytes]:
         require(kind not in chunks, "a chunk is there twice")
         require(kind not in (b"pcrc", b"cicp") or length == 4, "pcrc or cicp does not have 4 bytes")
         require(kind != b"deep" or (length == 1 and 9 <= data[8] <= 16), "deep is not one byte from 9 to 16")
-        require(kind in (b"ALPH", b"COPY", b"LAYR") or not 0x41 <= kind[0] <= 0x5A, "a critical chunk is unknown")
+        require(kind in (b"ALPH", b"COPY", b"LAYR", b"VALS") or not 0x41 <= kind[0] <= 0x5A, "a critical chunk is unknown")
         chunks[kind] = data[8 : 8 + length]
         data = data[8 + length :]
     return chunks
@@ -73,7 +73,6 @@ def parse(data: bytes, max_pixels: int = 1 << 28) -> StreamFile:
     payload = data[HEADER.size : HEADER.size + payload_bytes]
     chunks = parse_chunks(data[HEADER.size + payload_bytes :])
     alpha = parse_alpha(chunks[b"ALPH"], width, height) if b"ALPH" in chunks else None
-    require(b"deep" not in chunks or b"LAYR" not in chunks, "deep samples with a layer")
     least = -(-width * height // 16384)
     stream = StreamFile(mode, 1 << lanes, skip, model, width, height, quality, checksum, least, payload, chunks, alpha)
     parse_layer(stream)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """libjahp writes the files that the package writes at effort 0, byte for byte, and refuses what it refuses, in the same words."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import golden_pictures as pictures
@@ -152,6 +152,22 @@ def test_deep_samples(depth, channels):
         assert data is None or container.unpack(data).depth == depth
 
 
+@pytest.mark.parametrize(("depth", "channels"), [(16, 3), (16, 1), (9, 3), (10, 4), (12, 2)])
+def test_deep_samples_without_loss(depth, channels):
+    """Noise, few values and one, within every kind of bound; with alpha, and with strips for several threads."""
+    pixels = deep(depth, channels)[:, :, 0] if channels == 1 else deep(depth, channels)
+    several = np.tile(pixels, (6, 8, *(1,) * (pixels.ndim - 2)))
+    for given in (pixels, pixels // 7 * 7, np.full_like(pixels, 300), several):
+        for bound in (0,) if given is several and channels > 1 else (0, 3, 63):
+            options = {"sample_bits": 16, "depth": depth, "pixel_checksum": int(bound == 3)}
+            encoder = libjahp.Encoder(None, threads=2, max_error=bound, **options)
+            asked = partial(Codec(threads=2, pixel_checksum=bound == 3).encode, given, max_error=bound, depth=depth)
+            data = encoder.encode(given) if channels == 2 else agreed(asked, encoder, given)
+            for bits, dtype in ((8, np.uint8), (16, np.uint16)):
+                back = libjahp.Decoder([], threads=2, sample_bits=bits).decode(data)
+                assert np.array_equal(back, Codec().decode(data, dtype=dtype))
+
+
 def test_deep_alpha():
     """It is kept; its lower bits stand in the file where they do not only repeat the upper ones."""
     pixels = deep(12, 2)
@@ -166,10 +182,16 @@ def test_deep_alpha():
 def test_deep_samples_that_are_refused():
     pixels = smooth(20, 20, 3).astype(np.uint16) * 200
     for options, made, arguments in (
-        ({"depth": 12}, {}, {"depth": 12}), ({"max_error": 1}, {}, {"max_error": 1}), ({}, {"quality": 9.5}, {}),
+        ({"depth": 12}, {}, {"depth": 12}), ({}, {"quality": 9.5}, {}),
     ):  # fmt: skip
         encoder = libjahp.Encoder(model(SHIPPED), made.get("quality"), sample_bits=16, **options)
         assert agreed(lambda made=made, arguments=arguments: Codec(**made).encode(pixels, **arguments), encoder, pixels) is None
+    for given, bits, bound in ((pixels >> 7, 9, 64), (pixels >> 6, 10, 128), (PICTURES["RGB"], 8, 32), (pixels, 16, 256)):
+        options = {"max_error": bound} | ({} if bits == 8 else {"depth": bits})
+        with pytest.raises(JahpError, match="max_error must be 0 to") as caught:
+            Codec().encode(given, **options)
+        with libjahp.same_refusal(type(caught.value), str(caught.value)):
+            libjahp.Encoder(None, **options, sample_bits=8 if bits == 8 else 16).encode(given)
     with pytest.raises(JahpError) as caught:
         Codec().encode(pixels, depth=8)
     with libjahp.same_refusal(type(caught.value), str(caught.value)):
