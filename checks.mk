@@ -1,6 +1,6 @@
 # Checks that take longer, need more, or are run seldom; `make check-all` runs most. Included by the Makefile.
 
-.PHONY: library roots sanitize msan asan-python valgrind digests s390x windows arm wasm clang fuzz peers ray browser web-check gpu-check gpu-train fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
+.PHONY: library roots sanitize msan asan-python valgrind digests s390x windows macos arm wasm clang fuzz peers ray browser web-check gpu-check gpu-train fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
 
 # libjahp, static and shared, as it is installed; the example in C against both, by CMake and pkg-config, and the guide's program. What
 # else is tested of it is among the tests of Python (tests/library) and of C++; under a minute behind `make cpp-test`.
@@ -54,6 +54,13 @@ s390x: $(VENV)/.base
 windows: $(VENV)/.test
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset windows
 	$(BIN)/python -m pytest -q tests/library/test_damage.py tests/library/test_packaging.py -k windows
+
+# The same for macOS, on Arm and x86-64, by zig (`pip install ziglang`), as far as linking goes: nothing here runs it.
+macos: $(VENV)/.base
+	zig=$$(PYTHONPATH=csrc/tests $(BIN)/python -c "import digest_table; print(digest_table.zig() or '')"); \
+	test -n "$$zig" || { echo "No zig: pip install ziglang."; exit 1; }; \
+	for cpu in aarch64 x86_64; do export PATH=$(CURDIR)/$(BIN):$$PATH JAHP_ZIG=$$zig JAHP_MACOS_CPU=$$cpu; \
+	  cmake --preset macos -B build/macos-$$cpu && ninja -C build/macos-$$cpu jahp_shared jahp_static stream_digest test_library || exit 1; done
 
 # The NEON kernels under an emulator, and the core built by clang, on numbered random streams. They need the packages
 # g++-aarch64-linux-gnu and qemu-user, and clang.

@@ -27,7 +27,7 @@ def save_option(parser: argparse.ArgumentParser) -> None:
 def bound_options(parser: argparse.ArgumentParser) -> None:
     """--lossless and --max-error, of commands that encode; `asked_bound` reads them."""
     parser.add_argument("--lossless", action="store_true", help="keep every pixel")
-    parser.add_argument("--max-error", type=int, metavar="K", help="no sample differs by more than K, 0 to 31, of 16 bits to 255")
+    parser.add_argument("--max-error", type=int, metavar="K", help="no sample differs by more than K, to 31 (16 bits: 255)")
 
 
 def asked_bound(args: argparse.Namespace) -> int | None:

@@ -220,7 +220,7 @@ CHECKS = {
     "quality-below-model": [("decode.py", "qualities[0] <= stream.quality", "1 <= stream.quality")],
     "quality-above-model": [("decode.py", "<= qualities[-1]", "<= 8")],
     "pixels-a-byte": [("stream_file.py", "width * height <= 16384 * payload_bytes and ", "")],
-    "critical-chunk": [("stream_file.py", 'kind in (b"ALPH", b"COPY", b"LAYR") or not 0x41 <= kind[0] <= 0x5A', "True")],
+    "critical-chunk": [("stream_file.py", 'kind in (b"ALPH", b"COPY", b"LAYR", b"VALS") or not 0x41 <= kind[0] <= 0x5A', "True")],
     "chunk-twice": [("stream_file.py", "kind not in chunks", "True")],
     "chunk-type": [("stream_file.py", "all(c == 0x5F or 0x41 <= c <= 0x5A or 0x61 <= c <= 0x7A for c in kind)", "True")],
     "chunk-cut": [("stream_file.py", "len(data) >= 8 + length", "True")],

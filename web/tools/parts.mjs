@@ -9,6 +9,7 @@ import {basename, join} from "node:path";
 import {gzipSync} from "node:zlib";
 
 const ENCODING = ["transform.g_a.", "transform.h_a."], NEITHER = ["train.", "search."];
+const sha256 = data => createHash("sha256").update(data).digest("hex").slice(0, 16);
 const startsWithOne = (name, prefixes) => prefixes.some(prefix => name.startsWith(prefix));
 
 /** Header of a safetensors file (docs/reference/format.md, "Model file"), and where its tensors begin. */
@@ -28,8 +29,7 @@ function partsOf(file) {
   ranges.sort((a, b) => a[0] - b[0]);
   for (let i = ranges.length - 1; i > 0; i--)
     if (ranges[i - 1][1] === ranges[i][0]) ranges[i - 1][1] = ranges.splice(i, 1)[0][1];
-  const id = createHash("sha256").update(manifest).digest("hex").slice(0, 16);
-  return {id, decode, encode: Buffer.concat(ranges.map(([from, to]) => file.subarray(from, to))), ranges};
+  return {id: sha256(manifest), decode, encode: Buffer.concat(ranges.map(([from, to]) => file.subarray(from, to))), ranges};
 }
 
 const [out, ...paths] = process.argv.slice(2);
@@ -38,7 +38,8 @@ mkdirSync(out, {recursive: true});
 const models = paths.map(path => {
   const file = readFileSync(path), name = basename(path, ".safetensors"), parts = partsOf(file);
   const written = (kind, data) => {
-    const packed = gzipSync(data, {level: 9}), named = `${name}-${parts.id}.${kind}.bin`;
+    // Browsers keep a part by its name: heads of small pictures may change, and the id stays.
+    const packed = gzipSync(data, {level: 9}), named = `${name}-${sha256(data)}.${kind}.bin`;
     writeFileSync(join(out, named), packed);
     return {file: named, bytes: packed.length};
   };
