@@ -250,7 +250,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("-q", "--quality", type=float, help="1 to 12, fractions allowed (default 4)")
     bound_options(p)
     p.add_argument("--effort", type=int, default=0, help="0 to 3: search for smaller files (default 0)")
-    p.add_argument("--tune", metavar="eye", help="with an effort: search by what the eye sees, in place of squared error")
+    p.add_argument("--tune", metavar="eye", help="with effort 2 or 3: weigh errors as an eye does")
     p.add_argument("--max-bytes", type=int, metavar="N", help="choose the quality: the best file of at most N bytes")
     p.add_argument("--target-bpp", type=float, metavar="X", help="choose the quality: the file nearest to X bits per pixel")
     p.add_argument("--target-psnr", type=float, metavar="X", help="choose the quality: the picture nearest to a PSNR of X dB")

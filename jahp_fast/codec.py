@@ -167,8 +167,8 @@ class Codec(Decoder):
                 lossless.
             depth: of an array of uint16, bits of a sample, 9 to 16 (default): 10 means samples of 0 to 1023. A file of such pixels is
                 decoded to uint16 again, where 65535 is white: `>> 6` makes samples of 10 bits of it, the very same of a lossless file.
-            tune: "eye": the search of effort counts errors by what the eye makes of them: fine ones in texture less, coarse ones there
-                more. Better by SSIMULACRA 2 and MS-SSIM at equal size, worse by PSNR. For models trained for squared error.
+            tune: "eye": efforts 2 and 3 weigh errors as an eye does, less in texture, and coarse ones more. Better by SSIMULACRA 2
+                and MS-SSIM at equal size, worse by PSNR.
             progress: at efforts 2 and 3, is called with the rounds done and their number, anew for each quality that is tried.
 
         effort, sizes and targets are for qualities up to 8; pixels of uint16 for these and for lossless and max_error. They are encoded on

@@ -17,7 +17,7 @@ The best step comes first, and those behind it count with what it left to be gai
 linear chain, forth and back (see step_search). Rates are those that the contexts of before gave. MARGIN, the bits that a step must
 earn, stands for the best of many guesses being luck in part; PRICE of the bits for what other symbols pay when a context changes. All
 three constants were chosen on eight held-out training photos (docs/lab/019-search-constants.md). Efforts 2 and 3 go on in many
-small changes: jahp_fast.search.descent. With tune="eye" errors count for what an eye makes of them: jahp_fast.search.masking.
+small changes: jahp_fast.search.descent. With tune="eye" they weigh errors as an eye does: jahp_fast.search.masking.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def check(model: ModelFile, effort: int, tune: str | None = None) -> None:
         raise UsageError(f"effort must be one of {EFFORTS}, not {effort!r}")
     if tune is not None and tune not in TUNES:
         raise UsageError(f"tune must be {' or '.join(map(repr, TUNES))}, not {tune!r}")
+    if tune is not None and effort < 2:
+        raise UsageError("tune is of the encoder's search in rounds: give an effort of 2 or 3 with it")
     if effort == 0:
-        if tune is not None:
-            raise UsageError("tune is of the encoder's search: give an effort from 1 to 3 with it")
         return
     if model.metric != "mse":
         raise UsageError(f"{model.path.stem} was trained for {model.metric}, and effort minimises squared error: it has effort 0 alone")
@@ -97,7 +97,7 @@ def improved(
         nearest: z and y, rounded.
         rate: factor of the bits in what is minimised; above 1 the file becomes smaller.
         progress: of efforts that go in rounds.
-        tune: "eye", or None for squared error; of efforts from 1 on.
+        tune: "eye", or None for squared error; of efforts that go in rounds.
 
     Numbers of absurd models may overflow here; a step whose cost is not a number is not taken.
     """
@@ -105,9 +105,9 @@ def improved(
     if effort == 0:
         return nearest[0], searcher.trimmed(analysed.latents()[0], nearest, rate, threads)
     z, pixels = nearest[0], image.pixels()
-    masking = None if tune is None else searcher.masking(pixels, nearest[1], quality, threads)
     if effort == 1:
-        return z, searcher.stepped(pixels, nearest, quality, rate, threads, masking)
+        return z, searcher.stepped(pixels, nearest, quality, rate, threads)
+    masking = None if tune is None else searcher.masking(pixels, nearest[1], quality, threads)
     latents = analysed.latents()[0], z
     return z, descended(searcher, pixels, latents, quality, SCHEDULES[effort], rate, threads, progress, masking)
 
@@ -155,20 +155,17 @@ class Searcher:
         masking.balance(self._errors(image, y, quality, threads))
         return masking
 
-    def stepped(
-        self, image: Pixels, start: tuple[Ints, Ints], quality: float, rate: float, threads: int, masking: Masking | None = None
-    ) -> Ints:
+    def stepped(self, image: Pixels, start: tuple[Ints, Ints], quality: float, rate: float, threads: int) -> Ints:
         """start[1], with symbols one step up or down where that pays.
 
         Args:
             image: (H, W, 3) uint8.
             start: z and y.
-            masking: what errors weigh; None: all the same.
         """
         z, y = start
         weight = np.float32(trade_off(quality) * 255**2 / 3)
-        slope, answer = self.gradient(image, y, quality, threads, masking)
-        curvature = weight * self.curvature(quality, masking)
+        slope, answer = self.gradient(image, y, quality, threads)
+        curvature = weight * self.curvature(quality)
         down, up = self._bits_added(z, y, PRICE * rate, threads)
         best = best_steps if self.reference else _native.best_steps
         return y + best(weight * slope, curvature, answer, down, up, self.interaction(curvature), MARGIN)
@@ -186,16 +183,14 @@ class Searcher:
         """Of what is minimised, the part of the errors, in bits."""
         return trade_off(quality) / 3 * masking.total(self._errors(image, y, quality, threads))
 
-    def gradient(self, image: Pixels, y: Ints, quality: float, threads: int, masking: Masking | None = None) -> tuple[Floats, Floats]:
+    def gradient(self, image: Pixels, y: Ints, quality: float, threads: int) -> tuple[Floats, Floats]:
         """About half of the gradient of |x − x̂|² by y, (h, w, M); and (h, w), about 1, how strongly the image answers there."""
         h, w, _ = y.shape
         trace, adjoint = made_trace(not self.reference), self.adjoint(quality, exact=False)
-        slope = self._slope(image, y, quality, threads, trace, adjoint, masking)
+        slope = self._slope(image, y, quality, threads, trace, adjoint, None)
         answer = np.ones((h, w))
         for squares in trace.squares():
             answer *= adjoint.mean_square(squares, h, w)
-        if masking is not None:
-            answer *= masking.local()
         return slope, answer.astype(np.float32)
 
     def derivative(self, image: Pixels, y: Ints, quality: float, threads: int, masking: Masking | None = None) -> Floats:
