@@ -16,7 +16,7 @@ constexpr std::size_t kHeader = 5;
 
 struct Nets {
     explicit Nets(const RandomNet& net) : scalar(net.build(Isa::scalar)) {
-        for (const Isa isa : test::available_isas()) others.push_back(net.build(isa));
+        for (const Isa isa : available_isas()) others.push_back(net.build(isa));
     }
     TransformNet scalar;
     std::vector<TransformNet> others;

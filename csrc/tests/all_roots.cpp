@@ -11,7 +11,7 @@ int main() {
     using namespace jahp;
     constexpr std::int64_t kRow = 4096;
     long wrong = 0;
-    for (const Isa isa : test::available_isas()) {
+    for (const Isa isa : available_isas()) {
         std::vector<std::int32_t> norm(kRow), shift(kRow, 16);
         std::vector<std::int16_t> x(kRow);
         std::vector<std::uint16_t> roots(kRow);
