@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tune="eye" saves over the same effort without it, and over effort 0, at equal SSIMULACRA 2, MS-SSIM and PSNR: real files of photos.
 
-    python benchmarks/tuned_rates.py --photos DIR [DIR ...] [--side 512] [--every 1] [--effort 2] [--qualities 2,3.5,5,7] [FLAT,COARSE ...]
+    python benchmarks/tuned_rates.py --photos DIR [DIR ...] [--side 512] [--every 1] [--effort 2] [--qualities 2,3.5,5,7]
+        [--constants FLAT,COARSE ...]
 
 For each pair of constants of jahp_fast.search.masking (by default those of the package) the BD-rate in percent, negative where tuned files
 are smaller: of the mean curves, then the mean of the photos' own, with the best and the worst. Needs the extra `eval`.
@@ -68,7 +69,7 @@ def difference(anchor: Curves, other: Curves, score: int) -> float | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", metavar="FLAT,COARSE", default=[f"{masking.FLAT:g},{masking.COARSE:g}"])
+    parser.add_argument("--constants", nargs="+", metavar="FLAT,COARSE", default=[f"{masking.FLAT:g},{masking.COARSE:g}"])
     parser.add_argument("--photos", type=Path, required=True, nargs="+", metavar="DIR")
     parser.add_argument("--side", type=int, default=512, help="of the middle of each photo that is taken, in pixels")
     parser.add_argument("--every", type=int, default=1, help="of the photos, one of so many")
@@ -81,7 +82,7 @@ def main() -> None:
     nearest, plain = (curves(photos, qualities, effort, None) for effort in (0, args.effort))
     print("| files | against | " + " | ".join(SCORES) + " |\n|" + " --- |" * (2 + len(SCORES)))
     print(f"| effort {args.effort} | effort 0 | {saved(nearest, plain)} |", flush=True)
-    for constants in args.sets:
+    for constants in args.constants:
         masking.FLAT, masking.COARSE = (float(value) for value in constants.split(","))
         greedy._searcher.cache_clear()  # it keeps what channels weigh by the constants of before
         tuned = curves(photos, qualities, args.effort, "eye")

@@ -14,7 +14,7 @@ from PIL import Image
 def test_tuned_rates(tmp_path):
     pytest.importorskip("ssimulacra2")
     Image.fromarray(photo()[128:304, 256:432]).save(tmp_path / "a.png")
-    command = [sys.executable, ROOT / "benchmarks" / "tuned_rates.py", "--photos", tmp_path, "1e12,0", "30,1.5"]
+    command = [sys.executable, ROOT / "benchmarks" / "tuned_rates.py", "--photos", tmp_path, "--constants", "1e12,0", "30,1.5"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = {tuple(cell.strip() for cell in line.split("|")[1:3]): re.findall(r"[+-]\d+\.\d\d", line) for line in out.splitlines()[2:]}
     assert rows["tuned, 1e12,0", "effort 2"] == ["+0.00"] * 6
