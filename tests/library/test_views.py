@@ -299,6 +299,7 @@ def test_a_checksum_is_of_the_whole():
         assert all(isinstance(one, tuple) for one in held_to(file, [SHIPPED], 1, views))
 
 
+@pytest.mark.slow
 def test_large_pictures():
     """Whose latents are decoded while others go through the transforms; damage that lies below a region shows in place of its last row."""
     codec = Codec(threads=2, quality=2)

@@ -90,6 +90,7 @@ def test_the_derivative_is_the_plain_one_for_threads():
         assert np.array_equal(slope(fast, threads), wanted)
 
 
+@pytest.mark.slow
 def test_a_file_is_the_same_with_every_instruction_set_and_plain(monkeypatch):
     image = photo()[128:161, 256:301]
     wanted = Codec(quality=5, backend="reference").encode(image, effort=2, tune="eye")
