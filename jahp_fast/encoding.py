@@ -145,7 +145,7 @@ class Encoding:
             plain = self.packed(prepared, symbols, quality, threads)
             if tune is None:
                 return min(data, plain, key=lambda d: self.cost(prepared, d, quality))
-            seen = [greedy.distortion(pipeline, image, y, symbols[1], quality, threads) for y in (searched[1], symbols[1])]
+            seen = greedy.distortions(pipeline, image, searched[1], symbols[1], quality, threads)
             return data if seen[0] + 8 * len(data) <= seen[1] + 8 * len(plain) else plain
 
         start = _container.quality_code(self.quality)

@@ -1,29 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compiled with -march=armv8.2-a+dotprod: includes intrinsics, C headers and plain structs only.
-#include <arm_neon.h>
-
-#include "simd/peak.hpp"
-#include "simd/unroll.hpp"
+#include "simd/peak_neon_loop.hpp"
 
 namespace jahp {
 namespace {
-
-constexpr int kSums = 16;
-
-template <typename Step>
-void run(int64_t rounds, const Step& step) {
-    int32x4_t sums[kSums];
-    int8x16_t a = vdupq_n_s8(3);
-    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-        sums[i] = vdupq_n_s32(i);
-    for (int64_t r = 0; r < rounds; ++r) {
-        asm volatile("" : "+w"(a));  // it may have changed: the loop stays
-        JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-            sums[i] = step(sums[i], a);
-    }
-    JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-        asm volatile("" : : "w"(sums[i]));
-}
 
 void run_i8(int64_t rounds) {
     run(rounds, [](int32x4_t sum, int8x16_t a) { return vdotq_s32(sum, a, a); });

@@ -112,10 +112,12 @@ def improved(
     return z, descended(searcher, pixels, latents, quality, SCHEDULES[effort], rate, threads, progress, masking)
 
 
-def distortion(pipeline: Pipeline, image: Opened, y: Ints, nearest: Ints, quality: float, threads: int) -> float:
-    """What the errors of symbols y weigh to an eye, in bits, as the search of improved counts them."""
+def distortions(pipeline: Pipeline, image: Opened, found: Ints, nearest: Ints, quality: float, threads: int) -> tuple[float, float]:
+    """What the errors of two choices of y weigh to an eye, in bits, as the search of improved, which began at `nearest`, counts them."""
     searcher, pixels = _searcher(pipeline.file, pipeline.backend_name == "reference"), image.pixels()
-    return searcher.distortion(pixels, y, quality, threads, searcher.masking(pixels, nearest, quality, threads))
+    masking = searcher.masking(pixels, nearest, quality, threads)
+    one, two = (searcher.distortion(pixels, y, quality, threads, masking) for y in (found, nearest))
+    return one, two
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ seen before fine ones of the same size. So errors e of a picture have a weight w
     w e² + COARSE (w m4² + w m8² + w m16²)          w: the mean over the block
 
 The number makes the whole weigh what the squared errors of the nearest integers weigh, so that files keep about their size. The constants
-were chosen by SSIMULACRA 2 on training photos (docs/lab/038-search-for-the-eye.md).
+were chosen by SSIMULACRA 2 on held-out photos (docs/lab/038-search-for-the-eye.md).
 
 Sums are integers, or floats that are added, multiplied, divided and rooted one by one: the same on every machine.
 """

@@ -96,6 +96,8 @@ def main() -> None:
     args = parser.parse_args()
     if len({x is None for x in (args.figures, args.machine, args.command)}) > 1:
         parser.error("--figures, --machine and --command go together: a figure says what gave it, and where")
+    if args.published is not None and args.figures is None:
+        parser.error("--published is for --figures: the table has no published points")
     rows = list(read_results(args.report / "results.csv").values())
     print(*card_table(means(rows), args.model, args.others), sep="\n")
     if args.figures is not None:
