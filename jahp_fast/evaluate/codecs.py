@@ -240,24 +240,26 @@ class JahpCodec:
     backend: str = "auto"
     threads: int | None = None
     effort: int = 0
+    tune: str | None = None
     _encoders: dict[float, Codec] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def name(self) -> str:
-        return self.model + (f"-e{self.effort}" if self.effort else "")
+        return self.model + (f"-e{self.effort}" if self.effort else "") + (f"-{self.tune}" if self.tune else "")
 
     @property
     def description(self) -> str:
         import jahp_fast
 
-        model_id = self.encoder(self.settings[0]).model_id
-        return f"jahp_fast {jahp_fast.__version__}, model id {model_id}, device {self.device}, backend {self.backend}, effort {self.effort}"
+        model_id, tune = self.encoder(self.settings[0]).model_id, f", tune {self.tune}" if self.tune else ""
+        where = f"device {self.device}, backend {self.backend}"
+        return f"jahp_fast {jahp_fast.__version__}, model id {model_id}, {where}, effort {self.effort}{tune}"
 
     def label(self, setting: float) -> str:
         return f"q={setting:g}"
 
     def encode(self, image: NDArray[np.uint8], setting: float) -> bytes:
-        return self.encoder(setting).encode(image, self.effort)
+        return self.encoder(setting).encode(image, self.effort, tune=self.tune)
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         # Any object decodes any stream: model and quality come from the stream.
@@ -270,6 +272,6 @@ class JahpCodec:
         if setting not in self._encoders:
             codec = jahp_fast.Codec(self.model, quality=setting, device=self.device, backend=self.backend, threads=self.threads,
                                     models=self.models)  # fmt: skip
-            codec.decode(codec.encode(np.zeros((64, 64, 3), np.uint8), self.effort))
+            codec.decode(codec.encode(np.zeros((64, 64, 3), np.uint8), self.effort, tune=self.tune))
             self._encoders[setting] = codec
         return self._encoders[setting]

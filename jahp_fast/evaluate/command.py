@@ -23,6 +23,7 @@ from jahp_fast.evaluate.report import cell, markdown, plot
 from jahp_fast.evaluate.results import MEAN_COLUMNS, Failure, Row, is_results, means, to_csv
 from jahp_fast.files.container import quality_code
 from jahp_fast.files.outputs import apart
+from jahp_fast.search.masking import TUNES
 from jahp_fast.system.atomic import write_atomically
 from jahp_fast.system.cpu import describe_machine
 
@@ -50,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codecs", default=DEFAULT_CODECS, help=f"other codecs by comma, or 'none' (default {DEFAULT_CODECS})")
     parser.add_argument("--qualities", default=",".join(f"{q:g}" for q in OUR_QUALITIES), help="ours, by comma (default 1 to 8)")
     parser.add_argument("--efforts", default="0", help="of our encoder, by comma (default 0)")
+    parser.add_argument("--tune", default="none", help="of efforts 2 and 3, by comma: none (the default), eye, or both")
     parser.add_argument("--published", type=Path, metavar="CSV", help="published points: dotted lines in the plot, rows in the BD-rates")
     parser.add_argument("--dataset", metavar="NAME", help="whose published points (default: the name of the folder)")
     parser.add_argument("--sources", default="none", help="of the published points, by comma (default: all)")
@@ -70,9 +72,10 @@ def run(args: argparse.Namespace) -> int:
             backend=args.backend,
             threads=args.threads,
             effort=effort,
+            tune=tune,
         )
         for name in _names(args.models)
-        for effort in parse_efforts(args.efforts)
+        for effort, tune in parse_searches(args.efforts, args.tune)
     ]
     others, missing = select_codecs(_names(args.codecs))
     for name, reason in missing.items():
@@ -247,6 +250,20 @@ def parse_efforts(text: str) -> tuple[int, ...]:
     if not parts or not all(part in ("0", "1", "2", "3") for part in parts):
         raise UsageError(f"--efforts {text!r}: expected numbers from 0 to 3 by comma")
     return tuple(sorted({int(part) for part in parts}))
+
+
+def parse_searches(efforts: str, tunes: str) -> list[tuple[int, str | None]]:
+    """Efforts, ascending, efforts 2 and 3 with each tune by comma: "0,2" and "none,eye" -> [(0, None), (2, None), (2, "eye")].
+
+    UsageError for what is no effort or no tune, and for a tune without an effort that has it.
+    """
+    numbers, names = parse_efforts(efforts), list(dict.fromkeys(part.strip() for part in tunes.split(",")))
+    if not all(name in ("none", *TUNES) for name in names):
+        raise UsageError(f"--tune {tunes!r}: expected none, {', '.join(TUNES)} or both by comma")
+    if names != ["none"] and numbers[-1] < 2:
+        raise UsageError(f"--tune {tunes}: only efforts 2 and 3 have a tune: name one with --efforts")
+    wanted = [None if name == "none" else name for name in names]
+    return [(effort, tune) for effort in numbers for tune in (wanted if effort > 1 else [None])]
 
 
 def parse_qualities(text: str) -> tuple[float, ...]:

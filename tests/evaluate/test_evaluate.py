@@ -13,6 +13,7 @@ import pytest
 from builders import SHIPPED
 from PIL import Image
 
+from jahp_fast import Codec
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
 from jahp_fast.evaluate import command, curves, measuring, report, results
 from jahp_fast.evaluate.codecs import PILLOW_CODECS, JahpCodec, pillow_codec, select_codecs
@@ -293,6 +294,30 @@ def test_efforts_are_codecs_of_their_own(folder: Path, tmp_path: Path):
     assert "http" not in page.replace("http-equiv", "")
     for word in ("mbt2018-e1", "Image by image", "data:image/jpeg;base64,", "data:image/webp;base64,"):
         assert word in page
+
+
+def test_tunes_are_codecs_of_their_own(folder: Path, tmp_path: Path):
+    searches = ((0, None), (2, None), (2, "eye"), (3, None), (3, "eye"))
+    assert command.parse_searches("3,0,2", "none,eye,none") == list(searches)
+    assert command.parse_searches("0,1,2", "eye") == [(0, None), (1, None), (2, "eye")]
+    for efforts, tunes, said in (("0,1", "eye", "only efforts 2 and 3"), ("2", "ear", "expected none, eye"), ("2", "", "expected none")):
+        with pytest.raises(UsageError, match=f"--tune.*{said}"):
+            command.parse_searches(efforts, tunes)
+    (folder / "b.png").unlink()
+    arguments = (folder, "--out", tmp_path, "--codecs", "none", "--qualities", "1,3,5,8", "--efforts", "0,2")
+    assert evaluate(*arguments) == 0
+    plain = {(r["codec"], r["setting"]): r["key"] for r in read(tmp_path / "results.csv")}
+    assert evaluate(*arguments, "--tune", "none,eye") == 0
+    rows = {(r["codec"], r["setting"]): r for r in read(tmp_path / "results.csv")}
+    assert plain.items() <= {place: r["key"] for place, r in rows.items()}.items()  # the tune invalidates nothing that is kept
+    assert {codec for codec, _ in rows} == {"mbt2018", "mbt2018-e2", "mbt2018-e2-eye"}
+    with Image.open(folder / "a.png") as picture:
+        tuned = Codec(quality=8.0).encode(picture, effort=2, tune="eye")
+    assert int(rows["mbt2018-e2-eye", "q=8"]["bytes"]) == len(tuned)
+    assert rows["mbt2018-e2-eye", "q=8"]["psnr"] != rows["mbt2018-e2", "q=8"]["psnr"]
+    text = (tmp_path / "report.md").read_text()
+    assert "effort 2, tune eye |" in text
+    assert "## BD-rate of mbt2018-e2-eye" in text
 
 
 def test_names_are_text_in_reports():
