@@ -66,7 +66,15 @@ class SymbolBits:
                 rows, means = self._model.symbols(np.ascontiguousarray(z), np.ascontiguousarray(y), threads)
         except UsageError as e:
             raise UnsupportedImage(f"{UNCODABLE}: {e}") from None
-        return rows, means >> self._config.mean_bits
+        means >>= self._config.mean_bits
+        return rows, means
+
+    def above(self, rows: Ints, values: Ints) -> NDArray[np.float32]:
+        """(h, w, M), how many bits more the integer above each value takes; by rows of latents, since this holds several copies."""
+        more = np.empty(rows.shape, np.float32)
+        for row, (one, value) in enumerate(zip(rows, values, strict=True)):
+            np.subtract(self.of(one, value + 1), self.of(one, value), out=more[row])
+        return more
 
     def of(self, rows: Ints, values: Ints) -> NDArray[np.float32]:
         """Bits of `values` (symbols less their shifts) under `rows`, any shape; an escape's 16 bits included."""

@@ -71,25 +71,34 @@ def descended(
     start, z = latents
     if not float(np.abs(start).max()) < LIMIT + 0.5:
         raise UnsupportedImage(f"{UNCODABLE}: a latent is beyond {LIMIT:g} or not a number")
-    start = np.ascontiguousarray(np.clip(start, -LIMIT, LIMIT), np.float32)
-    annealing = Annealing(start) if searcher.reference else _native.Annealing(start)
+    kind = Annealing if searcher.reference else _native.Annealing
+    annealing = kind(np.ascontiguousarray(np.clip(start, -LIMIT, LIMIT), np.float32))
     weight = np.float32(trade_off(quality) * 255**2 / 3)
     curvature, price = weight * searcher.curvature(quality, masking), np.float32(rate)
     half = None if masking is None else np.float32(0.5) * ((masking.local() - np.float32(1))[..., None] * curvature)
     width, narrower = WIDTHS[0], float(np.float32((WIDTHS[1] / WIDTHS[0]) ** (1 / max(1, schedule.rounds - 1))))
-    mean_left = square_left = 1.0
-    for round in range(schedule.rounds):
-        symbols = annealing.draw(width, round)
-        slope = weight * searcher.derivative(image, symbols, quality, threads, masking)
-        rows, shifts = searcher.bits.rows(z, symbols, threads)
+
+    def drawn(symbols: Ints) -> tuple[Floats, Floats]:
+        """The slope of the distortion at symbols, and what the integers above cost more; nothing else of their size is kept."""
+        rows, values = searcher.bits.rows(z, symbols, threads)
         below = annealing.below()
+        np.subtract(below, values, out=values)
+        bits = searcher.bits.above(rows, values)
+        bits *= price
+        del rows, values
+        slope = searcher.derivative(image, symbols, quality, threads, masking)
+        slope *= weight
         if half is not None:  # what a position's curvature differs by from its channel's
             slope += np.where(symbols > below, -half, half)
-        values = below - shifts
-        bits = price * (searcher.bits.of(rows, values + 1) - searcher.bits.of(rows, values))
+        return slope, bits
+
+    mean_left = square_left = 1.0
+    for round in range(schedule.rounds):
         mean_left, square_left = mean_left * MEAN, square_left * SQUARE
         pace = schedule.first + (schedule.last - schedule.first) * round / max(1, schedule.rounds - 1)
+        slope, bits = drawn(annealing.draw(width, round))
         annealing.move(slope, bits, curvature, MEAN, SQUARE, pace / (1 - mean_left), 1 / (1 - square_left))
+        del slope, bits  # before the next ones are made
         width *= narrower
         if progress is not None:
             progress(round + 1, schedule.rounds)

@@ -207,13 +207,18 @@ class Searcher:
         errors = self._errors(image, y, quality, threads, trace)
         first = next(errors)  # g_s has to come before its adjoint
         stream = adjoint.net.stream(h * STRIDE, w * STRIDE, trace)
-        slopes, top = [], 0
-        for rows in chain([first], errors):
-            entered = adjoint.entered(rows) if masking is None else adjoint.entered_weighed(masking.weighed(rows, top))
-            slopes.append(stream.push(entered, threads))
-            top += len(rows)
         unit = (adjoint.unit * self._gain(quality) / 255**2).astype(np.float32)
-        slope: Floats = np.concatenate([*slopes, stream.finish(threads)]).astype(np.float32) * unit
+        slope, done, top = np.empty(y.shape, np.float32), 0, 0
+
+        def take(answers: Ints) -> None:
+            nonlocal done
+            np.multiply(answers.astype(np.float32), unit, out=slope[done : done + len(answers)])
+            done += len(answers)
+
+        for rows in chain([first], errors):
+            take(stream.push(adjoint.entered(rows) if masking is None else adjoint.entered_weighed(masking.weighed(rows, top)), threads))
+            top += len(rows)
+        take(stream.finish(threads))
         return slope
 
     def _errors(self, image: Pixels, y: Ints, quality: float, threads: int, trace: Trace | None = None) -> Iterator[Shorts]:
