@@ -6,7 +6,7 @@
 
 A row a codec, threads and size: bytes, seconds of processor time (all threads together), and the peak memory of a process of its own. The
 picture is the package's photo, tiled. Tables and weights are read and packed before the clock starts. Of efforts 2 and 3 only --rounds are
-run, which is enough for the memory; the others count as long as those behind the first one, and their files are not of account. Other
+run, which is enough for the memory; the others count as long as those behind the first one, and no file is shown. Other
 codecs take as many threads as they want. They need the extra `eval`; memory is read as Linux tells it. With --figures all that becomes the
 run `search-costs` of that file.
 """
@@ -43,9 +43,9 @@ MODULES = {"heic": "pillow_heif", "jxl": "imagecodecs"}
 
 
 class Cost(NamedTuple):
-    """Bytes of the file, seconds of processor time, and bytes of memory at the most."""
+    """Bytes of the file, None where rounds were left out; seconds of processor time; bytes of memory at the most."""
 
-    size: int
+    size: int | None
     seconds: float
     peak: int
 
@@ -75,9 +75,10 @@ def ours(shape: tuple[int, int], search: str, threads: int, quality: float, roun
     begun = process_time()
     data = codec.encode(image, effort, tune=tune or None, progress=lambda done, of: laps.append(process_time()))
     seconds = process_time() - begun
-    if whole is not None:
+    left_out = whole is not None and rounds < whole.rounds
+    if whole is not None and left_out:
         seconds += (whole.rounds - rounds) * (laps[-1] - laps[0]) / (rounds - 1)
-    return Cost(len(data), seconds, peak())
+    return Cost(None if left_out else len(data), seconds, peak())
 
 
 def theirs(shape: tuple[int, int], name: str) -> Cost:
@@ -133,7 +134,10 @@ def main() -> None:
             for size, cell in cells.items():
                 of_size = f"{key}_{size.replace('.', '')}"
                 values |= {f"{of_size}_s": (cell.seconds, 2, "s"), f"{of_size}_peak": (cell.peak / 1e6, 0, "MB")}
-            texts = [f" {cell.size} bytes, {cell.seconds:.2f} s, {cell.peak / 1e6:.0f} MB |" for cell in cells.values()]
+            texts = [
+                f" {'' if cell.size is None else f'{cell.size} bytes, '}{cell.seconds:.2f} s, {cell.peak / 1e6:.0f} MB |"
+                for cell in cells.values()
+            ]
             print(f"| {title} |" + "".join(texts), flush=True)
     if args.figures is not None:
         options = f"--searches {args.searches} --codecs {args.codecs} --threads {args.threads} --rounds {args.rounds}"
