@@ -9,7 +9,9 @@
 #include "core/error.hpp"
 #include "library/copy_map.hpp"
 #include "library/deep_layer.hpp"
+#include "library/drawings.hpp"
 #include "library/little_endian.hpp"
+#include "library/own_chunks.hpp"
 #include "library/picture_decoder.hpp"
 #include "library/rate_control.hpp"
 
@@ -35,27 +37,6 @@ auto of_picture(const Call& call) {
     }
 }
 
-// The chunks of a file in the making, whose data it owns.
-class OwnChunks {
-public:
-    void put(const std::string& type, Bytes data) {
-        for (auto& [name, old] : chunks_)
-            if (name == type) {
-                old = std::move(data);
-                return;
-            }
-        chunks_.emplace_back(type, std::move(data));
-    }
-    void put_first(const std::string& type, Bytes data) { chunks_.emplace(chunks_.begin(), type, std::move(data)); }
-    bool has(const std::string& type) const {
-        return std::any_of(chunks_.begin(), chunks_.end(), [&](const auto& chunk) { return chunk.first == type; });
-    }
-    Chunks views() const { return {chunks_.begin(), chunks_.end()}; }
-
-private:
-    std::vector<std::pair<std::string, Bytes>> chunks_;
-};
-
 class Encoding {
 public:
     Encoding(const PictureView& picture, CodecModel* model, const EncoderOptions& options, const Poll& poll)
@@ -77,35 +58,20 @@ public:
     Bytes exact(int bound) {
         if (picture_.is_deep()) {
             put_deep(bound);
-        } else {
-            const Samples samples = picture_.samples();
-            const Bytes layer = pack_exact(samples, shape(), bound, threads_, poll_);
-            Samples back(samples.size());
-            parse_layer(layer, picture_.height, "the layer over the pixels").decode(back, shape(), 0, threads_, poll_);
-            hold_to<std::uint8_t>(samples, back, bound, 0);
-            chunks_.put("LAYR", layer);
-            if (options_.pixel_checksum) chunks_.put("pcrc", checksum_of(back));
+            return by_itself(chunks_);
         }
-        const Bytes payload(least_payload(picture_.width, picture_.height));
-        return pack({picture_.width,
-                     picture_.height,
-                     picture_.mode(),
-                     kQualitySteps,
-                     {},
-                     1,
-                     0,
-                     0,
-                     payload,
-                     chunks_.views(),
-                     {}});
+        const Samples samples = picture_.samples();
+        return kept(pack_exact(samples, shape(), bound, threads_, poll_), samples, bound);
     }
 
     // The nearest integers at a quality; with a step, and a residual layer over them.
     Bytes plain(double quality, std::optional<int> step) {
         const Latents latents = rounded(model_->transforms().analysis(picture_, quality, threads_, poll_));
         Bytes data = packed(latents, quality_code(quality));
-        if (step) return refined(std::move(data), *step);
-        return proved(std::move(data));
+        if (step) data = refined(std::move(data), *step);
+        const std::optional<Drawn> drawn = cheaper(data, quality_code(quality), step.has_value());
+        if (drawn) return file_of(*drawn);
+        return step ? data : proved(std::move(data));
     }
 
     // The file that comes nearest to a size.
@@ -121,27 +87,119 @@ public:
         };
         std::function<Bytes(int, double)> trims;
         if (model_->config().form == Form::a) trims = trim;
-        return proved(fit(encode, trims, codes(), goal));
+        std::optional<Drawn> drawn;
+        each_drawing([&](Drawn&& now) {
+            const bool fits = static_cast<double>(size_of(now)) <= goal.goal;
+            if (fits) drawn = std::move(now);
+            return !fits;
+        });
+        if (drawn && drawn->squares == 0) return file_of(*drawn);  // nothing is better
+        return of_both(
+            drawn, [&] { return fit(encode, trims, codes(), goal); },
+            [&](const Bytes& data) { return drawn->squares <= squares_of(data); });
     }
 
     // The file whose PSNR comes nearest to one.
     Bytes fitted_psnr(double psnr) {
         const std::vector<std::int32_t> sums = model_->transforms().analysis(picture_, std::nullopt, threads_, poll_);
-        const Samples samples = picture_.samples();
+        const std::size_t samples = product(picture_.width, picture_.height, shape().channels);
+        const auto psnr_at = [&](std::int64_t squares) {
+            return psnr_of(static_cast<std::uint64_t>(squares), samples);
+        };
         const auto encode = [&](int code) {
             Bytes file = packed(rounded(y_at(sums, code)), code);
-            const Samples back = coarse_samples(unpack(file, UINT64_MAX), *model_, threads_, poll_);
-            std::uint64_t squares = 0;
-            for (std::size_t i = 0; i < samples.size(); ++i) {
-                const int error = samples[i] - back[i];
-                squares += static_cast<std::uint64_t>(error * error);
-            }
-            return std::pair(std::move(file), psnr_of(squares, samples.size()));
+            const double reached = psnr_at(squares_of(file));
+            return std::pair(std::move(file), reached);
         };
-        return proved(fit_psnr(encode, codes(), psnr));
+        std::optional<Drawn> drawn;
+        each_drawing([&](Drawn&& now) {
+            if (psnr_at(now.squares) < psnr) return false;
+            if (!drawn || size_of(now) < size_of(*drawn)) drawn = std::move(now);
+            return true;
+        });
+        return of_both(
+            drawn, [&] { return fit_psnr(encode, codes(), psnr); },
+            [&](const Bytes& data) { return size_of(*drawn) <= data.size(); });
     }
 
 private:
+    // The file whose layer says the samples to within `bound`: it is decoded, and held to that.
+    Bytes kept(const Bytes& layer, const Samples& samples, int bound) {
+        Samples back(samples.size());
+        parse_layer(layer, picture_.height, "the layer over the pixels").decode(back, shape(), 0, threads_, poll_);
+        hold_to<std::uint8_t>(samples, back, bound, 0);
+        OwnChunks chunks = chunks_;
+        chunks.put("LAYR", layer);
+        if (options_.pixel_checksum) chunks.put("pcrc", checksum_of(back));
+        return by_itself(chunks);
+    }
+
+    // A file without latents.
+    Bytes by_itself(const OwnChunks& chunks) const {
+        const Bytes payload(least_payload(picture_.width, picture_.height));
+        return pack({picture_.width,
+                     picture_.height,
+                     picture_.mode(),
+                     kQualitySteps,
+                     {},
+                     1,
+                     0,
+                     0,
+                     payload,
+                     chunks.views(),
+                     {}});
+    }
+
+    // Of a drawing of 8 bits, ways to keep it by itself, as long as take() returns true; nothing of other pictures.
+    void each_drawing(const std::function<bool(Drawn&&)>& take) const {
+        if (!options_.drawings || picture_.is_deep()) return;
+        const Samples samples = picture_.samples();
+        if (is_drawing(samples, shape())) each_drawn(samples, shape(), threads_, poll_, take);
+    }
+    Bytes file_of(const Drawn& drawn) { return kept(drawn.layer, drawn.samples, 0); }
+    std::size_t size_of(const Drawn& drawn) const {
+        OwnChunks chunks = chunks_;
+        chunks.put("LAYR", drawn.layer);
+        return by_itself(chunks).size();
+    }
+
+    // The sum of the squared errors of what a file decodes to; alpha does not count.
+    std::int64_t squares_of(const Bytes& data) const {
+        return errors_of(picture_.samples(), coarse_samples(unpack(data, UINT64_MAX), *model_, threads_, poll_))
+            .squares;
+    }
+
+    // Of a drawing by itself what costs less than the file, or takes no more where that has a layer.
+    std::optional<Drawn> cheaper(const Bytes& data, int code, bool layered) const {
+        std::optional<Drawn> best;
+        std::int64_t least = 0;
+        const int channels = shape().channels;
+        each_drawing([&](Drawn&& drawn) {
+            const std::int64_t now = loss(code, drawn.squares, size_of(drawn), channels);
+            if (best && now >= least) return false;
+            best = std::move(drawn);
+            least = now;
+            return !layered;
+        });
+        if (!best) return best;
+        const std::int64_t free = loss(code, 0, data.size(), channels);
+        if (least <= free || (!layered && least <= free + loss(code, squares_of(data), 0, channels))) return best;
+        return {};
+    }
+
+    // The file that `find` finds, or the drawing by itself: where that one is better, or where there is no file.
+    Bytes of_both(const std::optional<Drawn>& drawn, const std::function<Bytes()>& find,
+                  const std::function<bool(const Bytes&)>& better) {
+        Bytes data;
+        try {
+            data = find();
+        } catch (const Error& e) {
+            if (!drawn || e.fault() != Fault::usage) throw;
+            return file_of(*drawn);
+        }
+        return drawn && better(data) ? file_of(*drawn) : proved(std::move(data));
+    }
+
     // Throws std::logic_error where a coder of exact pixels broke its bound. shift: of what came back.
     template <typename T>
     static void hold_to(const std::vector<T>& samples, const std::vector<T>& back, int bound, int shift) {

@@ -162,7 +162,7 @@ def images(height, width, kind):
 
 @cache
 def shared_codec(backend, threads):
-    return Codec(threads=threads, backend=backend)
+    return Codec(threads=threads, backend=backend, drawings=False)
 
 
 def same_latents(height, width, kind, quality, threads):
