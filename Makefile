@@ -32,7 +32,7 @@ lint: $(VENV)/.lint  ## ruff, formats, import rules, mypy, stubs
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m mypy
-	$(BIN)/python -m mypy --platform win32
+	$(BIN)/python -m mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/python -m mypy tests/checks/consumer.py
 	$(BIN)/python -m mypy.stubtest --allowlist tests/checks/stubtest_allow.txt \
 	  $$($(BIN)/python -c "import importlib.util as u; print(*(m for m in ('jahp_fast._native', 'jahp_fast._cuda') if u.find_spec(m)))")
