@@ -180,8 +180,9 @@ class Encoding:
             data = attempt(code)
             return data, offset(data) + (goal.wanted if isinstance(goal, rate_control.ScoreGoal) else 0.0)
 
-        drawing = self.drawing_for(prepared, goal)
-        if drawing is not None and drawing.squares == 0 and isinstance(goal, rate_control.Goal):
+        sized = isinstance(goal, rate_control.Goal)
+        drawing = self.drawing_for(prepared, goal, None) if sized else None
+        if drawing is not None and drawing.squares == 0:
             return prepared.of_drawn(drawing, threads)  # nothing is better
         if effort > 1:  # the nearest integers say at once about where that search ends
             start = rate_control.begin_at(lambda code: offset(attempt(code, effort=0)), (low, high), start, goal)
@@ -191,27 +192,30 @@ class Encoding:
             else:
                 data = rate_control.fit(attempt, attempt if config.form == "A" else None, (low, high), start, goal)
         except UsageError:
+            drawing = drawing if sized else self.drawing_for(prepared, goal, None)
             if drawing is None:
                 raise
             return prepared.of_drawn(drawing, threads)
-        if drawing is None:
+        if not sized:
+            drawing = self.drawing_for(prepared, goal, len(data))
+        if drawing is None or (sized and drawing.squares > self._errors(prepared, data)[0]):
             return self.proved(data, threads)
-        if isinstance(goal, rate_control.ScoreGoal):
-            better = prepared.size_of(drawing) <= len(data)
-        else:
-            better = drawing.squares <= self._errors(prepared, data)[0]
-        return prepared.of_drawn(drawing, threads) if better else self.proved(data, threads)
+        return prepared.of_drawn(drawing, threads)
 
-    def drawing_for(self, prepared: Prepared, goal: rate_control.Goal | rate_control.ScoreGoal) -> Drawn | None:
-        """Of a drawing by itself what reaches the goal: the least merged that is small enough, or the most merged that is good enough."""
+    def drawing_for(self, prepared: Prepared, goal: rate_control.Goal | rate_control.ScoreGoal, most: int | None) -> Drawn | None:
+        """Of a drawing by itself what reaches the goal: the least merged that is small enough; or the smallest that is good enough, of
+        at most `most` bytes."""
         found = None
         for drawing in prepared.drawings(self.threads) if self.drawings else ():
+            size = prepared.size_of(drawing)
             if isinstance(goal, rate_control.Goal):
-                if prepared.size_of(drawing) <= goal.goal:
+                if size <= goal.goal:
                     return drawing
-            elif self.score_of(goal.score, prepared, drawing) < goal.wanted:
+                if size > drawings.HOPE * goal.goal:
+                    break
+            elif self.score_of(goal.score, prepared, drawing) < goal.wanted or (most is not None and size // drawings.HOPE > most):
                 break
-            elif found is None or prepared.size_of(drawing) < prepared.size_of(found):
+            elif (most is None or size <= most) and (found is None or size < prepared.size_of(found)):
                 found = drawing
         return found
 
@@ -230,18 +234,20 @@ class Encoding:
         if layered:
             data = self.finished(prepared, data, threads)
         channels = 3 if prepared.mode == "RGB" else 1
-        best: tuple[int, Drawn] | None = None
+        best, last = None, None
         for drawing in prepared.drawings(threads) if self.drawings else ():
+            if last is None:
+                least = drawings.cost(quality, 0 if layered else self._errors(prepared, data)[0], len(data), channels)
             now = drawings.cost(quality, drawing.squares, prepared.size_of(drawing), channels)
-            if best is not None and now >= best[0]:
+            if now > drawings.HOPE * least or (last is not None and now >= last):
                 break
-            best = now, drawing
+            last = now
+            if now <= least:
+                best, least = drawing, now
             if layered:
                 break
         if best is not None:
-            free = drawings.cost(quality, 0, len(data), channels)
-            if best[0] <= free or (not layered and best[0] <= free + drawings.cost(quality, self._errors(prepared, data)[0], 0, channels)):
-                return prepared.of_drawn(best[1], threads)
+            return prepared.of_drawn(best, threads)
         return data if layered else self.proved(data, threads)
 
     def score(self, score: rate_control.Score, prepared: Prepared, data: bytes) -> float:

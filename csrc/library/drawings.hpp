@@ -19,6 +19,9 @@ struct Drawn {
 
 bool is_drawing(const Samples& samples, PixelShape shape);
 
+// A drawing that costs so many times what the nets' file does is not merged further.
+constexpr int kHope = 4;
+
 // take(all pixels exactly), and then with colours merged more and more, as long as it returns true.
 void each_drawn(const Samples& samples, PixelShape shape, int threads, const Poll& poll,
                 const std::function<bool(Drawn&&)>& take);

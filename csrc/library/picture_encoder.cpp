@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 #include "core/crc32c.hpp"
@@ -10,6 +11,7 @@
 #include "library/copy_map.hpp"
 #include "library/deep_layer.hpp"
 #include "library/drawings.hpp"
+#include "library/encoder_checks.hpp"
 #include "library/little_endian.hpp"
 #include "library/own_chunks.hpp"
 #include "library/picture_decoder.hpp"
@@ -17,8 +19,6 @@
 
 namespace jahp {
 namespace {
-
-int quality_code(double quality) { return static_cast<int>(std::nearbyint(quality * kQualitySteps)); }
 
 Bytes checksum_of(std::span<const std::uint8_t> samples) {
     Bytes out;
@@ -89,14 +89,14 @@ public:
         if (model_->config().form == Form::a) trims = trim;
         std::optional<Drawn> drawn;
         each_drawing([&](Drawn&& now) {
-            const bool fits = static_cast<double>(size_of(now)) <= goal.goal;
-            if (fits) drawn = std::move(now);
-            return !fits;
+            const auto size = static_cast<double>(size_of(now));
+            if (size <= goal.goal) drawn = std::move(now);
+            return size > goal.goal && size <= kHope * goal.goal;
         });
         if (drawn && drawn->squares == 0) return file_of(*drawn);  // nothing is better
-        return of_both(
-            drawn, [&] { return fit(encode, trims, codes(), goal); },
-            [&](const Bytes& data) { return drawn->squares <= squares_of(data); });
+        const std::optional<Bytes> data = found([&] { return fit(encode, trims, codes(), goal); },
+                                                [&] { return drawn.has_value(); });
+        return data && (!drawn || drawn->squares > squares_of(*data)) ? proved(*data) : file_of(*drawn);
     }
 
     // The file whose PSNR comes nearest to one.
@@ -111,15 +111,24 @@ public:
             const double reached = psnr_at(squares_of(file));
             return std::pair(std::move(file), reached);
         };
+        const auto drawn_within = [&](std::size_t most) {
+            std::optional<Drawn> best;
+            each_drawing([&](Drawn&& now) {
+                const std::size_t size = size_of(now);
+                if (psnr_at(now.squares) < psnr || size / kHope > most) return false;
+                if (size <= most && (!best || size < size_of(*best))) best = std::move(now);
+                return true;
+            });
+            return best;
+        };
         std::optional<Drawn> drawn;
-        each_drawing([&](Drawn&& now) {
-            if (psnr_at(now.squares) < psnr) return false;
-            if (!drawn || size_of(now) < size_of(*drawn)) drawn = std::move(now);
-            return true;
-        });
-        return of_both(
-            drawn, [&] { return fit_psnr(encode, codes(), psnr); },
-            [&](const Bytes& data) { return size_of(*drawn) <= data.size(); });
+        const std::optional<Bytes> data = found([&] { return fit_psnr(encode, codes(), psnr); },
+                                                [&] {
+                                                    drawn = drawn_within(SIZE_MAX);
+                                                    return drawn.has_value();
+                                                });
+        if (data) drawn = drawn_within(data->size());
+        return drawn ? file_of(*drawn) : proved(*data);
     }
 
 private:
@@ -172,32 +181,31 @@ private:
     // Of a drawing by itself what costs less than the file, or takes no more where that has a layer.
     std::optional<Drawn> cheaper(const Bytes& data, int code, bool layered) const {
         std::optional<Drawn> best;
+        std::optional<std::int64_t> last;
         std::int64_t least = 0;
         const int channels = shape().channels;
         each_drawing([&](Drawn&& drawn) {
+            if (!last) least = loss(code, layered ? 0 : squares_of(data), data.size(), channels);
             const std::int64_t now = loss(code, drawn.squares, size_of(drawn), channels);
-            if (best && now >= least) return false;
-            best = std::move(drawn);
-            least = now;
+            if (now > kHope * least || (last && now >= *last)) return false;
+            last = now;
+            if (now <= least) {
+                best = std::move(drawn);
+                least = now;
+            }
             return !layered;
         });
-        if (!best) return best;
-        const std::int64_t free = loss(code, 0, data.size(), channels);
-        if (least <= free || (!layered && least <= free + loss(code, squares_of(data), 0, channels))) return best;
-        return {};
+        return best;
     }
 
-    // The file that `find` finds, or the drawing by itself: where that one is better, or where there is no file.
-    Bytes of_both(const std::optional<Drawn>& drawn, const std::function<Bytes()>& find,
-                  const std::function<bool(const Bytes&)>& better) {
-        Bytes data;
+    // The file that `find` finds; none where it refuses and there is `another`.
+    static std::optional<Bytes> found(const std::function<Bytes()>& find, const std::function<bool()>& another) {
         try {
-            data = find();
+            return find();
         } catch (const Error& e) {
-            if (!drawn || e.fault() != Fault::usage) throw;
-            return file_of(*drawn);
+            if (e.fault() != Fault::usage || !another()) throw;
+            return {};
         }
-        return drawn && better(data) ? file_of(*drawn) : proved(std::move(data));
     }
 
     // Throws std::logic_error where a coder of exact pixels broke its bound. shift: of what came back.
@@ -341,26 +349,6 @@ private:
     const int threads_;
     OwnChunks chunks_;
 };
-
-// In steps of 1/20, and one that the model has.
-double checked_quality(const CodecModel& model, double quality) {
-    const std::vector<double>& qualities = model.config().qualities;
-    const bool near = quality >= 1 && quality <= kMostQuality;
-    const double rounded = near ? quality_code(quality) / double{kQualitySteps} : quality, low = qualities.front();
-    const double high = low <= kLayerBase && qualities.back() == 8 ? kMostQuality : qualities.back();
-    if (rounded >= low && rounded <= high) return rounded;
-    const std::string has = high > low ? short_number(low) + " to " + short_number(high) : "only " + short_number(low);
-    throw Error(Fault::usage,
-                "quality " + short_number(quality) + " is not one that " + model.file().stem() + " has: " + has);
-}
-
-void check_size(const PictureView& picture, std::uint64_t max_pixels) {
-    const std::string pixels = std::to_string(picture.width) + " x " + std::to_string(picture.height) + " pixels";
-    if (std::uint64_t(picture.width) * std::uint64_t(picture.height) > max_pixels)
-        throw Error(Fault::image, pixels + " are more than max_pixels = " + std::to_string(max_pixels));
-    if (std::max(picture.width, picture.height) > kMostSide)
-        throw Error(Fault::image, pixels + ": a side may have " + std::to_string(kMostSide));
-}
 
 SizeGoal goal_of(const EncoderOptions& options, const PictureView& picture) {
     const double most = options.max_bytes ? static_cast<double>(*options.max_bytes)

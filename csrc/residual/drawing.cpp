@@ -23,40 +23,41 @@ int distance(Colour a, Colour b) {
     return most;
 }
 
-// The colours that were kept, by cubes of a side of bound + 1: what is near lies in a cube or one that touches it.
+// The colours that were kept, by cubes of a side of bound + 1: no two can lie in one, and what is near lies in a cube
+// or one that touches it.
 class Kept {
 public:
-    explicit Kept(int bound) : bound_(bound), side_(bound + 1) {}
+    explicit Kept(int bound)
+        : bound_(bound), side_(bound + 1), along_(255 / side_ + 3),
+          cubes_(static_cast<std::size_t>(along_ * along_ * along_), -1) {}
 
     // The nearest within the bound, of several the first that was kept; `colour` itself, which is kept now, if none is.
     Colour nearest(Colour colour) {
-        const int x = sample(colour, 0) / side_, y = sample(colour, 1) / side_, z = sample(colour, 2) / side_;
-        int best = bound_ + 1;
-        std::size_t first = 0;
+        const int x = sample(colour, 0) / side_ + 1, y = sample(colour, 1) / side_ + 1,
+                  z = sample(colour, 2) / side_ + 1;
+        int best = bound_ + 1, first = -1;
         for (int dx = -1; dx <= 1; ++dx)
             for (int dy = -1; dy <= 1; ++dy)
                 for (int dz = -1; dz <= 1; ++dz) {
-                    const auto cube = cubes_.find(key(x + dx, y + dy, z + dz));
-                    if (cube == cubes_.end()) continue;
-                    for (const std::size_t i : cube->second) {
-                        const int far = distance(colours_[i], colour);
-                        if (far > best || (far == best && i > first)) continue;
-                        best = far;
-                        first = i;
-                    }
+                    const int i = cubes_[at(x + dx, y + dy, z + dz)];
+                    if (i < 0) continue;
+                    const int far = distance(colours_[static_cast<std::size_t>(i)], colour);
+                    if (far > best || (far == best && i > first)) continue;
+                    best = far;
+                    first = i;
                 }
-        if (best <= bound_) return colours_[first];
-        cubes_[key(x, y, z)].push_back(colours_.size());
+        if (best <= bound_) return colours_[static_cast<std::size_t>(first)];
+        cubes_[at(x, y, z)] = static_cast<int>(colours_.size());
         colours_.push_back(colour);
         return colour;
     }
 
 private:
-    static int key(int x, int y, int z) { return ((x + 1) << 20) + ((y + 1) << 10) + z + 1; }
+    std::size_t at(int x, int y, int z) const { return static_cast<std::size_t>((x * along_ + y) * along_ + z); }
 
-    int bound_, side_;
+    int bound_, side_, along_;
+    std::vector<int> cubes_;  // with an empty one at both ends of each side
     std::vector<Colour> colours_;
-    std::unordered_map<int, std::vector<std::size_t>> cubes_;
 };
 
 // The largest difference of a sample between a pixel and its four neighbours.
@@ -103,8 +104,15 @@ std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, Pi
         for (std::size_t c = 0; c < n; ++c) colour = colour << 8 | pixel[c];
         return colour;
     };
+    if (bound == 0) return {pixels.begin(), pixels.end()};
     std::unordered_map<Colour, std::int64_t> counts;
-    for (std::size_t i = 0; i < pixels.size(); i += n) ++counts[colour_of(pixels.data() + i)];
+    for (std::size_t i = 0; i < pixels.size();) {
+        const Colour colour = colour_of(pixels.data() + i);
+        const std::size_t begin = i;
+        do i += n;
+        while (i < pixels.size() && colour_of(pixels.data() + i) == colour);
+        counts[colour] += static_cast<std::int64_t>((i - begin) / n);
+    }
     std::vector<Counted> order;
     order.reserve(counts.size());
     for (const auto& [colour, count] : counts) order.push_back({colour, count});
@@ -121,7 +129,7 @@ std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, Pi
             const std::size_t at = (static_cast<std::size_t>(y) * static_cast<std::size_t>(shape.width) +
                                     static_cast<std::size_t>(x)) *
                                    n;
-            if (contrast > 0 && contrast_at(pixels.data() + at, shape, y, x) < contrast) continue;
+            if (contrast_at(pixels.data() + at, shape, y, x) < contrast) continue;
             Colour colour = becomes[colour_of(pixels.data() + at)];
             for (std::size_t c = n; c-- > 0; colour >>= 8) out[at + c] = static_cast<std::uint8_t>(colour & 255);
         }
