@@ -174,7 +174,8 @@ class Codec(Decoder):
                 and MS-SSIM at equal size, worse by PSNR.
             progress: at efforts 2 and 3, is called with the rounds done and their number, anew for each quality that is tried.
 
-        effort, sizes and targets are for qualities up to 8; pixels of uint16 for these and for lossless and max_error. They are encoded on
+        A drawing that is kept by itself (see Codec) may be smaller than a target asks, or better; effort is of no account then. effort,
+        sizes and targets are for qualities up to 8; pixels of uint16 for these and for lossless and max_error. They are encoded on
         the CPU.
 
         Raises:

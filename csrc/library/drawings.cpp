@@ -31,7 +31,7 @@ bool is_drawing(const Samples& samples, PixelShape shape) {
 
 void each_drawn(const Samples& samples, PixelShape shape, int threads, const Poll& poll,
                 const std::function<bool(Drawn&&)>& take) {
-    if (!take({pack_exact(samples, shape, 0, threads, poll), samples, 0})) return;
+    if (!take({pack_colours(samples, shape, 0, threads, poll), samples, 0})) return;
     for (const int bound : kBounds) {
         Samples merged = merge_colours(samples, shape, bound, 2 * bound);
         const Errors errors = errors_of(samples, merged);

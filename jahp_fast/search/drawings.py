@@ -15,7 +15,7 @@ import numpy as np
 
 from jahp_fast import _native
 from jahp_fast.constants import trade_off
-from jahp_fast.files.layers import Layer, Samples, colours, exact
+from jahp_fast.files.layers import Layer, Samples, colours
 
 BOUNDS = (2, 4, 8, 12, 16, 24, 31)
 """Largest errors that are tried, one after the other. Pixels change by that much where a neighbour differs by twice as much."""
@@ -40,8 +40,8 @@ class Drawn:
 
 
 def drawn(samples: Samples, threads: int) -> Iterator[Drawn]:
-    """All pixels exactly, and then with colours merged more and more."""
-    yield Drawn(exact(samples, 0, threads), samples, 0)
+    """All pixels exactly, and then with colours merged more and more. Few colours are always smaller here than `exact`'s filter."""
+    yield Drawn(colours(samples, 0, threads), samples, 0)
     for bound in BOUNDS:
         merged = _native.merge_colours(samples, bound, 2 * bound)
         errors = np.subtract(samples, merged, dtype=np.int32)
