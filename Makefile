@@ -7,6 +7,9 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 CHECK := PYTHONPATH=$(CURDIR)/tests/support:$(CURDIR)/tests $(BIN)/python
+# Tests by as many workers as there are cores, eight at most; one that has run out takes from the others. `make test WORKERS=1` runs as few.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest -q --benchmark-disable -n $(WORKERS) --maxprocesses 8 --dist worksteal
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 CXX_FILES = $(shell find csrc kernels tests -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh')
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
@@ -21,7 +24,7 @@ demo: $(VENV)/.built  ## one photo as .jahp, JPEG and WebP, and a page to compar
 	$(BIN)/jahp demo --out demo
 
 test: $(VENV)/.test  ## all fast tests (minutes)
-	$(BIN)/python -m pytest -q -m "not slow and not gpu" --benchmark-disable
+	$(PYTEST) -m "not slow and not gpu"
 
 lint: $(VENV)/.lint  ## ruff, formats, import rules, mypy, stubs
 	$(BIN)/ruff check .
@@ -29,7 +32,7 @@ lint: $(VENV)/.lint  ## ruff, formats, import rules, mypy, stubs
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m mypy
-	$(BIN)/python -m mypy --platform win32
+	$(BIN)/python -m mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/python -m mypy tests/checks/consumer.py
 	$(BIN)/python -m mypy.stubtest --allowlist tests/checks/stubtest_allow.txt \
 	  $$($(BIN)/python -c "import importlib.util as u; print(*(m for m in ('jahp_fast._native', 'jahp_fast._cuda') if u.find_spec(m)))")
@@ -74,17 +77,17 @@ docs: $(VENV)-docs/.made  ## the documentation as a site, in build/docs
 	@echo "build/docs/index.html"
 
 # The whole suite, the C++ tests, and the packages in environments of their own.
-check-all: $(VENV)/.test lint cpp-test  ## everything, in full (hours); checks.mk has its parts
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize-all
-	$(BIN)/python -m pytest -q -m "not gpu" --benchmark-disable
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset tsan
-	$(MAKE) roots msan asan-python valgrind s390x windows digests
-	$(MAKE) arm clang STREAMS=200
-	$(MAKE) wasm STREAMS=1000
+#
+# In pairs, as most of them keep one core busy; what a pair prints comes target by target.
+PAIRS := $(MAKE) --no-print-directory -j2 --output-sync=target
+check-all: $(VENV)/.lint cpp-test  ## everything, in full (hours); checks.mk has its parts
+	$(PAIRS) sanitize-all lint tsan msan asan-python roots
+	$(PYTEST) -m "not gpu"
+	$(PAIRS) s390x windows arm clang valgrind STREAMS=200
+	$(PAIRS) wasm streams STREAMS=1000
+	$(PAIRS) packages reproducible
+	$(MAKE) digests
 	$(MAKE) web-check
-	build/test/csrc/tests/stream_digest --streams 1000 --threads 1,2,3,4,5,6,7,8 --golden csrc/tests/stream_digest.golden
-	$(CHECK) tests/checks/check_packages.py
-	$(CHECK) tests/checks/check_reproducible.py
 
 clean:  ## removes what was built
 	rm -rf build dist web/dist web/demo/photo.png $(VENV) $(VENV)-docs $(RAY) $(ASAN) $(SUPPLY) demo

@@ -1,6 +1,6 @@
 # Checks that take longer, need more, or are run seldom; `make check-all` runs most. Included by the Makefile.
 
-.PHONY: library roots sanitize msan asan-python valgrind digests s390x windows macos arm wasm clang fuzz peers ray browser web-check gpu-check gpu-train fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
+.PHONY: library roots sanitize sanitize-all tsan msan asan-python valgrind streams packages digests s390x windows macos arm wasm clang fuzz peers ray browser web-check gpu-check gpu-train fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
 
 # libjahp, static and shared, as it is installed; the example in C against both, by CMake and pkg-config, and the guide's program. What
 # else is tested of it is among the tests of Python (tests/library) and of C++; under a minute behind `make cpp-test`.
@@ -10,12 +10,24 @@ library: $(VENV)/.test
 	$(BIN)/python -m pytest -q tests/library/test_packaging.py
 
 # The roots of GDN, of all 31-bit norms, with every instruction set: half a minute.
-roots: cpp-test
+roots: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset test
+	$(BIN)/ninja -C build/test all_roots
 	build/test/csrc/tests/all_roots
 
-# The C++ tests under the address and undefined-behaviour sanitizers.
-sanitize: $(VENV)/.base
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset sanitize
+# A thousand numbered streams with 1 to 8 threads.
+streams: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset test
+	$(BIN)/ninja -C build/test stream_digest
+	build/test/csrc/tests/stream_digest --streams 1000 --threads 1,2,3,4,5,6,7,8 --golden csrc/tests/stream_digest.golden
+
+# The packages in environments of their own.
+packages: $(VENV)/.test
+	$(CHECK) tests/checks/check_packages.py
+
+# The C++ tests under the address and undefined-behaviour sanitizers, the emulator's in part and in full, and under that of threads.
+sanitize sanitize-all tsan: $(VENV)/.base
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --workflow --preset $@
 
 # The same under the memory sanitizer, which clang alone has. Templates of libstdc++ are compiled along, so that it sees inside.
 msan: $(VENV)/.base
@@ -158,7 +170,7 @@ SUPPLY := .venv-supply
 COMPILE := $(SUPPLY)/bin/pip-compile -q --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-annotate --strip-extras --no-header
 lock: $(SUPPLY)/.made
 	$(COMPILE) -o requirements.lock requirements.txt
-	grep -E '^(pytest|pytest-benchmark|hypothesis)==' requirements-dev.txt | $(COMPILE) -o requirements-dev.lock -
+	grep -E '^(pytest|pytest-benchmark|pytest-xdist|hypothesis)==' requirements-dev.txt | $(COMPILE) -o requirements-dev.lock -
 
 sbom: $(SUPPLY)/.made
 	mkdir -p dist

@@ -19,6 +19,8 @@ add_library(jahp_library OBJECT
   csrc/library/json_text.cpp
   csrc/library/layer_chunk.cpp
   csrc/library/deep_layer.cpp
+  csrc/library/drawings.cpp
+  csrc/library/encoder_checks.cpp
   csrc/library/model_check.cpp
   csrc/library/model_config.cpp
   csrc/library/model_file.cpp

@@ -110,7 +110,9 @@ def _region(text: str) -> tuple[int, ...]:
 def _encode(args: argparse.Namespace) -> int:
     from jahp_fast.files import pictures
     from jahp_fast.files.deep import DeepPicture
-    from jahp_fast.files.kind import is_drawing
+    from jahp_fast.files.image import Rows
+    from jahp_fast.files.kind import looks_drawn
+    from jahp_fast.records import info
 
     bound = asked_bound(args)
     _place_output(args, ".jahp")
@@ -136,10 +138,10 @@ def _encode(args: argparse.Namespace) -> int:
             )
         finally:
             line.clear()
-        if bound is None and not args.quiet and not isinstance(image, DeepPicture) and is_drawing(image):
-            print(
-                f"jahp: {args.input}: looks like a drawing or a screenshot: --lossless is exact there, and often smaller", file=sys.stderr
-            )
+        made = info(data)
+        lossy = made.max_error is None and made.depth == 8
+        if lossy and not args.quiet and not isinstance(image, DeepPicture) and looks_drawn(Rows(image.convert("RGB"))):
+            print(f"jahp: {args.input}: looks like a drawing: a higher quality, or --lossless, keeps its lines sharp", file=sys.stderr)
     with _output(args.output, args.force) as file:
         file.write(data)
     return 0
@@ -258,7 +260,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     p.add_argument("--auto-orient", action="store_true", help="turn the pixels as the EXIF orientation says, and clear it; else it is kept")
     p.add_argument("--pixel-checksum", action="store_true", help="decode the file too, and keep a checksum of its pixels in it")
     p.add_argument("--for-gpu", action="store_true", help="64 lanes, for decoders on a GPU: 256 bytes more")
-    p.add_argument("--quiet", action="store_true", help="do not say that a picture is of a kind that wants --lossless")
+    p.add_argument("--quiet", action="store_true", help="do not say that a picture looks like a drawing and was not kept as one")
     _codec_options(p)
     force_option(p)
     p.description = _REPLACES

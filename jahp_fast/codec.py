@@ -57,6 +57,8 @@ class Codec(Decoder):
         pixel_checksum: decode each file that was encoded, and put a checksum of its pixels into it: 12 bytes, and the time of a decode.
             Decoders that find one hold their pixels to it, but for exact=False and decode_tensor on a GPU.
         for_gpu: encode for decoders on a GPU: 64 lanes, which take 256 bytes. Such files decode everywhere.
+        drawings: keep text, screens, charts and line art by themselves, as max_error does, where that costs less: by the model's own
+            loss of bits and squared errors, and with a goal, of the files that reach it. Such files need no model. False: never.
 
     Raises:
         UnknownModel: no such model.
@@ -78,12 +80,13 @@ class Codec(Decoder):
         exact: bool = True,
         pixel_checksum: bool = False,
         for_gpu: bool = False,
+        drawings: bool = True,
     ) -> None:
         self._model, self._backend = arguments.model_name(model), backend
         self._asked_threads = None if threads is None else arguments.whole("threads", threads, 1, 1024)
         self._graphs, exact = arguments.switch("graphs", graphs), arguments.switch("exact", exact)
         self._pixel_checksum = arguments.switch("pixel_checksum", pixel_checksum)
-        self._for_gpu = arguments.switch("for_gpu", for_gpu)
+        self._for_gpu, self._drawings = arguments.switch("for_gpu", for_gpu), arguments.switch("drawings", drawings)
         max_pixels = arguments.whole("max_pixels", max_pixels, 1)
         files = () if models is None else arguments.model_files(models)
         pipelines = Pipelines(device, backend, self._graphs, exact, files)
@@ -96,7 +99,7 @@ class Codec(Decoder):
     def __reduce__(self) -> tuple[type[Codec], tuple[Any, ...]]:
         """The class and __init__'s arguments: weights, locks and threads stay where they are."""
         asked = (self._model, self.quality, self._device, self._backend, self._asked_threads, self._pipelines.models)
-        return type(self), (*asked, self._max_pixels, self._graphs, self._exact, self._pixel_checksum, self._for_gpu)
+        return type(self), (*asked, self._max_pixels, self._graphs, self._exact, self._pixel_checksum, self._for_gpu, self._drawings)
 
     @property
     def device(self) -> str:
@@ -121,7 +124,7 @@ class Codec(Decoder):
         quality, step = (LAYER_BASE, layer_step(self.quality)) if self._layered else (self.quality, None)
         pipeline = self._pipelines.on_host(self._encoder.file) if deep else self._encoder
         lanes = LANE_COUNTS[-1] if self._for_gpu else 0
-        return Encoding(pipeline, quality, self._threads, self._pixel_checksum, step, lanes)
+        return Encoding(pipeline, quality, self._threads, self._pixel_checksum, step, lanes, self._drawings)
 
     def _prepared(self, image: Any, bound: int | None, depth: int | None) -> Prepared:
         prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum, depth)
@@ -171,7 +174,8 @@ class Codec(Decoder):
                 and MS-SSIM at equal size, worse by PSNR.
             progress: at efforts 2 and 3, is called with the rounds done and their number, anew for each quality that is tried.
 
-        effort, sizes and targets are for qualities up to 8; pixels of uint16 for these and for lossless and max_error. They are encoded on
+        A drawing that is kept by itself (see Codec) may be smaller than a target asks, or better; effort is of no account then. effort,
+        sizes and targets are for qualities up to 8; pixels of uint16 for these and for lossless and max_error. They are encoded on
         the CPU.
 
         Raises:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 
 from jahp_fast import arguments
 from jahp_fast.constants import QUALITY_STEPS, trade_off
-from jahp_fast.errors import UnsupportedImage
+from jahp_fast.errors import UnsupportedImage, UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import deep_layers, layers
 from jahp_fast.files import image as _image
 from jahp_fast.files.alpha import alpha_chunks
 from jahp_fast.files.deep import DEEP
+from jahp_fast.files.kind import is_drawing
 from jahp_fast.files.pixel_proof import pixel_checksum, samples_checksum
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline, Symbols
-from jahp_fast.search import greedy, rate_control
+from jahp_fast.search import drawings, greedy, rate_control
 from jahp_fast.search.descent import Progress
+from jahp_fast.search.drawings import Drawn, drawn
 from jahp_fast.system.devices import Clock
 
 _BLOCK_ROWS = 256
@@ -68,19 +70,32 @@ class Prepared:
         return layers.samples_of(self.rows.take(0, self.rows.height), self.mode)
 
     def exact(self, bound: int, threads: int) -> bytes:
-        """The file that keeps each sample, of its depth, to within `bound`: it is decoded, and held to that."""
-        samples: NDArray[Any]
-        layer: layers.Layer | deep_layers.DeepLayer
-        if self.depth > 8:
-            own: NDArray[np.uint16] = np.right_shift(layers.samples_of(self.rows.deep_whole(), self.mode), 16 - self.depth)
-            samples, layer = own, deep_layers.exact(own, self.depth, bound, threads)
-        else:
+        """The file that keeps each sample, of its depth, to within `bound`."""
+        if self.depth == 8:
             samples = self.samples()
-            layer = layers.exact(samples, bound, threads)
+            return self.kept(layers.exact(samples, bound, threads), samples, bound, threads)
+        own: NDArray[np.uint16] = np.right_shift(layers.samples_of(self.rows.deep_whole(), self.mode), 16 - self.depth)
+        return self.kept(deep_layers.exact(own, self.depth, bound, threads), own, bound, threads)
+
+    def drawings(self, threads: int) -> Iterator[Drawn]:
+        """Of a drawing of 8 bits, ways to keep it by itself; nothing of other pictures."""
+        if self.depth == 8 and is_drawing(self.rows):
+            yield from drawn(self.samples(), threads)
+
+    def of_drawn(self, drawn: Drawn, threads: int) -> bytes:
+        """Its file."""
+        return self.kept(drawn.layer, drawn.samples, 0, threads)
+
+    def size_of(self, drawn: Drawn) -> int:
+        """Of that file, in bytes."""
+        return len(_container.pack(_container.of_exact(self.size, self.mode, {**self.chunks, **drawn.layer.chunks()})))
+
+    def kept(self, layer: layers.Layer | deep_layers.DeepLayer, samples: NDArray[Any], bound: int, threads: int) -> bytes:
+        """The file whose layer says its samples to within `bound`: it is decoded, and held to that."""
         back: NDArray[Any] = np.empty_like(samples)
         layer.decode(back, 0, threads)
-        kept = back >> (16 - self.depth) if self.depth > 8 else back
-        if np.any(np.maximum(samples, kept) - np.minimum(samples, kept) > bound):
+        shown = back >> (16 - self.depth) if self.depth > 8 else back
+        if np.any(np.maximum(samples, shown) - np.minimum(samples, shown) > bound):
             raise AssertionError(f"the coder of exact pixels broke its bound of {bound}")
         chunks = {**self.chunks, **layer.chunks()}
         if _container.PIXEL_CHECKSUM in chunks:
@@ -95,6 +110,7 @@ class Encoding:
     Attributes:
         step: of a residual layer over the pixels of that quality, in sixteenths; None without one. Then `pipeline` is an exact one.
         lanes: 0 for as many as the payload's length suggests.
+        drawings: keep them by themselves, where that costs less.
     """
 
     pipeline: Pipeline
@@ -103,6 +119,7 @@ class Encoding:
     pixel_checksum: bool
     step: int | None = None
     lanes: int = 0
+    drawings: bool = True
 
     def plain(self, prepared: Prepared, clock: Clock) -> bytes:
         """The nearest integers; laps load, g_a, h_a, entropy and, where there is one, layer."""
@@ -112,7 +129,7 @@ class Encoding:
         symbols = image.analyse(self.quality, self.threads, clock).round_latents()  # and what was not rounded is let go
         data = self.packed(prepared, symbols, self.quality, self.threads)
         clock.lap("entropy")
-        data = self.finished(prepared, data, self.threads)
+        data = self.settled(prepared, data, self.quality, self.threads)
         if self.step is not None:
             clock.lap("layer")
         return data
@@ -150,7 +167,7 @@ class Encoding:
 
         start = _container.quality_code(self.quality)
         if goal is None:
-            return self.proved(attempt(start), threads)
+            return self.settled(prepared, attempt(start), self.quality, threads)
         config = pipeline.file.config
         low, high = (_container.quality_code(q) for q in (config.qualities[0], config.qualities[-1]))
 
@@ -159,17 +176,79 @@ class Encoding:
                 return self.score(goal.score, prepared, data) - goal.wanted
             return math.log(len(data) / goal.goal)
 
+        def seen(code: int) -> tuple[bytes, float]:
+            data = attempt(code)
+            return data, offset(data) + (goal.wanted if isinstance(goal, rate_control.ScoreGoal) else 0.0)
+
+        sized = isinstance(goal, rate_control.Goal)
+        drawing = self.drawing_for(prepared, goal, None) if sized else None
+        if drawing is not None and drawing.squares == 0:
+            return prepared.of_drawn(drawing, threads)  # nothing is better
         if effort > 1:  # the nearest integers say at once about where that search ends
             start = rate_control.begin_at(lambda code: offset(attempt(code, effort=0)), (low, high), start, goal)
-        if isinstance(goal, rate_control.ScoreGoal):
+        try:
+            if isinstance(goal, rate_control.ScoreGoal):
+                data = rate_control.fit_score(seen, (low, high), start, goal)
+            else:
+                data = rate_control.fit(attempt, attempt if config.form == "A" else None, (low, high), start, goal)
+        except UsageError:
+            drawing = drawing if sized else self.drawing_for(prepared, goal, None)
+            if drawing is None:
+                raise
+            return prepared.of_drawn(drawing, threads)
+        if not sized:
+            drawing = self.drawing_for(prepared, goal, len(data))
+        if drawing is None or (sized and drawing.squares > self._errors(prepared, data)[0]):
+            return self.proved(data, threads)
+        return prepared.of_drawn(drawing, threads)
 
-            def seen(code: int) -> tuple[bytes, float]:
-                data = attempt(code)
-                return data, goal.wanted + offset(data)
+    def drawing_for(self, prepared: Prepared, goal: rate_control.Goal | rate_control.ScoreGoal, most: int | None) -> Drawn | None:
+        """Of a drawing by itself what reaches the goal: the least merged that is small enough; or the smallest that is good enough, of
+        at most `most` bytes."""
+        found = None
+        for drawing in prepared.drawings(self.threads) if self.drawings else ():
+            size = prepared.size_of(drawing)
+            if isinstance(goal, rate_control.Goal):
+                if size <= goal.goal:
+                    return drawing
+                if size > drawings.HOPE * goal.goal:
+                    break
+            elif self.score_of(goal.score, prepared, drawing) < goal.wanted or (most is not None and size // drawings.HOPE > most):
+                break
+            elif (most is None or size <= most) and (found is None or size < prepared.size_of(found)):
+                found = drawing
+        return found
 
-            return self.proved(rate_control.fit_score(seen, (low, high), start, goal), threads)
-        trim = attempt if config.form == "A" else None
-        return self.proved(rate_control.fit(attempt, trim, (low, high), start, goal), threads)
+    def score_of(self, score: rate_control.Score, prepared: Prepared, drawing: Drawn) -> float:
+        """Of a drawing by itself."""
+        if score is rate_control.PSNR:
+            return rate_control.psnr_of(drawing.squares, drawing.samples.size)
+        from jahp_fast.search.perceived import ssimulacra2
+
+        rows = prepared.rows
+        return ssimulacra2(rows.take(0, rows.height), np.broadcast_to(drawing.samples, (rows.height, rows.width, 3)))
+
+    def settled(self, prepared: Prepared, data: bytes, quality: float, threads: int) -> bytes:
+        """The file with what belongs to it; or a drawing's by itself, where that costs less, or takes no more above quality 8."""
+        layered = self.step is not None
+        if layered:
+            data = self.finished(prepared, data, threads)
+        channels = 3 if prepared.mode == "RGB" else 1
+        best, last = None, None
+        for drawing in prepared.drawings(threads) if self.drawings else ():
+            if last is None:
+                least = drawings.cost(quality, 0 if layered else self._errors(prepared, data)[0], len(data), channels)
+            now = drawings.cost(quality, drawing.squares, prepared.size_of(drawing), channels)
+            if now > drawings.HOPE * least or (last is not None and now >= last):
+                break
+            last = now
+            if now <= least:
+                best, least = drawing, now
+            if layered:
+                break
+        if best is not None:
+            return prepared.of_drawn(best, threads)
+        return data if layered else self.proved(data, threads)
 
     def score(self, score: rate_control.Score, prepared: Prepared, data: bytes) -> float:
         """Of what the file decodes to; alpha does not count."""
@@ -209,7 +288,7 @@ class Encoding:
         """Several images, several at a time; an error says which."""
 
         def code(i: int, symbols: Symbols, threads: int) -> bytes:
-            return self.finished(prepared[i], self.packed(prepared[i], symbols, self.quality, threads), threads)
+            return self.settled(prepared[i], self.packed(prepared[i], symbols, self.quality, threads), self.quality, threads)
 
         opened = [self.pipeline.open(p.rows) for p in prepared]
         self.pipeline.warm()
@@ -225,9 +304,8 @@ class Encoding:
         )
 
     def finished(self, prepared: Prepared, data: bytes, threads: int) -> bytes:
-        """The file with its layer, if there is to be one, and its checksum of the pixels."""
-        if self.step is None:
-            return self.proved(data, threads)
+        """The file with its layer, and its checksum of the pixels."""
+        assert self.step is not None
         stream = _container.unpack(data, None)
         whole = View.whole(stream.height, stream.width)
         (rgb,) = self.pipeline.decode_batch([stream], [whole], threads, lambda _, rgb: rgb, None)

@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "bindings/arrays.hpp"
+#include "residual/drawing.hpp"
 #include "residual/few_colours.hpp"
 #include "residual/residual_transform.hpp"
 #include "residual/strips.hpp"
@@ -137,6 +138,30 @@ void register_residual(py::module_& m) {
             return to_array(std::move(values), {count});
         },
         py::arg("data"), py::arg("bits"));
+    m.def(
+        "count_repeated",
+        [](const py::object& pixels) {
+            const PixelShape shape = shape_of(pixels, "pixels");
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3);
+            const py::gil_scoped_release release;
+            return count_repeated(all, shape);
+        },
+        py::arg("pixels"));
+    m.def("is_drawing", &is_drawing, py::arg("repeated"), py::arg("height"), py::arg("width"));
+    m.def(
+        "merge_colours",
+        [](const py::object& pixels, int bound, int contrast) {
+            const PixelShape shape = shape_of(pixels, "pixels");
+            check_error(bound, 8);
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3);
+            Bytes merged;
+            {
+                const py::gil_scoped_release release;
+                merged = merge_colours(all, shape, bound, contrast);
+            }
+            return to_array(std::move(merged), {shape.height, shape.width, shape.channels});
+        },
+        py::arg("pixels"), py::arg("bound"), py::arg("contrast"));
     m.def(
         "encode_colours",
         [](const py::object& pixels, int rows, int threads) {

@@ -112,7 +112,11 @@ typedef enum jahp_option {
     JAHP_SAMPLE_BITS = 7,
     /* E: how many of the 16 bits are used, 9 to 16: with 10 samples are 0 to 1023. 16 at first. The file says so.
      * Decoders give 16 bits, of which the upper 10 are then those samples. */
-    JAHP_DEPTH = 8
+    JAHP_DEPTH = 8,
+    /* E: 1, at first: text, screens, charts and line art are kept by themselves, as with JAHP_MAX_ERROR, where that
+     * costs less: by the model's own loss of bits and squared errors, and with a bound or a target, of the files that
+     * reach it. Decoders then need no model. 0: never. */
+    JAHP_DRAWINGS = 9
 } jahp_option;
 
 #define JAHP_NO_BOUND ((size_t)-1)

@@ -43,10 +43,14 @@ static void set_option(jahp_encoder& encoder, jahp_option option, std::size_t va
                           "depth can be 9 to 16 with pixels of uint16, not " + std::to_string(value));
             encoder.depth = static_cast<int>(value);
             return;
+        case JAHP_DRAWINGS:
+            require_within("JAHP_DRAWINGS", value, 0, 1);
+            options.drawings = value == 1;
+            return;
         default:
             throw Error(Fault::usage,
                         "encoders have no such option: they have JAHP_THREADS, JAHP_MAX_PIXELS, JAHP_MAX_BYTES, "
-                        "JAHP_MAX_ERROR, JAHP_PIXEL_CHECKSUM, JAHP_SAMPLE_BITS and JAHP_DEPTH");
+                        "JAHP_MAX_ERROR, JAHP_PIXEL_CHECKSUM, JAHP_SAMPLE_BITS, JAHP_DEPTH and JAHP_DRAWINGS");
     }
 }
 

@@ -2,11 +2,13 @@
 #include "library/layer_chunk.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <utility>
 
 #include "core/error.hpp"
 #include "library/little_endian.hpp"
+#include "residual/drawing.hpp"
 #include "residual/few_colours.hpp"
 #include "residual/residual_transform.hpp"
 #include "residual/strips.hpp"
@@ -116,7 +118,7 @@ Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::str
     require(kind <= 2, "kind " + std::to_string(kind) + ", which is unknown to this release");
     require(kind == 0 || bits == 8,
             "kind " + std::to_string(kind) + ", which has samples of 8 bits, and not of " + std::to_string(bits));
-    const bool fine = bound <= (kind == 0 ? most_error(bits) : 0) &&
+    const bool fine = bound <= (kind == 1 ? 0 : most_error(bits)) &&
                       (kind == 1 ? step >= kLeastStep && step <= kMostStep : step == 0);
     require(fine, "an error of " + std::to_string(bound) + " and a step of " + std::to_string(step) +
                       ", which its kind cannot have");
@@ -143,11 +145,34 @@ std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, Pixe
     std::vector<std::uint8_t> many = packed(
         LayerKind::exact, bound, 0, cut.rows,
         encoded(cut, threads, poll, [&](int i) { return encode_exact(cut.part(i, samples), cut.of(i), bound); }));
-    if (bound > 0 || !flat(samples, shape)) return many;
-    std::vector<std::uint8_t> few = packed(LayerKind::colours, 0, 0, cut.rows, encoded(cut, threads, poll, [&](int i) {
-                                               return encode_colours(cut.part(i, samples), cut.of(i));
-                                           }));
-    return few.size() < many.size() ? few : many;
+    if (!flat(samples, shape)) return many;
+    std::vector<std::uint8_t> best = std::move(many);
+    const auto offer = [&](std::vector<std::uint8_t> few) {
+        if (few.size() < best.size()) best = std::move(few);
+    };
+    offer(pack_colours(samples, shape, 0, threads, poll));
+    if (bound > 0) {
+        const std::vector<std::uint8_t> merged = merge_colours(samples, shape, bound, 0);
+        offer(pack_colours(merged, shape, errors_of(samples, merged).largest, threads, poll));
+    }
+    return best;
+}
+
+Errors errors_of(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> others) {
+    Errors errors;
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+        const int error = std::abs(samples[i] - others[i]);
+        errors.largest = std::max(errors.largest, error);
+        errors.squares += error * error;
+    }
+    return errors;
+}
+
+std::vector<std::uint8_t> pack_colours(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads,
+                                       const Poll& poll) {
+    const Strips cut(shape, strip_rows(shape));
+    return packed(LayerKind::colours, bound, 0, cut.rows,
+                  encoded(cut, threads, poll, [&](int i) { return encode_colours(cut.part(i, samples), cut.of(i)); }));
 }
 
 std::vector<std::uint8_t> pack_exact(std::span<const std::uint16_t> samples, PixelShape shape, int bits, int bound,

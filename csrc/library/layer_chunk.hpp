@@ -18,7 +18,7 @@ enum class LayerKind { exact, residual, colours };
 // As it lies in a file: its strips are views of the chunk's data.
 struct Layer {
     LayerKind kind;
-    int bound;  // the largest error of exact pixels
+    int bound;  // the largest error of exact pixels; few colours are decoded alike whatever it is
     int step;  // of the quantiser of a residual layer, in sixteenths
     int rows;  // of a strip
     int bits;  // of a sample: 8, or of exact ones up to 16
@@ -33,16 +33,26 @@ struct Layer {
     void decode(std::span<std::uint16_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const;
 };
 
+struct Errors {
+    int largest = 0;
+    std::int64_t squares = 0;  // their sum
+};
+Errors errors_of(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> others);
+
 // Error(format) for a field out of range, and lengths that do not add up; `what` they are of, and of how many bits its
 // samples are.
 Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::string& what, int bits = 8);
 
-// The chunk's data of the layer that keeps each sample to within `bound`; without any error by few colours, where that
-// is smaller.
+// The chunk's data of the layer that keeps each sample to within `bound`; by few colours, as they are or merged, where
+// that is smaller.
 std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads,
                                      const Poll& poll);
 
-// The same of samples below 2^bits, 9 to 16.
+// That of the layer that keeps these samples by few colours; bound: the most that one differs from the picture's.
+std::vector<std::uint8_t> pack_colours(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads,
+                                       const Poll& poll);
+
+// That of samples below 2^bits, 9 to 16, to within `bound`.
 std::vector<std::uint8_t> pack_exact(std::span<const std::uint16_t> samples, PixelShape shape, int bits, int bound,
                                      int threads, const Poll& poll);
 

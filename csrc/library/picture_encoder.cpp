@@ -3,20 +3,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 #include "core/crc32c.hpp"
 #include "core/error.hpp"
 #include "library/copy_map.hpp"
 #include "library/deep_layer.hpp"
+#include "library/drawings.hpp"
+#include "library/encoder_checks.hpp"
 #include "library/little_endian.hpp"
+#include "library/own_chunks.hpp"
 #include "library/picture_decoder.hpp"
 #include "library/rate_control.hpp"
 
 namespace jahp {
 namespace {
-
-int quality_code(double quality) { return static_cast<int>(std::nearbyint(quality * kQualitySteps)); }
 
 Bytes checksum_of(std::span<const std::uint8_t> samples) {
     Bytes out;
@@ -34,27 +36,6 @@ auto of_picture(const Call& call) {
         throw Error(Fault::image, std::string("the model's latents for this image cannot be coded: ") + e.what());
     }
 }
-
-// The chunks of a file in the making, whose data it owns.
-class OwnChunks {
-public:
-    void put(const std::string& type, Bytes data) {
-        for (auto& [name, old] : chunks_)
-            if (name == type) {
-                old = std::move(data);
-                return;
-            }
-        chunks_.emplace_back(type, std::move(data));
-    }
-    void put_first(const std::string& type, Bytes data) { chunks_.emplace(chunks_.begin(), type, std::move(data)); }
-    bool has(const std::string& type) const {
-        return std::any_of(chunks_.begin(), chunks_.end(), [&](const auto& chunk) { return chunk.first == type; });
-    }
-    Chunks views() const { return {chunks_.begin(), chunks_.end()}; }
-
-private:
-    std::vector<std::pair<std::string, Bytes>> chunks_;
-};
 
 class Encoding {
 public:
@@ -77,35 +58,20 @@ public:
     Bytes exact(int bound) {
         if (picture_.is_deep()) {
             put_deep(bound);
-        } else {
-            const Samples samples = picture_.samples();
-            const Bytes layer = pack_exact(samples, shape(), bound, threads_, poll_);
-            Samples back(samples.size());
-            parse_layer(layer, picture_.height, "the layer over the pixels").decode(back, shape(), 0, threads_, poll_);
-            hold_to<std::uint8_t>(samples, back, bound, 0);
-            chunks_.put("LAYR", layer);
-            if (options_.pixel_checksum) chunks_.put("pcrc", checksum_of(back));
+            return by_itself(chunks_);
         }
-        const Bytes payload(least_payload(picture_.width, picture_.height));
-        return pack({picture_.width,
-                     picture_.height,
-                     picture_.mode(),
-                     kQualitySteps,
-                     {},
-                     1,
-                     0,
-                     0,
-                     payload,
-                     chunks_.views(),
-                     {}});
+        const Samples samples = picture_.samples();
+        return kept(pack_exact(samples, shape(), bound, threads_, poll_), samples, bound);
     }
 
     // The nearest integers at a quality; with a step, and a residual layer over them.
     Bytes plain(double quality, std::optional<int> step) {
         const Latents latents = rounded(model_->transforms().analysis(picture_, quality, threads_, poll_));
         Bytes data = packed(latents, quality_code(quality));
-        if (step) return refined(std::move(data), *step);
-        return proved(std::move(data));
+        if (step) data = refined(std::move(data), *step);
+        const std::optional<Drawn> drawn = cheaper(data, quality_code(quality), step.has_value());
+        if (drawn) return file_of(*drawn);
+        return step ? data : proved(std::move(data));
     }
 
     // The file that comes nearest to a size.
@@ -121,27 +87,127 @@ public:
         };
         std::function<Bytes(int, double)> trims;
         if (model_->config().form == Form::a) trims = trim;
-        return proved(fit(encode, trims, codes(), goal));
+        std::optional<Drawn> drawn;
+        each_drawing([&](Drawn&& now) {
+            const auto size = static_cast<double>(size_of(now));
+            if (size <= goal.goal) drawn = std::move(now);
+            return size > goal.goal && size <= kHope * goal.goal;
+        });
+        if (drawn && drawn->squares == 0) return file_of(*drawn);  // nothing is better
+        const std::optional<Bytes> data = found([&] { return fit(encode, trims, codes(), goal); },
+                                                [&] { return drawn.has_value(); });
+        return data && (!drawn || drawn->squares > squares_of(*data)) ? proved(*data) : file_of(*drawn);
     }
 
     // The file whose PSNR comes nearest to one.
     Bytes fitted_psnr(double psnr) {
         const std::vector<std::int32_t> sums = model_->transforms().analysis(picture_, std::nullopt, threads_, poll_);
-        const Samples samples = picture_.samples();
+        const std::size_t samples = product(picture_.width, picture_.height, shape().channels);
+        const auto psnr_at = [&](std::int64_t squares) {
+            return psnr_of(static_cast<std::uint64_t>(squares), samples);
+        };
         const auto encode = [&](int code) {
             Bytes file = packed(rounded(y_at(sums, code)), code);
-            const Samples back = coarse_samples(unpack(file, UINT64_MAX), *model_, threads_, poll_);
-            std::uint64_t squares = 0;
-            for (std::size_t i = 0; i < samples.size(); ++i) {
-                const int error = samples[i] - back[i];
-                squares += static_cast<std::uint64_t>(error * error);
-            }
-            return std::pair(std::move(file), psnr_of(squares, samples.size()));
+            const double reached = psnr_at(squares_of(file));
+            return std::pair(std::move(file), reached);
         };
-        return proved(fit_psnr(encode, codes(), psnr));
+        const auto drawn_within = [&](std::size_t most) {
+            std::optional<Drawn> best;
+            each_drawing([&](Drawn&& now) {
+                const std::size_t size = size_of(now);
+                if (psnr_at(now.squares) < psnr || size / kHope > most) return false;
+                if (size <= most && (!best || size < size_of(*best))) best = std::move(now);
+                return true;
+            });
+            return best;
+        };
+        std::optional<Drawn> drawn;
+        const std::optional<Bytes> data = found([&] { return fit_psnr(encode, codes(), psnr); },
+                                                [&] {
+                                                    drawn = drawn_within(SIZE_MAX);
+                                                    return drawn.has_value();
+                                                });
+        if (data) drawn = drawn_within(data->size());
+        return drawn ? file_of(*drawn) : proved(*data);
     }
 
 private:
+    // The file whose layer says the samples to within `bound`: it is decoded, and held to that.
+    Bytes kept(const Bytes& layer, const Samples& samples, int bound) {
+        Samples back(samples.size());
+        parse_layer(layer, picture_.height, "the layer over the pixels").decode(back, shape(), 0, threads_, poll_);
+        hold_to<std::uint8_t>(samples, back, bound, 0);
+        OwnChunks chunks = chunks_;
+        chunks.put("LAYR", layer);
+        if (options_.pixel_checksum) chunks.put("pcrc", checksum_of(back));
+        return by_itself(chunks);
+    }
+
+    // A file without latents.
+    Bytes by_itself(const OwnChunks& chunks) const {
+        const Bytes payload(least_payload(picture_.width, picture_.height));
+        return pack({picture_.width,
+                     picture_.height,
+                     picture_.mode(),
+                     kQualitySteps,
+                     {},
+                     1,
+                     0,
+                     0,
+                     payload,
+                     chunks.views(),
+                     {}});
+    }
+
+    // Of a drawing of 8 bits, ways to keep it by itself, as long as take() returns true; nothing of other pictures.
+    void each_drawing(const std::function<bool(Drawn&&)>& take) const {
+        if (!options_.drawings || picture_.is_deep()) return;
+        const Samples samples = picture_.samples();
+        if (is_drawing(samples, shape())) each_drawn(samples, shape(), threads_, poll_, take);
+    }
+    Bytes file_of(const Drawn& drawn) { return kept(drawn.layer, drawn.samples, 0); }
+    std::size_t size_of(const Drawn& drawn) const {
+        OwnChunks chunks = chunks_;
+        chunks.put("LAYR", drawn.layer);
+        return by_itself(chunks).size();
+    }
+
+    // The sum of the squared errors of what a file decodes to; alpha does not count.
+    std::int64_t squares_of(const Bytes& data) const {
+        return errors_of(picture_.samples(), coarse_samples(unpack(data, UINT64_MAX), *model_, threads_, poll_))
+            .squares;
+    }
+
+    // Of a drawing by itself what costs less than the file, or takes no more where that has a layer.
+    std::optional<Drawn> cheaper(const Bytes& data, int code, bool layered) const {
+        std::optional<Drawn> best;
+        std::optional<std::int64_t> last;
+        std::int64_t least = 0;
+        const int channels = shape().channels;
+        each_drawing([&](Drawn&& drawn) {
+            if (!last) least = loss(code, layered ? 0 : squares_of(data), data.size(), channels);
+            const std::int64_t now = loss(code, drawn.squares, size_of(drawn), channels);
+            if (now > kHope * least || (last && now >= *last)) return false;
+            last = now;
+            if (now <= least) {
+                best = std::move(drawn);
+                least = now;
+            }
+            return !layered;
+        });
+        return best;
+    }
+
+    // The file that `find` finds; none where it refuses and there is `another`.
+    static std::optional<Bytes> found(const std::function<Bytes()>& find, const std::function<bool()>& another) {
+        try {
+            return find();
+        } catch (const Error& e) {
+            if (e.fault() != Fault::usage || !another()) throw;
+            return {};
+        }
+    }
+
     // Throws std::logic_error where a coder of exact pixels broke its bound. shift: of what came back.
     template <typename T>
     static void hold_to(const std::vector<T>& samples, const std::vector<T>& back, int bound, int shift) {
@@ -283,26 +349,6 @@ private:
     const int threads_;
     OwnChunks chunks_;
 };
-
-// In steps of 1/20, and one that the model has.
-double checked_quality(const CodecModel& model, double quality) {
-    const std::vector<double>& qualities = model.config().qualities;
-    const bool near = quality >= 1 && quality <= kMostQuality;
-    const double rounded = near ? quality_code(quality) / double{kQualitySteps} : quality, low = qualities.front();
-    const double high = low <= kLayerBase && qualities.back() == 8 ? kMostQuality : qualities.back();
-    if (rounded >= low && rounded <= high) return rounded;
-    const std::string has = high > low ? short_number(low) + " to " + short_number(high) : "only " + short_number(low);
-    throw Error(Fault::usage,
-                "quality " + short_number(quality) + " is not one that " + model.file().stem() + " has: " + has);
-}
-
-void check_size(const PictureView& picture, std::uint64_t max_pixels) {
-    const std::string pixels = std::to_string(picture.width) + " x " + std::to_string(picture.height) + " pixels";
-    if (std::uint64_t(picture.width) * std::uint64_t(picture.height) > max_pixels)
-        throw Error(Fault::image, pixels + " are more than max_pixels = " + std::to_string(max_pixels));
-    if (std::max(picture.width, picture.height) > kMostSide)
-        throw Error(Fault::image, pixels + ": a side may have " + std::to_string(kMostSide));
-}
 
 SizeGoal goal_of(const EncoderOptions& options, const PictureView& picture) {
     const double most = options.max_bytes ? static_cast<double>(*options.max_bytes)

@@ -19,6 +19,7 @@ struct EncoderOptions {
     std::optional<double> target_bpp, target_psnr;
     std::optional<int> max_error;  // 0 to most_error of the picture's bits
     bool pixel_checksum = false;
+    bool drawings = true;  // keep them by themselves where that costs less
     int threads = 1;
     std::uint64_t max_pixels = 0;
     std::vector<std::pair<std::string, Bytes>> chunks;  // metadata

@@ -147,7 +147,9 @@ def measure(
 
     file = library.by_name("mbt2018") if model is None else ModelFile(model)
     models = None if model is None else [str(model)]
-    codec = jahp_fast.Codec(file.config.architecture, quality=quality, device=device, backend=backend, threads=threads, models=models)
+    codec = jahp_fast.Codec(
+        file.config.architecture, quality=quality, device=device, backend=backend, threads=threads, models=models, drawings=False
+    )
     encoded: list[dict[str, float]] = []
     decoded: list[dict[str, float]] = []
     data, line = b"", ProgressLine(seldom=math.inf, wait=True)

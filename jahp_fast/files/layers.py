@@ -65,7 +65,7 @@ class Layer:
             raise FormatError(f"{what} has kind {kind}, which is unknown to this release")
         if kind != 0 and bits != 8:
             raise FormatError(f"{what} has kind {kind}, which has samples of 8 bits, and not of {bits}")
-        fine = bound <= (most_error(bits) if kind == 0 else 0) and (LEAST_STEP <= step <= MOST_STEP if kind == 1 else step == 0)
+        fine = bound <= (0 if kind == 1 else most_error(bits)) and (LEAST_STEP <= step <= MOST_STEP if kind == 1 else step == 0)
         if not fine:
             raise FormatError(f"{what} has an error of {bound} and a step of {step}, which its kind cannot have")
         if not 8 <= rows <= MOST_ROWS or rows % 8:
@@ -121,15 +121,23 @@ class Layer:
 
 
 def exact(samples: Samples, bound: int, threads: int) -> Layer:
-    """The layer that keeps each sample to within `bound`; without any error by few colours, where that is smaller."""
+    """The layer that keeps each sample to within `bound`; by few colours, as they are or merged, where that is smaller."""
     rows = _strip_rows(*samples.shape[:2])
     strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_exact(samples[part], bound, rows, threads))
-    many = Layer("exact", bound, 0, rows, strips)
-    if bound or _flatness(samples) < _FLAT:
-        return many
+    layers = [Layer("exact", bound, 0, rows, strips)]
+    if _flatness(samples) >= _FLAT:
+        layers.append(colours(samples, 0, threads))
+        if bound:
+            merged = _native.merge_colours(samples, bound, 0)
+            layers.append(colours(merged, int(np.abs(np.subtract(samples, merged, dtype=np.int16)).max()), threads))
+    return min(layers, key=lambda layer: len(layer.packed()))
+
+
+def colours(samples: Samples, bound: int, threads: int) -> Layer:
+    """The layer that keeps these samples by few colours; bound: the most that one differs from the picture's."""
+    rows = _strip_rows(*samples.shape[:2])
     strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_colours(samples[part], rows, threads))
-    few = Layer("colours", 0, 0, rows, strips)
-    return few if len(few.packed()) < len(many.packed()) else many
+    return Layer("colours", bound, 0, rows, strips)
 
 
 def exact_deep(samples: NDArray[np.uint16], bits: int, bound: int, threads: int) -> Layer:

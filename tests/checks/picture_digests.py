@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One picture, one file; one file, one picture: numbered pictures through every way that this machine has, and two digests each.
 
-    PYTHONPATH=tests/support python tests/checks/picture_digests.py [--pictures 1000] [--slow 4] [--model NAME] [--write]
+    PYTHONPATH=tests/support python tests/checks/picture_digests.py [--pictures 1000] [--slow 4] [--model NAME] [--jobs N] [--write]
 
 Pictures are random numbers from their number: sizes of 1 to 96, flats, slopes, noise and edges; colour, grey and alpha; all 141
 qualities; one in eight with effort 1. The first way makes the files; the others make them again and decode them. Ways: each instruction
 set, 1, 2, 3 and 8 threads, rows, batches; NumPy; torch; and, of the first pictures, the CUDA kernels in their emulator and Triton's in
-its interpreter. Prints one table. The exit status is 1 if a way differs, or if the digests are not those of picture_digests.golden
-(for a model that is recorded there, and that many pictures).
+its interpreter. Ways run side by side, each in a process. Prints one table. The exit status is 1 if a way differs, or if the digests
+are not those of picture_digests.golden (for a model that is recorded there, and that many pictures).
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -68,16 +71,46 @@ def in_a_batch(codec: Codec, data: bytes) -> Pixels:
     return first
 
 
-def digests(make: Callable[[float], Codec], decode: Callable[[Codec, bytes], Pixels], count: int) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Way:
+    name: str
+    isa: str
+    threads: int
+    backend: str
+    decode: Callable[[Codec, bytes], Pixels]
+    count: int
+
+
+def digests(way: Way, model: str) -> tuple[str, str, float]:
+    """Of the files and of the pixels, and the seconds that they took."""
+    os.environ["JAHP_FAST_ISA"], start = way.isa, time.monotonic()
+    kept, named = backends._CLASSES["triton"], way.backend
+    if way.backend == "cuda":  # the emulator in the place of the backend that may run on a CPU
+        named, backends._CLASSES["triton"] = "triton", ("emulated_cuda", "EmulatedCuda")
     files, pixels = hashlib.sha256(), hashlib.sha256()
-    for number in range(count):
+    for number in range(way.count):
         image, quality, options = picture(number)
-        codec = make(quality)
+        codec = Codec(model, quality, backend=named, threads=way.threads)
         data = codec.encode(image, **options)
-        shown = decode(codec, data)
+        shown = way.decode(codec, data)
         files.update(len(data).to_bytes(4, "little") + data)
         pixels.update(np.array(shown.shape, "<u4").tobytes() + shown.tobytes())
-    return files.hexdigest()[:16], pixels.hexdigest()[:16]
+    backends._CLASSES["triton"] = kept
+    shared.cache_clear()
+    return files.hexdigest()[:16], pixels.hexdigest()[:16], time.monotonic() - start
+
+
+def ways(pictures: int, slow: int) -> list[Way]:
+    """The longest first, so that none runs alone at the end; behind them the first pictures by the first way, for those that take few."""
+    isas, few = _native.isa_names(), max(slow, pictures // 10)
+    best, found = isas[-1], []
+    if slow:
+        found += [Way("Triton, interpreted", "", 1, "triton", in_one, slow), Way("CUDA, emulated", "", 1, "cuda", in_one, slow)]
+    found.append(Way("NumPy", "", 1, "reference", in_one, few))
+    found += [Way(f"native {isa}", isa, threads, "native", in_one, pictures) for isa in isas for threads in (1, 2)]
+    found += [Way(f"native {best}", best, threads, "native", in_one, pictures) for threads in (3, 8)]
+    found += [Way("by rows", best, 2, "native", by_rows, pictures), Way("in batches", best, 2, "native", in_a_batch, pictures)]
+    return found + [Way(f"native {best}", best, 2, "native", in_one, n) for n in dict.fromkeys((few, slow)) if 0 < n < pictures]
 
 
 def main() -> int:
@@ -85,35 +118,19 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--slow", type=int, default=4, help="pictures for the emulator and the interpreter, 0: neither (default 4)")
     parser.add_argument("--model", default="mbt2018")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="ways at a time (default: as many as there are cores)")
     parser.add_argument("--write", action="store_true", help="record the digests")
     args = parser.parse_args()
     lines = [line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#")] if GOLDEN.exists() else []
     recorded = {(model, count): (files, pixels) for model, count, files, pixels in lines}
     os.environ["TRITON_INTERPRET"] = "1"
-    ways: list[tuple[str, str, int, str, Callable[[Codec, bytes], Pixels], int]] = []
-    for isa in _native.isa_names():
-        ways += [(f"native {isa}", isa, threads, "native", in_one, args.pictures) for threads in (1, 2)]
-    best = _native.isa_names()[-1]
-    ways += [(f"native {best}", best, threads, "native", in_one, args.pictures) for threads in (3, 8)]
-    ways += [("by rows", best, 2, "native", by_rows, args.pictures), ("in batches", best, 2, "native", in_a_batch, args.pictures)]
-    ways.append(("NumPy", "", 1, "reference", in_one, max(args.slow, args.pictures // 10)))
-    if args.slow:
-        ways += [("CUDA, emulated", "", 1, "cuda", in_one, args.slow), ("Triton, interpreted", "", 1, "triton", in_one, args.slow)]
     found: dict[int, set[tuple[str, str]]] = {}
     print(f"{'way':22} {'threads':>7} {'pictures':>8}  {'files':16}  {'pixels':16} seconds", flush=True)
-    for name, isa, threads, backend, decode, count in ways:
-        os.environ["JAHP_FAST_ISA"], start = isa, time.monotonic()
-        kept, named = backends._CLASSES["triton"], backend
-        if backend == "cuda":  # the emulator in the place of the backend that may run on a CPU
-            named, backends._CLASSES["triton"] = "triton", ("emulated_cuda", "EmulatedCuda")
-        got = digests(lambda q, named=named, threads=threads: Codec(args.model, q, backend=named, threads=threads), decode, count)
-        backends._CLASSES["triton"] = kept
-        shared.cache_clear()
-        found.setdefault(count, set()).add(got)
-        print(f"{name:22} {threads:7} {count:8}  {got[0]}  {got[1]} {time.monotonic() - start:7.1f}", flush=True)
-    for count in [n for n in found if n != args.pictures]:  # what fewer pictures give by the first way
-        os.environ["JAHP_FAST_ISA"] = best
-        found[count].add(digests(lambda q: Codec(args.model, q, threads=2), in_one, count))
+    every = ways(args.pictures, args.slow)
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        for way, (files, pixels, seconds) in zip(every, pool.map(digests, every, [args.model] * len(every)), strict=True):
+            found.setdefault(way.count, set()).add((files, pixels))
+            print(f"{way.name:22} {way.threads:7} {way.count:8}  {files}  {pixels} {seconds:7.1f}", flush=True)
     wrong = {n: results for n, results in found.items() if len(results) != 1}
     if args.write and not wrong:
         recorded[args.model, str(args.pictures)] = next(iter(found[args.pictures]))

@@ -72,7 +72,7 @@ def test_exact_pixels_are_the_page_s(size, fine):
 @pytest.mark.parametrize("size", SIZES)
 def test_residual_layers_are_the_page_s(size, model):
     for quality, kinds in ((8.05, ("photo", "board")), (12, ("noise", "extremes"))):
-        codec = Codec(quality=quality, threads=1)
+        codec = Codec(quality=quality, threads=1, drawings=False)
         for kind in kinds:
             image = pictures(*size)[kind]
             for given in (image, image[:, :, 0]):

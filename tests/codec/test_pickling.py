@@ -28,8 +28,8 @@ def copies(value):
 
 def test_a_codec_is_made_anew_of_its_arguments(tiny_models, photo_crop):
     path = tiny_models["tiny"]
-    codec = Codec("tiny", 2.5, "cpu", "reference", 3, [path], 50_000, graphs=False, exact=True)
-    assert asked(codec) == ("tiny", 2.5, "cpu", "reference", 3, (path,), 50_000, False, True, False, False)
+    codec = Codec("tiny", 2.5, "cpu", "reference", 3, [path], 50_000, graphs=False, exact=True, drawings=False)
+    assert asked(codec) == ("tiny", 2.5, "cpu", "reference", 3, (path,), 50_000, False, True, False, False, False)
     image = photo_crop[:32, :48]
     data = codec.encode(image)
     for again in copies(codec):
@@ -46,7 +46,10 @@ def test_every_argument_is_kept(tiny_models):
     """Those of a GPU, too, which need not be here."""
     codec = Codec("tiny", 3, models=[tiny_models["tiny"]])
     codec._device, codec._graphs, codec._exact, codec._pixel_checksum, codec._for_gpu = "cuda:1", True, False, True, True
-    assert codec.__reduce__() == (Codec, ("tiny", 3.0, "cuda:1", "auto", None, (tiny_models["tiny"],), 2**28, True, False, True, True))
+    assert codec.__reduce__() == (
+        Codec,
+        ("tiny", 3.0, "cuda:1", "auto", None, (tiny_models["tiny"],), 2**28, True, False, True, True, True),
+    )
 
 
 def test_quality_as_it_is_now(tiny_models):

@@ -184,7 +184,7 @@ def test_the_picture_of_a_region_keeps_its_metadata(decoded):
 
 
 def test_regions_of_a_file_with_copied_positions(tiny_models, monkeypatch):
-    codec = Codec("tiny", 4, threads=1, models=[tiny_models["tiny"]])
+    codec = Codec("tiny", 4, threads=1, models=[tiny_models["tiny"]], drawings=False)
     picture = np.full((160, 176, 3), 40, np.uint8)
     picture[50:90, 60:100] = photo()[50:90, 60:100]
     data = codec.encode(picture)

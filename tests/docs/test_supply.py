@@ -20,8 +20,8 @@ def pins(name):
 def test_locks_agree_with_the_pins(name):
     wanted, locked = pins(f"{name}.txt"), pins(f"{name}.lock")
     if name == "requirements-dev":
-        wanted = {p: v for p, v in wanted.items() if p in ("pytest", "pytest-benchmark", "hypothesis")}
-        assert len(wanted) == 3
+        wanted = {p: v for p, v in wanted.items() if p in ("pytest", "pytest-benchmark", "pytest-xdist", "hypothesis")}
+        assert len(wanted) == 4
     assert {p: locked.get(p) for p in wanted} == wanted, "run `make lock`"
 
 

@@ -128,7 +128,7 @@ def test_native_and_devices_refuse_what_they_cannot_do(tmp_path):
 
 @pytest.mark.parametrize("quality", [1, 4, 8])
 def test_flat_pictures_are_small_and_photos_stay_as_they_are(quality, photo_crop):
-    codec = Codec(quality=quality, threads=2)
+    codec = Codec(quality=quality, threads=2, drawings=False)
     for colour in ((255, 255, 255), (250, 240, 10), (20, 30, 200), (0, 255, 0)):
         data = codec.encode(np.full((1024, 1024, 3), colour, np.uint8))
         assert len(data) <= (400 if quality < 6 else 800)
@@ -141,20 +141,20 @@ def test_whole_files(photo_crop):
     """A photo on a flat ground: by rows, by batches, by both backends that a CPU has; a checksum of the pixels holds them to it."""
     image = np.full((144, 336, 3), (30, 90, 200), np.uint8)
     image[:96, :40] = photo_crop[:96, :40]
-    codec = Codec(quality=3, threads=2, pixel_checksum=True)
+    codec = Codec(quality=3, threads=2, pixel_checksum=True, drawings=False)
     data = codec.encode(image)
     assert container.COPIES in container.unpack(data).chunks
     want = codec.decode(data)
     assert np.array_equal(np.concatenate(list(codec.decode_rows(data))), want)
     assert np.array_equal(codec.decode_batch([data, data])[1], want)
     assert np.array_equal(Codec(backend="reference").decode(data), want)
-    assert data == Codec(quality=3, threads=1, pixel_checksum=True).encode(image)
+    assert data == Codec(quality=3, threads=1, pixel_checksum=True, drawings=False).encode(image)
     assert codec.decode(codec.encode(image, effort=1)).shape == want.shape
 
 
 def test_a_changed_map_is_told(photo_crop):
     image = np.full((160, 160, 3), 77, np.uint8)
-    codec = Codec(quality=4, threads=1)
+    codec = Codec(quality=4, threads=1, drawings=False)
     stream = container.unpack(codec.encode(image))
     maps = bytearray(copies.unpack(stream.chunks[container.COPIES], (3, 3), (10, 10)))
     maps[-1] = 0 if maps[-1] else copies.ABOVE

@@ -2,6 +2,7 @@
 """`reference` and `native` must give the same integers and the same bytes: every model form, instruction set and thread count."""
 
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -162,7 +163,7 @@ def images(height, width, kind):
 
 @cache
 def shared_codec(backend, threads):
-    return Codec(threads=threads, backend=backend)
+    return Codec(threads=threads, backend=backend, drawings=False)
 
 
 def same_latents(height, width, kind, quality, threads):
@@ -196,10 +197,14 @@ def test_reference_encodes_the_same_bytes(photo_crop):
         assert len(streams) == 1
 
 
+KINDS, QUALITIES = ("flat", "noise", "extreme", "photo"), (1, 2.5, 4, 8)
+LARGE = [*product([(1, 3000), (333, 500), (768, 512)], KINDS, QUALITIES)]
+LARGE += [((2048, 1365), kind, quality) for kind, quality in zip(KINDS, (4, 8, 1, 2.5), strict=True)]
+"""Every kind at every quality; the largest, which NumPy takes a minute for, with each kind and each quality once."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("quality", [1, 2.5, 4, 8])
-@pytest.mark.parametrize("kind", ["flat", "noise", "extreme", "photo"])
-@pytest.mark.parametrize("size", [(1, 3000), (333, 500), (768, 512), (2048, 1365)], ids=str)
+@pytest.mark.parametrize(("size", "kind", "quality"), LARGE, ids=str)
 def test_codec_large_images(size, kind, quality):
     same_latents(size[1], size[0], kind, quality, THREADS)
 

@@ -110,7 +110,7 @@ def write_picture(
     name: str, model: ModelFile, image: np.ndarray, quality: float, depth: int | None = None, **options: bool
 ) -> dict[str, object]:
     """The file of a picture, unless it stands here; returns its entry of golden.json."""
-    codec = Codec(model.path.stem, quality, backend="reference", models=[model.path], **options)
+    codec = Codec(model.path.stem, quality, backend="reference", models=[model.path], drawings=False, **options)
     return KNOWN.get(name) or entry(name, model, codec.encode(image, depth=depth))
 
 

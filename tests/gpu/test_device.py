@@ -228,10 +228,10 @@ def test_graphs_of_the_decode(fake, monkeypatch, tiny_models, photo_crop, record
 def test_copied_positions_are_decoded_on_the_cpu(fake, tiny_models, photo_crop):
     """In a batch with others, alone, and where there are graphs; what is damaged is told by its number."""
     path = tiny_models["tiny"]
-    native = Codec("tiny", 4, models=[path])
+    native = Codec("tiny", 4, models=[path], drawings=False)
     flat = np.full((128, 304, 3), (30, 90, 200), np.uint8)
     flat[:64, :16] = photo_crop[:64, :16]
-    device = Codec("tiny", 4, backend="triton", models=[path])
+    device = Codec("tiny", 4, backend="triton", models=[path], drawings=False)
     data = device.encode(flat)
     assert data == native.encode(flat)
     assert container.COPIES in container.unpack(data).chunks

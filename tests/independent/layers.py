@@ -79,7 +79,7 @@ def parse_data(data: bytes, height: int, bits: int = 8) -> Layer:
     kind, bound, step, rows = struct.unpack_from("<BBHI", data)
     require(kind <= 2, "the layer's kind is unknown")
     require(kind == 0 or bits == 8, "a kind that has samples of 8 bits")
-    require(bound <= (min(255, 2 ** (bits - 3) - 1) if kind == 0 else 0), "the layer's bound")
+    require(bound <= (0 if kind == 1 else min(255, 2 ** (bits - 3) - 1)), "the layer's bound")
     require(16 <= step <= 4096 if kind == 1 else step == 0, "the layer's step")
     require(8 <= rows <= 1 << 24 and rows % 8 == 0, "the layer's rows")
     count = -(-height // rows)

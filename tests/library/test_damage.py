@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from broken_models import CONFIGS, HEADERS, HOSTILE, LATE, LINES, NAMES, Parts
 from builders import Case, random_model, with_crc
-from damaged_files import GOLDEN, MODELS, NAMES_OF, damaged_files, decoded, held_to, said, sum_of
+from damaged_files import GOLDEN, MODELS, NAMES_OF, damaged_files, decoded, held_to, said, small_files, sum_of
 
 from jahp_fast import Codec, JahpError
 from jahp_fast.entropy.model_file import ModelFile, save_model
@@ -74,10 +74,10 @@ def test_damaged_files(program, tmp_path):
 
 
 def test_views_of_damaged_files(program, tmp_path):
-    """Regions and scales, of which some are none."""
+    """Regions and scales, of which some are none, also of files that are whole: some of those have models without transforms."""
     codec, rng = Codec("mbt2018-A-a8-p15", models=MODELS, max_pixels=2**20, threads=1), np.random.default_rng(3)
     lines, wanted = [f"M {path}" for path in MODELS], ["ok"] * len(MODELS)
-    for number, data in enumerate(damaged_files(200)):
+    for number, data in enumerate((*damaged_files(200), *small_files())):
         width, height = struct.unpack_from("<II", data.ljust(24, b"\0"), 16)
         if not 0 < width * height <= 2**20:
             continue

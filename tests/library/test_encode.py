@@ -9,8 +9,9 @@ import libjahp
 import numpy as np
 import pytest
 
-from jahp_fast import Codec, JahpError, library
+from jahp_fast import Codec, JahpError, info, library
 from jahp_fast.files import container
+from jahp_fast.train import synthetic
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHIPPED = library.by_name("mbt2018").path
@@ -59,7 +60,7 @@ def agreed(package, encoder, pixels):
 def test_golden_pictures(threads):
     """Models of all kinds, forms and architectures."""
     for i, (name, height, width, channels, quality) in enumerate(pictures.PICTURES):
-        encoder = libjahp.Encoder(model(GOLDEN / f"{name}.safetensors"), quality, threads=threads)
+        encoder = libjahp.Encoder(model(GOLDEN / f"{name}.safetensors"), quality, threads=threads, drawings=0)
         data = encoder.encode(pictures.picture(i, height, width, channels))
         assert data == (GOLDEN / f"{name}-{i}.jahp").read_bytes()
 
@@ -72,6 +73,22 @@ def test_qualities(name, quality):
     encoder = libjahp.Encoder(model(SHIPPED), quality, threads=2, pixel_checksum=int(checked))
     data = agreed(lambda: codec.encode(pixels), encoder, pixels)
     assert np.array_equal(libjahp.Decoder([model(SHIPPED)]).decode(data), codec.decode(data))
+
+
+@pytest.mark.parametrize("kind", ["text", "map", "chart"])
+def test_drawings(kind):
+    """Kept by themselves or not, with and without goals."""
+    pixels, kept = synthetic.picture(kind, 3, (90, 120)), set()
+    for quality in (1, 3.3, 8, 11):
+        for drawings in (False, True):
+            codec = Codec(quality=quality, drawings=drawings)
+            encoder = libjahp.Encoder(model(SHIPPED), quality, drawings=int(drawings))
+            kept.add(info(agreed(lambda codec=codec: codec.encode(pixels), encoder, pixels)).max_error)
+    assert len(kept) > 2
+    exact = len(Codec().encode(pixels, lossless=True))
+    goals = [{"max_bytes": int(exact * share)} for share in (0.1, 0.4, 0.7, 0.95, 1)] + [{"target_psnr": p} for p in (22.0, 37.0, 60.0)]
+    for goal in (*goals, {"target_bpp": 0.3}):
+        agreed(lambda goal=goal: Codec().encode(pixels, **goal), libjahp.Encoder(model(SHIPPED), **goal), pixels)
 
 
 @pytest.mark.parametrize("bound", [0, 1, 31])

@@ -44,10 +44,15 @@ def held_to(said_of: Sequence[str], wanted: Sequence[str]) -> None:
         assert one.split(", which the decoder does not have")[0] == two, (at, one, two)
 
 
+def small_files() -> list[bytes]:
+    """Golden files of less than 3,000 bytes."""
+    return [path.read_bytes() for path in sorted(GOLDEN.rglob("*.jahp")) if path.stat().st_size < 3000]
+
+
 def damaged_files(count: int) -> Iterator[bytes]:
     """Golden files with bits flipped, bytes changed, cut out, put in and cut off; most with a CRC that is true again."""
     rng = np.random.default_rng(7)
-    sources = [path.read_bytes() for path in sorted(GOLDEN.rglob("*.jahp")) if path.stat().st_size < 3000]
+    sources = small_files()
     for number in range(count):
         data = bytearray(sources[number % len(sources)])
         for _ in range(int(rng.integers(1, 4))):

@@ -8,6 +8,7 @@ they are.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -41,28 +42,35 @@ def _digest() -> str:
     return found.hexdigest()[:16]
 
 
+def _build(folder: Path, library: Path) -> None:
+    own = folder / str(os.getpid())
+    own.mkdir()
+    command = [shutil.which("c++") or "g++", "-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", *(f"-I{f}" for f in FOLDERS)]
+
+    def compiled(source: Path) -> str:
+        out = own / f"{source.stem}.o"
+        subprocess.run([*command, "-c", str(source), "-o", str(out)], check=True, timeout=500)
+        return str(out)
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compiled, SOURCES))
+    subprocess.run([*command, "-shared", *objects, "-o", str(own / library.name)], check=True, timeout=500)
+    for old in folder.glob("_cuda-*.so"):
+        old.unlink()
+    (own / library.name).rename(library)
+    shutil.rmtree(own)
+
+
 @cache
 def extension() -> ModuleType:
     """The emulated `_cuda`. Raises CalledProcessError where it does not compile."""
     folder = ROOT / "build" / "emulated"
     library = folder / f"_cuda-{_digest()}.so"
-    if not library.exists():
-        own = folder / str(os.getpid())
-        own.mkdir(parents=True)
-        command = [shutil.which("c++") or "g++", "-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", *(f"-I{f}" for f in FOLDERS)]
-
-        def compiled(source: Path) -> str:
-            out = own / f"{source.stem}.o"
-            subprocess.run([*command, "-c", str(source), "-o", str(out)], check=True, timeout=500)
-            return str(out)
-
-        with ThreadPoolExecutor(2) as pool:
-            objects = list(pool.map(compiled, SOURCES))
-        subprocess.run([*command, "-shared", *objects, "-o", str(own / library.name)], check=True, timeout=500)
-        for old in folder.glob("_cuda-*.so"):
-            old.unlink()
-        (own / library.name).rename(library)
-        shutil.rmtree(own)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:  # of tests side by side one builds, and the others wait
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.exists():
+            _build(folder, library)
     spec = importlib.util.spec_from_file_location("_cuda", library)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

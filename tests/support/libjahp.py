@@ -15,7 +15,7 @@ from jahp_fast import errors
 
 BUILT = Path(__file__).parents[2] / "build" / "test" / "libjahp.so"
 CANCEL = ctypes.CFUNCTYPE(c_int, c_void_p)
-THREADS, MAX_PIXELS, CHANNELS, MAX_BYTES, MAX_ERROR, PIXEL_CHECKSUM, SAMPLE_BITS, DEPTH = range(1, 9)
+THREADS, MAX_PIXELS, CHANNELS, MAX_BYTES, MAX_ERROR, PIXEL_CHECKSUM, SAMPLE_BITS, DEPTH, DRAWINGS = range(1, 10)
 NO_BOUND = 2 ** (8 * ctypes.sizeof(c_size_t)) - 1
 
 

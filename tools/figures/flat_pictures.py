@@ -52,7 +52,7 @@ def main() -> None:
     pictures = [np.full((args.size, args.size, 3), colour, np.uint8) for colour in colours(args.steps)]
     print("| quality | bytes, median | bytes, most | error inside | error at the border |\n| --- | --- | --- | --- | --- |")
     for quality in args.qualities:
-        codec = Codec(args.model, quality, models=args.models)
+        codec = Codec(args.model, quality, models=args.models, drawings=False)
         sizes, inside, anywhere = zip(*(measured(codec, picture) for picture in pictures), strict=True)
         print(f"| {quality:g} | {int(np.median(sizes)):,} | {max(sizes):,} | {max(inside)} | {max(anywhere)} |", flush=True)
     if features.check("avif"):

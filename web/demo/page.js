@@ -42,7 +42,7 @@ function pixels(image) {
   return context.getImageData(0, 0, canvas.width, canvas.height).data;
 }
 
-// Over R, G and B of what the browser shows; null where it cannot tell.
+// In dB over R, G and B of what the browser shows, infinite where they are the same; null where it cannot tell.
 function psnr(a, b) {
   if (!a.naturalWidth || a.naturalWidth !== b.naturalWidth || a.naturalHeight !== b.naturalHeight) return null;
   if (a.naturalWidth * a.naturalHeight > PSNR_PIXELS) return null;
@@ -50,7 +50,7 @@ function psnr(a, b) {
   let sum = 0;
   for (let i = 0; i < p.length; i += 4)
     for (let k = i; k < i + 3; k++) sum += (p[k] - q[k]) ** 2;
-  return 10 * Math.log10(255 ** 2 / Math.max(sum / (p.length / 4 * 3), 1e-10));
+  return 10 * Math.log10(255 ** 2 / (sum / (p.length / 4 * 3)));
 }
 
 function figure(id, value, unit = "") {
@@ -96,7 +96,7 @@ async function code() {
     if (running !== mine) return;
     const {naturalWidth: width, naturalHeight: height} = image, ratio = psnr(byId("original"), image);
     viewer.style.setProperty("--ratio", width / height);
-    const told = ratio === null ? "" : ` · ${ratio.toFixed(2)} dB`;
+    const told = ratio === null ? "" : ratio === Infinity ? " · exact" : ` · ${ratio.toFixed(2)} dB`;
     image.alt = alone ? `Decoded picture, ${chosen.name ?? "without a name"}`
       : `Decoded picture, ${kilobytes.value && coder.sizes ? `at most ${kilobytes.value} kB` : `quality ${quality.value}`}${told}`;
     byId("decoded-size").textContent = size(file.size) + told;
@@ -104,7 +104,7 @@ async function code() {
     figure("bytes-before", alone ? "–" : size(chosen.size));
     figure("bytes-after", size(file.size), alone ? "" : `${(100 * file.size / chosen.size).toFixed(1)} %`);
     figure("bpp", (8 * file.size / (width * height)).toFixed(3));
-    figure("psnr", ratio === null ? "–" : ratio.toFixed(2), ratio === null ? "" : "dB");
+    figure("psnr", ratio === null ? "–" : ratio === Infinity ? "exact" : ratio.toFixed(2), Number.isFinite(ratio) ? "dB" : "");
     figure("seconds", seconds(times, ["encode", "decode"]), "s");
     if (times.load > 1 || times.model > 1) figure("loaded", seconds(times, ["load", "model"]), "s");
     byId("loaded-figure").hidden = byId("loaded").textContent === "–";

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Drawings without the nets, as jahp_fast.search.drawings keeps them: what is said there is why.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "library/container.hpp"
+#include "library/picture.hpp"
+
+namespace jahp {
+
+// A picture kept by itself.
+struct Drawn {
+    Bytes layer;  // the chunk's data
+    Samples samples;
+    std::int64_t squares;  // the sum of the squared errors of all samples
+};
+
+bool is_drawing(const Samples& samples, PixelShape shape);
+
+// A drawing that costs so many times what the nets' file does is not merged further.
+constexpr int kHope = 4;
+
+// take(all pixels exactly), and then with colours merged more and more, as long as it returns true.
+void each_drawn(const Samples& samples, PixelShape shape, int threads, const Poll& poll,
+                const std::function<bool(Drawn&&)>& take);
+
+// The loss of a picture of so many bytes and summed squared errors, in 2^-16 bits times the channels; at a quality, 1
+// to 8, as its code.
+std::int64_t loss(int code, std::int64_t squares, std::size_t size, int channels);
+
+}  // namespace jahp

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "residual/drawing.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <unordered_map>
+
+namespace jahp {
+namespace {
+
+using Colour = std::uint32_t;
+
+struct Counted {
+    Colour colour;
+    std::int64_t pixels;
+};
+
+int sample(Colour colour, int c) { return static_cast<int>(colour >> 8 * c & 255); }
+
+int distance(Colour a, Colour b) {
+    int most = 0;
+    for (int c = 0; c < 3; ++c) most = std::max(most, std::abs(sample(a, c) - sample(b, c)));
+    return most;
+}
+
+// The colours that were kept, by cubes of a side of bound + 1: no two can lie in one, and what is near lies in a cube
+// or one that touches it.
+class Kept {
+public:
+    explicit Kept(int bound)
+        : bound_(bound), side_(bound + 1), along_(255 / side_ + 3),
+          cubes_(static_cast<std::size_t>(along_ * along_ * along_), -1) {}
+
+    // The nearest within the bound, of several the first that was kept; `colour` itself, which is kept now, if none is.
+    Colour nearest(Colour colour) {
+        const int x = sample(colour, 0) / side_ + 1, y = sample(colour, 1) / side_ + 1,
+                  z = sample(colour, 2) / side_ + 1;
+        int best = bound_ + 1, first = -1;
+        for (int dx = -1; dx <= 1; ++dx)
+            for (int dy = -1; dy <= 1; ++dy)
+                for (int dz = -1; dz <= 1; ++dz) {
+                    const int i = cubes_[at(x + dx, y + dy, z + dz)];
+                    if (i < 0) continue;
+                    const int far = distance(colours_[static_cast<std::size_t>(i)], colour);
+                    if (far > best || (far == best && i > first)) continue;
+                    best = far;
+                    first = i;
+                }
+        if (best <= bound_) return colours_[static_cast<std::size_t>(first)];
+        cubes_[at(x, y, z)] = static_cast<int>(colours_.size());
+        colours_.push_back(colour);
+        return colour;
+    }
+
+private:
+    std::size_t at(int x, int y, int z) const { return static_cast<std::size_t>((x * along_ + y) * along_ + z); }
+
+    int bound_, side_, along_;
+    std::vector<int> cubes_;  // with an empty one at both ends of each side
+    std::vector<Colour> colours_;
+};
+
+// The largest difference of a sample between a pixel and its four neighbours.
+int contrast_at(const std::uint8_t* pixel, PixelShape shape, int y, int x) {
+    const std::ptrdiff_t n = shape.channels, row = n * shape.width;
+    int most = 0;
+    const auto beside = [&](bool inside, std::ptrdiff_t step) {
+        if (!inside) return;
+        for (std::ptrdiff_t c = 0; c < n; ++c) most = std::max(most, std::abs(pixel[c] - pixel[c + step]));
+    };
+    beside(y > 0, -row);
+    beside(y + 1 < shape.height, row);
+    beside(x > 0, -n);
+    beside(x + 1 < shape.width, n);
+    return most;
+}
+
+}  // namespace
+
+std::int64_t count_repeated(std::span<const std::uint8_t> pixels, PixelShape shape) {
+    const auto n = static_cast<std::size_t>(shape.channels), row = n * static_cast<std::size_t>(shape.width);
+    std::int64_t count = 0;
+    for (std::size_t y = 1; y < static_cast<std::size_t>(shape.height); ++y) {
+        const std::uint8_t* now = pixels.data() + y * row;
+        for (std::size_t i = n; i < row; i += n) {
+            bool same = true;
+            for (std::size_t c = i; c < i + n; ++c) same &= now[c] == now[c - n] && now[c] == now[c - row];
+            count += same;
+        }
+    }
+    return count;
+}
+
+bool is_drawing(std::int64_t repeated, int height, int width) {
+    const std::int64_t all = static_cast<std::int64_t>(height - 1) * (width - 1);
+    return all > 0 && 4 * repeated >= all;
+}
+
+std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, PixelShape shape, int bound,
+                                        int contrast) {
+    const auto n = static_cast<std::size_t>(shape.channels);
+    const auto colour_of = [&](const std::uint8_t* pixel) {
+        Colour colour = 0;
+        for (std::size_t c = 0; c < n; ++c) colour = colour << 8 | pixel[c];
+        return colour;
+    };
+    if (bound == 0) return {pixels.begin(), pixels.end()};
+    std::unordered_map<Colour, std::int64_t> counts;
+    for (std::size_t i = 0; i < pixels.size();) {
+        const Colour colour = colour_of(pixels.data() + i);
+        const std::size_t begin = i;
+        do i += n;
+        while (i < pixels.size() && colour_of(pixels.data() + i) == colour);
+        counts[colour] += static_cast<std::int64_t>((i - begin) / n);
+    }
+    std::vector<Counted> order;
+    order.reserve(counts.size());
+    for (const auto& [colour, count] : counts) order.push_back({colour, count});
+    std::sort(order.begin(), order.end(), [](const Counted& a, const Counted& b) {
+        return a.pixels != b.pixels ? a.pixels > b.pixels : a.colour < b.colour;
+    });
+    Kept kept(bound);
+    std::unordered_map<Colour, Colour> becomes;
+    becomes.reserve(order.size());
+    for (const Counted& c : order) becomes[c.colour] = kept.nearest(c.colour);
+    std::vector<std::uint8_t> out(pixels.begin(), pixels.end());
+    for (int y = 0; y < shape.height; ++y)
+        for (int x = 0; x < shape.width; ++x) {
+            const std::size_t at = (static_cast<std::size_t>(y) * static_cast<std::size_t>(shape.width) +
+                                    static_cast<std::size_t>(x)) *
+                                   n;
+            if (contrast_at(pixels.data() + at, shape, y, x) < contrast) continue;
+            Colour colour = becomes[colour_of(pixels.data() + at)];
+            for (std::size_t c = n; c-- > 0; colour >>= 8) out[at + c] = static_cast<std::uint8_t>(colour & 255);
+        }
+    return out;
+}
+
+}  // namespace jahp
