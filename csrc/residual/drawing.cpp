@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <numeric>
 #include <unordered_map>
 
 namespace jahp {
@@ -80,13 +81,15 @@ int contrast_at(const std::uint8_t* pixel, PixelShape shape, int y, int x) {
 std::int64_t count_repeated(std::span<const std::uint8_t> pixels, PixelShape shape) {
     const auto n = static_cast<std::size_t>(shape.channels), row = n * static_cast<std::size_t>(shape.width);
     std::int64_t count = 0;
+    std::vector<std::uint8_t> same(row);  // by sample: a loop that compilers make vectors of
     for (std::size_t y = 1; y < static_cast<std::size_t>(shape.height); ++y) {
         const std::uint8_t* now = pixels.data() + y * row;
-        for (std::size_t i = n; i < row; i += n) {
-            bool same = true;
-            for (std::size_t c = i; c < i + n; ++c) same &= now[c] == now[c - n] && now[c] == now[c - row];
-            count += same;
-        }
+        for (std::size_t i = n; i < row; ++i)
+            same[i] = static_cast<std::uint8_t>((now[i] == now[i - n]) & (now[i] == now[i - row]));
+        if (n == 1)
+            count += std::accumulate(same.begin() + 1, same.end(), std::int64_t{0});
+        else
+            for (std::size_t i = n; i < row; i += 3) count += same[i] & same[i + 1] & same[i + 2];
     }
     return count;
 }
