@@ -41,6 +41,18 @@ def test_decode(benchmark, image, name, threads):
     assert np.array_equal(benchmark(decode, data), Codec().decode(data))
 
 
+@pytest.mark.parametrize("what", ["encode", "decode"])
+@pytest.mark.parametrize("side", [64, 128, 256])
+@pytest.mark.parametrize("name", ["package", "library"])
+def test_small(benchmark, name, side, what):
+    benchmark.group = f"{what} {side} x {side}, one thread"
+    picture = np.ascontiguousarray(photo()[200 : 200 + side, 300 : 300 + side])
+    encode, decode = coders(name, 1)
+    data = Codec().encode(picture)
+    wanted, work = (data, lambda: encode(picture)) if what == "encode" else (Codec().decode(data), lambda: decode(data))
+    assert memoryview(benchmark(work)) == memoryview(wanted)
+
+
 @pytest.mark.parametrize("name", ["package", "library"])
 def test_read_a_model(benchmark, name):
     benchmark.group = "read and check a model file"

@@ -26,7 +26,7 @@ from jahp_fast.pipelines.entropy_path import layout_of
 
 photo, codec, model = np.asarray(Image.open(sys.argv[1]).convert("RGB")), Codec(threads=1), by_name("mbt2018")
 backend, work = NativeBackend(model), {}
-for side in (64, 256):
+for side in (64, 128, 256):
     image = np.ascontiguousarray(photo[200 : 200 + side, 300 : 300 + side])
     data = codec.encode(image)
     payload, layout = container.unpack(data).payload, layout_of(container.unpack(data), model)

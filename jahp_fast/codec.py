@@ -13,14 +13,12 @@ from jahp_fast import arguments, library
 from jahp_fast.constants import LAYER_BASE, MOST_QUALITY, QUALITY_STEPS, layer_step
 from jahp_fast.decoder import Decoder
 from jahp_fast.decoding import sizes_said
-from jahp_fast.encoding import Encoding, Prepared
 from jahp_fast.entropy.layout import LANE_COUNTS
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files.view import Region
 from jahp_fast.pipelines.shared import Pipelines
 from jahp_fast.records import Bytes
-from jahp_fast.search import greedy, rate_control
 from jahp_fast.system.devices import Clock
 from jahp_fast.system.parallel import MOST_THREADS, available_cores, each
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import DTypeLike
 
+    from jahp_fast.encoding import Encoding, Prepared
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.search.descent import Progress
 
@@ -121,12 +120,16 @@ class Codec(Decoder):
         return self.quality > 8
 
     def _encoding(self, deep: bool = False) -> Encoding:
+        from jahp_fast.encoding import Encoding  # a quarter of what decoding would load, and does not need
+
         quality, step = (LAYER_BASE, layer_step(self.quality)) if self._layered else (self.quality, None)
         pipeline = self._pipelines.on_host(self._encoder.file) if deep else self._encoder
         lanes = LANE_COUNTS[-1] if self._for_gpu else 0
         return Encoding(pipeline, quality, self._threads, self._pixel_checksum, step, lanes, self._drawings)
 
     def _prepared(self, image: Any, bound: int | None, depth: int | None) -> Prepared:
+        from jahp_fast.encoding import Prepared
+
         prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum, depth)
         most = arguments.most_error(prepared.depth)
         if bound is not None and bound > most:
@@ -185,6 +188,8 @@ class Codec(Decoder):
             MissingExtra: target_ssimulacra2 without what computes it.
             DeviceError: not enough memory on the device.
         """
+        from jahp_fast.search import greedy, rate_control
+
         effort = arguments.whole("effort", effort, 0, 3)
         greedy.check(self._encoder.file, effort, tune)
         bound = arguments.bound_of(lossless, max_error)

@@ -22,7 +22,6 @@ from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.layout import Part
 from jahp_fast.files.deep import of_sums, quarters
 from jahp_fast.files.view import View, averaged_rows
-from jahp_fast.transforms import reference
 from jahp_fast.transforms.layers import (
     ACTIVATION_LIMIT,
     LATENT_LIMIT,
@@ -35,7 +34,6 @@ from jahp_fast.transforms.layers import (
     TransformLayers,
     deep_pixels,
 )
-from jahp_fast.transforms.reference import ReferenceNet, ReferenceTrace
 from jahp_fast.transforms.small import AS_THEY_ARE, SmallPictures
 from jahp_fast.transforms.window import Reach, Window, reaches, window
 
@@ -73,12 +71,28 @@ class Net(Protocol):
 
 def made_net(layers: Sequence[Layer], native: bool) -> Net:
     """A net of the C++ core, by the instructions of JAHP_FAST_ISA, or NumPy's."""
-    return _native.TransformNet(layers, os.environ.get("JAHP_FAST_ISA", "")) if native else ReferenceNet(layers)
+    if native:
+        return _native.TransformNet(layers, os.environ.get("JAHP_FAST_ISA", ""))
+    from jahp_fast.transforms.reference import ReferenceNet
+
+    return ReferenceNet(layers)
 
 
 def made_trace(native: bool, inputs: bool = False) -> Trace:
     """For one pass through g_s and one through its adjoint. inputs: as _native.GainTrace takes it."""
-    return _native.GainTrace(inputs) if native else ReferenceTrace()
+    if native:
+        return _native.GainTrace(inputs)
+    from jahp_fast.transforms.reference import ReferenceTrace
+
+    return ReferenceTrace()
+
+
+def _scaler(native: bool) -> Callable[[Ints, Ints, Bytes, int], NDArray[Any]]:
+    if native:
+        return _native.scaled
+    from jahp_fast.transforms.reference import scaled
+
+    return scaled
 
 
 class CpuTransforms:
@@ -93,7 +107,7 @@ class CpuTransforms:
 
     def __init__(self, model: ModelFile, native: bool) -> None:
         self._model, self._native, self._layers = model, native, TransformLayers(model)
-        self._scaled: Callable[[Ints, Ints, Bytes, int], NDArray[Any]] = _native.scaled if native else reference.scaled
+        self._scaled = _scaler(native)
         self._lock = threading.Lock()
         self._nets: dict[str, Net] = {}
         self._synthesis: SynthesisLayers | None = None
@@ -187,8 +201,8 @@ class CpuTransforms:
                 net = self._net("g_a deep", self._layers.deep_g_a) if deep else self._net("g_a", self._layers.g_a)
                 stream = net.stream(STRIDE * h, STRIDE * w)
             below = STRIDE * h - height if seen == height else 0
-            padded = np.pad(block, ((0, below), (0, STRIDE * w - width), (0, 0)), "edge") if below or STRIDE * w > width else block
-            take(stream.push(quarters(padded) if padded.dtype == np.uint16 else padded.astype(np.int16), threads))
+            values = quarters(block) if block.dtype == np.uint16 else block
+            take(stream.push(_edged(values, len(block) + below, STRIDE * w), threads))
         if stream is not None:
             take(stream.finish(threads))
         return y
@@ -263,6 +277,16 @@ def run_by_rows(net: Net, x: Shorts, threads: int = 1) -> NDArray[Any]:
     stream = net.stream(*x.shape[:2])
     parts = [stream.push(rows, threads) for rows in in_blocks(x, ROWS_AT_ONCE)]
     return np.concatenate([*parts, stream.finish(threads)])
+
+
+def _edged(values: NDArray[Any], height: int, width: int) -> Shorts:
+    """(k, w, 3) with its last column and then its last row repeated, to (height, width, 3)."""
+    k, w = values.shape[:2]
+    out = np.empty((height, width, 3), np.int16)
+    out[:k, :w] = values
+    out[:k, w:] = values[:, -1:]
+    out[k:] = out[k - 1]
+    return out
 
 
 def in_blocks(array: NDArray[_Scalar], rows: int) -> list[NDArray[_Scalar]]:

@@ -120,7 +120,7 @@ class Tensors:
 def fixed(x: Ints, bits: int) -> Ints:
     """Numbers with LATENT_BITS fractional bits, rounded to `bits` of them, halves up."""
     shift = LATENT_BITS - bits
-    return x if shift == 0 else ((x.astype(np.int64) + (1 << shift >> 1)) >> shift).astype(np.int32)
+    return x if shift == 0 else (x >> shift) + (x >> (shift - 1) & 1)  # which no number overflows
 
 
 def mixed(low: NDArray[Any], high: NDArray[Any], t: int, steps: int) -> NDArray[Any]:

@@ -106,7 +106,7 @@ print(json.dumps(said))
 
 
 def test_neither_import_nor_commands_load_torch(tmp_path, photo_crop):
-    """Where torch is installed, too. CPU seconds, since the machine may be busy."""
+    """Where torch is installed, too. Decoding loads nothing of the encoder, either. CPU seconds, since the machine may be busy."""
     data = Codec().encode(photo_crop[:20, :20])
     (tmp_path / "a.jahp").write_bytes(data)
     program = """
@@ -117,6 +117,8 @@ print(time.process_time() - start)
 assert not {"numpy", "PIL", "safetensors"} & set(sys.modules)
 from jahp_fast.cli import main
 assert main(["decode", "a.jahp", "b.png"]) == 0
+encoders = ("jahp_fast.encoding", "jahp_fast.search", "jahp_fast.transforms.reference", "jahp_fast.entropy.reference")
+assert not [name for name in sys.modules if name.startswith(encoders)]
 assert main(["encode", "b.png", "c.jahp"]) == 0
 heavy = {"torch", "triton", "matplotlib", "numpy.random", "numpy.fft", "numpy.testing"} & set(sys.modules)
 assert not heavy, heavy
