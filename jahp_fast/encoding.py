@@ -236,6 +236,8 @@ class Encoding:
         channels = 3 if prepared.mode == "RGB" else 1
         best, last = None, None
         for drawing in prepared.drawings(threads) if self.drawings else ():
+            if last is None and layers.one_colour(drawing.samples):
+                return prepared.of_drawn(drawing, threads)  # nobody wants another colour
             if last is None:
                 least = drawings.cost(quality, 0 if layered else self._errors(prepared, data)[0], len(data), channels)
             now = drawings.cost(quality, drawing.squares, prepared.size_of(drawing), channels)

@@ -18,12 +18,18 @@ namespace {
 
 constexpr std::size_t kHead = 8;
 constexpr std::int64_t kStripPixels = 1 << 17;
+constexpr int kMostStripPixels = 1 << 22;  // decoders hold strips as a whole
 
 // One strip, or an even number of strips of some 2^17 pixels; less would cost bytes, more would keep threads waiting.
 int strip_rows(PixelShape shape) {
     const std::int64_t pixels = std::int64_t{shape.height} * shape.width;
     const std::int64_t strips = std::max<std::int64_t>(1, pixels / (2 * kStripPixels) * 2);
     return static_cast<int>(8 * ((shape.height + 8 * strips - 1) / (8 * strips)));
+}
+
+// Of one colour: no work to share, and each strip takes 20 bytes.
+int most_strip_rows(PixelShape shape) {
+    return std::min((shape.height + 7) / 8 * 8, std::max(8, kMostStripPixels / shape.width / 8 * 8));
 }
 
 std::vector<std::uint8_t> packed(LayerKind kind, int bound, int step, int rows,
@@ -170,7 +176,7 @@ Errors errors_of(std::span<const std::uint8_t> samples, std::span<const std::uin
 
 std::vector<std::uint8_t> pack_colours(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads,
                                        const Poll& poll) {
-    const Strips cut(shape, strip_rows(shape));
+    const Strips cut(shape, one_colour(samples, shape) ? most_strip_rows(shape) : strip_rows(shape));
     return packed(LayerKind::colours, bound, 0, cut.rows,
                   encoded(cut, threads, poll, [&](int i) { return encode_colours(cut.part(i, samples), cut.of(i)); }));
 }

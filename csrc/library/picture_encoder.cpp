@@ -16,6 +16,7 @@
 #include "library/own_chunks.hpp"
 #include "library/picture_decoder.hpp"
 #include "library/rate_control.hpp"
+#include "residual/drawing.hpp"
 
 namespace jahp {
 namespace {
@@ -185,6 +186,10 @@ private:
         std::int64_t least = 0;
         const int channels = shape().channels;
         each_drawing([&](Drawn&& drawn) {
+            if (!last && one_colour(drawn.samples, shape())) {  // nobody wants another
+                best = std::move(drawn);
+                return false;
+            }
             if (!last) least = loss(code, layered ? 0 : squares_of(data), data.size(), channels);
             const std::int64_t now = loss(code, drawn.squares, size_of(drawn), channels);
             if (now > kHope * least || (last && now >= *last)) return false;

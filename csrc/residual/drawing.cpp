@@ -99,6 +99,10 @@ bool is_drawing(std::int64_t repeated, int height, int width) {
     return all > 0 && 4 * repeated >= all;
 }
 
+bool one_colour(std::span<const std::uint8_t> pixels, PixelShape shape) {
+    return std::equal(pixels.begin() + shape.channels, pixels.end(), pixels.begin());
+}
+
 std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, PixelShape shape, int bound,
                                         int contrast) {
     const auto n = static_cast<std::size_t>(shape.channels);

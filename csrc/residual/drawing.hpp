@@ -18,6 +18,9 @@ std::int64_t count_repeated(std::span<const std::uint8_t> pixels, PixelShape sha
 // picture of one row or column is one.
 bool is_drawing(std::int64_t repeated, int height, int width);
 
+// Whether all pixels are the same.
+bool one_colour(std::span<const std::uint8_t> pixels, PixelShape shape);
+
 // The picture with fewer colours, no sample of which differs by more than `bound`. The colours are gone through, those
 // of the most pixels first and then by value: each that is within `bound` of one that was kept becomes the nearest such
 // (of several the first), and is kept itself otherwise. Only pixels change that differ from one of their four

@@ -37,6 +37,8 @@ MOST_ROWS = 1 << 24
 _KINDS: tuple[Kind, ...] = ("exact", "residual", "colours")
 _HEAD = struct.Struct("<BBHI")
 _STRIP_PIXELS = 1 << 17
+_MOST_STRIP_PIXELS = 1 << 22
+"""Of one colour; decoders hold strips as a whole."""
 _FLAT = 0.2
 """Pictures of which a larger share of pixels is as the one to the left are tried by few colours too; photos have less."""
 _AT_ONCE = 4
@@ -136,8 +138,15 @@ def exact(samples: Samples, bound: int, threads: int) -> Layer:
 def colours(samples: Samples, bound: int, threads: int) -> Layer:
     """The layer that keeps these samples by few colours; bound: the most that one differs from the picture's."""
     rows = _strip_rows(*samples.shape[:2])
+    if one_colour(samples):  # no work to share, and each strip takes 20 bytes
+        rows = min(8 * -(-len(samples) // 8), max(8, _MOST_STRIP_PIXELS // samples.shape[1] // 8 * 8))
     strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_colours(samples[part], rows, threads))
     return Layer("colours", bound, 0, rows, strips)
+
+
+def one_colour(samples: Samples) -> bool:
+    """Whether all pixels are the same."""
+    return bool(np.all(samples == samples[0, 0]))
 
 
 def exact_deep(samples: NDArray[np.uint16], bits: int, bound: int, threads: int) -> Layer:

@@ -35,7 +35,7 @@ def flat(height, width, channels):
 PICTURES = {
     "RGB": smooth(97, 130, 3), "grey": smooth(97, 130, 1)[:, :, 0], "RGBA": smooth(40, 75, 4), "one pixel": smooth(1, 1, 3),
     "one row": smooth(1, 90, 3), "one column": smooth(70, 1, 1)[:, :, 0], "few colours": flat(150, 200, 3), "flat alpha": flat(90, 64, 4),
-    "constant": np.full((300, 200, 3), 77, np.uint8),
+    "constant": np.full((300, 200, 3), 77, np.uint8), "large constant": np.full((3000, 2000), 9, np.uint8),
 }  # fmt: skip
 
 
