@@ -8,8 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHECK := PYTHONPATH=$(CURDIR)/tests/support:$(CURDIR)/tests $(BIN)/python
 # Tests by as many workers as there are cores, eight at most; one that has run out takes from the others. `make test WORKERS=1` runs as few.
+# Those that hold times to a bound come behind the others, one by one.
 WORKERS ?= auto
-PYTEST := $(BIN)/python -m pytest -q --benchmark-disable -n $(WORKERS) --maxprocesses 8 --dist worksteal
+PYTEST := $(BIN)/python -m pytest -q --benchmark-disable
+SIDE_BY_SIDE := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 INSTALL := $(BIN)/pip install -q --no-build-isolation --no-deps -Ccmake.define.JAHP_WERROR=ON -e .
 CXX_FILES = $(shell find csrc kernels tests -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh')
 SOURCES := CMakeLists.txt pyproject.toml $(shell find csrc kernels -name '*.[ch]pp' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
@@ -24,7 +26,8 @@ demo: $(VENV)/.built  ## one photo as .jahp, JPEG and WebP, and a page to compar
 	$(BIN)/jahp demo --out demo
 
 test: $(VENV)/.test  ## all fast tests (minutes)
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow and not gpu and not alone"
+	$(PYTEST) -m "alone and not slow and not gpu"
 
 lint: $(VENV)/.lint  ## ruff, formats, import rules, mypy, stubs
 	$(BIN)/ruff check .
@@ -82,7 +85,8 @@ docs: $(VENV)-docs/.made  ## the documentation as a site, in build/docs
 PAIRS := $(MAKE) --no-print-directory -j2 --output-sync=target
 check-all: $(VENV)/.lint cpp-test  ## everything, in full (hours); checks.mk has its parts
 	$(PAIRS) sanitize-all lint tsan msan asan-python roots
-	$(PYTEST) -m "not gpu"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not gpu and not alone"
+	$(PYTEST) -m "alone and not gpu"
 	$(PAIRS) s390x windows arm clang valgrind STREAMS=200
 	$(PAIRS) wasm streams STREAMS=1000
 	$(PAIRS) packages reproducible

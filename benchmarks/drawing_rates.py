@@ -15,13 +15,14 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 import jahp_fast
+from jahp_fast.evaluate.codecs import pillow_codec
+from jahp_fast.evaluate.metrics import mse
 from jahp_fast.train import synthetic
 
 KINDS = ("text", "interface", "chart", "map", "lineart", "pixelart")
@@ -33,18 +34,11 @@ Points = list[tuple[int, float]]
 """Bytes and mean squared error of each file."""
 
 
-def error(a: Picture, b: Picture) -> float:
-    return float(np.square(a.astype(np.int32) - b).mean())
-
-
-def files_of(picture: Picture, kind: str, **options: Any) -> Points:
-    """Of Pillow's codec, at each step."""
-    found = []
-    for step in STEPS:
-        out = io.BytesIO()
-        Image.fromarray(picture).save(out, kind, quality=step, **options)
-        found.append((out.tell(), error(picture, np.asarray(Image.open(out).convert("RGB")))))
-    return found
+def files_of(picture: Picture, name: str) -> Points:
+    """Of a codec of `jahp eval`, at each step."""
+    codec = pillow_codec(name)
+    files = [codec.encode(picture, step) for step in STEPS]
+    return [(len(data), mse(picture, codec.decode(data))) for data in files]
 
 
 def lossless_webp(picture: Picture) -> tuple[int, float]:
@@ -58,7 +52,7 @@ def ours(picture: Picture, drawings: bool) -> Points:
     for quality in QUALITIES:
         codec = jahp_fast.Codec(quality=quality, drawings=drawings)
         data = codec.encode(picture)
-        found.append((len(data), error(picture, codec.decode(data))))
+        found.append((len(data), mse(picture, codec.decode(data))))
     return found
 
 
@@ -91,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logs: dict[str, dict[str, list[float]]] = {}
     unreached: dict[str, int] = {}
     for kind, picture in from_folders(args.folders) if args.folders else generated(args.pictures, args.first, args.side):
-        avif = files_of(picture, "AVIF", subsampling="4:4:4", speed=4)
-        webp = [*files_of(picture, "WEBP", method=6), lossless_webp(picture)]
+        avif = files_of(picture, "avif")
+        webp = [*files_of(picture, "webp"), lossless_webp(picture)]
         of_kind = logs.setdefault(kind, {})
         for drawings in (False, True):
             for size, squares in ours(picture, drawings):

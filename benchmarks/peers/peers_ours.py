@@ -78,7 +78,7 @@ def export(state: dict[str, Any], model: Path, photo: NDArray[np.uint8], form: s
 def codec_for(architecture: str, model: Path, threads: int, isa: str = "") -> Codec:
     """A codec whose native backend is made, with the instruction set named."""
     with forced_isa(isa):
-        codec = Codec(architecture, quality=4.0, backend="native", threads=threads, models=[str(model)])
+        codec = Codec(architecture, quality=4.0, backend="native", threads=threads, models=[str(model)], drawings=False)
         codec.decode_latents(codec.encode(np.zeros((16, 16, 3), np.uint8)))  # the backend is made when first used
     return codec
 

@@ -272,6 +272,9 @@ class JahpCodec:
         if setting not in self._encoders:
             codec = jahp_fast.Codec(self.model, quality=setting, device=self.device, backend=self.backend, threads=self.threads,
                                     models=self.models)  # fmt: skip
-            codec.decode(codec.encode(np.zeros((64, 64, 3), np.uint8), self.effort, tune=self.tune))
+            # No drawing, which would be kept without the nets: each stage is run once.
+            codec.decode(
+                codec.encode(np.arange(64 * 64 * 3, dtype=np.uint32).astype(np.uint8).reshape(64, 64, 3), self.effort, tune=self.tune)
+            )
             self._encoders[setting] = codec
         return self._encoders[setting]

@@ -45,18 +45,7 @@ def test_parts_add_up_to_the_whole() -> None:
     assert list(bench.stages(bench.with_rest(whole))) == ["latents", "g_s"]
 
 
-def test_the_context_stays_below_the_peak(tmp_path: Path) -> None:
-    """Both are timed one behind the other: what else the machine did between them may turn one pair round, not five."""
-    out = tmp_path / "bench.json"
-
-    def holds() -> bool:
-        assert cli.main(["bench", "--size", "48x33", "--rounds", "2", "--threads", "2", "--backend", "native", "--json", str(out)]) == 0
-        figures = json.loads(out.read_text())
-        return bool(figures["context_macs_per_s"] < figures["peak_macs_per_s"])
-
-    assert any(holds() for _ in range(5))
-
-
+@pytest.mark.alone
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_the_command_prints_and_writes(backend: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "bench.json"
@@ -74,7 +63,7 @@ def test_the_command_prints_and_writes(backend: str, tmp_path: Path, capsys: pyt
     if backend == "native":
         assert set(figures["decode"]) == {f"latents.{s}" for s in ("h_s", "ahead", "context", "coder", "rest")} | {"g_s"}
         assert figures["coder_ns_per_symbol"] > 0
-        assert min(figures["context_macs_per_s"], figures["peak_macs_per_s"]) > 0
+        assert 0 < figures["context_macs_per_s"] < figures["peak_macs_per_s"]
         assert re.search(r"range decode: [\d.]+ ns a symbol", text)
     else:
         assert figures["coder_ns_per_symbol"] is figures["peak_macs_per_s"] is None

@@ -7,13 +7,14 @@ import io
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from builders import SHIPPED
 from PIL import Image
 
-from jahp_fast import Codec
+from jahp_fast import Codec, info
 from jahp_fast.errors import JahpError, UnsupportedImage, UsageError
 from jahp_fast.evaluate import command, curves, measuring, report, results
 from jahp_fast.evaluate.codecs import PILLOW_CODECS, JahpCodec, pillow_codec, select_codecs
@@ -330,3 +331,17 @@ def test_a_published_metric_that_was_not_measured():
     curve = curves.Published("theirs", "ms_ssim", ((0.2, 12.0), (0.5, 15.0), (0.9, 18.0)))
     ((name, *values),) = report.bd_rows(table, "ours", [], [curve])
     assert (name, values) == ("theirs", [""])
+
+
+def test_every_stage_has_run_before_the_clock_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What warms up is no drawing, whose decoding knows no nets."""
+    made: list[bytes] = []
+
+    def encode(self: Codec, *args: Any, **options: Any) -> bytes:
+        made.append(encoded(self, *args, **options))
+        return made[-1]
+
+    encoded = Codec.encode
+    monkeypatch.setattr(Codec, "encode", encode)
+    JahpCodec("mbt2018").encoder(4.0)
+    assert [info(data).max_error for data in made] == [None]
