@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What drawings cost with and without the nets, beside AVIF and WebP.
 
-    python benchmarks/drawing_rates.py [--pictures 4] [--side 512] [--first 2000000] [FOLDER ...]
+    python benchmarks/drawing_rates.py [--pictures 4] [--side 512] [--first 2000000] [--photos FOLDER] [FOLDER ...]
 
-Pictures of six kinds from the generator, or all of some folders. At each quality of 1 to 8, bytes are compared with those of the smallest
-file of AVIF (4:4:4, speed 4) and of WebP (method 6, and lossless) that is no worse by PSNR. Where AVIF has none that is as good, its best
-file is taken, and counted. Means are of the ratios' logarithms.
+Pictures of six kinds from the generator, or with photos of two others, or all of some folders. At each quality of 1 to 8, bytes are
+compared with those of the smallest file of AVIF (4:4:4, speed 4) and of WebP (method 6, and lossless) that is no worse by PSNR. Where
+AVIF has none that is as good, its best file is taken, and counted. Means are of the ratios' logarithms.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from jahp_fast.evaluate.metrics import mse
 from jahp_fast.train import synthetic
 
 KINDS = ("text", "interface", "chart", "map", "lineart", "pixelart")
+OF_PHOTOS = ("page", "objects")
 QUALITIES = tuple(range(1, 9))
 STEPS = (5, 15, 25, 35, 45, 52, 60, 68, 75, 82, 88, 92, 96, 100)
 
@@ -69,10 +70,10 @@ def from_folders(folders: Sequence[Path]) -> Iterator[tuple[str, Picture]]:
                 yield folder.name, np.asarray(Image.open(path).convert("RGB"))
 
 
-def generated(count: int, first: int, side: int) -> Iterator[tuple[str, Picture]]:
-    for kind in KINDS:
+def generated(count: int, first: int, side: int, photos: Sequence[Picture]) -> Iterator[tuple[str, Picture]]:
+    for kind in OF_PHOTOS if photos else KINDS:
         for seed in range(first, first + count):
-            yield kind, synthetic.picture(kind, seed, (side * 3 // 4, side))
+            yield kind, synthetic.picture(kind, seed, (side * 3 // 4, side), photos)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,10 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=4, help="of each kind")
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--first", type=int, default=2_000_000, help="the first seed")
+    parser.add_argument("--photos", type=Path, help="of which pages and objects are made")
     args = parser.parse_args(arguments)
+    photos = [photo for _, photo in from_folders([args.photos])] if args.photos else []
     logs: dict[str, dict[str, list[float]]] = {}
     unreached: dict[str, int] = {}
-    for kind, picture in from_folders(args.folders) if args.folders else generated(args.pictures, args.first, args.side):
+    for kind, picture in from_folders(args.folders) if args.folders else generated(args.pictures, args.first, args.side, photos):
         avif = files_of(picture, "avif")
         webp = [*files_of(picture, "webp"), lossless_webp(picture)]
         of_kind = logs.setdefault(kind, {})

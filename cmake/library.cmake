@@ -17,6 +17,7 @@ add_library(jahp_library OBJECT
   csrc/library/file_source_$<IF:$<BOOL:${WIN32}>,windows,posix>.cpp
   csrc/library/gains.cpp
   csrc/library/json_text.cpp
+  csrc/library/latent_files.cpp
   csrc/library/layer_chunk.cpp
   csrc/library/deep_layer.cpp
   csrc/library/drawings.cpp

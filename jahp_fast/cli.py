@@ -139,7 +139,7 @@ def _encode(args: argparse.Namespace) -> int:
         finally:
             line.clear()
         made = info(data)
-        lossy = made.max_error is None and made.depth == 8
+        lossy = made.max_error is None and made.depth == 8 and "LAYR" not in made.chunks
         if lossy and not args.quiet and not isinstance(image, DeepPicture) and looks_drawn(Rows(image.convert("RGB"))):
             print(f"jahp: {args.input}: looks like a drawing: a higher quality, or --lossless, keeps its lines sharp", file=sys.stderr)
     with _output(args.output, args.force) as file:

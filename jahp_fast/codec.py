@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import DTypeLike
 
-    from jahp_fast.encoding import Encoding, Prepared
+    from jahp_fast.encoding import Encoding
     from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.prepared import Prepared
     from jahp_fast.search.descent import Progress
 
 
@@ -57,7 +58,8 @@ class Codec(Decoder):
             Decoders that find one hold their pixels to it, but for exact=False and decode_tensor on a GPU.
         for_gpu: encode for decoders on a GPU: 64 lanes, which take 256 bytes. Such files decode everywhere.
         drawings: keep text, screens, charts and line art by themselves, as max_error does, where that costs less: by the model's own
-            loss of bits and squared errors, and with a goal, of the files that reach it. Such files need no model. False: never.
+            loss of bits and squared errors, and with a goal, of the files that reach it. Such files need no model. Beside photos they
+            are laid over what the networks make of these. False: never.
 
     Raises:
         UnknownModel: no such model.
@@ -128,7 +130,7 @@ class Codec(Decoder):
         return Encoding(pipeline, quality, self._threads, self._pixel_checksum, step, lanes, self._drawings)
 
     def _prepared(self, image: Any, bound: int | None, depth: int | None) -> Prepared:
-        from jahp_fast.encoding import Prepared
+        from jahp_fast.prepared import Prepared
 
         prepared = Prepared.of(image, self._max_pixels, self._pixel_checksum, depth)
         most = arguments.most_error(prepared.depth)

@@ -4,103 +4,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast import arguments
 from jahp_fast.constants import QUALITY_STEPS, trade_off
-from jahp_fast.errors import UnsupportedImage, UsageError
+from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
-from jahp_fast.files import deep_layers, layers
 from jahp_fast.files import image as _image
-from jahp_fast.files.alpha import alpha_chunks
-from jahp_fast.files.deep import DEEP
-from jahp_fast.files.kind import is_drawing
-from jahp_fast.files.pixel_proof import pixel_checksum, samples_checksum
+from jahp_fast.files import layers
+from jahp_fast.files.pixel_proof import checksum_bytes
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline, Symbols
+from jahp_fast.prepared import Prepared
 from jahp_fast.search import drawings, greedy, rate_control
 from jahp_fast.search.descent import Progress
-from jahp_fast.search.drawings import Drawn, drawn
+from jahp_fast.search.drawings import Drawn
 from jahp_fast.system.devices import Clock
 
 _BLOCK_ROWS = 256
 """Of an image, compared at a time."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An image that can be coded: its pixels; metadata and alpha as chunks; width and height."""
-
-    rows: _image.Rows
-    mode: Literal["RGB", "L"]
-    chunks: dict[bytes, bytes]
-    size: tuple[int, int]
-
-    @staticmethod
-    def of(image: Any, max_pixels: int, pixel_checksum: bool, depth: Any = None) -> Prepared:
-        """With room for a checksum of the pixels, if there is to be one. Raises UnsupportedImage; UsageError for the depth."""
-        arguments.refuse_path(image)
-        parts = _image.split(image, depth)
-        height, width = parts.rows.height, parts.rows.width
-        if height * width > max_pixels:
-            raise UnsupportedImage(f"{width} x {height} pixels are more than max_pixels = {max_pixels}")
-        if max(height, width) > _container.MAX_SIDE:
-            raise UnsupportedImage(f"{width} x {height} pixels: a side may have {_container.MAX_SIDE}")
-        chunks = dict(parts.chunks)
-        if parts.alpha is not None:
-            chunks |= alpha_chunks(parts.alpha)
-        if parts.rows.deep:
-            chunks[DEEP] = bytes([parts.depth])
-        if pixel_checksum:
-            chunks[_container.PIXEL_CHECKSUM] = bytes(4)
-        return Prepared(parts.rows, parts.mode, chunks, (width, height))
-
-    @property
-    def depth(self) -> int:
-        """Bits of a sample, 8 to 16."""
-        return self.chunks[DEEP][0] if DEEP in self.chunks else 8
-
-    def samples(self) -> layers.Samples:
-        """What a layer keeps, of 8 bits."""
-        return layers.samples_of(self.rows.take(0, self.rows.height), self.mode)
-
-    def exact(self, bound: int, threads: int) -> bytes:
-        """The file that keeps each sample, of its depth, to within `bound`."""
-        if self.depth == 8:
-            samples = self.samples()
-            return self.kept(layers.exact(samples, bound, threads), samples, bound, threads)
-        own: NDArray[np.uint16] = np.right_shift(layers.samples_of(self.rows.deep_whole(), self.mode), 16 - self.depth)
-        return self.kept(deep_layers.exact(own, self.depth, bound, threads), own, bound, threads)
-
-    def drawings(self, threads: int) -> Iterator[Drawn]:
-        """Of a drawing of 8 bits, ways to keep it by itself; nothing of other pictures."""
-        if self.depth == 8 and is_drawing(self.rows):
-            yield from drawn(self.samples(), threads)
-
-    def of_drawn(self, drawn: Drawn, threads: int) -> bytes:
-        """Its file."""
-        return self.kept(drawn.layer, drawn.samples, 0, threads)
-
-    def size_of(self, drawn: Drawn) -> int:
-        """Of that file, in bytes."""
-        return len(_container.pack(_container.of_exact(self.size, self.mode, {**self.chunks, **drawn.layer.chunks()})))
-
-    def kept(self, layer: layers.Layer | deep_layers.DeepLayer, samples: NDArray[Any], bound: int, threads: int) -> bytes:
-        """The file whose layer says its samples to within `bound`: it is decoded, and held to that."""
-        back: NDArray[Any] = np.empty_like(samples)
-        layer.decode(back, 0, threads)
-        shown = back >> (16 - self.depth) if self.depth > 8 else back
-        if np.any(np.maximum(samples, shown) - np.minimum(samples, shown) > bound):
-            raise AssertionError(f"the coder of exact pixels broke its bound of {bound}")
-        chunks = {**self.chunks, **layer.chunks()}
-        if _container.PIXEL_CHECKSUM in chunks:
-            chunks[_container.PIXEL_CHECKSUM] = _checksum_of(back)
-        return _container.pack(_container.of_exact(self.size, self.mode, chunks))
 
 
 @dataclass(frozen=True)
@@ -110,7 +35,7 @@ class Encoding:
     Attributes:
         step: of a residual layer over the pixels of that quality, in sixteenths; None without one. Then `pipeline` is an exact one.
         lanes: 0 for as many as the payload's length suggests.
-        drawings: keep them by themselves, where that costs less.
+        drawings: keep them without the nets, or that part of a picture, where it costs less.
     """
 
     pipeline: Pipeline
@@ -129,7 +54,7 @@ class Encoding:
         symbols = image.analyse(self.quality, self.threads, clock).round_latents()  # and what was not rounded is let go
         data = self.packed(prepared, symbols, self.quality, self.threads)
         clock.lap("entropy")
-        data = self.settled(prepared, data, self.quality, self.threads)
+        data = self.settled(*self.divided(prepared, data, self.quality, self.threads), self.quality, self.threads)
         if self.step is not None:
             clock.lap("layer")
         return data
@@ -143,9 +68,74 @@ class Encoding:
         tune: str | None = None,
     ) -> bytes:
         """Symbols that were searched for, at a quality that was."""
+        quality, threads = self.quality, self.threads
+        self.pipeline.warm()
+        if goal is None:
+            if effort > 0:
+                prepared, _ = self.divided(prepared, None, quality, threads)
+                data = self.attempts(prepared, effort, progress, tune)(_container.quality_code(quality))
+            else:
+                prepared, data = self.divided(prepared, self.nearest(prepared, quality, threads), quality, threads)
+            return self.settled(prepared, data, quality, threads)
+        sized = isinstance(goal, rate_control.Goal)
+        drawing = self.drawing_for(prepared, goal, None) if sized else None
+        if drawing is not None and drawing.squares == 0:
+            return prepared.of_drawn(drawing, threads)  # nothing is better
+        found: list[tuple[Prepared, bytes]] = []
+        refused = None
+        try:
+            found.append((prepared, self.fitted(prepared, effort, goal, progress, tune)))
+            quality = _container.unpack(found[0][1], None).quality
+        except UsageError as e:
+            refused = e
+            quality = self.pipeline.file.config.qualities[0 if sized else -1]
+        for _ in range(2):  # the second time at the quality that the first one led to
+            other, _ = self.divided(prepared, None, quality, threads)
+            if other is prepared:
+                break
+            try:
+                found.append((other, self.fitted(other, effort, goal, progress, tune)))
+            except UsageError:
+                break
+            before, quality = quality, _container.unpack(found[-1][1], None).quality
+            if quality == before:
+                break
+        if not sized:
+            drawing = self.drawing_for(prepared, goal, min((len(data) for _, data in found), default=None))
+        if not found:
+            assert refused is not None
+            if drawing is None:
+                raise refused
+            return prepared.of_drawn(drawing, threads)
+        best, data = min(found, key=lambda f: self._squares(*f) if sized else len(f[1])) if len(found) > 1 else found[0]
+        if drawing is None or (sized and drawing.squares > self._squares(best, data)):
+            return self.proved(best, data)
+        return prepared.of_drawn(drawing, threads)
+
+    def nearest(self, prepared: Prepared, quality: float, threads: int) -> bytes:
+        """The file of the nearest integers."""
+        analysed = self.pipeline.open(prepared.rows).analyse(quality, threads, Clock("cpu"))
+        return self.packed(prepared, analysed.round_latents(), quality, threads)
+
+    def divided(self, prepared: Prepared, data: bytes | None, quality: float, threads: int) -> tuple[Prepared, bytes]:
+        """An image and its file of the nearest integers, which is made if need be: with its drawn part laid over, where that costs less."""
+        if not self.drawings or self.step is not None or not prepared.maybe_overlaid():
+            return prepared, data or b""
+        data = data or self.nearest(prepared, quality, threads)
+        pixels = self.decoded(prepared, data)
+        other = prepared.overlaid(pixels, quality, len(data), threads)
+        if other is None:
+            return prepared, data
+        file = self.nearest(other, quality, threads)
+        channels = 3 if prepared.mode == "RGB" else 1
+        losses = (drawings.cost(quality, self._squares(p, d), len(d), channels) for p, d in ((prepared, data), (other, file)))
+        return (other, file) if next(losses) > next(losses) else (prepared, data)
+
+    def attempts(self, prepared: Prepared, effort: int, progress: Progress | None, tune: str | None) -> Callable[..., bytes]:
+        """attempt(code, rate=None, effort=effort) -> the file at a quality, with symbols that were searched for; of an image that is
+        analysed once. rate: the factor of the bits."""
         pipeline, threads = self.pipeline, self.threads
         image = pipeline.open(prepared.rows)
-        pipeline.warm()
         analyse = image.analyse_once(threads)
 
         def attempt(code: int, rate: float | None = None, effort: int = effort) -> bytes:
@@ -165,11 +155,21 @@ class Encoding:
             seen = greedy.distortions(pipeline, image, searched[1], symbols[1], quality, threads)
             return data if seen[0] + 8 * len(data) <= seen[1] + 8 * len(plain) else plain
 
+        return attempt
+
+    def fitted(
+        self,
+        prepared: Prepared,
+        effort: int,
+        goal: rate_control.Goal | rate_control.ScoreGoal,
+        progress: Progress | None,
+        tune: str | None,
+    ) -> bytes:
+        """The file that comes nearest to a goal. Raises UsageError where none reaches it."""
+        attempt = self.attempts(prepared, effort, progress, tune)
+        config = self.pipeline.file.config
+        codes = _container.quality_code(config.qualities[0]), _container.quality_code(config.qualities[-1])
         start = _container.quality_code(self.quality)
-        if goal is None:
-            return self.settled(prepared, attempt(start), self.quality, threads)
-        config = pipeline.file.config
-        low, high = (_container.quality_code(q) for q in (config.qualities[0], config.qualities[-1]))
 
         def offset(data: bytes) -> float:
             if isinstance(goal, rate_control.ScoreGoal):
@@ -180,27 +180,11 @@ class Encoding:
             data = attempt(code)
             return data, offset(data) + (goal.wanted if isinstance(goal, rate_control.ScoreGoal) else 0.0)
 
-        sized = isinstance(goal, rate_control.Goal)
-        drawing = self.drawing_for(prepared, goal, None) if sized else None
-        if drawing is not None and drawing.squares == 0:
-            return prepared.of_drawn(drawing, threads)  # nothing is better
         if effort > 1:  # the nearest integers say at once about where that search ends
-            start = rate_control.begin_at(lambda code: offset(attempt(code, effort=0)), (low, high), start, goal)
-        try:
-            if isinstance(goal, rate_control.ScoreGoal):
-                data = rate_control.fit_score(seen, (low, high), start, goal)
-            else:
-                data = rate_control.fit(attempt, attempt if config.form == "A" else None, (low, high), start, goal)
-        except UsageError:
-            drawing = drawing if sized else self.drawing_for(prepared, goal, None)
-            if drawing is None:
-                raise
-            return prepared.of_drawn(drawing, threads)
-        if not sized:
-            drawing = self.drawing_for(prepared, goal, len(data))
-        if drawing is None or (sized and drawing.squares > self._errors(prepared, data)[0]):
-            return self.proved(data, threads)
-        return prepared.of_drawn(drawing, threads)
+            start = rate_control.begin_at(lambda code: offset(attempt(code, effort=0)), codes, start, goal)
+        if isinstance(goal, rate_control.ScoreGoal):
+            return rate_control.fit_score(seen, codes, start, goal)
+        return rate_control.fit(attempt, attempt if config.form == "A" else None, codes, start, goal)
 
     def drawing_for(self, prepared: Prepared, goal: rate_control.Goal | rate_control.ScoreGoal, most: int | None) -> Drawn | None:
         """Of a drawing by itself what reaches the goal: the least merged that is small enough; or the smallest that is good enough, of
@@ -225,11 +209,13 @@ class Encoding:
             return rate_control.psnr_of(drawing.squares, drawing.samples.size)
         from jahp_fast.search.perceived import ssimulacra2
 
-        rows = prepared.rows
+        rows = prepared.shown
         return ssimulacra2(rows.take(0, rows.height), np.broadcast_to(drawing.samples, (rows.height, rows.width, 3)))
 
     def settled(self, prepared: Prepared, data: bytes, quality: float, threads: int) -> bytes:
         """The file with what belongs to it; or a drawing's by itself, where that costs less, or takes no more above quality 8."""
+        if layers.LAYER in prepared.chunks:  # the choice has been made
+            return self.proved(prepared, data)
         layered = self.step is not None
         if layered:
             data = self.finished(prepared, data, threads)
@@ -239,7 +225,7 @@ class Encoding:
             if last is None and layers.one_colour(drawing.samples):
                 return prepared.of_drawn(drawing, threads)  # nobody wants another colour
             if last is None:
-                least = drawings.cost(quality, 0 if layered else self._errors(prepared, data)[0], len(data), channels)
+                least = drawings.cost(quality, 0 if layered else self._squares(prepared, data), len(data), channels)
             now = drawings.cost(quality, drawing.squares, prepared.size_of(drawing), channels)
             if now > drawings.HOPE * least or (last is not None and now >= last):
                 break
@@ -250,47 +236,43 @@ class Encoding:
                 break
         if best is not None:
             return prepared.of_drawn(best, threads)
-        return data if layered else self.proved(data, threads)
+        return data if layered else self.proved(prepared, data)
 
     def score(self, score: rate_control.Score, prepared: Prepared, data: bytes) -> float:
         """Of what the file decodes to; alpha does not count."""
         if score is rate_control.PSNR:
-            return rate_control.psnr_of(*self._errors(prepared, data))
+            return rate_control.psnr_of(self._squares(prepared, data), math.prod(prepared.size) * (3 if prepared.mode == "RGB" else 1))
         from jahp_fast.search.perceived import ssimulacra2
 
-        rows = prepared.rows
-        whole = View.whole(rows.height, rows.width)
-        (decoded,) = self.pipeline.decode_batch([_container.unpack(data, None)], [whole], self.threads, lambda _, rgb: rgb, None)
-        return ssimulacra2(rows.take(0, rows.height), decoded)
+        return ssimulacra2(prepared.shown.take(0, prepared.shown.height), self.decoded(prepared, data))
 
     def cost(self, prepared: Prepared, data: bytes, quality: float) -> float:
         """Bits and weighed squared errors of a file, by which a search decides: the less the better."""
-        total, samples = self._errors(prepared, data)
-        pixels = prepared.rows.height * prepared.rows.width
-        return float(trade_off(quality) * total * pixels / samples + 8 * len(data))
+        return float(trade_off(quality) * self._squares(prepared, data) / (3 if prepared.mode == "RGB" else 1) + 8 * len(data))
 
-    def _errors(self, prepared: Prepared, data: bytes) -> tuple[int, int]:
-        """The sum of the squared errors of what a file decodes to, and how many samples there are; alpha does not count."""
-        mode = prepared.mode
+    def decoded(self, prepared: Prepared, data: bytes) -> NDArray[np.uint8]:
+        """(H, W, 3), what a file decodes to, without alpha."""
+        stream = _container.unpack(data, None)
+        whole = View.whole(stream.height, stream.width)
+        (rgb,) = self.pipeline.decode_batch([stream], [whole], self.threads, lambda _, rgb: rgb, None)
+        return prepared.laid_over(rgb, self.threads)
 
-        def squares(_: int, rgb: NDArray[np.uint8]) -> int:
-            total = 0
-            for top in range(0, prepared.rows.height, _BLOCK_ROWS):
-                block = prepared.rows.take(top, top + _BLOCK_ROWS)
-                decoded = _image.join(rgb[top : top + len(block)], mode, None)
-                errors = np.subtract(decoded, block if mode == "RGB" else block[:, :, 0], dtype=np.int32)
-                total += int(np.square(errors).sum(dtype=np.int64))
-            return total
-
-        whole = View.whole(prepared.rows.height, prepared.rows.width)
-        (found,) = self.pipeline.decode_batch([_container.unpack(data, None)], [whole], self.threads, squares, None)
-        return found, prepared.rows.height * prepared.rows.width * (3 if mode == "RGB" else 1)
+    def _squares(self, prepared: Prepared, data: bytes) -> int:
+        """The sum of the squared errors of what a file decodes to; alpha does not count."""
+        rgb, mode, total = self.decoded(prepared, data), prepared.mode, 0
+        for top in range(0, len(rgb), _BLOCK_ROWS):
+            block = prepared.shown.take(top, top + _BLOCK_ROWS)
+            decoded = _image.join(rgb[top : top + len(block)], mode, None)
+            errors = np.subtract(decoded, block if mode == "RGB" else block[:, :, 0], dtype=np.int32)
+            total += int(np.square(errors).sum(dtype=np.int64))
+        return total
 
     def batch(self, prepared: Sequence[Prepared]) -> list[bytes]:
         """Several images, several at a time; an error says which."""
 
         def code(i: int, symbols: Symbols, threads: int) -> bytes:
-            return self.settled(prepared[i], self.packed(prepared[i], symbols, self.quality, threads), self.quality, threads)
+            data = self.packed(prepared[i], symbols, self.quality, threads)
+            return self.settled(*self.divided(prepared[i], data, self.quality, threads), self.quality, threads)
 
         opened = [self.pipeline.open(p.rows) for p in prepared]
         self.pipeline.warm()
@@ -309,25 +291,18 @@ class Encoding:
         """The file with its layer, and its checksum of the pixels."""
         assert self.step is not None
         stream = _container.unpack(data, None)
-        whole = View.whole(stream.height, stream.width)
-        (rgb,) = self.pipeline.decode_batch([stream], [whole], threads, lambda _, rgb: rgb, None)
-        coarse = layers.samples_of(rgb, stream.mode)
+        coarse = layers.samples_of(self.decoded(prepared, data), stream.mode)
         layer = layers.residual(prepared.samples(), coarse, self.step, threads)
         chunks = {**stream.chunks, **layer.chunks()}
         if self.pixel_checksum:
             layer.decode(coarse, 0, threads)
-            chunks[_container.PIXEL_CHECKSUM] = _checksum_of(coarse)
+            chunks[_container.PIXEL_CHECKSUM] = checksum_bytes(coarse)
         return _container.pack(replace(stream, chunks=chunks))
 
-    def proved(self, data: bytes, threads: int) -> bytes:
+    def proved(self, prepared: Prepared, data: bytes) -> bytes:
         """The file with the checksum of its pixels, if it is to have one."""
         if not self.pixel_checksum:
             return data
         stream = _container.unpack(data, None)
-        whole = View.whole(stream.height, stream.width)
-        (checksum,) = self.pipeline.decode_batch([stream], [whole], threads, lambda _, rgb: pixel_checksum(rgb, stream.mode), None)
-        return _container.pack(replace(stream, chunks={**stream.chunks, _container.PIXEL_CHECKSUM: checksum.to_bytes(4, "little")}))
-
-
-def _checksum_of(samples: NDArray[Any]) -> bytes:
-    return samples_checksum(samples).to_bytes(4, "little")
+        checksum = checksum_bytes(layers.samples_of(self.decoded(prepared, data), stream.mode))
+        return _container.pack(replace(stream, chunks={**stream.chunks, _container.PIXEL_CHECKSUM: checksum}))

@@ -46,7 +46,7 @@ class Info:
         quality: that the encoder was asked for; None for exact pixels.
         model: its id; zeros for exact pixels, which need none.
         chunks: type -> bytes.
-        base_quality: under a layer, that of the coarse picture.
+        base_quality: above 8, that of the coarse picture.
         depth: bits of a sample, 8 to 16.
         max_error: of exact pixels: no sample differs by more from the encoded image; 0 is lossless.
     """
@@ -73,7 +73,7 @@ def info(data: Bytes) -> Info:
     s = _container.unpack(data)
     chunks = {kind.decode(): len(content) for kind, content in s.chunks.items()}
     alpha = b"ALPH" in s.chunks
-    base = s.quality if s.layer and not s.exact else None
+    base = s.quality if s.layer and s.layer.kind == "residual" else None
     return Info(
         s.width, s.height, s.mode, alpha, s.asked_quality, s.model.hex(), s.lanes, s.skip, len(data), len(s.payload), chunks,
         base, s.exact.bound if s.exact else None, s.depth,

@@ -5,6 +5,7 @@
 #include "bindings/arrays.hpp"
 #include "residual/drawing.hpp"
 #include "residual/few_colours.hpp"
+#include "residual/overlay.hpp"
 #include "residual/residual_transform.hpp"
 #include "residual/strips.hpp"
 #include "residual/value_set.hpp"
@@ -28,6 +29,19 @@ PixelShape shape_of(const py::object& pixels, const char* name) {
     return shape;
 }
 
+// One byte a pixel.
+std::span<const std::uint8_t> of_pixels(const py::object& numbers, const char* name, PixelShape shape) {
+    const auto all = view<std::uint8_t>(numbers, name, 2);
+    const auto array = py::reinterpret_borrow<py::array>(numbers);
+    if (array.shape(0) != shape.height || array.shape(1) != shape.width)
+        throw Error(Fault::usage, std::string(name) + " must have one number a pixel");
+    return all;
+}
+
+void check_same(PixelShape shape, PixelShape other) {
+    if (other.height != shape.height || other.width != shape.width || other.channels != shape.channels)
+        throw Error(Fault::usage, "pixels and coarse differ in shape");
+}
 void check_error(int max_error, int bits) {
     if (max_error < 0 || max_error > most_error(bits)) throw Error(Fault::usage, "max_error is out of range");
 }
@@ -150,18 +164,20 @@ void register_residual(py::module_& m) {
     m.def("is_drawing", &is_drawing, py::arg("repeated"), py::arg("height"), py::arg("width"));
     m.def(
         "merge_colours",
-        [](const py::object& pixels, int bound, int contrast) {
+        [](const py::object& pixels, int bound, int contrast, const py::object& holes) {
             const PixelShape shape = shape_of(pixels, "pixels");
             check_error(bound, 8);
             const auto all = view<std::uint8_t>(pixels, "pixels", 3);
+            std::span<const std::uint8_t> marked;
+            if (!holes.is_none()) marked = of_pixels(holes, "holes", shape);
             Bytes merged;
             {
                 const py::gil_scoped_release release;
-                merged = merge_colours(all, shape, bound, contrast);
+                merged = merge_colours(all, shape, bound, contrast, marked);
             }
             return to_array(std::move(merged), {shape.height, shape.width, shape.channels});
         },
-        py::arg("pixels"), py::arg("bound"), py::arg("contrast"));
+        py::arg("pixels"), py::arg("bound"), py::arg("contrast"), py::arg("holes") = py::none());
     m.def(
         "encode_colours",
         [](const py::object& pixels, int rows, int threads) {
@@ -181,13 +197,73 @@ void register_residual(py::module_& m) {
         },
         py::arg("strips"), py::arg("pixels").noconvert(), py::arg("rows"), py::arg("threads"));
     m.def(
+        "encode_overlay",
+        [](const py::object& pixels, const py::object& holes, int rows, int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            const Strips marks({strips.shape.height, strips.shape.width, 1}, rows);
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3), marked = of_pixels(holes, "holes", strips.shape);
+            return encoded(strips, threads, [&](int i) {
+                return encode_overlay(strips.part(i, all), marks.part(i, marked), strips.of(i));
+            });
+        },
+        py::arg("pixels"), py::arg("holes"), py::arg("rows"), py::arg("threads"));
+    m.def(
+        "decode_overlay",
+        [](const py::list& data, py::array_t<std::uint8_t, py::array::c_style>& pixels, int rows, int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            const std::span<std::uint8_t> all(pixels.mutable_data(), static_cast<std::size_t>(pixels.size()));
+            decoded(strips, data, threads, [&](int i, std::span<const std::uint8_t> strip) {
+                return decode_overlay(strip, strips.of(i), strips.part(i, all));
+            });
+        },
+        py::arg("strips"), py::arg("pixels").noconvert(), py::arg("rows"), py::arg("threads"));
+    m.def("maybe_drawn", &maybe_drawn, py::arg("repeated"), py::arg("height"), py::arg("width"));
+    m.def(
+        "partly_flat",
+        [](const py::object& pixels) {
+            const PixelShape shape = shape_of(pixels, "pixels");
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3);
+            const py::gil_scoped_release release;
+            return partly_flat(all, shape);
+        },
+        py::arg("pixels"));
+    m.def(
+        "choose_holes",
+        [](const py::object& pixels, const py::object& coarse, int rows, std::int64_t price, std::int64_t bytes,
+           int threads) {
+            const Strips strips(shape_of(pixels, "pixels"), rows);
+            check_same(strips.shape, shape_of(coarse, "coarse"));
+            if (price < 0 || price > 1 << 20 || bytes < 0 || bytes > std::int64_t{1} << 32)
+                throw Error(Fault::usage, "price or bytes are out of range");
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3), base = view<std::uint8_t>(coarse, "coarse", 3);
+            Bytes holes;
+            {
+                const py::gil_scoped_release release;
+                const std::vector<std::uint32_t> costs = colour_costs(all, strips, threads);
+                holes = choose_holes(all, base, costs, strips.shape, {price, bytes});
+            }
+            if (holes.empty()) return py::object(py::none());
+            return py::object(to_array(std::move(holes), {strips.shape.height, strips.shape.width}));
+        },
+        py::arg("pixels"), py::arg("coarse"), py::arg("rows"), py::arg("price"), py::arg("bytes"), py::arg("threads"));
+    m.def(
+        "fill_drawn",
+        [](const py::object& pixels, const py::object& holes) {
+            const PixelShape shape = shape_of(pixels, "pixels");
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3), marked = of_pixels(holes, "holes", shape);
+            Bytes filled;
+            {
+                const py::gil_scoped_release release;
+                filled = fill_drawn(all, marked, shape);
+            }
+            return to_array(std::move(filled), {shape.height, shape.width, shape.channels});
+        },
+        py::arg("pixels"), py::arg("holes"));
+    m.def(
         "encode_residual",
         [](const py::object& pixels, const py::object& coarse, int step, int rows, int threads) {
             const Strips strips(shape_of(pixels, "pixels"), rows);
-            const PixelShape other = shape_of(coarse, "coarse");
-            if (other.height != strips.shape.height || other.width != strips.shape.width ||
-                other.channels != strips.shape.channels)
-                throw Error(Fault::usage, "pixels and coarse differ in shape");
+            check_same(strips.shape, shape_of(coarse, "coarse"));
             check_step(step);
             const auto all = view<std::uint8_t>(pixels, "pixels", 3), base = view<std::uint8_t>(coarse, "coarse", 3);
             return encoded(strips, threads, [&](int i) {

@@ -115,7 +115,7 @@ typedef enum jahp_option {
     JAHP_DEPTH = 8,
     /* E: 1, at first: text, screens, charts and line art are kept by themselves, as with JAHP_MAX_ERROR, where that
      * costs less: by the model's own loss of bits and squared errors, and with a bound or a target, of the files that
-     * reach it. Decoders then need no model. 0: never. */
+     * reach it. Decoders then need no model. Beside photos they are laid over what the nets make of these. 0: never. */
     JAHP_DRAWINGS = 9
 } jahp_option;
 

@@ -178,7 +178,7 @@ jahp_status jahp_decoder_get_info(jahp_decoder* decoder, jahp_info* info, size_t
         out.alpha = stream.chunk("ALPH") != nullptr;
         out.max_error = stream.exact() ? stream.layer->bound : -1;
         out.quality = stream.asked_quality();
-        out.base_quality = stream.layer && !stream.exact() ? stream.quality() : 0;
+        out.base_quality = stream.layer && stream.layer->kind == LayerKind::residual ? stream.quality() : 0;
         hexadecimal(stream.model).copy(out.model, sizeof out.model - 1);
         out.lanes = static_cast<std::uint8_t>(stream.lanes);
         out.skip = static_cast<std::uint8_t>(stream.skip);

@@ -81,7 +81,7 @@ int Stream::depth() const {
 }
 
 double Stream::asked_quality() const {
-    if (!layer) return quality();
+    if (!layer || layer->kind == LayerKind::overlay) return quality();
     if (layer->exact()) return 0;
     return std::nearbyint(kQualitySteps * (9 + std::log(layer->step / 192.0) / std::log(0.75))) / kQualitySteps;
 }

@@ -8,6 +8,7 @@
 #include "library/layer_chunk.hpp"
 #include "library/model_config.hpp"
 #include "residual/drawing.hpp"
+#include "residual/overlay.hpp"
 
 namespace jahp {
 namespace {
@@ -23,7 +24,13 @@ double trade_off(int code) {
     return std::exp(from + share * (to - from));
 }
 
+std::int64_t price(int code) { return static_cast<std::int64_t>(std::nearbyint(trade_off(code) * double{kUnit})); }
+
 }  // namespace
+
+bool maybe_drawn(const Samples& samples, PixelShape shape) {
+    return maybe_drawn(count_repeated(samples, shape), shape.height, shape.width);
+}
 
 bool is_drawing(const Samples& samples, PixelShape shape) {
     return is_drawing(count_repeated(samples, shape), shape.height, shape.width);
@@ -40,9 +47,27 @@ void each_drawn(const Samples& samples, PixelShape shape, int threads, const Pol
     }
 }
 
+std::optional<Overlaid> overlaid(const Samples& samples, const Samples& coarse, PixelShape shape, int code,
+                                 std::size_t size, int threads, const Poll& poll) {
+    if (!partly_flat(samples, shape)) return {};
+    const std::vector<std::uint32_t> costs = colour_costs(samples, shape, threads, poll);
+    const Samples holes = choose_holes(samples, coarse, costs, shape, {price(code), static_cast<std::int64_t>(size)});
+    if (holes.empty()) return {};
+    Bytes best = pack_overlay(samples, holes, shape, threads, poll);
+    std::int64_t least = loss(code, 0, best.size(), shape.channels);
+    for (const int bound : kBounds) {
+        const Samples fewer = merge_colours(samples, shape, bound, 2 * bound, holes);
+        Bytes layer = pack_overlay(fewer, holes, shape, threads, poll);
+        const std::int64_t now = loss(code, errors_of(samples, fewer).squares, layer.size(), shape.channels);
+        if (now >= least) break;
+        best = std::move(layer);
+        least = now;
+    }
+    return Overlaid{std::move(best), fill_drawn(samples, holes, shape)};
+}
+
 std::int64_t loss(int code, std::int64_t squares, std::size_t size, int channels) {
-    const auto price = static_cast<std::int64_t>(std::nearbyint(trade_off(code) * double{kUnit}));
-    return price * squares + 8 * static_cast<std::int64_t>(size) * channels * kUnit;
+    return price(code) * squares + 8 * static_cast<std::int64_t>(size) * channels * kUnit;
 }
 
 }  // namespace jahp

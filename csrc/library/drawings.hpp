@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Drawings without the nets, as jahp_fast.search.drawings keeps them: what is said there is why.
+// Drawings without the nets, or parts of them, as jahp_fast.search.drawings keeps them: what is said there is why.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "library/container.hpp"
 #include "library/picture.hpp"
@@ -17,7 +18,14 @@ struct Drawn {
     std::int64_t squares;  // the sum of the squared errors of all samples
 };
 
+// A picture the drawn part of which lies over the pixels of its latents.
+struct Overlaid {
+    Bytes layer;  // the chunk's data, of that part
+    Samples filled;  // what the nets get: a smooth continuation in its place
+};
+
 bool is_drawing(const Samples& samples, PixelShape shape);
+bool maybe_drawn(const Samples& samples, PixelShape shape);
 
 // A drawing that costs so many times what the nets' file does is not merged further.
 constexpr int kHope = 4;
@@ -25,6 +33,11 @@ constexpr int kHope = 4;
 // take(all pixels exactly), and then with colours merged more and more, as long as it returns true.
 void each_drawn(const Samples& samples, PixelShape shape, int threads, const Poll& poll,
                 const std::function<bool(Drawn&&)>& take);
+
+// With that part laid over which costs less so. None where all or nothing of it does. coarse: as it comes back from its
+// latents at this quality, whose file has `size` bytes.
+std::optional<Overlaid> overlaid(const Samples& samples, const Samples& coarse, PixelShape shape, int code,
+                                 std::size_t size, int threads, const Poll& poll);
 
 // The loss of a picture of so many bytes and summed squared errors, in 2^-16 bits times the channels; at a quality, 1
 // to 8, as its code.

@@ -10,6 +10,7 @@
 #include "library/little_endian.hpp"
 #include "residual/drawing.hpp"
 #include "residual/few_colours.hpp"
+#include "residual/overlay.hpp"
 #include "residual/residual_transform.hpp"
 #include "residual/strips.hpp"
 
@@ -102,6 +103,7 @@ void Layer::decode(std::span<std::uint8_t> samples, PixelShape shape, int first,
             [&](std::span<const std::uint8_t> data, PixelShape of, std::span<std::uint8_t> strip) {
                 if (kind == LayerKind::exact) return decode_exact(data, of, bound, strip);
                 if (kind == LayerKind::colours) return decode_colours(data, of, strip);
+                if (kind == LayerKind::overlay) return decode_overlay(data, of, strip);
                 return decode_residual(data, of, step, strip);
             });
 }
@@ -121,10 +123,10 @@ Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::str
     require(data.size() >= kHead, bytes + ", which is shorter than its head");
     const int kind = data[0], bound = data[1], step = static_cast<int>(get_u16(data, 2));
     const std::uint32_t rows = get_u32(data, 4);
-    require(kind <= 2, "kind " + std::to_string(kind) + ", which is unknown to this release");
+    require(kind <= 3, "kind " + std::to_string(kind) + ", which is unknown to this release");
     require(kind == 0 || bits == 8,
             "kind " + std::to_string(kind) + ", which has samples of 8 bits, and not of " + std::to_string(bits));
-    const bool fine = bound <= (kind == 1 ? 0 : most_error(bits)) &&
+    const bool fine = bound <= (kind == 1 || kind == 3 ? 0 : most_error(bits)) &&
                       (kind == 1 ? step >= kLeastStep && step <= kMostStep : step == 0);
     require(fine, "an error of " + std::to_string(bound) + " and a step of " + std::to_string(step) +
                       ", which its kind cannot have");
@@ -179,6 +181,27 @@ std::vector<std::uint8_t> pack_colours(std::span<const std::uint8_t> samples, Pi
     const Strips cut(shape, one_colour(samples, shape) ? most_strip_rows(shape) : strip_rows(shape));
     return packed(LayerKind::colours, bound, 0, cut.rows,
                   encoded(cut, threads, poll, [&](int i) { return encode_colours(cut.part(i, samples), cut.of(i)); }));
+}
+
+std::vector<std::uint8_t> pack_overlay(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> holes,
+                                       PixelShape shape, int threads, const Poll& poll) {
+    const Strips cut(shape, strip_rows(shape)), marks({shape.height, shape.width, 1}, cut.rows);
+    return packed(LayerKind::overlay, 0, 0, cut.rows, encoded(cut, threads, poll, [&](int i) {
+                      return encode_overlay(cut.part(i, samples), marks.part(i, holes), cut.of(i));
+                  }));
+}
+
+std::vector<std::uint32_t> colour_costs(std::span<const std::uint8_t> samples, PixelShape shape, int threads,
+                                        const Poll& poll) {
+    const Strips cut(shape, strip_rows(shape));
+    std::vector<std::uint32_t> costs;
+    by_parts(cut, threads, poll, [&](int before, const Strips& part) {
+        const std::size_t pitch = product(shape.width, shape.channels), rows = product(before, cut.rows);
+        const auto of_part = samples.subspan(rows * pitch, product(part.shape.height, 1) * pitch);
+        const std::vector<std::uint32_t> some = colour_costs(of_part, part, threads);
+        costs.insert(costs.end(), some.begin(), some.end());
+    });
+    return costs;
 }
 
 std::vector<std::uint8_t> pack_exact(std::span<const std::uint16_t> samples, PixelShape shape, int bits, int bound,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The chunk of a layer over the pixels (docs/reference/format.md, "Layers"): exact pixels, or what coarse ones lack; as
-// jahp_fast.files.layers has it, with its words.
+// The chunk of a layer over the pixels (docs/reference/format.md, "Layers"): exact pixels, what coarse ones lack, or
+// a part of them; as jahp_fast.files.layers has it, with its words.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace jahp {
 
-enum class LayerKind { exact, residual, colours };
+enum class LayerKind { exact, residual, colours, overlay };
 
 // As it lies in a file: its strips are views of the chunk's data.
 struct Layer {
@@ -24,10 +24,11 @@ struct Layer {
     int bits;  // of a sample: 8, or of exact ones up to 16
     std::vector<std::span<const std::uint8_t>> strips;
 
-    bool exact() const { return kind != LayerKind::residual; }  // it holds the pixels by itself
+    // Whether it holds the pixels by itself, and is not laid over those of the latents.
+    bool exact() const { return kind == LayerKind::exact || kind == LayerKind::colours; }
 
-    // Writes exact pixels, or adds to coarse ones, in place: rows of `shape`, whole strips of them, the first of which
-    // is number `first`. Error(format) where a strip's data do not end where they should.
+    // Writes exact pixels, or adds to coarse ones or replaces some, in place: rows of `shape`, whole strips of them,
+    // the first of which is number `first`. Error(format) where a strip's data do not end where they should.
     void decode(std::span<std::uint8_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const;
     // The same of exact ones of more than 8 bits.
     void decode(std::span<std::uint16_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const;
@@ -51,6 +52,14 @@ std::vector<std::uint8_t> pack_exact(std::span<const std::uint8_t> samples, Pixe
 // That of the layer that keeps these samples by few colours; bound: the most that one differs from the picture's.
 std::vector<std::uint8_t> pack_colours(std::span<const std::uint8_t> samples, PixelShape shape, int bound, int threads,
                                        const Poll& poll);
+
+// That of the layer that keeps these samples by few colours but for holes, which are as in few_colours.hpp.
+std::vector<std::uint8_t> pack_overlay(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> holes,
+                                       PixelShape shape, int threads, const Poll& poll);
+
+// What few colours take for each pixel in a layer's strips, in 2^-8 bits.
+std::vector<std::uint32_t> colour_costs(std::span<const std::uint8_t> samples, PixelShape shape, int threads,
+                                        const Poll& poll);
 
 // That of samples below 2^bits, 9 to 16, to within `bound`.
 std::vector<std::uint8_t> pack_exact(std::span<const std::uint16_t> samples, PixelShape shape, int bits, int bound,

@@ -234,7 +234,8 @@ private:
 // The samples of a view. What it is given must outlive it.
 std::unique_ptr<RowSource> rows_of(const Stream& stream, CodecModel* model, const View& view, int threads,
                                    const Poll& poll) {
-    if (!stream.layer || (!stream.exact() && view.scale > 1))  // small pictures are made of the coarse pixels
+    // Small pictures below a residual layer are made of the coarse pixels.
+    if (!stream.layer || (stream.layer->kind == LayerKind::residual && view.scale > 1))
         return std::make_unique<Coarse>(stream, *model, view, threads, poll);
     const View large = view.at_full_size(stream.height, stream.width);
     const RowRange range = strips_around(stream, large);
@@ -262,7 +263,7 @@ public:
     Alpha(BytesView data, int height, int width, const View& view, const Poll& poll)
         : layer_(parse_layer(data, height, "alpha")), height_(height), width_(width), poll_(poll), view_(view),
           full_(view.at_full_size(height, width)) {
-        if (layer_.kind == LayerKind::residual || layer_.bound != 0)
+        if (!layer_.exact() || layer_.bound != 0)
             throw Error(Fault::format, "alpha is not of a kind that keeps every value");
         if (view.scale > 1) means_.emplace(full_.height, full_.width, 1, view.scale);
     }

@@ -8,10 +8,10 @@
 
 #include "core/crc32c.hpp"
 #include "core/error.hpp"
-#include "library/copy_map.hpp"
 #include "library/deep_layer.hpp"
 #include "library/drawings.hpp"
 #include "library/encoder_checks.hpp"
+#include "library/latent_files.hpp"
 #include "library/little_endian.hpp"
 #include "library/own_chunks.hpp"
 #include "library/picture_decoder.hpp"
@@ -27,39 +27,36 @@ Bytes checksum_of(std::span<const std::uint8_t> samples) {
     return out;
 }
 
-// Latents that are out of range are the picture's fault, not the caller's.
-template <typename Call>
-auto of_picture(const Call& call) {
-    try {
-        return call();
-    } catch (const Error& e) {
-        if (e.fault() != Fault::usage) throw;
-        throw Error(Fault::image, std::string("the model's latents for this image cannot be coded: ") + e.what());
-    }
-}
+// A picture as its nets get it, and all else that belongs to its file.
+struct Subject {
+    PictureView picture;
+    Samples filled;  // what `picture` shows, with an overlay among the chunks
+    OwnChunks chunks;
+};
 
 class Encoding {
 public:
     Encoding(const PictureView& picture, CodecModel* model, const EncoderOptions& options, const Poll& poll)
-        : picture_(picture), model_(model), options_(options), poll_(poll), threads_(options.threads) {
-        for (const auto& [type, data] : options.chunks) chunks_.put(type, data);
+        : picture_(picture), model_(model), options_(options), poll_(poll), threads_(options.threads),
+          subject_{picture, {}, {}} {
+        for (const auto& [type, data] : options.chunks) subject_.chunks.put(type, data);
         const int w = picture.width, h = picture.height;
         const auto pack_alpha = [&](const Samples& alpha) { return pack_exact(alpha, {h, w, 1}, 0, 1, poll); };
         if (picture.has_alpha()) {
             const Samples upper = picture.alpha(false), lower = picture.alpha(true);
-            chunks_.put("ALPH", pack_alpha(upper));
+            subject_.chunks.put("ALPH", pack_alpha(upper));
             // Lower bits that only repeat the upper ones are left out.
-            if (picture.is_deep() && lower != upper) chunks_.put("alpl", pack_alpha(lower));
+            if (picture.is_deep() && lower != upper) subject_.chunks.put("alpl", pack_alpha(lower));
         }
-        if (picture.is_deep()) chunks_.put("deep", {static_cast<std::uint8_t>(picture.depth)});
-        if (options.pixel_checksum) chunks_.put("pcrc", Bytes(4));
+        if (picture.is_deep()) subject_.chunks.put("deep", {static_cast<std::uint8_t>(picture.depth)});
+        if (options.pixel_checksum) subject_.chunks.put("pcrc", Bytes(4));
     }
 
     // The file that keeps each sample to within `bound`: it is decoded, and held to that.
     Bytes exact(int bound) {
         if (picture_.is_deep()) {
             put_deep(bound);
-            return by_itself(chunks_);
+            return by_itself(subject_.chunks);
         }
         const Samples samples = picture_.samples();
         return kept(pack_exact(samples, shape(), bound, threads_, poll_), samples, bound);
@@ -67,27 +64,20 @@ public:
 
     // The nearest integers at a quality; with a step, and a residual layer over them.
     Bytes plain(double quality, std::optional<int> step) {
-        const Latents latents = rounded(model_->transforms().analysis(picture_, quality, threads_, poll_));
-        Bytes data = packed(latents, quality_code(quality));
-        if (step) data = refined(std::move(data), *step);
-        const std::optional<Drawn> drawn = cheaper(data, quality_code(quality), step.has_value());
+        const int code = quality_code(quality);
+        Bytes data = latents_of(subject_).nearest(code);
+        if (step) {
+            data = refined(std::move(data), *step);
+        } else if (std::optional<Divided> divided = with_overlay(&data, code)) {
+            return proved(std::move(divided->data));
+        }
+        const std::optional<Drawn> drawn = cheaper(data, code, step.has_value());
         if (drawn) return file_of(*drawn);
         return step ? data : proved(std::move(data));
     }
 
     // The file that comes nearest to a size.
     Bytes fitted(const SizeGoal& goal) {
-        const std::vector<std::int32_t> sums = model_->transforms().analysis(picture_, std::nullopt, threads_, poll_);
-        const auto encode = [&](int code) { return packed(rounded(y_at(sums, code)), code); };
-        const auto trim = [&](int code, double rate) {
-            const std::vector<std::int32_t> y = y_at(sums, code);
-            Latents latents = rounded(y);
-            latents.y = of_picture(
-                [&] { return trimmed(model_->entropy(), model_->bits(), latents, y, rate, threads_, poll_); });
-            return packed(latents, code);
-        };
-        std::function<Bytes(int, double)> trims;
-        if (model_->config().form == Form::a) trims = trim;
         std::optional<Drawn> drawn;
         each_drawing([&](Drawn&& now) {
             const auto size = static_cast<double>(size_of(now));
@@ -95,22 +85,36 @@ public:
             return size > goal.goal && size <= kHope * goal.goal;
         });
         if (drawn && drawn->squares == 0) return file_of(*drawn);  // nothing is better
-        const std::optional<Bytes> data = found([&] { return fit(encode, trims, codes(), goal); },
-                                                [&] { return drawn.has_value(); });
-        return data && (!drawn || drawn->squares > squares_of(*data)) ? proved(*data) : file_of(*drawn);
+        const auto of = [&](const Subject& subject) {
+            LatentFiles files = latents_of(subject);
+            std::function<Bytes(int, double)> trims;
+            if (model_->config().form == Form::a)
+                trims = [&](int code, double rate) { return files.trimmed_again(code, rate); };
+            return fit([&](int code) { return files.nearest_again(code); }, trims, codes(), goal);
+        };
+        const std::vector<Bytes> found = all_found(of, codes().lowest, [&] { return drawn.has_value(); });
+        if (found.empty()) return file_of(*drawn);
+        std::vector<std::int64_t> squares;
+        for (const Bytes& data : found) squares.push_back(squares_of(data));
+        const auto best = std::min_element(squares.begin(), squares.end());
+        if (drawn && drawn->squares <= *best) return file_of(*drawn);
+        return proved(found[static_cast<std::size_t>(best - squares.begin())]);
     }
 
     // The file whose PSNR comes nearest to one.
     Bytes fitted_psnr(double psnr) {
-        const std::vector<std::int32_t> sums = model_->transforms().analysis(picture_, std::nullopt, threads_, poll_);
         const std::size_t samples = product(picture_.width, picture_.height, shape().channels);
         const auto psnr_at = [&](std::int64_t squares) {
             return psnr_of(static_cast<std::uint64_t>(squares), samples);
         };
-        const auto encode = [&](int code) {
-            Bytes file = packed(rounded(y_at(sums, code)), code);
-            const double reached = psnr_at(squares_of(file));
-            return std::pair(std::move(file), reached);
+        const auto of = [&](const Subject& subject) {
+            LatentFiles files = latents_of(subject);
+            const auto encode = [&](int code) {
+                Bytes file = files.nearest_again(code);
+                const double reached = psnr_at(squares_of(file));
+                return std::pair(std::move(file), reached);
+            };
+            return fit_psnr(encode, codes(), psnr);
         };
         const auto drawn_within = [&](std::size_t most) {
             std::optional<Drawn> best;
@@ -123,13 +127,15 @@ public:
             return best;
         };
         std::optional<Drawn> drawn;
-        const std::optional<Bytes> data = found([&] { return fit_psnr(encode, codes(), psnr); },
-                                                [&] {
-                                                    drawn = drawn_within(SIZE_MAX);
-                                                    return drawn.has_value();
-                                                });
-        if (data) drawn = drawn_within(data->size());
-        return drawn ? file_of(*drawn) : proved(*data);
+        const std::vector<Bytes> found = all_found(of, codes().highest, [&] {
+            drawn = drawn_within(SIZE_MAX);
+            return drawn.has_value();
+        });
+        if (found.empty()) return file_of(*drawn);
+        const Bytes& data = *std::min_element(found.begin(), found.end(),
+                                              [](const Bytes& a, const Bytes& b) { return a.size() < b.size(); });
+        drawn = drawn_within(data.size());
+        return drawn ? file_of(*drawn) : proved(data);
     }
 
 private:
@@ -138,7 +144,7 @@ private:
         Samples back(samples.size());
         parse_layer(layer, picture_.height, "the layer over the pixels").decode(back, shape(), 0, threads_, poll_);
         hold_to<std::uint8_t>(samples, back, bound, 0);
-        OwnChunks chunks = chunks_;
+        OwnChunks chunks = subject_.chunks;
         chunks.put("LAYR", layer);
         if (options_.pixel_checksum) chunks.put("pcrc", checksum_of(back));
         return by_itself(chunks);
@@ -168,16 +174,85 @@ private:
     }
     Bytes file_of(const Drawn& drawn) { return kept(drawn.layer, drawn.samples, 0); }
     std::size_t size_of(const Drawn& drawn) const {
-        OwnChunks chunks = chunks_;
+        OwnChunks chunks = subject_.chunks;
         chunks.put("LAYR", drawn.layer);
         return by_itself(chunks).size();
     }
 
-    // The sum of the squared errors of what a file decodes to; alpha does not count.
-    std::int64_t squares_of(const Bytes& data) const {
-        return errors_of(picture_.samples(), coarse_samples(unpack(data, UINT64_MAX), *model_, threads_, poll_))
-            .squares;
+    LatentFiles latents_of(const Subject& subject) const {
+        return {subject.picture, subject.chunks, *model_, threads_, poll_};
     }
+
+    // A picture with its drawn part laid over, and its file of the nearest integers.
+    struct Divided {
+        Subject subject;
+        Bytes data;
+    };
+    // Where that costs less than their file for the picture as it is, which is made where it is not given.
+    std::optional<Divided> with_overlay(const Bytes* known, int code) const {
+        if (!options_.drawings || picture_.is_deep()) return {};
+        const Samples samples = picture_.samples();
+        if (!maybe_drawn(samples, shape())) return {};
+        const Bytes data = known != nullptr ? *known : latents_of(subject_).nearest(code);
+        const Samples coarse = shown(data);
+        std::optional<Overlaid> overlaid = jahp::overlaid(samples, coarse, shape(), code, data.size(), threads_, poll_);
+        if (!overlaid) return {};
+        Divided divided{{picture_, std::move(overlaid->filled), subject_.chunks}, {}};
+        Subject& subject = divided.subject;
+        subject.picture = {subject.filled.data(),
+                           product(shape().width, shape().channels),
+                           picture_.width,
+                           picture_.height,
+                           shape().channels,
+                           8,
+                           {}};
+        subject.chunks.put("LAYR", std::move(overlaid->layer));
+        divided.data = latents_of(subject).nearest(code);
+        const auto loss_of = [&](std::int64_t squares, const Bytes& file) {
+            return loss(code, squares, file.size(), shape().channels);
+        };
+        if (loss_of(squares_of(divided.data), divided.data) >= loss_of(errors_of(samples, coarse).squares, data))
+            return {};
+        return divided;
+    }
+
+    // What `find` finds for the picture as it is and, where that costs less, with its drawn part laid over. Where it
+    // refuses both there must be `another`; code: where it cannot say at which quality that part is to be found.
+    std::vector<Bytes> all_found(const std::function<Bytes(const Subject&)>& find, int code,
+                                 const std::function<bool()>& another) const {
+        std::vector<Bytes> found;
+        std::optional<Error> refused;
+        const auto attempt = [&](const Subject& subject) {
+            try {
+                found.push_back(find(subject));
+                code = unpack(found.back(), UINT64_MAX).quality_code;
+                return true;
+            } catch (const Error& e) {
+                if (e.fault() != Fault::usage) throw;
+                if (!refused) refused = e;
+                return false;
+            }
+        };
+        attempt(subject_);
+        for (int i = 0; i < 2; ++i) {  // the second time at the quality that the first one led to
+            const std::optional<Divided> divided = with_overlay(nullptr, code);
+            const int before = code;
+            if (!divided || !attempt(divided->subject) || code == before) break;
+        }
+        if (found.empty() && !another()) throw *refused;
+        return found;
+    }
+
+    // The samples that a file of latents decodes to.
+    Samples shown(const Bytes& data) const {
+        const Stream stream = unpack(data, UINT64_MAX);
+        Samples samples = coarse_samples(stream, *model_, threads_, poll_);
+        if (stream.layer) stream.layer->decode(samples, shape(), 0, threads_, poll_);
+        return samples;
+    }
+
+    // The sum of the squared errors of what a file decodes to; alpha does not count.
+    std::int64_t squares_of(const Bytes& data) const { return errors_of(picture_.samples(), shown(data)).squares; }
 
     // Of a drawing by itself what costs less than the file, or takes no more where that has a layer.
     std::optional<Drawn> cheaper(const Bytes& data, int code, bool layered) const {
@@ -203,16 +278,6 @@ private:
         return best;
     }
 
-    // The file that `find` finds; none where it refuses and there is `another`.
-    static std::optional<Bytes> found(const std::function<Bytes()>& find, const std::function<bool()>& another) {
-        try {
-            return find();
-        } catch (const Error& e) {
-            if (e.fault() != Fault::usage || !another()) throw;
-            return {};
-        }
-    }
-
     // Throws std::logic_error where a coder of exact pixels broke its bound. shift: of what came back.
     template <typename T>
     static void hold_to(const std::vector<T>& samples, const std::vector<T>& back, int bound, int shift) {
@@ -224,8 +289,8 @@ private:
     void put_deep(int bound) {
         const DeepSamples samples = picture_.exact_samples();
         for (auto& [type, data] : pack_deep(samples, shape(), picture_.depth, bound, threads_, poll_))
-            chunks_.put(type, std::move(data));
-        const Chunks chunks = chunks_.views();
+            subject_.chunks.put(type, std::move(data));
+        const Chunks chunks = subject_.chunks.views();
         const auto data_of = [&](const std::string& type) {
             const auto found = std::find_if(chunks.begin(), chunks.end(),
                                             [&](const auto& c) { return c.first == type; });
@@ -237,86 +302,14 @@ private:
         DeepSamples back(samples.size());
         DeepLayer(layer, values, picture_.depth).decode(back, shape(), 0, threads_, poll_);
         hold_to(samples, back, bound, 16 - picture_.depth);
-        if (options_.pixel_checksum) chunks_.put("pcrc", checksum_of(bytes_of(back)));
+        if (options_.pixel_checksum) subject_.chunks.put("pcrc", checksum_of(bytes_of(back)));
     }
 
     CodeRange codes() const {
         const std::vector<double>& qualities = model_->config().qualities;
         return {quality_code(qualities.front()), quality_code(qualities.back()), quality_code(options_.quality)};
     }
-    std::vector<std::int32_t> y_at(const std::vector<std::int32_t>& sums, int code) {
-        return model_->transforms().gained(sums, code / double{kQualitySteps});
-    }
     PixelShape shape() const { return {picture_.height, picture_.width, channels_of(picture_.mode())}; }
-
-    // y times 2^kLatentBits -> the nearest integers of z and y, halves up; y with the model's fractional bits.
-    Latents rounded(std::vector<std::int32_t> y) {
-        const ModelConfig& config = model_->config();
-        Latents latents;
-        latents.height = up(picture_.height, kStride);
-        latents.width = up(picture_.width, kStride);
-        const auto round = [](std::vector<std::int32_t>& values, int bits) {
-            const int shift = kLatentBits - bits;
-            for (std::int32_t& value : values)
-                value = static_cast<std::int32_t>((std::int64_t{value} + (1 << shift >> 1)) >> shift);
-        };
-        if (config.hyper_latents > 0) {
-            latents.hyper_height = up(latents.height, 4);
-            latents.hyper_width = up(latents.width, 4);
-            latents.z = model_->transforms().hyper_analysis(y, latents.height, latents.width, threads_, poll_);
-            round(latents.z, 0);
-        }
-        round(y, config.frac_bits());
-        latents.y = std::move(y);
-        return latents;
-    }
-
-    struct Coded {
-        Bytes payload;
-        int lanes = 0, skip = 0;
-        std::uint32_t checksum = 0;
-    };
-    Coded coded(const Latents& latents, int code, const std::vector<std::uint8_t>& maps) {
-        const std::size_t least = least_payload(picture_.width, picture_.height);
-        const double quality = code / double{kQualitySteps};
-        StreamLayout layout{
-            latents.height, latents.width, 0, model_->file().skip(quality), least, maps, model_->file().z_row(quality)};
-        Latents seen = latents;
-        Coded out;
-        out.payload = of_picture(
-            [&] { return encode_latents(model_->entropy(), seen, layout, threads_, nullptr, poll_); });
-        out.lanes = layout.lanes;
-        out.skip = layout.skip;
-        out.checksum = symbol_checksum(latents.z, seen.y);
-        return out;
-    }
-
-    // The file of an image's symbols, with positions copied where that pays.
-    Bytes packed(const Latents& latents, int code) {
-        const ModelConfig& config = model_->config();
-        std::optional<CopyChoice> choice = choose_copies(latents, config.latents, config.hyper_latents);
-        Coded best = coded(latents, code, choice ? choice->maps : std::vector<std::uint8_t>());
-        if (choice && !choice->sure) {
-            Coded plain = coded(latents, code, {});
-            if (best.payload.size() + choice->bytes() >= plain.payload.size()) {
-                best = std::move(plain);
-                choice.reset();
-            }
-        }
-        OwnChunks chunks = chunks_;
-        if (choice && !choice->packed.empty()) chunks.put_first("COPY", choice->packed);
-        return pack({picture_.width,
-                     picture_.height,
-                     picture_.mode(),
-                     code,
-                     model_->file().id(),
-                     best.lanes,
-                     best.skip,
-                     best.checksum,
-                     best.payload,
-                     chunks.views(),
-                     {}});
-    }
 
     // The file anew, with a chunk put in or replaced.
     static Bytes with(Stream stream, const std::string& type, const Bytes& data) {
@@ -333,7 +326,7 @@ private:
     Bytes proved(Bytes data) {
         if (!options_.pixel_checksum) return data;
         const Stream stream = unpack(data, UINT64_MAX);
-        return with(stream, "pcrc", checksum_of(coarse_samples(stream, *model_, threads_, poll_)));
+        return with(stream, "pcrc", checksum_of(shown(data)));
     }
 
     // The file with a residual layer over its pixels, and the checksum of what they become.
@@ -352,7 +345,7 @@ private:
     const EncoderOptions& options_;
     const Poll& poll_;
     const int threads_;
-    OwnChunks chunks_;
+    Subject subject_;
 };
 
 SizeGoal goal_of(const EncoderOptions& options, const PictureView& picture) {

@@ -16,6 +16,21 @@ constexpr int curve(int x) {
     return (kCurve[i] * (128 - f) + kCurve[i + 1] * f + 64) >> 7;
 }
 
+// log2(4096 / p) times 256, rounded: digit by digit, by squares.
+constexpr int cost_of(int p) {
+    constexpr int kDigits = 16;
+    int whole = 0;
+    while (p >> (whole + 1) != 0) ++whole;
+    std::uint64_t square = (static_cast<std::uint64_t>(p) << 31) >> whole;  // 2^31 is one
+    int log = whole;
+    for (int i = 0; i < kDigits; ++i) {
+        square = square * square >> 31;
+        log = log << 1 | static_cast<int>(square >> 32);
+        square >>= square >> 32;
+    }
+    return ((12 << kDigits) - log + (1 << (kDigits - 9))) >> (kDigits - 8);
+}
+
 constexpr detail::Tables filled() {
     detail::Tables t{};
     for (int x = -2048; x < 2048; ++x)
@@ -24,6 +39,7 @@ constexpr detail::Tables filled() {
     for (int p = 0; p < 4096; ++p) {
         while (x < 2047 && curve(x) < p) ++x;
         t.stretch[static_cast<std::size_t>(p)] = static_cast<std::int16_t>(x);
+        t.cost[static_cast<std::size_t>(p)] = static_cast<std::uint16_t>(cost_of(std::max(p, 1)));
     }
     return t;
 }

@@ -15,6 +15,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace jahp {
@@ -28,6 +29,7 @@ namespace detail {
 struct Tables {
     std::array<std::int16_t, 4096> squash;  // of x + 2048
     std::array<std::int16_t, 4096> stretch;
+    std::array<std::uint16_t, 4096> cost;  // of what has p of 4096, in 2^-8 bits
 };
 extern const Tables tables;
 }  // namespace detail
@@ -116,6 +118,24 @@ private:
 
     std::vector<std::uint8_t> bytes_;
     std::uint32_t low_ = 0, range_ = 0xFFFFFFFF;
+};
+
+// What a BitEncoder would spend, in place of its data.
+class BitCounter {
+public:
+    static constexpr bool kDecodes = false;
+
+    bool code(BitModel& a, BitModel& b, Mixer& mixer, bool bit) {
+        Forecast forecast(a, b, mixer);
+        spent_ += detail::tables.cost[bit ? forecast.p() : 4096 - forecast.p()];
+        forecast.learn(bit);
+        return bit;
+    }
+    // In 2^-8 bits, since the last call.
+    std::uint32_t spent() { return std::exchange(spent_, 0); }
+
+private:
+    std::uint32_t spent_ = 0;
 };
 
 class BitDecoder {

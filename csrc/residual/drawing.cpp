@@ -103,8 +103,8 @@ bool one_colour(std::span<const std::uint8_t> pixels, PixelShape shape) {
     return std::equal(pixels.begin() + shape.channels, pixels.end(), pixels.begin());
 }
 
-std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, PixelShape shape, int bound,
-                                        int contrast) {
+std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, PixelShape shape, int bound, int contrast,
+                                        std::span<const std::uint8_t> holes) {
     const auto n = static_cast<std::size_t>(shape.channels);
     const auto colour_of = [&](const std::uint8_t* pixel) {
         Colour colour = 0;
@@ -113,12 +113,14 @@ std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, Pi
     };
     if (bound == 0) return {pixels.begin(), pixels.end()};
     std::unordered_map<Colour, std::int64_t> counts;
-    for (std::size_t i = 0; i < pixels.size();) {
-        const Colour colour = colour_of(pixels.data() + i);
-        const std::size_t begin = i;
-        do i += n;
-        while (i < pixels.size() && colour_of(pixels.data() + i) == colour);
-        counts[colour] += static_cast<std::int64_t>((i - begin) / n);
+    const auto in_hole = [holes](std::size_t pixel) { return !holes.empty() && holes[pixel] != 0; };
+    const std::size_t all = pixels.size() / n;
+    for (std::size_t i = 0; i < all;) {
+        const std::size_t begin = i++;
+        if (in_hole(begin)) continue;
+        const Colour colour = colour_of(pixels.data() + begin * n);
+        while (i < all && !in_hole(i) && colour_of(pixels.data() + i * n) == colour) ++i;
+        counts[colour] += static_cast<std::int64_t>(i - begin);
     }
     std::vector<Counted> order;
     order.reserve(counts.size());
@@ -133,10 +135,10 @@ std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, Pi
     std::vector<std::uint8_t> out(pixels.begin(), pixels.end());
     for (int y = 0; y < shape.height; ++y)
         for (int x = 0; x < shape.width; ++x) {
-            const std::size_t at = (static_cast<std::size_t>(y) * static_cast<std::size_t>(shape.width) +
-                                    static_cast<std::size_t>(x)) *
-                                   n;
-            if (contrast_at(pixels.data() + at, shape, y, x) < contrast) continue;
+            const std::size_t pixel = static_cast<std::size_t>(y) * static_cast<std::size_t>(shape.width) +
+                                      static_cast<std::size_t>(x),
+                              at = pixel * n;
+            if (in_hole(pixel) || contrast_at(pixels.data() + at, shape, y, x) < contrast) continue;
             Colour colour = becomes[colour_of(pixels.data() + at)];
             for (std::size_t c = n; c-- > 0; colour >>= 8) out[at + c] = static_cast<std::uint8_t>(colour & 255);
         }

@@ -24,8 +24,9 @@ bool one_colour(std::span<const std::uint8_t> pixels, PixelShape shape);
 // The picture with fewer colours, no sample of which differs by more than `bound`. The colours are gone through, those
 // of the most pixels first and then by value: each that is within `bound` of one that was kept becomes the nearest such
 // (of several the first), and is kept itself otherwise. Only pixels change that differ from one of their four
-// neighbours by `contrast` at least, in some sample: where contrast is high, an error is not seen. 0: any.
-std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, PixelShape shape, int bound,
-                                        int contrast);
+// neighbours by `contrast` at least, in some sample: where contrast is high, an error is not seen. 0: any. Pixels that
+// are holes, where `holes` is not empty and has no 0, neither count nor change.
+std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, PixelShape shape, int bound, int contrast,
+                                        std::span<const std::uint8_t> holes = {});
 
 }  // namespace jahp

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "residual/few_colours.hpp"
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <memory>
@@ -13,6 +14,7 @@ namespace {
 constexpr int kGuesses = 6, kPatterns = 128, kPad = 2;
 constexpr std::size_t kSlots = 1 << 16;
 constexpr std::uint32_t kUnseen = 0xFFFFFFFF;
+constexpr std::uint32_t kHole = 1 << 24;  // in place of a colour
 
 std::uint32_t hashed(std::initializer_list<std::uint32_t> colours) {
     std::uint32_t h = 0;
@@ -23,44 +25,51 @@ std::uint32_t hashed(std::initializer_list<std::uint32_t> colours) {
     return h * 0x85EBCA77u;
 }
 
+std::uint32_t colour_of(const std::uint8_t* samples, int channels) {
+    std::uint32_t colour = 0;
+    for (int c = 0; c < channels; ++c) colour = colour << 8 | samples[c];
+    return colour;
+}
+
+std::uint8_t sample_of(std::uint32_t colour, int channels, int c) {
+    return static_cast<std::uint8_t>(colour >> 8 * (channels - 1 - c));
+}
+
 struct Models {
     std::array<std::uint32_t, kSlots> seen_far, seen_near;  // the colour that followed
     BitModel by_pattern[kGuesses][kPatterns], by_hash[kSlots];
     Mixer guess[kGuesses];
     BitModel by_left[3][256][256], by_known[3][256][256];  // a tree of 8 bits each
     Mixer sample[3];
+    BitModel hole_by_pattern[kPatterns], hole_by_hash[kSlots];
+    Mixer hole;
 };
 
 template <class Coder>
 class Strip {
 public:
-    Strip(Coder& coder, PixelShape shape)
-        : coder_(coder), shape_(shape), models_(std::make_unique<Models>()),
+    // with_holes: whether there may be some.
+    Strip(Coder& coder, PixelShape shape, bool with_holes)
+        : coder_(coder), shape_(shape), with_holes_(with_holes), models_(std::make_unique<Models>()),
           stride_(static_cast<std::size_t>(shape.width) + 2 * kPad), rows_(3 * stride_, 0) {
         models_->seen_far.fill(kUnseen);
         models_->seen_near.fill(kUnseen);
     }
 
-    // Row y. An encoder's samples are read, a decoder's are set.
-    void row(int y, std::uint8_t* samples) {
+    // Row y: from colour(x) of an encoder, or 0 of a decoder, and then done(x, colour).
+    template <typename Colour, typename Done>
+    void row(int y, const Colour& colour, const Done& done) {
         const auto at = [&](int r) { return rows_.data() + static_cast<std::size_t>(r % 3) * stride_ + kPad; };
         std::uint32_t* now = at(y);
         const std::uint32_t *above = at(y + 2), *above2 = at(y + 1);
-        for (int x = 0; x < shape_.width; ++x, samples += shape_.channels) {
-            std::uint32_t colour = 0;
-            if constexpr (!Coder::kDecodes)
-                for (int c = 0; c < shape_.channels; ++c) colour = colour << 8 | samples[c];
-            colour = pixel(now + x, above + x, above2 + x, colour);
-            now[x] = colour;
-            if constexpr (Coder::kDecodes)
-                for (int c = 0; c < shape_.channels; ++c) samples[c] = part(colour, c);
+        for (int x = 0; x < shape_.width; ++x) {
+            now[x] = pixel(now + x, above + x, above2 + x, colour(x));
+            done(x, now[x]);
         }
     }
 
 private:
-    std::uint8_t part(std::uint32_t colour, int c) const {
-        return static_cast<std::uint8_t>(colour >> 8 * (shape_.channels - 1 - c));
-    }
+    std::uint8_t part(std::uint32_t colour, int c) const { return sample_of(colour, shape_.channels, c); }
 
     std::uint32_t pixel(const std::uint32_t* now, const std::uint32_t* above, const std::uint32_t* above2,
                         std::uint32_t wanted) {
@@ -79,7 +88,13 @@ private:
             if (coder_.code(models_->by_pattern[i][pattern], by_hash, models_->guess[i], guesses[i] == wanted))
                 colour = guesses[i];
         }
-        if (colour == kUnseen) colour = literal(w, n, wanted);
+        if (colour == kUnseen) {
+            const bool offered = std::find(guesses, guesses + kGuesses, kHole) != guesses + kGuesses;
+            const bool hole = with_holes_ && !offered &&
+                              coder_.code(models_->hole_by_pattern[pattern], models_->hole_by_hash[near >> 16],
+                                          models_->hole, wanted == kHole);
+            colour = hole ? kHole : literal(w, n, wanted);
+        }
         seen_far = seen_near = colour;
         return colour;
     }
@@ -100,30 +115,67 @@ private:
 
     Coder& coder_;
     PixelShape shape_;
+    bool with_holes_;
     std::unique_ptr<Models> models_;
     std::size_t stride_;
     std::vector<std::uint32_t> rows_;  // three, in turns, each with kPad zeros at both ends
 };
 
+// A strip of `pixels`, all of it or what is no hole, by a coder that encodes; spent(pixel) behind each.
+template <class Coder, typename Spent>
+void encode(Coder& coder, std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> holes, PixelShape shape,
+            const Spent& spent) {
+    Strip<Coder> strip(coder, shape, !holes.empty());
+    const std::size_t n = static_cast<std::size_t>(shape.channels), width = static_cast<std::size_t>(shape.width);
+    for (int y = 0; y < shape.height; ++y) {
+        const std::size_t first = static_cast<std::size_t>(y) * width;
+        const auto colour = [&](int x) {
+            const std::size_t at = first + static_cast<std::size_t>(x);
+            return !holes.empty() && holes[at] != 0 ? kHole : colour_of(pixels.data() + at * n, shape.channels);
+        };
+        strip.row(y, colour, [&](int x, std::uint32_t) { spent(first + static_cast<std::size_t>(x)); });
+    }
+}
+
+bool decode(std::span<const std::uint8_t> data, PixelShape shape, std::span<std::uint8_t> pixels, bool with_holes) {
+    BitDecoder coder(data);
+    Strip<BitDecoder> strip(coder, shape, with_holes);
+    std::uint8_t* samples = pixels.data();
+    for (int y = 0; y < shape.height; ++y) {
+        const auto set = [&](int, std::uint32_t colour) {
+            if (colour != kHole)
+                for (int c = 0; c < shape.channels; ++c) samples[c] = sample_of(colour, shape.channels, c);
+            samples += shape.channels;
+        };
+        strip.row(y, [](int) { return 0u; }, set);
+    }
+    return coder.complete();
+}
+
 }  // namespace
 
 std::vector<std::uint8_t> encode_colours(std::span<const std::uint8_t> pixels, PixelShape shape) {
+    return encode_overlay(pixels, {}, shape);
+}
+
+std::vector<std::uint8_t> encode_overlay(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> holes,
+                                         PixelShape shape) {
     BitEncoder coder;
-    Strip<BitEncoder> strip(coder, shape);
-    std::vector<std::uint8_t> row(static_cast<std::size_t>(shape.width) * static_cast<std::size_t>(shape.channels));
-    for (int y = 0; y < shape.height; ++y) {
-        std::copy_n(pixels.begin() + static_cast<std::ptrdiff_t>(row.size()) * y, row.size(), row.begin());
-        strip.row(y, row.data());
-    }
+    encode(coder, pixels, holes, shape, [](std::size_t) {});
     return coder.finish();
 }
 
+void count_colours(std::span<const std::uint8_t> pixels, PixelShape shape, std::span<std::uint32_t> costs) {
+    BitCounter coder;
+    encode(coder, pixels, {}, shape, [&](std::size_t at) { costs[at] = coder.spent(); });
+}
+
 bool decode_colours(std::span<const std::uint8_t> data, PixelShape shape, std::span<std::uint8_t> pixels) {
-    BitDecoder coder(data);
-    Strip<BitDecoder> strip(coder, shape);
-    const std::size_t row = static_cast<std::size_t>(shape.width) * static_cast<std::size_t>(shape.channels);
-    for (int y = 0; y < shape.height; ++y) strip.row(y, pixels.data() + row * static_cast<std::size_t>(y));
-    return coder.complete();
+    return decode(data, shape, pixels, false);
+}
+
+bool decode_overlay(std::span<const std::uint8_t> data, PixelShape shape, std::span<std::uint8_t> pixels) {
+    return decode(data, shape, pixels, true);
 }
 
 }  // namespace jahp

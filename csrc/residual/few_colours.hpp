@@ -20,4 +20,13 @@ std::vector<std::uint8_t> encode_colours(std::span<const std::uint8_t> pixels, P
 // Mirrors it; whether the data were read exactly to their end. Whatever the data, all pixels are set.
 bool decode_colours(std::span<const std::uint8_t> data, PixelShape shape, std::span<std::uint8_t> pixels);
 
+// The same with holes, where other pixels show through: a byte for each pixel, not 0 where there is one. What `pixels`
+// have there is of no account, and stays as it is.
+std::vector<std::uint8_t> encode_overlay(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> holes,
+                                         PixelShape shape);
+bool decode_overlay(std::span<const std::uint8_t> data, PixelShape shape, std::span<std::uint8_t> pixels);
+
+// What encode_colours spends on each pixel of a strip, in 2^-8 bits.
+void count_colours(std::span<const std::uint8_t> pixels, PixelShape shape, std::span<std::uint32_t> costs);
+
 }  // namespace jahp

@@ -30,7 +30,10 @@ struct Strips {
                               static_cast<std::size_t>(of(i).height) * row);
     }
 
-    // What `code` makes of each, on so many threads, 1 to 1024, else Error(usage).
+    // work(strip) of each, on so many threads, 1 to 1024, else Error(usage).
+    void each(int threads, const std::function<void(int strip)>& work) const;
+
+    // What `code` makes of each.
     std::vector<std::vector<std::uint8_t>> encode(
         int threads, const std::function<std::vector<std::uint8_t>(int strip)>& code) const;
 

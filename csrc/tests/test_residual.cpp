@@ -8,6 +8,7 @@
 #include "residual/adaptive_bits.hpp"
 #include "residual/exact_pixels.hpp"
 #include "residual/few_colours.hpp"
+#include "residual/overlay.hpp"
 #include "residual/residual_transform.hpp"
 #include "residual/value_set.hpp"
 #include "tests/check.hpp"
@@ -194,6 +195,52 @@ TEST(colours_are_kept_few_or_many) {
         }
 }
 
+TEST(pixels_show_through_holes) {
+    Random random(8);
+    for (const PixelShape shape : kShapes)
+        for (int kind = 0; kind < 4; ++kind) {
+            Bytes pixels = picture(random, shape, 1), below = picture(random, shape, 0);
+            const auto n = static_cast<std::size_t>(shape.channels);
+            Bytes holes(pixels.size() / n), wanted = pixels;
+            for (std::size_t i = 0; i < holes.size(); ++i) {
+                holes[i] = static_cast<std::uint8_t>(kind == 0   ? 0
+                                                     : kind == 1 ? 1
+                                                     : kind == 2 ? random(0, 1)
+                                                                 : i % 11 < 5);
+                if (holes[i] == 0) continue;
+                std::copy_n(below.begin() + static_cast<std::ptrdiff_t>(i * n), n,
+                            wanted.begin() + static_cast<std::ptrdiff_t>(i * n));
+            }
+            const Bytes data = encode_overlay(pixels, holes, shape);
+            Bytes back = below;
+            CHECK(decode_overlay(data, shape, back));
+            CHECK(back == wanted);
+            for (std::size_t i = 0; i < holes.size(); ++i)  // what lies in a hole is of no account
+                if (holes[i] != 0) pixels[i * n] ^= 85;
+            CHECK(encode_overlay(pixels, holes, shape) == data);
+            const std::span<const std::uint8_t> all(data);
+            CHECK(!decode_overlay(all.first(data.size() - 1), shape, back));
+        }
+}
+
+TEST(costs_add_up_to_the_data) {
+    Random random(9);
+    for (const PixelShape shape : {PixelShape{40, 64, 3}, PixelShape{64, 70, 1}})
+        for (int kind = 0; kind < 3; ++kind) {
+            const Bytes pixels = picture(random, shape, kind);
+            for (const int rows : {16, 64}) {
+                const Strips strips(shape, rows);
+                std::size_t size = 0;
+                for (int i = 0; i < strips.count(); ++i)
+                    size += encode_colours(strips.part(i, std::span<const std::uint8_t>(pixels)), strips.of(i)).size();
+                std::uint64_t sum = 0;
+                for (const std::uint32_t cost : colour_costs(pixels, strips, 2)) sum += cost;
+                const double bytes = static_cast<double>(sum) / 256 / 8, more = static_cast<double>(size) - bytes;
+                CHECK(more > -0.01 * bytes && more < 0.01 * bytes + 5 * strips.count());
+            }
+        }
+}
+
 TEST(residuals_come_near_by_their_step) {
     Random random(4);
     for (const PixelShape shape : kShapes)
@@ -230,6 +277,7 @@ TEST(whatever_the_data_nothing_is_undefined) {
         CHECK_FAULT(format, "values", unpack_values(data, bits));
         decode_residual(data, shape, static_cast<int>(random(kLeastStep, kMostStep)), pixels);
         decode_colours(data, shape, pixels);
+        decode_overlay(data, shape, pixels);
     }
 }
 
@@ -241,6 +289,10 @@ TEST(bytes_are_the_same_everywhere) {
     CHECK_EQ(crc32c(encode_exact(pixels, shape, 0)), 3984525244u);
     CHECK_EQ(crc32c(encode_exact(pixels, shape, 2)), 694620630u);
     CHECK_EQ(crc32c(encode_colours(pixels, shape)), 2632136864u);
+    Bytes holes(samples(shape) / 3);
+    for (std::size_t i = 0; i < holes.size(); ++i) holes[i] = i / 7 % 3 == 0;
+    CHECK_EQ(crc32c(encode_overlay(pixels, holes, shape)), 3944932578u);
+    CHECK_EQ(crc32c(fill_drawn(pixels, holes, shape)), 4145205408u);
     CHECK_EQ(crc32c(encode_residual(pixels, coarse, shape, 100)), 3453751165u);
     const std::vector<std::uint16_t> deep = deep_picture(random, shape, 2, 16), values{0, 16, 48, 4000};
     CHECK_EQ(crc32c(encode_exact(deep, shape, 16, 0)), 2681055307u);

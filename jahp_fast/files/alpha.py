@@ -42,7 +42,7 @@ class AlphaReader:
 
     def __init__(self, data: bytes, height: int, width: int) -> None:
         self._layer = layers.Layer.parsed(data, height, "alpha")
-        if self._layer.kind == "residual" or self._layer.bound:
+        if not self._layer.exact or self._layer.bound:
             raise FormatError("alpha is not of a kind that keeps every value")
         self._height, self._width, self._strip = height, width, 0
         self._held = np.empty((0, width), np.uint8)

@@ -101,13 +101,15 @@ class Stream:
     def asked_quality(self) -> float | None:
         """The quality that the encoder was asked for: with a layer another one than the payload's, and None for exact pixels."""
         layer = self.layer
-        return self.quality if layer is None else None if layer.kind != "residual" else layer_quality(layer.step)
+        if layer is None or layer.kind == "overlay":
+            return self.quality
+        return None if layer.exact else layer_quality(layer.step)
 
     @property
     def exact(self) -> Layer | None:
         """The layer, if it holds the pixels by itself: then there are no latents, and no model is named."""
         layer = self.layer
-        return layer if layer is not None and layer.kind != "residual" else None
+        return layer if layer is not None and layer.exact else None
 
 
 def min_payload_bytes(width: int, height: int) -> int:

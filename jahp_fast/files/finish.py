@@ -20,13 +20,15 @@ Pixels = NDArray[np.uint8]
 
 
 def coarse_view(stream: Stream, view: View) -> View:
-    """What of the pixels of its latents a view of a stream wants: below a layer whole strips of it, at a scale only what is seen."""
+    """What of the pixels of its latents a view of a stream wants: below a layer whole strips of it, but at a scale below a residual one
+    only what is seen."""
     layer = stream.layer
-    if layer is None or view.scale > 1:
+    if layer is None or (view.scale > 1 and layer.kind == "residual"):
         return view
     if not view.partial:
         return View.whole(view.height, view.width)
-    top, end = layer.strips_around(view.top, view.top + view.height, stream.height)
+    large = view.at_full_size(stream.height, stream.width)
+    top, end = layer.strips_around(large.top, large.top + large.height, stream.height)
     return View(1, top, 0, end - top, stream.width, True)
 
 
@@ -40,7 +42,7 @@ def layered_rows(stream: Stream, view: View, coarse: Iterable[NDArray[Any]], thr
         return
     large = view.at_full_size(stream.height, stream.width)
     strips = layer.strips_around(large.top, large.top + large.height, stream.height)
-    if layer.kind == "residual":
+    if not layer.exact:
         rows = layers.refined_rows(layer, coarse, strips, stream.mode, threads)
     elif stream.depth > 8:
         deep = layers.exact_rows(DeepLayer.of(layer, stream.chunks, stream.depth), strips, stream.width, stream.mode, threads)

@@ -18,6 +18,11 @@ def is_drawing(rows: Rows) -> bool:
     return _native.is_drawing(_repeated(rows), rows.height, rows.width)
 
 
+def maybe_drawn(rows: Rows) -> bool:
+    """Whether at least an eighth is: a part of it may have been drawn."""
+    return _native.maybe_drawn(_repeated(rows), rows.height, rows.width)
+
+
 def looks_drawn(rows: Rows) -> bool:
     """Whether most of the pixels are."""
     inner = int((rows.height - 1) * (rows.width - 1))

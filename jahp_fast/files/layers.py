@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chunk of a layer over the pixels (docs/reference/format.md, "Layers"): exact pixels, or what coarse ones lack.
+"""The chunk of a layer over the pixels (docs/reference/format.md, "Layers"): exact pixels, what coarse ones lack, or a part of them.
 
     offset  size  field
-         0     1  kind: 0 exact, 1 residual, 2 exact by few colours; only 0 may have more than 8 bits a sample
-         1     1  kind 0: the largest error K; else 0
+         0     1  kind: 0 exact, 1 residual, 2 exact by few colours, 3 overlay; only 0 may have more than 8 bits a sample
+         1     1  kinds 0 and 2: the largest error K; else 0
          2     2  kind 1: step of the quantiser, in sixteenths; else 0
          4     4  rows of a strip, a multiple of 8; the last strip has what is left
          8        length of each strip, u32; then the strips
@@ -31,10 +31,10 @@ LAYER = b"LAYR"
 Samples = NDArray[np.uint8]
 """(H, W, C), C-contiguous; C is 1 for grey, or 3."""
 _Sample = TypeVar("_Sample", np.uint8, np.uint16)
-Kind = Literal["exact", "residual", "colours"]
+Kind = Literal["exact", "residual", "colours", "overlay"]
 LEAST_STEP, MOST_STEP = 16, 4096
 MOST_ROWS = 1 << 24
-_KINDS: tuple[Kind, ...] = ("exact", "residual", "colours")
+_KINDS: tuple[Kind, ...] = ("exact", "residual", "colours", "overlay")
 _HEAD = struct.Struct("<BBHI")
 _STRIP_PIXELS = 1 << 17
 _MOST_STRIP_PIXELS = 1 << 22
@@ -67,7 +67,7 @@ class Layer:
             raise FormatError(f"{what} has kind {kind}, which is unknown to this release")
         if kind != 0 and bits != 8:
             raise FormatError(f"{what} has kind {kind}, which has samples of 8 bits, and not of {bits}")
-        fine = bound <= (0 if kind == 1 else most_error(bits)) and (LEAST_STEP <= step <= MOST_STEP if kind == 1 else step == 0)
+        fine = bound <= (0 if kind in (1, 3) else most_error(bits)) and (LEAST_STEP <= step <= MOST_STEP if kind == 1 else step == 0)
         if not fine:
             raise FormatError(f"{what} has an error of {bound} and a step of {step}, which its kind cannot have")
         if not 8 <= rows <= MOST_ROWS or rows % 8:
@@ -84,6 +84,11 @@ class Layer:
             strips.append(data[at : at + length])
             at += length
         return Layer(_KINDS[kind], bound, step, rows, strips, bits)
+
+    @property
+    def exact(self) -> bool:
+        """Whether it holds the pixels by itself, and is not laid over those of the latents."""
+        return self.kind in ("exact", "colours")
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -104,7 +109,7 @@ class Layer:
         return first // self.rows * self.rows, min(-(-end // self.rows) * self.rows, height)
 
     def decode(self, samples: NDArray[Any], first: int, threads: int) -> None:
-        """Writes exact pixels, or adds to coarse ones, in place: whole strips, the first of them number `first`.
+        """Writes exact pixels, or adds to coarse ones or replaces some, in place: whole strips, the first of them number `first`.
 
         Raises FormatError where a strip's data do not end where they should.
         """
@@ -118,13 +123,15 @@ class Layer:
                 _native.decode_exact(strips, part, self.bound, self.rows, threads)
             elif self.kind == "colours":
                 _native.decode_colours(strips, part, self.rows, threads)
+            elif self.kind == "overlay":
+                _native.decode_overlay(strips, part, self.rows, threads)
             else:
                 _native.decode_residual(strips, part, self.step, self.rows, threads)
 
 
 def exact(samples: Samples, bound: int, threads: int) -> Layer:
     """The layer that keeps each sample to within `bound`; by few colours, as they are or merged, where that is smaller."""
-    rows = _strip_rows(*samples.shape[:2])
+    rows = strip_rows(*samples.shape[:2])
     strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_exact(samples[part], bound, rows, threads))
     layers = [Layer("exact", bound, 0, rows, strips)]
     if _flatness(samples) >= _FLAT:
@@ -137,11 +144,18 @@ def exact(samples: Samples, bound: int, threads: int) -> Layer:
 
 def colours(samples: Samples, bound: int, threads: int) -> Layer:
     """The layer that keeps these samples by few colours; bound: the most that one differs from the picture's."""
-    rows = _strip_rows(*samples.shape[:2])
+    rows = strip_rows(*samples.shape[:2])
     if one_colour(samples):  # no work to share, and each strip takes 20 bytes
         rows = min(8 * -(-len(samples) // 8), max(8, _MOST_STRIP_PIXELS // samples.shape[1] // 8 * 8))
     strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_colours(samples[part], rows, threads))
     return Layer("colours", bound, 0, rows, strips)
+
+
+def overlay(samples: Samples, holes: Samples, threads: int) -> Layer:
+    """The layer that keeps these samples by few colours where `holes` (H, W) is 0, and elsewhere leaves those of the latents."""
+    rows = strip_rows(*samples.shape[:2])
+    strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_overlay(samples[part], holes[part], rows, threads))
+    return Layer("overlay", 0, 0, rows, strips)
 
 
 def one_colour(samples: Samples) -> bool:
@@ -151,7 +165,7 @@ def one_colour(samples: Samples) -> bool:
 
 def exact_deep(samples: NDArray[np.uint16], bits: int, bound: int, threads: int) -> Layer:
     """The same of samples below 2^bits, 9 to 16, which are not tried by few colours."""
-    rows = _strip_rows(*samples.shape[:2])
+    rows = strip_rows(*samples.shape[:2])
     strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_deep(samples[part], bits, bound, rows, threads))
     return Layer("exact", bound, 0, rows, strips, bits)
 
@@ -164,12 +178,12 @@ def _flatness(samples: Samples) -> float:
 
 def residual(samples: Samples, coarse: Samples, step: int, threads: int) -> Layer:
     """The layer that makes of `coarse` nearly `samples`; step in sixteenths."""
-    rows = _strip_rows(*samples.shape[:2])
+    rows = strip_rows(*samples.shape[:2])
     strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_residual(samples[part], coarse[part], step, rows, threads))
     return Layer("residual", 0, step, rows, strips)
 
 
-def _strip_rows(height: int, width: int) -> int:
+def strip_rows(height: int, width: int) -> int:
     """One strip, or an even number of strips of some 2^17 pixels; less would cost bytes, more would keep threads waiting."""
     strips = max(1, height * width // (2 * _STRIP_PIXELS) * 2)
     return 8 * -(-height // (8 * strips))
@@ -211,7 +225,7 @@ def exact_rows(layer: Strips, rows: tuple[int, int], width: int, mode: Literal["
 def refined_rows(
     layer: Layer, coarse: Iterable[NDArray[np.uint8]], rows: tuple[int, int], mode: Literal["RGB", "L"], threads: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """The same of a residual layer over coarse (k, W, 3) pixels of these rows, which are read as far as a block of strips needs."""
+    """The same of a layer that is laid over coarse (k, W, 3) pixels of these rows, which are read as far as a block of strips needs."""
     block, held = layer.rows * threads, list[NDArray[np.uint8]]()
     done, end = rows
     for part in coarse:

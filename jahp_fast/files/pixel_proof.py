@@ -27,6 +27,11 @@ def samples_checksum(samples: NDArray[Any], before: int = 0) -> int:
     return _native.crc32c(np.ascontiguousarray(samples, samples.dtype.newbyteorder("<")).data.cast("B"), before)
 
 
+def checksum_bytes(samples: NDArray[Any]) -> bytes:
+    """That of all samples as the chunk has it."""
+    return samples_checksum(samples).to_bytes(4, "little")
+
+
 class PixelProof:
     """Takes the rows of a stream's pixels, and judges them with the last.
 

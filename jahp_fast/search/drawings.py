@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawings without the nets: their pixels by few colours, which are merged where that costs less than it loses.
 
-The nets were trained on photos. They blur text and lines, and take more bytes than exact pixels do. Between these two files, and
-between colours that are merged more or less, the loss of the model decides: bits and λ times squared errors (Minnen et al. 2018,
-section 2), in whole numbers, so that it decides alike everywhere.
+The nets were trained on photos. They blur text and lines, and take more bytes than exact pixels do. Between these two files, a third one
+with the nets for some of the pixels alone, and colours that are merged more or less, the loss of the model decides: bits and λ times
+squared errors (Minnen et al. 2018, section 2), in whole numbers, so that it decides alike everywhere.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jahp_fast import _native
 from jahp_fast.constants import trade_off
-from jahp_fast.files.layers import Layer, Samples, colours
+from jahp_fast.files import layers
+from jahp_fast.files.layers import Layer, Samples
 
 BOUNDS = (2, 4, 8, 12, 16, 24, 31)
 """Largest errors that are tried, one after the other. Pixels change by that much where a neighbour differs by twice as much."""
@@ -39,15 +41,63 @@ class Drawn:
     squares: int
 
 
+@dataclass(frozen=True)
+class Overlaid:
+    """A picture the drawn part of which lies over the pixels of its latents.
+
+    Attributes:
+        layer: of that part.
+        filled: what the nets get, (H, W, 1 or 3): a smooth continuation in its place.
+    """
+
+    layer: Layer
+    filled: Samples
+
+
 def drawn(samples: Samples, threads: int) -> Iterator[Drawn]:
     """All pixels exactly, and then with colours merged more and more. Few colours are always smaller here than `exact`'s filter."""
-    yield Drawn(colours(samples, 0, threads), samples, 0)
+    yield Drawn(layers.colours(samples, 0, threads), samples, 0)
     for bound in BOUNDS:
         merged = _native.merge_colours(samples, bound, 2 * bound)
-        errors = np.subtract(samples, merged, dtype=np.int32)
-        yield Drawn(colours(merged, int(np.abs(errors).max()), threads), merged, int(np.square(errors).sum(dtype=np.int64)))
+        errors = _errors(samples, merged)
+        yield Drawn(layers.colours(merged, int(np.abs(errors).max()), threads), merged, _squares(errors))
+
+
+def overlaid(samples: Samples, coarse: Samples, quality: float, size: int, threads: int) -> Overlaid | None:
+    """With that part laid over which costs less so. None where all or nothing of it does.
+
+    Args:
+        coarse: the picture as it comes back from its latents at this quality, whose file has `size` bytes.
+    """
+    rows = layers.strip_rows(*samples.shape[:2])
+    holes = _native.choose_holes(samples, coarse, rows, price(quality), size, threads) if _native.partly_flat(samples) else None
+    if holes is None:
+        return None
+    best, least = None, 0
+    for bound in (0, *BOUNDS):
+        merged = _native.merge_colours(samples, bound, 2 * bound, holes)
+        layer = layers.overlay(merged, holes, threads)
+        now = cost(quality, _squares(_errors(samples, merged)), len(layer.packed()), samples.shape[2])
+        if best is not None and now >= least:
+            break
+        best, least = layer, now
+    assert best is not None
+    return Overlaid(best, _native.fill_drawn(samples, holes))
+
+
+def price(quality: float) -> int:
+    """That of a squared error in `cost`."""
+    return round(trade_off(quality) * _UNIT)
 
 
 def cost(quality: float, squares: int, size: int, channels: int) -> int:
     """The loss of a picture of so many bytes and summed squared errors, in 2^-16 bits times the channels."""
-    return round(trade_off(quality) * _UNIT) * squares + 8 * size * channels * _UNIT
+    return price(quality) * squares + 8 * size * channels * _UNIT
+
+
+def _errors(samples: Samples, others: Samples) -> NDArray[np.int32]:
+    return np.subtract(samples, others, dtype=np.int32)
+
+
+def _squares(errors: NDArray[np.int32]) -> int:
+    return int(np.square(errors).sum(dtype=np.int64))

@@ -93,12 +93,12 @@ def objects(rng: Generator, size: Size, photos: Photos) -> Pixels:
         top, left = (max(0, int(n - radius - soft)) for n in (row, column))
         box = np.s_[top : int(row + radius + soft) + 2, left : int(column + radius + soft) + 2]
         mask = np.clip(0.5 - outline[box] / soft, 0, 1)[:, :, None]
-        piece = _piece(rng, photos[int(rng.integers(len(photos)))], max(mask.shape[:2]))
-        picture[box] += mask * (piece[: mask.shape[0], : mask.shape[1]] - picture[box])
+        cut = piece(rng, photos[int(rng.integers(len(photos)))], max(mask.shape[:2]))
+        picture[box] += mask * (cut[: mask.shape[0], : mask.shape[1]] - picture[box])
     return _levels(picture)
 
 
-def _piece(rng: Generator, photo: Pixels, side: int) -> Pixels:
+def piece(rng: Generator, photo: Pixels, side: int) -> Pixels:
     """A square of a photo, (side, side, 3): pixel for pixel, or a larger part of it shrunk."""
     if not isinstance(photo, np.ndarray) or photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise UsageError(f"photos are arrays of uint8, (H, W, 3), not {shown(photo)}")

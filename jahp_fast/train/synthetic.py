@@ -3,7 +3,7 @@
 
 `python -m jahp_fast.train.synthetic` writes them.
 
-A picture depends on its kind, seed, size and (for `objects`) photos alone, and on the releases of NumPy and Pillow:
+A picture depends on its kind, seed, size and (for `objects` and `page`) photos alone, and on the releases of NumPy and Pillow:
 not on the process, the order, or what was drawn before. Seeds from HELD_OUT_SEED on are held out: never train on
 them.
 """
@@ -25,14 +25,14 @@ from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.files.pictures import library_errors
 from jahp_fast.system.atomic import write_atomically
 from jahp_fast.system.console import Parser, ProgressLine, clock, exit_status
-from jahp_fast.train import graphics, shades, sketches
+from jahp_fast.train import graphics, pages, shades, sketches
 from jahp_fast.train.canvas import Pixels, Size
 from jahp_fast.train.shades import Photos
 
 HELD_OUT_SEED = 1_000_000
 """Pictures of this seed and above are for evaluation alone."""
 LEAST_SIDE, MOST_SIDE = 32, 8192
-_OBJECTS = "objects"
+_OF_PHOTOS: dict[str, Callable[[Generator, Size, Photos], Pixels]] = {"objects": shades.objects, "page": pages.page}
 _PHOTOS_BYTES = 2**30
 """Of decoded photos that the command keeps."""
 _ALONE: dict[str, Callable[[Generator, Size], Pixels]] = {
@@ -48,8 +48,8 @@ _ALONE: dict[str, Callable[[Generator, Size], Pixels]] = {
     "lineart": sketches.line_art,
     "pixelart": sketches.pixel_art,
 }
-KINDS: tuple[str, ...] = (*_ALONE, _OBJECTS)
-"""What `picture` makes. `objects` alone needs photos."""
+KINDS: tuple[str, ...] = (*_ALONE, *_OF_PHOTOS)
+"""What `picture` makes. `objects` and `page` need photos."""
 
 
 def picture(kind: str, seed: int, size: Size = (384, 384), photos: Photos = ()) -> Pixels:
@@ -59,10 +59,10 @@ def picture(kind: str, seed: int, size: Size = (384, 384), photos: Photos = ()) 
         kind: one of KINDS.
         seed: 0 or above; from HELD_OUT_SEED on for evaluation alone.
         size: height and width, 32 to 8192 each.
-        photos: arrays of uint8, (H, W, 3), that `objects` are cut from; other kinds do not look at them.
+        photos: arrays of uint8, (H, W, 3), that `objects` and `page` are made with; other kinds do not look at them.
 
     Raises:
-        UsageError: another kind, seed or size, or objects without photos to cut them from.
+        UsageError: another kind, seed or size, or one that needs photos without any.
     """
     if kind not in KINDS:
         raise UsageError(f"there is no kind {shown(kind)} of synthetic pictures: choose among {', '.join(KINDS)}")
@@ -70,11 +70,11 @@ def picture(kind: str, seed: int, size: Size = (384, 384), photos: Photos = ()) 
         raise UsageError(f"size must be a height and a width, not {shown(size)}")
     height, width = (whole(name, n, LEAST_SIDE, MOST_SIDE) for name, n in zip(("the height", "the width"), size, strict=True))
     rng = Generator(PCG64(SeedSequence([int.from_bytes(kind.encode(), "big"), whole("seed", seed, 0, 2**63)])))
-    if kind != _OBJECTS:
+    if kind not in _OF_PHOTOS:
         return _ALONE[kind](rng, (height, width))
     if not len(photos):
-        raise UsageError(f"{_OBJECTS} are cut from photos: give some (photos=, --photos), or choose other kinds")
-    return shades.objects(rng, (height, width), photos)
+        raise UsageError(f"{kind} is made with photos: give some (photos=, --photos), or choose other kinds")
+    return _OF_PHOTOS[kind](rng, (height, width), photos)
 
 
 def _parser() -> Parser:
@@ -85,12 +85,14 @@ def _parser() -> Parser:
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to; made if missing")
     parser.add_argument("--count", type=int, required=True, metavar="N", help="pictures of each kind")
-    parser.add_argument("--kinds", metavar="NAMES", help=f"by comma, of {', '.join(KINDS)} (default: all; {_OBJECTS} only with --photos)")
+    parser.add_argument(
+        "--kinds", metavar="NAMES", help=f"by comma, of {', '.join(KINDS)} (default: all; {' and '.join(_OF_PHOTOS)} only with --photos)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first picture of each kind (default 0)")
     parser.add_argument("--size", default="384x384", metavar="WxH", help="width and height in pixels (default 384x384)")
     parser.add_argument(
         "--photos", type=Path, metavar="FOLDER",
-        help=f"what {_OBJECTS} are cut from: those that jahp train trains on, or for seeds from {HELD_OUT_SEED} on those that it holds out",
+        help=f"for {' and '.join(_OF_PHOTOS)}: those that jahp train trains on, or for seeds from {HELD_OUT_SEED} on those it holds out",
     )  # fmt: skip
     parser.add_argument("-f", "--force", action="store_true", help="make pictures anew that are there already")
     return parser
@@ -98,13 +100,14 @@ def _parser() -> Parser:
 
 def _kinds(names: str | None, photos: bool) -> list[str]:
     if names is None:
-        return [kind for kind in KINDS if photos or kind != _OBJECTS]
+        return [kind for kind in KINDS if photos or kind not in _OF_PHOTOS]
     kinds = list(dict.fromkeys(names.split(",")))
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"--kinds {names}: there is no kind {kind!r}: choose among {', '.join(KINDS)}")
-    if _OBJECTS in kinds and not photos:
-        raise UsageError(f"{_OBJECTS} are cut from photos: give a folder of them by --photos, or choose other --kinds")
+    needy = [kind for kind in kinds if kind in _OF_PHOTOS]
+    if needy and not photos:
+        raise UsageError(f"{needy[0]} is made with photos: give a folder of them by --photos, or choose other --kinds")
     return kinds
 
 
@@ -147,7 +150,7 @@ def _write(args: Namespace) -> int:
         seeds = f"seeds {args.seed} to {args.seed + args.count - 1}"
         raise UsageError(f"{seeds} mix pictures to train on with held-out ones, from {HELD_OUT_SEED} on: make two runs")
     kinds, size = _kinds(args.kinds, args.photos is not None), _size(args.size)
-    photos = _photos(args.photos, args.seed >= HELD_OUT_SEED) if _OBJECTS in kinds else ()
+    photos = _photos(args.photos, args.seed >= HELD_OUT_SEED) if set(kinds) & set(_OF_PHOTOS) else ()
     try:
         args.folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:

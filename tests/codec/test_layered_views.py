@@ -15,12 +15,19 @@ from jahp_fast.files.view import averaged
 from jahp_fast.pipelines import cpu
 
 HEIGHT, WIDTH = 107, 91
-KINDS = ("residual", "exact", "colours", "bounded", "grey")
+KINDS = ("residual", "exact", "colours", "overlay", "bounded", "grey")
 
 
 def drawing():
     row, column = np.mgrid[:HEIGHT, :WIDTH]
     return np.where(((row // 20 + column // 30) % 2)[:, :, None], (200, 30, 90), (10, 240, 255)).astype(np.uint8)
+
+
+def beside(picture):
+    """A drawing with a photo in it."""
+    pixels = drawing()
+    pixels[20:90, 25:80] = picture[20:90, 25:80]
+    return pixels
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -35,6 +42,7 @@ def layered(request):
             "residual": lambda: codec.encode(np.dstack([picture, alpha])),
             "exact": lambda: codec.encode(np.dstack([picture, alpha]), lossless=True),
             "colours": lambda: codec.encode(drawing(), lossless=True),
+            "overlay": lambda: Codec(quality=7).encode(np.dstack([beside(picture), alpha])),
             "bounded": lambda: codec.encode(picture, max_error=5),
             "grey": lambda: codec.encode(picture[:, :, 1]),
         }[request.param]()

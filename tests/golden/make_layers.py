@@ -3,12 +3,13 @@
 
     PYTHONPATH=tests/support python tests/golden/make_layers.py
 
-layers.json has the SHA-256 of the samples of each, by row, column and channel, without alpha. Streams above quality 8 name the golden
-model `pictures`; the others need none. It adds what is missing and never writes a file that stands here already.
+layers.json has the SHA-256 of the samples of each, by row, column and channel, without alpha. Streams above quality 8 and with an
+overlay name the golden model `pictures`; the others need none. It adds what is missing and never writes a file that stands here already.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -107,6 +108,25 @@ def several_strips() -> bytes:
     return container.pack(container.of_exact((30, 21), "RGB", {container.LAYER: chunk}))
 
 
+OVERLAYS: dict[str, tuple[int, ...]] = {"overlay": (45, 70, 3), "overlay-grey": (40, 33), "overlay-strips": (29, 41, 3)}
+"""By name: shape. Circles of a picture show through a drawing."""
+
+
+def overlay(name: str) -> bytes:
+    """A stream whose overlay this encoder would place otherwise; one in strips."""
+    shape, seed = OVERLAYS[name], sum(map(ord, name))
+    codec = Codec("pictures", quality=5, models=[HERE / "pictures.safetensors"], drawings=False)
+    below = container.unpack(codec.encode(picture(shape, seed)))
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    holes = (np.hypot(y % 23 - 11, x % 29 - 14) < 10).astype(np.uint8)
+    drawn = flat(shape, seed).reshape(*shape[:2], -1)
+    layer = layers.overlay(drawn, holes, 1)
+    if name == "overlay-strips":
+        parts = [layers.overlay(drawn[top : top + 8].copy(), holes[top : top + 8].copy(), 1) for top in range(0, shape[0], 8)]
+        layer = layers.Layer("overlay", 0, 0, 8, [strip for part in parts for strip in part.strips])
+    return container.pack(dataclasses.replace(below, chunks={**below.chunks, **layer.chunks()}))
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     made = {}
@@ -117,6 +137,9 @@ def main() -> None:
     for name, (_, options) in DEEP.items():
         if not (FOLDER / f"{name}.jahp").exists():
             made[name] = Codec().encode(deep_picture(name), **options)
+    for name in OVERLAYS:
+        if not (FOLDER / f"{name}.jahp").exists():
+            made[name] = overlay(name)
     if not (FOLDER / "strips.jahp").exists():
         made["strips"] = several_strips()
     known = json.loads((FOLDER / "layers.json").read_text()) if (FOLDER / "layers.json").exists() else {}

@@ -56,8 +56,8 @@ def parse_layer(stream: StreamFile) -> Layer | None:
         return None
     bits = depth if values is None else max(8, int.from_bytes(values[:2], "little").bit_length())
     layer = parse_data(stream.chunks[b"LAYR"], stream.height, bits)
-    require(values is None or (layer.kind != 1 and layer.bound == 0), "values of samples with an error")
-    if layer.kind != 1:
+    require(values is None or (layer.kind in (0, 2) and layer.bound == 0), "values of samples with an error")
+    if layer.kind in (0, 2):
         require(stream.model == bytes(8) and stream.payload == bytes(stream.least), "exact pixels with a model or a payload")
         require(b"COPY" not in stream.chunks, "exact pixels with copied positions")
     return layer
@@ -65,7 +65,7 @@ def parse_layer(stream: StreamFile) -> Layer | None:
 
 def parse_alpha(data: bytes, width: int, height: int) -> bytes:
     layer = parse_data(data, height)
-    require(layer.kind != 1, "alpha is a residual")
+    require(layer.kind in (0, 2), "alpha over something")
     require(layer.bound == 0, "alpha has a bound")
     return exact_samples(layer, width, height, 1).astype(np.uint8).tobytes()
 
@@ -77,9 +77,9 @@ def depth_of(stream: StreamFile) -> int:
 def parse_data(data: bytes, height: int, bits: int = 8) -> Layer:
     require(len(data) >= 8, "the layer is shorter than its head")
     kind, bound, step, rows = struct.unpack_from("<BBHI", data)
-    require(kind <= 2, "the layer's kind is unknown")
+    require(kind <= 3, "the layer's kind is unknown")
     require(kind == 0 or bits == 8, "a kind that has samples of 8 bits")
-    require(bound <= (0 if kind == 1 else min(255, 2 ** (bits - 3) - 1)), "the layer's bound")
+    require(bound <= (0 if kind in (1, 3) else min(255, 2 ** (bits - 3) - 1)), "the layer's bound")
     require(16 <= step <= 4096 if kind == 1 else step == 0, "the layer's step")
     require(8 <= rows <= 1 << 24 and rows % 8 == 0, "the layer's rows")
     count = -(-height // rows)
@@ -229,9 +229,12 @@ class ExactStrip:
         return -size - 1 if negative else size + 1
 
 
+HOLE = 1 << 24
+
+
 class ColoursStrip:
-    def __init__(self, bits: Bits, height: int, width: int, channels: int) -> None:
-        self.bits, self.channels = bits, channels
+    def __init__(self, bits: Bits, height: int, width: int, channels: int, overlay: bool = False) -> None:
+        self.bits, self.channels, self.overlay = bits, channels, overlay
         self.far: dict[int, int] = {}
         self.near: dict[int, int] = {}
         colours = np.zeros((height + 2, width + 4), np.int64).tolist()  # two rows above, two columns on both sides
@@ -240,6 +243,7 @@ class ColoursStrip:
                 colours[y][x] = self.pixel(colours[y], colours[y - 1], colours[y - 2][x], x)
         bits.check_end()
         inside = np.array(colours)[2:, 2 : width + 2]
+        self.holes = inside == HOLE
         self.samples = np.stack([inside >> 8 * (channels - 1 - c) & 255 for c in range(channels)], axis=2)
 
     @staticmethod
@@ -263,6 +267,8 @@ class ColoursStrip:
             if self.bits.bit(("P", i, pattern), ("H", slot), ("X", i)):
                 colour = guess
                 break
+        if colour is None and self.overlay and HOLE not in guesses and self.bits.bit(("O", pattern), ("Q", near >> 16), "O"):
+            colour = HOLE
         if colour is None:
             colour = self.literal(w, n)
         self.far[far >> 16] = self.near[near >> 16] = colour
@@ -398,6 +404,11 @@ def parse_values(data: bytes, depth: int) -> list[int]:
     return values
 
 
+def laid_over(data: bytes, coarse: np.ndarray) -> np.ndarray:
+    strip = ColoursStrip(Bits(data), *coarse.shape, overlay=True)
+    return np.where(strip.holes[:, :, None], coarse, strip.samples)
+
+
 def apply(layer: Layer, stream: StreamFile, coarse: np.ndarray | None) -> np.ndarray:
     """(H, W, 3) or, of mode 1, (H, W) samples; `coarse` are those of the latents, None with exact pixels."""
     if coarse is None:
@@ -406,5 +417,6 @@ def apply(layer: Layer, stream: StreamFile, coarse: np.ndarray | None) -> np.nda
         parts = [coarse[i * layer.rows : (i + 1) * layer.rows] for i in range(len(layer.strips))]
         wide = [part if part.ndim == 3 else part[:, :, None] for part in parts]
         strips = zip(layer.strips, wide, strict=True)
-        whole = np.concatenate([ResidualStrip(Bits(data), part, layer.step).samples for data, part in strips])
+        over = laid_over if layer.kind == 3 else lambda data, part: ResidualStrip(Bits(data), part, layer.step).samples
+        whole = np.concatenate([over(data, part) for data, part in strips])
     return whole[:, :, 0] if stream.mode else whole

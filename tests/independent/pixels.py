@@ -116,7 +116,7 @@ def samples(stream: StreamFile, model: Model | None, y: np.ndarray | None) -> np
         rgb = np.clip(Synthesis(model, stream.quality).run(y)[0][: stream.height, : stream.width], 0, 255)
         shown = rgb if stream.mode == 0 else (rgb.sum(axis=2) + 1) // 3
     if layer is not None:
-        shown = apply(layer, stream, shown if layer.kind == 1 else None)
+        shown = apply(layer, stream, shown if layer.kind in (1, 3) else None)
     if b"pcrc" in stream.chunks:
         require(crc32c(shown.astype(np.uint8).tobytes()) == int.from_bytes(stream.chunks[b"pcrc"], "little"), "the checksum of the pixels")
     return shown

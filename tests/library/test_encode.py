@@ -8,6 +8,7 @@ import golden_pictures as pictures
 import libjahp
 import numpy as np
 import pytest
+from builders import photo
 
 from jahp_fast import Codec, JahpError, info, library
 from jahp_fast.files import container
@@ -88,6 +89,31 @@ def test_drawings(kind):
     exact = len(Codec().encode(pixels, lossless=True))
     goals = [{"max_bytes": int(exact * share)} for share in (0.1, 0.4, 0.7, 0.95, 1)] + [{"target_psnr": p} for p in (22.0, 37.0, 60.0)]
     for goal in (*goals, {"target_bpp": 0.3}):
+        agreed(lambda goal=goal: Codec().encode(pixels, **goal), libjahp.Encoder(model(SHIPPED), **goal), pixels)
+
+
+def page(kind):
+    """A drawing with a photo in it."""
+    pixels = synthetic.picture(kind, 5, (120, 170)).copy()
+    pixels[30:92, 50:140] = photo()[100:162, 300:390]
+    return pixels
+
+
+@pytest.mark.parametrize("kind", ["text", "interface"])
+def test_drawings_with_photos(kind):
+    """Laid over the pixels of the latents; with goals, in grey, with alpha."""
+    pixels, kept = page(kind), set()
+    seen = np.dstack([pixels, pixels[:, :, :1]])
+    for image in (pixels, pixels[:, :, 0].copy(), seen):
+        for quality in (2, 5.05, 8, 9):
+            codec = Codec(quality=quality, pixel_checksum=quality == 8)
+            encoder = libjahp.Encoder(model(SHIPPED), quality, threads=2, pixel_checksum=int(quality == 8))
+            data = agreed(lambda codec=codec, image=image: codec.encode(image), encoder, image)
+            assert np.array_equal(libjahp.Decoder([model(SHIPPED)]).decode(data), codec.decode(data))
+            kept.add(container.unpack(data).layer.kind)
+    assert "overlay" in kept
+    goals = ({"max_bytes": 900}, {"max_bytes": 3500}, {"target_bpp": 1.9}, {"target_psnr": 33.0}, {"target_psnr": 41.0})
+    for goal in goals:
         agreed(lambda goal=goal: Codec().encode(pixels, **goal), libjahp.Encoder(model(SHIPPED), **goal), pixels)
 
 

@@ -261,19 +261,22 @@ def test_turns():
     assert np.array_equal(decoder.decode(data), whole)
 
 
-@pytest.mark.parametrize("kind", ["residual", "exact", "colours", "bounded", "grey"])
+@pytest.mark.parametrize("kind", ["residual", "exact", "colours", "overlay", "bounded", "grey"])
 def test_layers_of_several_strips(monkeypatch, kind):
     """Damage is found in the strips that a region touches, and in no others."""
     picture = photo()[200:307, 300:391]
     rows, columns = np.mgrid[:107, :91]
     drawing = np.where(((rows // 20 + columns // 30) % 2)[:, :, None], (200, 30, 90), (10, 240, 255)).astype(np.uint8)
     alpha = np.random.default_rng(4).integers(0, 256, (107, 91, 1), dtype=np.uint8)
+    page = drawing.copy()
+    page[20:90, 25:80] = picture[20:90, 25:80]
     monkeypatch.setattr(layers, "_STRIP_PIXELS", 700)
     codec = Codec(quality=10, threads=2)
     data = {
         "residual": lambda: codec.encode(np.dstack([picture, alpha])),
         "exact": lambda: codec.encode(np.dstack([picture, alpha]), lossless=True),
         "colours": lambda: codec.encode(drawing, lossless=True),
+        "overlay": lambda: Codec(quality=7).encode(np.dstack([page, alpha])),
         "bounded": lambda: codec.encode(picture, max_error=5),
         "grey": lambda: codec.encode(picture[:, :, 1]),
     }[kind]()  # fmt: skip
@@ -281,6 +284,7 @@ def test_layers_of_several_strips(monkeypatch, kind):
     assert all(isinstance(one, np.ndarray) for one in held_to(data, [SHIPPED], 2, views))
     stream = container.unpack(data)
     layer = stream.layer
+    assert layer.kind == {"bounded": "exact", "grey": "residual"}.get(kind, kind)
     strips = [strip[:-1] if i in (0, 4) else strip for i, strip in enumerate(layer.strips)]
     damaged = container.pack(replace(stream, chunks=stream.chunks | {container.LAYER: replace(layer, strips=strips).packed()}))
     assert {type(one) for one in held_to(damaged, [SHIPPED], 1, views)} == {np.ndarray, tuple}
@@ -317,7 +321,8 @@ def test_large_pictures():
 
 
 def test_memory_of_a_region_of_a_large_picture(tmp_path):
-    """Its latents are 25 MB as an array, and its pixels as much; the activations that the entropy nets hold of them are 19 MB."""
+    """Its latents are 25 MB as an array, and its pixels as much; the activations that the entropy nets hold of them are 19 MB, and twice
+    that where the machine multiplies no bytes."""
     if not OUTCOMES.is_file():
         pytest.skip("jahp_outcomes is not built: make library")
     codec, image = Codec(threads=1), np.tile(photo(), (4, 6, 1))[:2048, :4096]
@@ -332,4 +337,5 @@ def test_memory_of_a_region_of_a_large_picture(tmp_path):
             status = Path(f"/proc/{process.pid}/status").read_text()  # getrusage() counts Python's own peak too
             peaks.append(int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6)
         assert process.returncode == 0
-    assert 10 < peaks[1] - peaks[0] < 40, peaks
+    words = _native.isa_names()[-1] == "avx2"
+    assert 10 < peaks[1] - peaks[0] < 40 + 19 * words, peaks

@@ -113,7 +113,7 @@ def test_what_costs_least_is_kept(kind):
             exact = Codec().encode(pixels, lossless=True)
             assert loss(pixels, data, quality) <= loss(pixels, exact, quality)
         else:
-            assert data == nets
+            assert data == nets or "LAYR" in info(data).chunks  # with its drawn part laid over: test_overlays.py
     assert any(bound is not None for bound in kept)
     known = [bound for bound in kept if bound is not None]
     assert known == sorted(known, reverse=True)
@@ -232,8 +232,9 @@ def test_targets_of_quality(kind):
             nets = Codec(drawings=False).encode(drawing, target_psnr=wanted)
         except UsageError:
             nets = None
-        assert reached >= wanted if nets is None else len(data) <= len(nets)
-        assert data == nets or reached >= wanted
+        assert nets is None or len(data) <= len(nets)
+        least = wanted if info(data).max_error is not None else wanted - 0.1  # a step of quality is 0.06 dB
+        assert data == nets or reached >= least
     data = Codec().encode(drawing, target_ssimulacra2=90.0)
     assert info(data).max_error is not None
 

@@ -122,6 +122,17 @@ def test_objects_come_out_of_photos_on_a_constant_border():
     assert 8 < white < 32
 
 
+def test_pages_are_drawings_with_rectangles_of_photos():
+    shares = []
+    for seed in range(12):
+        p = picture("page", seed, (96, 120), [photo()])
+        repeated = (p[1:, 1:] == p[:-1, 1:]).all(axis=2) & (p[1:, 1:] == p[1:, :-1]).all(axis=2)
+        shares.append(repeated.mean())
+        assert np.array_equal(p, picture("page", seed, (96, 120), [photo()]))
+    assert 0.1 < min(shares) < 0.6 < max(shares) < 0.98
+    assert np.ptp(shares) > 0.2
+
+
 def test_objects_take_pixels_of_the_photos_that_are_given():
     one, other = (np.full((90, 90, 3), level, np.uint8) for level in ((1, 254, 3), (254, 3, 1)))
     found = set()
@@ -273,7 +284,7 @@ def test_held_out_objects_need_held_out_photos(tmp_path, capsys):
 
 def test_without_photos_every_other_kind_is_written(tmp_path):
     assert command(tmp_path, "--count", 1) == 0
-    assert {p.name for p in tmp_path.iterdir()} == {f"{kind}-0.png" for kind in KINDS if kind != "objects"}
+    assert {p.name for p in tmp_path.iterdir()} == {f"{kind}-0.png" for kind in KINDS if kind not in ("objects", "page")}
 
 
 @pytest.mark.parametrize(
