@@ -19,7 +19,7 @@ from jahp_fast.files import deep_layers, layers
 from jahp_fast.files import image as _image
 from jahp_fast.files.alpha import alpha_chunks
 from jahp_fast.files.deep import DEEP
-from jahp_fast.files.kind import is_drawing
+from jahp_fast.files.kind import has_one_colour, is_drawing
 from jahp_fast.files.pixel_proof import pixel_checksum, samples_checksum
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline, Symbols
@@ -94,8 +94,7 @@ class Prepared:
         """The file whose layer says its samples to within `bound`: it is decoded, and held to that."""
         back: NDArray[Any] = np.empty_like(samples)
         layer.decode(back, 0, threads)
-        shown = back >> (16 - self.depth) if self.depth > 8 else back
-        if np.any(np.maximum(samples, shown) - np.minimum(samples, shown) > bound):
+        if layers.errors_of(samples, back, 16 - self.depth if self.depth > 8 else 0)[0] > bound:
             raise AssertionError(f"the coder of exact pixels broke its bound of {bound}")
         chunks = {**self.chunks, **layer.chunks()}
         if _container.PIXEL_CHECKSUM in chunks:
@@ -122,7 +121,10 @@ class Encoding:
     drawings: bool = True
 
     def plain(self, prepared: Prepared, clock: Clock) -> bytes:
-        """The nearest integers; laps load, g_a, h_a, entropy and, where there is one, layer."""
+        """The nearest integers; laps load, g_a, h_a, entropy and, where there is one, layer. Entropy alone of one colour."""
+        if (flat := self.of_one_colour(prepared)) is not None:
+            clock.lap("entropy")
+            return flat
         image = self.pipeline.open(prepared.rows)
         self.pipeline.warm()
         clock.lap("load")
@@ -143,6 +145,9 @@ class Encoding:
         tune: str | None = None,
     ) -> bytes:
         """Symbols that were searched for, at a quality that was."""
+        flat = self.of_one_colour(prepared)
+        if flat is not None and not (isinstance(goal, rate_control.Goal) and len(flat) > goal.goal):
+            return flat
         pipeline, threads = self.pipeline, self.threads
         image = pipeline.open(prepared.rows)
         pipeline.warm()
@@ -202,18 +207,27 @@ class Encoding:
             return self.proved(data, threads)
         return prepared.of_drawn(drawing, threads)
 
+    def of_one_colour(self, prepared: Prepared) -> bytes | None:
+        """The file of a picture of one colour, which is kept exactly: nobody wants another. None of other pictures, and of deep ones."""
+        if not self.drawings or prepared.depth > 8 or not has_one_colour(prepared.rows):
+            return None
+        samples = prepared.samples()
+        return prepared.kept(layers.colours(samples, 0, self.threads), samples, 0, self.threads)
+
     def drawing_for(self, prepared: Prepared, goal: rate_control.Goal | rate_control.ScoreGoal, most: int | None) -> Drawn | None:
         """Of a drawing by itself what reaches the goal: the least merged that is small enough; or the smallest that is good enough, of
         at most `most` bytes."""
         found = None
         for drawing in prepared.drawings(self.threads) if self.drawings else ():
+            if isinstance(goal, rate_control.ScoreGoal) and self.score_of(goal.score, prepared, drawing) < goal.wanted:
+                break
             size = prepared.size_of(drawing)
             if isinstance(goal, rate_control.Goal):
                 if size <= goal.goal:
                     return drawing
                 if size > drawings.HOPE * goal.goal:
                     break
-            elif self.score_of(goal.score, prepared, drawing) < goal.wanted or (most is not None and size // drawings.HOPE > most):
+            elif most is not None and size // drawings.HOPE > most:
                 break
             elif (most is None or size <= most) and (found is None or size < prepared.size_of(found)):
                 found = drawing
@@ -236,11 +250,13 @@ class Encoding:
         channels = 3 if prepared.mode == "RGB" else 1
         best, last = None, None
         for drawing in prepared.drawings(threads) if self.drawings else ():
-            if last is None and layers.one_colour(drawing.samples):
-                return prepared.of_drawn(drawing, threads)  # nobody wants another colour
-            if last is None:
-                least = drawings.cost(quality, 0 if layered else self._errors(prepared, data)[0], len(data), channels)
+            if last is not None and drawings.cost(quality, drawing.squares, 0, channels) >= last:
+                break  # whatever it takes
             now = drawings.cost(quality, drawing.squares, prepared.size_of(drawing), channels)
+            if last is None:
+                least = drawings.cost(quality, 0, len(data), channels)
+                if now > least and not layered:  # else it costs less, whatever the file loses
+                    least = drawings.cost(quality, self._errors(prepared, data)[0], len(data), channels)
             if now > drawings.HOPE * least or (last is not None and now >= last):
                 break
             last = now
@@ -290,6 +306,8 @@ class Encoding:
         """Several images, several at a time; an error says which."""
 
         def code(i: int, symbols: Symbols, threads: int) -> bytes:
+            if (flat := self.of_one_colour(prepared[i])) is not None:
+                return flat
             return self.settled(prepared[i], self.packed(prepared[i], symbols, self.quality, threads), self.quality, threads)
 
         opened = [self.pipeline.open(p.rows) for p in prepared]

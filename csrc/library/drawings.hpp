@@ -22,9 +22,10 @@ bool is_drawing(const Samples& samples, PixelShape shape);
 // A drawing that costs so many times what the nets' file does is not merged further.
 constexpr int kHope = 4;
 
-// take(all pixels exactly), and then with colours merged more and more, as long as it returns true.
+// take(all pixels exactly), and then with colours merged more and more, as long as it returns true. worth(squares) is
+// asked before these are coded, since errors alone may say that there is none to take.
 void each_drawn(const Samples& samples, PixelShape shape, int threads, const Poll& poll,
-                const std::function<bool(Drawn&&)>& take);
+                const std::function<bool(Drawn&&)>& take, const std::function<bool(std::int64_t)>& worth = {});
 
 // The loss of a picture of so many bytes and summed squared errors, in 2^-16 bits times the channels; at a quality, 1
 // to 8, as its code.

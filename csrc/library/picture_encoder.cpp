@@ -65,6 +65,14 @@ public:
         return kept(pack_exact(samples, shape(), bound, threads_, poll_), samples, bound);
     }
 
+    // The file of a picture of one colour, which is kept exactly: nobody wants another. None of other pictures, and of
+    // deep ones.
+    std::optional<Bytes> of_one_colour() {
+        if (!options_.drawings || !picture_.has_one_colour()) return {};
+        const Samples samples = picture_.samples();
+        return kept(pack_colours(samples, shape(), 0, threads_, poll_), samples, 0);
+    }
+
     // The nearest integers at a quality; with a step, and a residual layer over them.
     Bytes plain(double quality, std::optional<int> step) {
         const Latents latents = rounded(model_->transforms().analysis(picture_, quality, threads_, poll_));
@@ -161,10 +169,11 @@ private:
     }
 
     // Of a drawing of 8 bits, ways to keep it by itself, as long as take() returns true; nothing of other pictures.
-    void each_drawing(const std::function<bool(Drawn&&)>& take) const {
+    void each_drawing(const std::function<bool(Drawn&&)>& take,
+                      const std::function<bool(std::int64_t)>& worth = {}) const {
         if (!options_.drawings || picture_.is_deep()) return;
         const Samples samples = picture_.samples();
-        if (is_drawing(samples, shape())) each_drawn(samples, shape(), threads_, poll_, take);
+        if (is_drawing(samples, shape())) each_drawn(samples, shape(), threads_, poll_, take, worth);
     }
     Bytes file_of(const Drawn& drawn) { return kept(drawn.layer, drawn.samples, 0); }
     std::size_t size_of(const Drawn& drawn) const {
@@ -185,13 +194,13 @@ private:
         std::optional<std::int64_t> last;
         std::int64_t least = 0;
         const int channels = shape().channels;
-        each_drawing([&](Drawn&& drawn) {
-            if (!last && one_colour(drawn.samples, shape())) {  // nobody wants another
-                best = std::move(drawn);
-                return false;
-            }
-            if (!last) least = loss(code, layered ? 0 : squares_of(data), data.size(), channels);
+        const auto take = [&](Drawn&& drawn) {
             const std::int64_t now = loss(code, drawn.squares, size_of(drawn), channels);
+            if (!last) {
+                least = loss(code, 0, data.size(), channels);
+                if (now > least && !layered)  // else it costs less, whatever the file loses
+                    least = loss(code, squares_of(data), data.size(), channels);
+            }
             if (now > kHope * least || (last && now >= *last)) return false;
             last = now;
             if (now <= least) {
@@ -199,7 +208,8 @@ private:
                 least = now;
             }
             return !layered;
-        });
+        };
+        each_drawing(take, [&](std::int64_t squares) { return loss(code, squares, 0, channels) < *last; });
         return best;
     }
 
@@ -389,8 +399,11 @@ Bytes encode_picture(PictureView picture, const std::shared_ptr<CodecModel>& mod
     poll();
     Encoding encoding(picture, model.get(), checked, poll);
     if (options.max_error) return encoding.exact(*options.max_error);
+    const bool sized = options.max_bytes || options.target_bpp;
+    const std::optional<Bytes> flat = encoding.of_one_colour();
+    if (flat && !(sized && static_cast<double>(flat->size()) > goal_of(options, picture).goal)) return *flat;
     if (options.target_psnr) return encoding.fitted_psnr(*options.target_psnr);
-    if (options.max_bytes || options.target_bpp) return encoding.fitted(goal_of(options, picture));
+    if (sized) return encoding.fitted(goal_of(options, picture));
     return layered ? encoding.plain(kLayerBase, layer_step(checked.quality))
                    : encoding.plain(checked.quality, std::nullopt);
 }

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from jahp_fast import _native
 from jahp_fast.constants import trade_off
-from jahp_fast.files.layers import Layer, Samples, colours
+from jahp_fast.files.layers import Layer, Samples, colours, errors_of
 
 BOUNDS = (2, 4, 8, 12, 16, 24, 31)
 """Largest errors that are tried, one after the other. Pixels change by that much where a neighbour differs by twice as much."""
@@ -29,23 +30,32 @@ class Drawn:
     """A picture kept by itself.
 
     Attributes:
-        layer: of its pixels.
-        samples: what the layer gives, (H, W, 1 or 3).
+        samples: its pixels, (H, W, 1 or 3).
+        bound: the largest error of a sample.
         squares: the sum of the squared errors of all samples.
+        threads: for the layer.
     """
 
-    layer: Layer
     samples: Samples
+    bound: int
     squares: int
+    threads: int
+
+    @cached_property
+    def layer(self) -> Layer:
+        """Of its pixels: coded once somebody asks, since errors alone may say that it is none to take."""
+        return colours(self.samples, self.bound, self.threads)
 
 
 def drawn(samples: Samples, threads: int) -> Iterator[Drawn]:
     """All pixels exactly, and then with colours merged more and more. Few colours are always smaller here than `exact`'s filter."""
-    yield Drawn(colours(samples, 0, threads), samples, 0)
+    drawing = Drawn(samples, 0, 0, threads)
+    yield drawing
     for bound in BOUNDS:
         merged = _native.merge_colours(samples, bound, 2 * bound)
-        errors = np.subtract(samples, merged, dtype=np.int32)
-        yield Drawn(colours(merged, int(np.abs(errors).max()), threads), merged, int(np.square(errors).sum(dtype=np.int64)))
+        if not np.array_equal(merged, drawing.samples):  # else it is the one before, and its layer is there
+            drawing = Drawn(merged, *errors_of(samples, merged), threads)
+        yield drawing
 
 
 def cost(quality: float, squares: int, size: int, channels: int) -> int:
