@@ -244,29 +244,29 @@ class Encoding:
 
     def settled(self, prepared: Prepared, data: bytes, quality: float, threads: int) -> bytes:
         """The file with what belongs to it; or a drawing's by itself, where that costs less, or takes no more above quality 8."""
-        layered = self.step is not None
-        if layered:
-            data = self.finished(prepared, data, threads)
+        ways = prepared.drawings(threads) if self.drawings else iter(())
+        if self.step is not None:
+            exact = next(ways, None)
+            size = math.inf if exact is None else prepared.size_of(exact)
+            if size > len(data):  # else its layer, which only adds to it, need not be made
+                data = self.finished(prepared, data, threads)
+            return data if exact is None or size > len(data) else prepared.of_drawn(exact, threads)
         channels = 3 if prepared.mode == "RGB" else 1
         best, last = None, None
-        for drawing in prepared.drawings(threads) if self.drawings else ():
+        for drawing in ways:
             if last is not None and drawings.cost(quality, drawing.squares, 0, channels) >= last:
                 break  # whatever it takes
             now = drawings.cost(quality, drawing.squares, prepared.size_of(drawing), channels)
             if last is None:
                 least = drawings.cost(quality, 0, len(data), channels)
-                if now > least and not layered:  # else it costs less, whatever the file loses
+                if now > least:  # else it costs less, whatever the file loses
                     least = drawings.cost(quality, self._errors(prepared, data)[0], len(data), channels)
             if now > drawings.HOPE * least or (last is not None and now >= last):
                 break
             last = now
             if now <= least:
                 best, least = drawing, now
-            if layered:
-                break
-        if best is not None:
-            return prepared.of_drawn(best, threads)
-        return data if layered else self.proved(data, threads)
+        return self.proved(data, threads) if best is None else prepared.of_drawn(best, threads)
 
     def score(self, score: rate_control.Score, prepared: Prepared, data: bytes) -> float:
         """Of what the file decodes to; alpha does not count."""

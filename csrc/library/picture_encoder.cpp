@@ -77,10 +77,9 @@ public:
     Bytes plain(double quality, std::optional<int> step) {
         const Latents latents = rounded(model_->transforms().analysis(picture_, quality, threads_, poll_));
         Bytes data = packed(latents, quality_code(quality));
-        if (step) data = refined(std::move(data), *step);
-        const std::optional<Drawn> drawn = cheaper(data, quality_code(quality), step.has_value());
-        if (drawn) return file_of(*drawn);
-        return step ? data : proved(std::move(data));
+        if (step) return layered(std::move(data), *step);
+        const std::optional<Drawn> drawn = cheaper(data, quality_code(quality));
+        return drawn ? file_of(*drawn) : proved(std::move(data));
     }
 
     // The file that comes nearest to a size.
@@ -188,8 +187,21 @@ private:
             .squares;
     }
 
-    // Of a drawing by itself what costs less than the file, or takes no more where that has a layer.
-    std::optional<Drawn> cheaper(const Bytes& data, int code, bool layered) const {
+    // The file with a residual layer, or a drawing's by itself, where that takes no more.
+    Bytes layered(Bytes data, int step) {
+        std::optional<Drawn> exact;
+        each_drawing([&](Drawn&& now) {
+            exact = std::move(now);
+            return false;
+        });
+        const std::size_t size = exact ? size_of(*exact) : SIZE_MAX;
+        if (size > data.size())  // else its layer, which only adds to it, need not be made
+            data = refined(std::move(data), step);
+        return size > data.size() ? data : file_of(*exact);
+    }
+
+    // Of a drawing by itself what costs less than the file.
+    std::optional<Drawn> cheaper(const Bytes& data, int code) const {
         std::optional<Drawn> best;
         std::optional<std::int64_t> last;
         std::int64_t least = 0;
@@ -198,7 +210,7 @@ private:
             const std::int64_t now = loss(code, drawn.squares, size_of(drawn), channels);
             if (!last) {
                 least = loss(code, 0, data.size(), channels);
-                if (now > least && !layered)  // else it costs less, whatever the file loses
+                if (now > least)  // else it costs less, whatever the file loses
                     least = loss(code, squares_of(data), data.size(), channels);
             }
             if (now > kHope * least || (last && now >= *last)) return false;
@@ -207,7 +219,7 @@ private:
                 best = std::move(drawn);
                 least = now;
             }
-            return !layered;
+            return true;
         };
         each_drawing(take, [&](std::int64_t squares) { return loss(code, squares, 0, channels) < *last; });
         return best;
