@@ -247,7 +247,7 @@ def _parser(configured: Collection[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     p = commands.add_parser("encode", help="image to .jahp")
-    p.add_argument("input", metavar="IN", help="any image that Pillow reads, or - for standard input")
+    p.add_argument("input", metavar="IN", help="any grey or RGB image that Pillow reads, or - for standard input")
     p.add_argument("output", metavar="OUT.jahp", help="or a folder, or - for standard output")
     p.add_argument("-q", "--quality", type=float, help="1 to 12, fractions allowed (default 4)")
     bound_options(p)

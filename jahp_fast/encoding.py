@@ -15,6 +15,7 @@ from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
 from jahp_fast.files import layers
+from jahp_fast.files.kind import has_one_colour
 from jahp_fast.files.pixel_proof import checksum_bytes
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Pipeline, Symbols
@@ -47,7 +48,10 @@ class Encoding:
     drawings: bool = True
 
     def plain(self, prepared: Prepared, clock: Clock) -> bytes:
-        """The nearest integers; laps load, g_a, h_a, entropy and, where there is one, layer."""
+        """The nearest integers; laps load, g_a, h_a, entropy and, where there is one, layer. Entropy alone of one colour."""
+        if (flat := self.of_one_colour(prepared)) is not None:
+            clock.lap("entropy")
+            return flat
         image = self.pipeline.open(prepared.rows)
         self.pipeline.warm()
         clock.lap("load")
@@ -68,6 +72,9 @@ class Encoding:
         tune: str | None = None,
     ) -> bytes:
         """Symbols that were searched for, at a quality that was."""
+        flat = self.of_one_colour(prepared)
+        if flat is not None and not (isinstance(goal, rate_control.Goal) and len(flat) > goal.goal):
+            return flat
         quality, threads = self.quality, self.threads
         self.pipeline.warm()
         if goal is None:
@@ -186,18 +193,27 @@ class Encoding:
             return rate_control.fit_score(seen, codes, start, goal)
         return rate_control.fit(attempt, attempt if config.form == "A" else None, codes, start, goal)
 
+    def of_one_colour(self, prepared: Prepared) -> bytes | None:
+        """The file of a picture of one colour, which is kept exactly: nobody wants another. None of other pictures, and of deep ones."""
+        if not self.drawings or prepared.depth > 8 or not has_one_colour(prepared.rows):
+            return None
+        samples = prepared.samples()
+        return prepared.kept(layers.colours(samples, 0, self.threads), samples, 0, self.threads)
+
     def drawing_for(self, prepared: Prepared, goal: rate_control.Goal | rate_control.ScoreGoal, most: int | None) -> Drawn | None:
         """Of a drawing by itself what reaches the goal: the least merged that is small enough; or the smallest that is good enough, of
         at most `most` bytes."""
         found = None
         for drawing in prepared.drawings(self.threads) if self.drawings else ():
+            if isinstance(goal, rate_control.ScoreGoal) and self.score_of(goal.score, prepared, drawing) < goal.wanted:
+                break
             size = prepared.size_of(drawing)
             if isinstance(goal, rate_control.Goal):
                 if size <= goal.goal:
                     return drawing
                 if size > drawings.HOPE * goal.goal:
                     break
-            elif self.score_of(goal.score, prepared, drawing) < goal.wanted or (most is not None and size // drawings.HOPE > most):
+            elif most is not None and size // drawings.HOPE > most:
                 break
             elif (most is None or size <= most) and (found is None or size < prepared.size_of(found)):
                 found = drawing
@@ -214,29 +230,29 @@ class Encoding:
 
     def settled(self, prepared: Prepared, data: bytes, quality: float, threads: int) -> bytes:
         """The file with what belongs to it; or a drawing's by itself, where that costs less, or takes no more above quality 8."""
-        if layers.LAYER in prepared.chunks:  # the choice has been made
-            return self.proved(prepared, data)
-        layered = self.step is not None
-        if layered:
-            data = self.finished(prepared, data, threads)
+        ways = prepared.drawings(threads) if self.drawings else iter(())
+        if self.step is not None:
+            exact = next(ways, None)
+            size = math.inf if exact is None else prepared.size_of(exact)
+            if size > len(data):  # else its layer, which only adds to it, need not be made
+                data = self.finished(prepared, data, threads)
+            return data if exact is None or size > len(data) else prepared.of_drawn(exact, threads)
         channels = 3 if prepared.mode == "RGB" else 1
         best, last = None, None
-        for drawing in prepared.drawings(threads) if self.drawings else ():
-            if last is None and layers.one_colour(drawing.samples):
-                return prepared.of_drawn(drawing, threads)  # nobody wants another colour
-            if last is None:
-                least = drawings.cost(quality, 0 if layered else self._squares(prepared, data), len(data), channels)
+        for drawing in ways:
+            if last is not None and drawings.cost(quality, drawing.squares, 0, channels) >= last:
+                break  # whatever it takes
             now = drawings.cost(quality, drawing.squares, prepared.size_of(drawing), channels)
+            if last is None:
+                least = drawings.cost(quality, 0, len(data), channels)
+                if now > least:  # else it costs less, whatever the file loses
+                    least = drawings.cost(quality, self._squares(prepared, data), len(data), channels)
             if now > drawings.HOPE * least or (last is not None and now >= last):
                 break
             last = now
             if now <= least:
                 best, least = drawing, now
-            if layered:
-                break
-        if best is not None:
-            return prepared.of_drawn(best, threads)
-        return data if layered else self.proved(prepared, data)
+        return self.proved(prepared, data) if best is None else prepared.of_drawn(best, threads)
 
     def score(self, score: rate_control.Score, prepared: Prepared, data: bytes) -> float:
         """Of what the file decodes to; alpha does not count."""
@@ -271,6 +287,8 @@ class Encoding:
         """Several images, several at a time; an error says which."""
 
         def code(i: int, symbols: Symbols, threads: int) -> bytes:
+            if (flat := self.of_one_colour(prepared[i])) is not None:
+                return flat
             data = self.packed(prepared[i], symbols, self.quality, threads)
             return self.settled(*self.divided(prepared[i], data, self.quality, threads), self.quality, threads)
 

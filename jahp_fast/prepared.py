@@ -114,8 +114,7 @@ class Prepared:
         """The file whose layer says its samples to within `bound`: it is decoded, and held to that."""
         back: NDArray[Any] = np.empty_like(samples)
         layer.decode(back, 0, threads)
-        shown = back >> (16 - self.depth) if self.depth > 8 else back
-        if np.any(np.maximum(samples, shown) - np.minimum(samples, shown) > bound):
+        if layers.errors_of(samples, back, 16 - self.depth if self.depth > 8 else 0)[0] > bound:
             raise AssertionError(f"the coder of exact pixels broke its bound of {bound}")
         chunks = {**self.chunks, **layer.chunks()}
         if _container.PIXEL_CHECKSUM in chunks:

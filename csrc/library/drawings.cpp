@@ -37,12 +37,15 @@ bool is_drawing(const Samples& samples, PixelShape shape) {
 }
 
 void each_drawn(const Samples& samples, PixelShape shape, int threads, const Poll& poll,
-                const std::function<bool(Drawn&&)>& take) {
-    if (!take({pack_colours(samples, shape, 0, threads, poll), samples, 0})) return;
+                const std::function<bool(Drawn&&)>& take, const std::function<bool(std::int64_t)>& worth) {
+    const Bytes whole = pack_colours(samples, shape, 0, threads, poll);
+    if (!take({whole, samples, 0})) return;
     for (const int bound : kBounds) {
+        poll();
         Samples merged = merge_colours(samples, shape, bound, 2 * bound);
         const Errors errors = errors_of(samples, merged);
-        Bytes layer = pack_colours(merged, shape, errors.largest, threads, poll);
+        if (worth && !worth(errors.squares)) return;
+        Bytes layer = errors.squares == 0 ? whole : pack_colours(merged, shape, errors.largest, threads, poll);
         if (!take({std::move(layer), std::move(merged), errors.squares})) return;
     }
 }

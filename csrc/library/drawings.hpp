@@ -30,9 +30,10 @@ bool maybe_drawn(const Samples& samples, PixelShape shape);
 // A drawing that costs so many times what the nets' file does is not merged further.
 constexpr int kHope = 4;
 
-// take(all pixels exactly), and then with colours merged more and more, as long as it returns true.
+// take(all pixels exactly), and then with colours merged more and more, as long as it returns true. worth(squares) is
+// asked before these are coded, since errors alone may say that there is none to take.
 void each_drawn(const Samples& samples, PixelShape shape, int threads, const Poll& poll,
-                const std::function<bool(Drawn&&)>& take);
+                const std::function<bool(Drawn&&)>& take, const std::function<bool(std::int64_t)>& worth = {});
 
 // With that part laid over which costs less so. None where all or nothing of it does. coarse: as it comes back from its
 // latents at this quality, whose file has `size` bytes.

@@ -2,10 +2,8 @@
 // What is refused before a picture is encoded.
 #pragma once
 
-#include <cstdint>
-
 #include "library/codec_model.hpp"
-#include "library/picture.hpp"
+#include "library/picture_encoder.hpp"
 
 namespace jahp {
 
@@ -15,7 +13,8 @@ int quality_code(double quality);
 // In steps of 1/20, and one that the model has. Error(usage) for another.
 double checked_quality(const CodecModel& model, double quality);
 
-// Error(image) for a picture that is too large.
-void check_size(const PictureView& picture, std::uint64_t max_pixels);
+// The options with such a quality; deep samples are widened. Error(image) for a picture that is too large, Error(usage)
+// for options that contradict it, each other or the model, which is null where there is none.
+EncoderOptions checked_options(PictureView& picture, const CodecModel* model, const EncoderOptions& options);
 
 }  // namespace jahp

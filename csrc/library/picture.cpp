@@ -54,6 +54,15 @@ Samples PictureView::samples() const {
     return out;
 }
 
+bool PictureView::has_one_colour() const {
+    if (is_deep()) return false;
+    const auto n = static_cast<std::size_t>(channels_of(mode())), each = static_cast<std::size_t>(channels);
+    for (int y = 0; y < height; ++y)
+        for (std::size_t x = 0; x < static_cast<std::size_t>(width); ++x)
+            if (!std::equal(pixels, pixels + n, row(y) + x * each)) return false;
+    return true;
+}
+
 DeepSamples PictureView::exact_samples() const {
     const auto n = static_cast<std::size_t>(channels_of(mode())), each = static_cast<std::size_t>(channels);
     DeepSamples out(product(width, height, channels_of(mode())));

@@ -35,6 +35,7 @@ struct PictureView {
     Mode mode() const { return channels < 3 ? Mode::grey : Mode::rgb; }
     bool has_alpha() const { return channels == 2 || channels == 4; }
     bool is_deep() const { return depth > 8; }
+    bool has_one_colour() const;  // but for alpha; not of deep ones
     const std::uint8_t* row(int y) const { return pixels + static_cast<std::size_t>(y) * stride; }
 
     Samples samples() const;  // of mode(), rows without gaps; the nearest of 8 bits

@@ -62,18 +62,22 @@ public:
         return kept(pack_exact(samples, shape(), bound, threads_, poll_), samples, bound);
     }
 
+    // The file of a picture of one colour, which is kept exactly: nobody wants another. None of other pictures, and of
+    // deep ones.
+    std::optional<Bytes> of_one_colour() {
+        if (!options_.drawings || !picture_.has_one_colour()) return {};
+        const Samples samples = picture_.samples();
+        return kept(pack_colours(samples, shape(), 0, threads_, poll_), samples, 0);
+    }
+
     // The nearest integers at a quality; with a step, and a residual layer over them.
     Bytes plain(double quality, std::optional<int> step) {
         const int code = quality_code(quality);
         Bytes data = latents_of(subject_).nearest(code);
-        if (step) {
-            data = refined(std::move(data), *step);
-        } else if (std::optional<Divided> divided = with_overlay(&data, code)) {
-            return proved(std::move(divided->data));
-        }
-        const std::optional<Drawn> drawn = cheaper(data, code, step.has_value());
-        if (drawn) return file_of(*drawn);
-        return step ? data : proved(std::move(data));
+        if (step) return layered(std::move(data), *step);
+        if (std::optional<Divided> divided = with_overlay(&data, code)) data = std::move(divided->data);
+        const std::optional<Drawn> drawn = cheaper(data, code);
+        return drawn ? file_of(*drawn) : proved(std::move(data));
     }
 
     // The file that comes nearest to a size.
@@ -167,10 +171,11 @@ private:
     }
 
     // Of a drawing of 8 bits, ways to keep it by itself, as long as take() returns true; nothing of other pictures.
-    void each_drawing(const std::function<bool(Drawn&&)>& take) const {
+    void each_drawing(const std::function<bool(Drawn&&)>& take,
+                      const std::function<bool(std::int64_t)>& worth = {}) const {
         if (!options_.drawings || picture_.is_deep()) return;
         const Samples samples = picture_.samples();
-        if (is_drawing(samples, shape())) each_drawn(samples, shape(), threads_, poll_, take);
+        if (is_drawing(samples, shape())) each_drawn(samples, shape(), threads_, poll_, take, worth);
     }
     Bytes file_of(const Drawn& drawn) { return kept(drawn.layer, drawn.samples, 0); }
     std::size_t size_of(const Drawn& drawn) const {
@@ -254,27 +259,41 @@ private:
     // The sum of the squared errors of what a file decodes to; alpha does not count.
     std::int64_t squares_of(const Bytes& data) const { return errors_of(picture_.samples(), shown(data)).squares; }
 
-    // Of a drawing by itself what costs less than the file, or takes no more where that has a layer.
-    std::optional<Drawn> cheaper(const Bytes& data, int code, bool layered) const {
+    // The file with a residual layer, or a drawing's by itself, where that takes no more.
+    Bytes layered(Bytes data, int step) {
+        std::optional<Drawn> exact;
+        each_drawing([&](Drawn&& now) {
+            exact = std::move(now);
+            return false;
+        });
+        const std::size_t size = exact ? size_of(*exact) : SIZE_MAX;
+        if (size > data.size())  // else its layer, which only adds to it, need not be made
+            data = refined(std::move(data), step);
+        return size > data.size() ? data : file_of(*exact);
+    }
+
+    // Of a drawing by itself what costs less than the file.
+    std::optional<Drawn> cheaper(const Bytes& data, int code) const {
         std::optional<Drawn> best;
         std::optional<std::int64_t> last;
         std::int64_t least = 0;
         const int channels = shape().channels;
-        each_drawing([&](Drawn&& drawn) {
-            if (!last && one_colour(drawn.samples, shape())) {  // nobody wants another
-                best = std::move(drawn);
-                return false;
-            }
-            if (!last) least = loss(code, layered ? 0 : squares_of(data), data.size(), channels);
+        const auto take = [&](Drawn&& drawn) {
             const std::int64_t now = loss(code, drawn.squares, size_of(drawn), channels);
+            if (!last) {
+                least = loss(code, 0, data.size(), channels);
+                if (now > least)  // else it costs less, whatever the file loses
+                    least = loss(code, squares_of(data), data.size(), channels);
+            }
             if (now > kHope * least || (last && now >= *last)) return false;
             last = now;
             if (now <= least) {
                 best = std::move(drawn);
                 least = now;
             }
-            return !layered;
-        });
+            return true;
+        };
+        each_drawing(take, [&](std::int64_t squares) { return loss(code, squares, 0, channels) < *last; });
         return best;
     }
 
@@ -359,31 +378,16 @@ SizeGoal goal_of(const EncoderOptions& options, const PictureView& picture) {
 
 Bytes encode_picture(PictureView picture, const std::shared_ptr<CodecModel>& model, const EncoderOptions& options,
                      const Poll& poll) {
-    if (model == nullptr && !options.max_error)
-        throw Error(Fault::usage, "a model is needed to encode: hand it over with jahp_encoder_set_model");
-    EncoderOptions checked = options;
-    if (model != nullptr) checked.quality = checked_quality(*model, options.quality);
+    const EncoderOptions checked = checked_options(picture, model.get(), options);
     const bool layered = checked.quality > 8;
-    if ((options.max_error || layered) && (options.max_bytes || options.target_bpp || options.target_psnr))
-        throw Error(Fault::usage,
-                    "effort, max_bytes, target_bpp and target_psnr are for qualities up to 8: leave them out with " +
-                        (options.max_error ? "a bound on errors" : "quality " + short_number(checked.quality)));
-    check_size(picture, options.max_pixels);
-    if (picture.is_deep()) picture.widen();
-    if (options.max_error && *options.max_error > most_error(picture.depth))
-        throw Error(Fault::usage, "max_error must be 0 to " + std::to_string(most_error(picture.depth)) +
-                                      " with samples of " + std::to_string(picture.depth) + " bits, not " +
-                                      std::to_string(*options.max_error));
-    if (picture.is_deep() && layered && !options.max_error)
-        throw Error(Fault::usage, "pixels of uint16 are for qualities up to 8 and for lossless, and quality " +
-                                      short_number(checked.quality) + " for 8 bits: convert them to uint8 first");
-    if (options.target_psnr && (options.max_bytes || options.target_bpp))
-        throw Error(Fault::usage, "target_psnr goes with neither max_bytes nor target_bpp: a file has one quality");
     poll();
     Encoding encoding(picture, model.get(), checked, poll);
     if (options.max_error) return encoding.exact(*options.max_error);
+    const bool sized = options.max_bytes || options.target_bpp;
+    const std::optional<Bytes> flat = encoding.of_one_colour();
+    if (flat && !(sized && static_cast<double>(flat->size()) > goal_of(options, picture).goal)) return *flat;
     if (options.target_psnr) return encoding.fitted_psnr(*options.target_psnr);
-    if (options.max_bytes || options.target_bpp) return encoding.fitted(goal_of(options, picture));
+    if (sized) return encoding.fitted(goal_of(options, picture));
     return layered ? encoding.plain(kLayerBase, layer_step(checked.quality))
                    : encoding.plain(checked.quality, std::nullopt);
 }

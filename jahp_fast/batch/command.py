@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,7 @@ from jahp_fast.batch.jobs import JAHP, jobs, sweep
 from jahp_fast.batch.pool import run_here
 from jahp_fast.batch.progress import Progress
 from jahp_fast.batch.work import Job, Outcome, Task
-from jahp_fast.batch.written import RECORD, Record, is_done, why_not
+from jahp_fast.batch.written import RECORD, Record, asked_of, is_done, may_be_drawn, why_not
 from jahp_fast.errors import JahpError, UsageError
 from jahp_fast.files.outputs import asked_bound, bound_options, save_option
 from jahp_fast.files.pictures import format_of, save_options
@@ -58,6 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     task, model = _task(args)
+    asked = asked_of(task, model)
     source, target = Path(args.source), Path(args.target)
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder")
@@ -82,18 +84,21 @@ def run(args: argparse.Namespace) -> int:
                 if stopped():
                     return
                 if isinstance(job, Outcome):
-                    _count(job, progress, journal, record)
+                    _count(job, asked, progress, journal, record)
                 elif args.resume and is_done(task, job, model, record):
                     progress.skipped += 1
                 elif why := why_not(task, job, record, args.overwrite):
-                    _count(Outcome(job, "NotWritten", why), progress, journal, record)
+                    if args.resume and may_be_drawn(task, job, record):
+                        yield replace(job, otherwise=why)
+                        continue
+                    _count(Outcome(job, "NotWritten", why), asked, progress, journal, record)
                 else:
                     yield job
 
         with record.kept(), contextlib.closing(run_jobs(task, todo(), args.workers, stopped)) as outcomes:
             for outcome in outcomes:
                 if outcome is not None:
-                    _count(outcome, progress, journal, record)
+                    _count(outcome, asked, progress, journal, record)
                 progress.show()
         progress.clear()
         return _end(progress, target / JOURNAL, bool(stopped()))
@@ -173,9 +178,9 @@ def _signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, old)
 
 
-def _count(outcome: Outcome, progress: Progress, journal: IO[str], record: Record) -> None:
+def _count(outcome: Outcome, asked: str, progress: Progress, journal: IO[str], record: Record) -> None:
     if not outcome.error:
-        record.add(outcome)
+        record.add(outcome, asked)
         progress.done += 1
         progress.bytes_in += outcome.bytes_in
         progress.bytes_out += outcome.bytes_out

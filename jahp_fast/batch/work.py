@@ -43,11 +43,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """One file. name: its path below the source folder, for the reader."""
+    """One file.
+
+    Attributes:
+        name: its path below the source folder, for the reader.
+        otherwise: what is wrong if the target, which is there and stays, is not what comes out; "" where the target is written.
+    """
 
     name: str
     source: str
     target: str
+    otherwise: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,12 @@ def process(task: Task, job: Job) -> Outcome:
         with pictures.noted() as notes:
             data = Path(job.source).read_bytes()
             out = _encoded(task, job, data) if task.direction == "encode" else _decoded(task, job, data)
-        os.makedirs(os.path.dirname(job.target), exist_ok=True)
-        write_atomically(job.target, out)
+        if job.otherwise:
+            if Path(job.target).read_bytes() != out:
+                return Outcome(job, "NotWritten", job.otherwise)
+        else:
+            os.makedirs(os.path.dirname(job.target), exist_ok=True)
+            write_atomically(job.target, out)
     except JahpError as e:
         return Outcome(job, type(e).__name__, str(e))
     except OSError as e:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,18 +22,19 @@ from jahp_fast.files.pictures import library_errors, noted
 from jahp_fast.system.atomic import write_atomically
 
 RECORD = "jahp-batch.written.jsonl"
-"""Below the target: a line of JSON for each file, {"file", "bytes", "crc32c"}; of several for one the last holds."""
+"""Below the target: a line of JSON for each file, {"file", "bytes", "crc32c", "asked"}; of several for one the last holds."""
 
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 class Record:
-    """Size and CRC-32C of the files that were written, by their paths below `target`; some 200 bytes of memory each."""
+    """Size and CRC-32C of the files that were written, and what was asked for (`asked`), by their paths below `target`; some 200 bytes of
+    memory each."""
 
     def __init__(self, target: Path) -> None:
         """Raises JahpError if there is a record that cannot be read. Lines that are damaged are passed over."""
         self._target, self.path = target, target / RECORD
-        self._files: dict[str, tuple[int, int]] = {}
+        self._files: dict[str, tuple[int, int, str]] = {}
         try:
             with open(self.path, encoding="ascii", errors="replace") as lines:
                 for line in lines:
@@ -45,8 +47,9 @@ class Record:
     def _take(self, line: str) -> None:
         try:
             fields = json.loads(line)
-            self._files[str(fields["file"])] = int(fields["bytes"]), int(fields["crc32c"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+            asked = sys.intern(str(fields.get("asked", "")))  # releases before wrote none
+            self._files[str(fields["file"])] = int(fields["bytes"]), int(fields["crc32c"]), asked
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass
 
     @contextmanager
@@ -60,10 +63,10 @@ class Record:
         with self._file:
             yield
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome, asked: str = "") -> None:
         """Of a file that was written just now. Raises JahpError where the disk is full."""
         name = self._name(outcome.job)
-        self._files[name] = outcome.bytes_out, outcome.crc32c
+        self._files[name] = outcome.bytes_out, outcome.crc32c, asked
         try:
             self._file.write(self._line(name))
             self._file.flush()
@@ -74,16 +77,25 @@ class Record:
         """Whether a file of this name was written."""
         return self._name(job) in self._files
 
-    def matches(self, job: Job, data: bytes) -> bool:
-        """Whether these bytes are what was written."""
-        return self._files.get(self._name(job)) == (len(data), _native.crc32c(data))
+    def matches(self, job: Job, data: bytes, asked: str | None = None) -> bool:
+        """Whether these bytes are what was written, when that was asked for."""
+        size, crc, said = self._files.get(self._name(job), (-1, 0, ""))
+        return (size, crc) == (len(data), _native.crc32c(data)) and asked in (None, said)
 
     def _name(self, job: Job) -> str:
         return os.path.relpath(job.target, self._target)
 
     def _line(self, name: str) -> str:
-        size, crc = self._files[name]
-        return json.dumps({"file": name, "bytes": size, "crc32c": crc}) + "\n"
+        size, crc, asked = self._files[name]
+        return json.dumps({"file": name, "bytes": size, "crc32c": crc} | ({"asked": asked} if asked else {})) + "\n"
+
+
+def asked_of(task: Task, model: bytes) -> str:
+    """What of a file that encoding makes: a bound on errors, or a model and a quality. Files of drawings do not always say it: kept by
+    themselves they have neither model nor quality, and often a lower bound."""
+    if task.direction == "decode":
+        return ""
+    return f"{model.hex()} {task.codec[1]:g}" if task.max_error is None else f"max_error {task.max_error}"
 
 
 def is_whole(task: Task, data: bytes) -> bool:
@@ -121,9 +133,10 @@ def is_done(task: Task, job: Job, model: bytes, record: Record) -> bool:
             stream = container.unpack(data)
         except FormatError:
             return False
-        if task.max_error is not None:
-            return stream.exact is not None and stream.exact.bound == task.max_error
-        if stream.model != model or stream.asked_quality != task.codec[1]:
+        if stream.exact is None:
+            if task.max_error is not None or stream.model != model or stream.asked_quality != task.codec[1]:
+                return False
+        elif stream.exact.bound != task.max_error and not record.matches(job, data, asked_of(task, model)):
             return False
     return record.matches(job, data) or is_whole(task, data)
 
@@ -152,3 +165,13 @@ def why_not(task: Task, job: Job, record: Record, overwrite: bool) -> str:
     if record.matches(job, data) or (record.knows(job) and not is_whole(task, data)):
         return ""
     return f"{job.target} is there, and is not what jahp batch wrote: --overwrite replaces it"
+
+
+def may_be_drawn(task: Task, job: Job, record: Record) -> bool:
+    """Whether the target, which is nothing recorded, may be a drawing's that a run wrote just before it was killed: encoding tells."""
+    if task.direction == "decode" or record.knows(job):
+        return False
+    try:
+        return container.unpack(Path(job.target).read_bytes()).exact is not None
+    except (OSError, FormatError):
+        return False

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jahp_fast.errors import UsageError
-from jahp_fast.evaluate.metrics import BDRate, bd_rate, ms_ssim_db
+from jahp_fast.evaluate.metrics import BD_MIN_POINTS, BDRate, bd_rate, ms_ssim_db
 from jahp_fast.evaluate.results import Mean, Row, means
 
 Points = list[tuple[float, float]]
@@ -37,8 +37,18 @@ def curves(rows: Sequence[Row], codecs: Sequence[str], metric: str) -> tuple[lis
     """Of each codec the finite points (bpp, value) of its mean curve, by rate; and the number of images behind them.
 
     All points of all the curves are means over the same images: those that have the metric at every setting of every
-    one of these codecs.
+    one of these codecs. A mean with an image that came back without loss is infinite. Where that leaves a curve fewer
+    points than a BD-rate needs, such images are left out, if it has more of them then.
     """
+    found = _curves(rows, codecs, metric)
+    if (least := min(map(len, found[0]))) >= BD_MIN_POINTS:
+        return found
+    lossless = {row.image for row in rows if row.codec in codecs and value_of(row, metric) == math.inf}
+    others = _curves([row for row in rows if row.image not in lossless], codecs, metric)
+    return others if min(map(len, others[0])) > least else found
+
+
+def _curves(rows: Sequence[Row], codecs: Sequence[str], metric: str) -> tuple[list[Points], int]:
     having: dict[tuple[str, str], set[str]] = {}
     some = [row for row in rows if row.codec in codecs and not math.isnan(value_of(row, metric))]
     for row in some:

@@ -190,7 +190,8 @@ pixels to bytes and from bytes to pixels, on"""
 
 _BD_METHOD = """Mean difference in file size at equal quality, negative where ours is smaller: PCHIP of the log rate on
 the mean curves, over the qualities that both codecs reach (in brackets), and over the images that have the metric at
-every setting of both (their number in brackets, where it is not all)."""
+every setting of both (their number in brackets, where it is not all). An image that came back without loss makes a
+mean infinite, which is no point; where fewer than four points are left, such images are."""
 
 _PICTURES_METHOD = """The BD-rate of every picture on its own two curves, over the qualities from the higher of their
 lowest points to the lower of their highest, and then the mean, the median, the smallest and the largest of these: every

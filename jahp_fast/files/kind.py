@@ -29,6 +29,13 @@ def looks_drawn(rows: Rows) -> bool:
     return inner > 0 and _repeated(rows) >= _SURELY * inner
 
 
+def has_one_colour(rows: Rows) -> bool:
+    """Whether all pixels are the same."""
+    blocks = (rows.take(top, top + _BLOCK_ROWS) for top in range(0, rows.height, _BLOCK_ROWS))
+    first = rows.take(0, 1)[:, :1]
+    return all(np.array_equal(block, np.broadcast_to(first, block.shape)) for block in blocks)
+
+
 def _repeated(rows: Rows) -> int:
     """Pixels exactly as those above and to the left; those of the first row and column do not count."""
     blocks = (rows.take(top, top + _BLOCK_ROWS + 1) for top in range(0, rows.height - 1, _BLOCK_ROWS))

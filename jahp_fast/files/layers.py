@@ -41,6 +41,7 @@ _MOST_STRIP_PIXELS = 1 << 22
 """Of one colour; decoders hold strips as a whole."""
 _FLAT = 0.2
 """Pictures of which a larger share of pixels is as the one to the left are tried by few colours too; photos have less."""
+_ERROR_ROWS = 16
 _AT_ONCE = 4
 """Strips a thread in one call: between calls Python sees Ctrl-C."""
 
@@ -138,7 +139,7 @@ def exact(samples: Samples, bound: int, threads: int) -> Layer:
         layers.append(colours(samples, 0, threads))
         if bound:
             merged = _native.merge_colours(samples, bound, 0)
-            layers.append(colours(merged, int(np.abs(np.subtract(samples, merged, dtype=np.int16)).max()), threads))
+            layers.append(colours(merged, errors_of(samples, merged)[0], threads))
     return min(layers, key=lambda layer: len(layer.packed()))
 
 
@@ -160,7 +161,18 @@ def overlay(samples: Samples, holes: Samples, threads: int) -> Layer:
 
 def one_colour(samples: Samples) -> bool:
     """Whether all pixels are the same."""
-    return bool(np.all(samples == samples[0, 0]))
+    return all(bool(np.all(row == samples[0, 0])) for row in samples)
+
+
+def errors_of(samples: NDArray[_Sample], others: NDArray[_Sample], shift: int = 0) -> tuple[int, int]:
+    """The largest error, and the sum of all squared ones; shift: of the others. A few rows at a time, which stay in the cache."""
+    largest = squares = 0
+    for top in range(0, len(samples), _ERROR_ROWS):
+        rows = others[top : top + _ERROR_ROWS] >> shift if shift else others[top : top + _ERROR_ROWS]
+        errors = np.subtract(samples[top : top + _ERROR_ROWS], rows, dtype=np.int32)
+        largest = max(largest, int(errors.max()), -int(errors.min()))
+        squares += int(np.square(errors, dtype=np.int64).sum())
+    return largest, squares
 
 
 def exact_deep(samples: NDArray[np.uint16], bits: int, bound: int, threads: int) -> Layer:

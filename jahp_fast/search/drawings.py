@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jahp_fast import _native
 from jahp_fast.constants import trade_off
-from jahp_fast.files import layers
-from jahp_fast.files.layers import Layer, Samples
+from jahp_fast.files.layers import Layer, Samples, colours, errors_of, overlay, strip_rows
 
 BOUNDS = (2, 4, 8, 12, 16, 24, 31)
 """Largest errors that are tried, one after the other. Pixels change by that much where a neighbour differs by twice as much."""
@@ -31,14 +30,21 @@ class Drawn:
     """A picture kept by itself.
 
     Attributes:
-        layer: of its pixels.
-        samples: what the layer gives, (H, W, 1 or 3).
+        samples: its pixels, (H, W, 1 or 3).
+        bound: the largest error of a sample.
         squares: the sum of the squared errors of all samples.
+        threads: for the layer.
     """
 
-    layer: Layer
     samples: Samples
+    bound: int
     squares: int
+    threads: int
+
+    @cached_property
+    def layer(self) -> Layer:
+        """Of its pixels: coded once somebody asks, since errors alone may say that it is none to take."""
+        return colours(self.samples, self.bound, self.threads)
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,13 @@ class Overlaid:
 
 def drawn(samples: Samples, threads: int) -> Iterator[Drawn]:
     """All pixels exactly, and then with colours merged more and more. Few colours are always smaller here than `exact`'s filter."""
-    yield Drawn(layers.colours(samples, 0, threads), samples, 0)
+    drawing = Drawn(samples, 0, 0, threads)
+    yield drawing
     for bound in BOUNDS:
         merged = _native.merge_colours(samples, bound, 2 * bound)
-        errors = _errors(samples, merged)
-        yield Drawn(layers.colours(merged, int(np.abs(errors).max()), threads), merged, _squares(errors))
+        if not np.array_equal(merged, drawing.samples):  # else it is the one before, and its layer is there
+            drawing = Drawn(merged, *errors_of(samples, merged), threads)
+        yield drawing
 
 
 def overlaid(samples: Samples, coarse: Samples, quality: float, size: int, threads: int) -> Overlaid | None:
@@ -69,15 +77,15 @@ def overlaid(samples: Samples, coarse: Samples, quality: float, size: int, threa
     Args:
         coarse: the picture as it comes back from its latents at this quality, whose file has `size` bytes.
     """
-    rows = layers.strip_rows(*samples.shape[:2])
+    rows = strip_rows(*samples.shape[:2])
     holes = _native.choose_holes(samples, coarse, rows, price(quality), size, threads) if _native.partly_flat(samples) else None
     if holes is None:
         return None
     best, least = None, 0
     for bound in (0, *BOUNDS):
         merged = _native.merge_colours(samples, bound, 2 * bound, holes)
-        layer = layers.overlay(merged, holes, threads)
-        now = cost(quality, _squares(_errors(samples, merged)), len(layer.packed()), samples.shape[2])
+        layer = overlay(merged, holes, threads)
+        now = cost(quality, errors_of(samples, merged)[1], len(layer.packed()), samples.shape[2])
         if best is not None and now >= least:
             break
         best, least = layer, now
@@ -93,11 +101,3 @@ def price(quality: float) -> int:
 def cost(quality: float, squares: int, size: int, channels: int) -> int:
     """The loss of a picture of so many bytes and summed squared errors, in 2^-16 bits times the channels."""
     return price(quality) * squares + 8 * size * channels * _UNIT
-
-
-def _errors(samples: Samples, others: Samples) -> NDArray[np.int32]:
-    return np.subtract(samples, others, dtype=np.int32)
-
-
-def _squares(errors: NDArray[np.int32]) -> int:
-    return int(np.square(errors).sum(dtype=np.int64))

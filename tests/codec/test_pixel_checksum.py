@@ -19,7 +19,7 @@ def changed(data, value):
 
 
 def pictures(crop):
-    return [crop[:45, :70], crop[:45, :70, 0], np.dstack([crop[:33, :50], crop[:33, :50, :1]]), crop[:1, :1]]
+    return [crop[:45, :70], crop[:45, :70, 0], np.dstack([crop[:33, :50], crop[:33, :50, :1]]), crop[:1, :2]]
 
 
 def test_it_is_the_pixels(photo_crop):

@@ -80,6 +80,17 @@ def test_a_lossless_point_is_no_point() -> None:
     assert report.bd_rows(rows, "y", ["x"])[0][1].startswith("+100.0 %")
 
 
+def test_pictures_without_loss_do_not_take_the_curves_of_the_others() -> None:
+    """b comes back as it was at all settings of y, and c at one of x, which costs x a point and no more."""
+    a, b = [*curve("x", "a", 1), *curve("y", "a", 2)], [*curve("x", "b", 1), *curve("y", "b", 9, psnr=math.inf)]
+    ((_, psnr),) = report.bd_rows([*a, *b], "y", ["x"])
+    assert psnr == "+100.0 % (30.0 to 38.0 dB; 1 of 2 images)"
+    assert curves.measured([*curve("y", "a", 2), *curve("y", "b", 9, psnr=math.inf)]) == ["psnr"]
+    c = [*curve("x", "c", 1)[:-1], row("x", 4, "c", psnr=math.inf), *curve("y", "c", 2)]
+    (x, y), images = curves.curves([*a, *c], ["x", "y"], "psnr")
+    assert (len(x), len(y), images) == (4, 5, 2)
+
+
 def test_a_panel_without_a_finite_figure_is_left_out() -> None:
     assert report.plot([row("x", 0, "a", psnr=math.inf)], "none") == "no figure is finite"
     assert isinstance(report.plot(curve("x", "a", 1), "PSNR alone"), bytes)

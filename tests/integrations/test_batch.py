@@ -17,7 +17,7 @@ from jahp_fast.batch.jobs import jobs, sweep
 from jahp_fast.batch.pool import run_here
 from jahp_fast.batch.progress import Progress
 from jahp_fast.batch.work import Job, Task, process
-from jahp_fast.batch.written import Record, is_done
+from jahp_fast.batch.written import RECORD, Record, is_done
 from jahp_fast.cli import main
 from jahp_fast.errors import UsageError
 from jahp_fast.local import settings
@@ -125,6 +125,44 @@ def test_resume_knows_layers(photos, tmp_path, model, inline, capsys):
     assert "-q has no say" in capsys.readouterr().err
     assert main(["batch", "decode", str(tmp_path / "out"), str(tmp_path / "back"), "--lossless"]) == 1
     assert "are for encode" in capsys.readouterr().err
+
+
+def test_resume_knows_drawings(photos, tmp_path, model, inline):
+    """Whose files say neither model nor quality."""
+    for path in photos.rglob("*.*"):
+        path.unlink() if path.is_file() else None
+    out, drawing = tmp_path / "out", np.zeros((40, 60), np.uint8)
+    drawing[10:20, 5:50] = 200
+    Image.fromarray(drawing).save(photos / "drawing.png")
+    run = ["batch", "encode", str(photos), str(out), "--model", model, "--resume"]
+    for options, first in (([], 1), (["-q", "6"], 1), (["--lossless"], 0), (["--max-error", "9"], 1), (["-q", "6"], 1)):
+        for worked in (first, 0):  # exact pixels are what --lossless asks for, whoever made them
+            inline.clear()
+            assert main([*run, *options]) == 0
+            assert len(inline) == worked, options
+            assert jahp_fast.info((out / "drawing.jahp").read_bytes()).max_error is not None
+
+
+def test_resume_after_a_drawing_that_was_not_recorded(photos, tmp_path, model, inline):
+    """A run that is killed may have written it and not yet said so. Whether it is that run's is found out; it is never replaced."""
+    for path in photos.rglob("*.*"):
+        path.unlink() if path.is_file() else None
+    out, drawing = tmp_path / "out", np.zeros((40, 60), np.uint8)
+    drawing[10:20, 5:50] = 200
+    Image.fromarray(drawing).save(photos / "drawing.png")
+    run = ["batch", "encode", str(photos), str(out), "--model", model]
+    assert main(run) == 0
+    ours = (out / "drawing.jahp").read_bytes()
+    for data, left_out in ((ours, True), (jahp_fast.Codec().encode(drawing[:, ::-1], lossless=True), False)):
+        (out / RECORD).write_text("")
+        (out / "drawing.jahp").write_bytes(data)
+        for worked in (1, 0 if left_out else 1):
+            inline.clear()
+            assert main([*run, "--resume"]) == (0 if left_out else 1)
+            assert len(inline) == worked
+            assert (out / "drawing.jahp").read_bytes() == data
+    (out / RECORD).write_text("")
+    assert main(run) == 1  # without --resume: as ever
 
 
 def test_source_and_target_may_be_one_folder(photos, model, inline):

@@ -37,6 +37,8 @@ PICTURES = {
     "RGB": smooth(97, 130, 3), "grey": smooth(97, 130, 1)[:, :, 0], "RGBA": smooth(40, 75, 4), "one pixel": smooth(1, 1, 3),
     "one row": smooth(1, 90, 3), "one column": smooth(70, 1, 1)[:, :, 0], "few colours": flat(150, 200, 3), "flat alpha": flat(90, 64, 4),
     "constant": np.full((300, 200, 3), 77, np.uint8), "large constant": np.full((3000, 2000), 9, np.uint8),
+    "constant pixel": np.full((1, 1, 3), (10, 200, 30), np.uint8), "constant row": np.full((1, 90), 7, np.uint8),
+    "constant below alpha": np.dstack([np.full((40, 30, 3), 77, np.uint8), smooth(40, 30, 1)]),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from builders import photo
 from PIL import Image
 
-from jahp_fast import Codec, UsageError, _native, info
+from jahp_fast import Codec, UsageError, _native, info, prepared
 from jahp_fast.constants import QUALITY_STEPS, trade_off
 from jahp_fast.files.image import Rows
 from jahp_fast.files.kind import is_drawing
@@ -127,7 +127,7 @@ def test_each_bound_is_tried_as_long_as_it_pays():
     for way, bound in zip(ways[1:], drawings.BOUNDS, strict=True):
         errors = way.samples.astype(int) - pixels
         assert way.layer.bound == np.abs(errors).max() <= bound
-        assert way.squares == np.square(errors).sum()
+        assert (way.bound, way.squares) == (way.layer.bound, np.square(errors).sum())
         assert np.all(contrasts(pixels)[np.any(errors, axis=2)] >= 2 * bound)
 
 
@@ -145,6 +145,56 @@ def test_one_colour_is_exact():
             assert info(data).max_error == 0
             assert len(data) < 200
             assert np.array_equal(Codec().decode(data), pixels)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (20, 30)])
+def test_one_colour_is_exact_whatever_is_asked(shape):
+    """In grey and below alpha, too, unless a size is asked for that is too small."""
+    flat = np.full((*shape, 3), (10, 200, 30), np.uint8)
+    seen = np.dstack([flat, np.arange(flat[:, :, 0].size, dtype=np.uint8).reshape(shape)])
+    for pixels in (flat, flat[:, :, 1], seen):
+        data = Codec(quality=1).encode(pixels)
+        assert np.array_equal(Codec().decode(data), pixels)
+        for options in ({"effort": 2}, {"target_psnr": 20.0}, {"target_bpp": 9e3}, {"max_bytes": len(data)}, {"lossless": True}):
+            assert Codec().encode(pixels, **options) == data
+        assert Codec(quality=9).encode(pixels) == Codec().encode_timed(pixels)[0] == data
+        assert Codec().encode_batch([photo()[:20, :30], pixels])[1] == data
+        assert info(Codec(drawings=False).encode(pixels)).max_error is None
+        if info(Codec(quality=1, drawings=False).encode(pixels)).bytes < len(data):
+            assert len(Codec().encode(pixels, max_bytes=len(data) - 1)) < len(data)
+        else:
+            with pytest.raises(UsageError, match="too few for this image"):
+                Codec().encode(pixels, max_bytes=len(data) - 1)
+
+
+def chosen_plainly(pixels, quality, nets):
+    """The rule, with nothing left out: each way is coded, and the file of the nets, with a part laid over or not, is decoded."""
+    empty = len(Codec().encode(pixels, lossless=True)) - min(len(w.layer.packed()) for w in drawings.drawn(pixels, 1) if not w.squares)
+    best, least, last = None, loss(pixels, nets, quality), None
+    for way in drawings.drawn(pixels, 1):
+        now = drawings.cost(quality, way.squares, empty + len(way.layer.packed()), 3)
+        if now > 4 * least or (last is not None and now >= last):
+            break
+        last = now
+        if now <= least:
+            best, least = way, now
+    return best
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_left_out_decides_nothing(kind, monkeypatch):
+    pixels = synthetic.picture(kind, 15, SIZE)
+    for quality in (1, 3, 5, 8):
+        with monkeypatch.context() as patch:
+            patch.setattr(prepared, "is_drawing", lambda rows: False)
+            nets = Codec(quality=quality).encode(pixels)
+        best = chosen_plainly(pixels, quality, nets)
+        data = Codec(quality=quality).encode(pixels)
+        if best is None:
+            assert data == nets
+        else:
+            assert info(data).max_error == best.bound
+            assert np.array_equal(Codec().decode(data), best.samples)
 
 
 def test_every_way_to_encode_gives_the_same_file():

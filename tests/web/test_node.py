@@ -14,6 +14,7 @@ from damaged_files import decoded
 from web_site import MAX_PIXELS, ROOT, WASM, WEB, built, node, with_memory
 
 from jahp_fast import Codec, JahpError, library
+from jahp_fast.train import synthetic
 
 pytestmark = [built, node]
 SHIPPED = library.by_name("mbt2018").path
@@ -36,7 +37,11 @@ def run(script, *arguments, lines=(), wasm=WASM):
 def pictures():
     crop = photo()[100:229, 300:497]
     alpha = np.dstack([crop, np.arange(crop[:, :, 0].size, dtype=np.uint64).reshape(crop.shape[:2]).astype(np.uint8) // 16 * 16])
-    return {"RGB": crop, "RGBA": alpha, "one pixel": crop[:1, :1]}
+    drawing, flat = synthetic.picture("text", 3, (60, 90)), np.full((30, 40, 3), (10, 200, 30), np.uint8)
+    seen = np.dstack([drawing, np.where(drawing[:, :, 0] > 200, 0, 255).astype(np.uint8)])
+    return {
+        "RGB": crop, "RGBA": alpha, "one pixel": crop[:1, :1], "a drawing": drawing, "a drawing and alpha": seen, "one colour": flat,
+    }  # fmt: skip
 
 
 def job(tmp_path, name, pixels, options):
