@@ -208,7 +208,8 @@ class Codec(Decoder):
             return self._encoding(prepared.rows.deep).searched(prepared, effort, goal, progress, tune)
 
     def encode_timed(self, image: Any) -> tuple[bytes, dict[str, float]]:
-        """encode, and seconds by stage: g_a, h_a, entropy, and layer above quality 8; on a GPU with a wait between them."""
+        """encode, and seconds by stage: g_a, h_a, entropy, and layer above quality 8; entropy alone of one colour. On a GPU with a wait
+        between them."""
         clock, prepared = Clock(self._device), self._prepared(image, None, None)
         with self._encoder.guard("encoding " + sizes_said([prepared.size])):
             return self._encoding(prepared.rows.deep).plain(prepared, clock), clock.laps
