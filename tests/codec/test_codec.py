@@ -32,7 +32,7 @@ def trained():
 @pytest.mark.parametrize("name", ["tiny", "tiny-b16", "tiny-mean", "tiny-factorized"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (16, 16), (17, 31), (65, 64)], ids=str)
 def test_any_size(tiny_models, photo_crop, name, size):
-    codec = Codec(name, 6, threads=1, models=[tiny_models[name]])
+    codec = Codec(name, 6, threads=1, models=[tiny_models[name]], drawings=False)
     image = photo_crop[: size[0], : size[1]]
     data = codec.encode(image)
     decoded = codec.decode(data)
