@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jahp_fast import Codec, FormatError, UsageError
+from jahp_fast import Codec, FormatError, UsageError, _native
 from jahp_fast.files import container
 from jahp_fast.files.view import View
 from jahp_fast.pipelines import cpu
@@ -198,7 +198,8 @@ def test_regions_of_a_file_with_copied_positions(tiny_models, monkeypatch):
 
 
 def test_memory_of_a_region_of_a_large_picture(tmp_path):
-    """Its latents are 25 MB as an array, and the activations that the entropy nets hold of them 19."""
+    """Its latents are 25 MB as an array, and the activations that the entropy nets hold of them 19, twice that where the machine
+    multiplies no bytes."""
     codec, image = Codec(threads=1), np.tile(photo(), (4, 6, 1))[:2048, :4096]
     for name, pixels in (("large", image), ("small", image[:64, :64])):
         (tmp_path / name).write_bytes(codec.encode(pixels))
@@ -213,4 +214,4 @@ def test_memory_of_a_region_of_a_large_picture(tmp_path):
         print((status("VmHWM") - before) * 1024 / 1e6)
     """
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
-    assert 10 < float(done.stdout) < 40
+    assert 10 < float(done.stdout) < 40 + 19 * (_native.isa_names()[-1] == "avx2")

@@ -39,8 +39,10 @@ def pictures():
     alpha = np.dstack([crop, np.arange(crop[:, :, 0].size, dtype=np.uint64).reshape(crop.shape[:2]).astype(np.uint8) // 16 * 16])
     drawing, flat = synthetic.picture("text", 3, (60, 90)), np.full((30, 40, 3), (10, 200, 30), np.uint8)
     seen = np.dstack([drawing, np.where(drawing[:, :, 0] > 200, 0, 255).astype(np.uint8)])
+    page = np.full((150, 200, 3), 255, np.uint8)
+    page[40:60, 10:190], page[70:140, 60:150] = (drawing[20:40, :60].repeat(3, axis=1)), photo()[100:170, 300:390]
     return {
-        "RGB": crop, "RGBA": alpha, "one pixel": crop[:1, :1], "a drawing": drawing, "a drawing and alpha": seen, "one colour": flat,
+        "a page": page, "RGB": crop, "RGBA": alpha, "one pixel": crop[:1, :1], "a drawing": drawing, "a drawing and alpha": seen, "one colour": flat,
     }  # fmt: skip
 
 
