@@ -111,6 +111,12 @@ class Encoding:
             drawing = self.drawing_for(prepared, goal, min((len(data) for _, data in found), default=None))
         if not found:
             assert refused is not None
+            if drawing is None and isinstance(goal, rate_control.Goal):  # what a drawing takes may be less than the nets' file
+                low = self.pipeline.file.config.qualities[0]
+                data = self.settled(*self.divided(prepared, self.nearest(prepared, low, threads), low, threads), low, threads)
+                if len(data) > goal.goal:
+                    raise rate_control.too_small(goal, _container.quality_code(low), len(data))
+                return data
             if drawing is None:
                 raise refused
             return prepared.of_drawn(drawing, threads)

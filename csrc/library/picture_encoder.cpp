@@ -96,8 +96,14 @@ public:
                 trims = [&](int code, double rate) { return files.trimmed_again(code, rate); };
             return fit([&](int code) { return files.nearest_again(code); }, trims, codes(), goal);
         };
-        const std::vector<Bytes> found = all_found(of, codes().lowest, [&] { return drawn.has_value(); });
-        if (found.empty()) return file_of(*drawn);
+        const int lowest = codes().lowest;
+        const std::vector<Bytes> found = all_found(of, lowest).files;
+        if (found.empty() && drawn) return file_of(*drawn);
+        if (found.empty()) {  // what a drawing takes may be less than the nets' file
+            Bytes data = plain(lowest / double{kQualitySteps}, {});
+            if (static_cast<double>(data.size()) > goal.goal) throw too_small(goal, lowest, data.size());
+            return data;
+        }
         std::vector<std::int64_t> squares;
         for (const Bytes& data : found) squares.push_back(squares_of(data));
         const auto best = std::min_element(squares.begin(), squares.end());
@@ -130,15 +136,15 @@ public:
             });
             return best;
         };
-        std::optional<Drawn> drawn;
-        const std::vector<Bytes> found = all_found(of, codes().highest, [&] {
-            drawn = drawn_within(SIZE_MAX);
-            return drawn.has_value();
-        });
-        if (found.empty()) return file_of(*drawn);
+        const auto [found, refused] = all_found(of, codes().highest);
+        if (found.empty()) {
+            const std::optional<Drawn> drawn = drawn_within(SIZE_MAX);
+            if (!drawn) throw *refused;
+            return file_of(*drawn);
+        }
         const Bytes& data = *std::min_element(found.begin(), found.end(),
                                               [](const Bytes& a, const Bytes& b) { return a.size() < b.size(); });
-        drawn = drawn_within(data.size());
+        const std::optional<Drawn> drawn = drawn_within(data.size());
         return drawn ? file_of(*drawn) : proved(data);
     }
 
@@ -221,20 +227,22 @@ private:
         return divided;
     }
 
-    // What `find` finds for the picture as it is and, where that costs less, with its drawn part laid over. Where it
-    // refuses both there must be `another`; code: where it cannot say at which quality that part is to be found.
-    std::vector<Bytes> all_found(const std::function<Bytes(const Subject&)>& find, int code,
-                                 const std::function<bool()>& another) const {
-        std::vector<Bytes> found;
-        std::optional<Error> refused;
+    struct Found {
+        std::vector<Bytes> files;
+        std::optional<Error> refused;  // why there is none
+    };
+    // What `find` finds for the picture as it is and, where that costs less, with its drawn part laid over. code: of
+    // the quality at which that part is to be found where there is no file to say it.
+    Found all_found(const std::function<Bytes(const Subject&)>& find, int code) const {
+        Found found;
         const auto attempt = [&](const Subject& subject) {
             try {
-                found.push_back(find(subject));
-                code = unpack(found.back(), UINT64_MAX).quality_code;
+                found.files.push_back(find(subject));
+                code = unpack(found.files.back(), UINT64_MAX).quality_code;
                 return true;
             } catch (const Error& e) {
                 if (e.fault() != Fault::usage) throw;
-                if (!refused) refused = e;
+                if (!found.refused) found.refused = e;
                 return false;
             }
         };
@@ -244,7 +252,6 @@ private:
             const int before = code;
             if (!divided || !attempt(divided->subject) || code == before) break;
         }
-        if (found.empty() && !another()) throw *refused;
         return found;
     }
 

@@ -75,11 +75,7 @@ Bytes fit(const std::function<Bytes(int code)>& encode, const std::function<Byte
     const auto above = std::find_if(sizes.begin(), sizes.end(), [&](const auto& pair) { return beyond(pair.second); });
     const bool none_under = std::all_of(sizes.begin(), sizes.end(),
                                         [&](const auto& pair) { return beyond(pair.second); });
-    if (none_under && badness > std::log1p(kTolerance))
-        throw Error(Fault::usage, std::to_string(static_cast<std::uint64_t>(std::floor(goal.goal))) +
-                                      " bytes are too few for this image: at quality " +
-                                      short_number(codes.lowest / double{kQualitySteps}) + ", the lowest, it takes " +
-                                      std::to_string(sizes.at(codes.lowest)));
+    if (none_under && badness > std::log1p(kTolerance)) throw too_small(goal, codes.lowest, sizes.at(codes.lowest));
     if (!trim || above == sizes.end()) return best;
     double soft = kSoftest, hard = kHardest;
     for (int i = 0; i < kTrims && badness > std::log1p(kTolerance) / (i == 0 ? 1 : 2); ++i) {
@@ -87,6 +83,13 @@ Bytes fit(const std::function<Bytes(int code)>& encode, const std::function<Byte
         (beyond(consider(trim(above->first, std::pow(2.0, middle)))) ? soft : hard) = middle;
     }
     return best;
+}
+
+Error too_small(const SizeGoal& goal, int lowest, std::size_t size) {
+    return {Fault::usage, std::to_string(static_cast<std::uint64_t>(std::floor(goal.goal))) +
+                              " bytes are too few for this image: at quality " +
+                              short_number(lowest / double{kQualitySteps}) + ", the lowest, it takes " +
+                              std::to_string(size)};
 }
 
 Bytes fit_psnr(const std::function<std::pair<Bytes, double>(int code)>& encode, const CodeRange& codes, double psnr) {

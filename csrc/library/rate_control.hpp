@@ -6,6 +6,7 @@
 #include <functional>
 #include <utility>
 
+#include "core/error.hpp"
 #include "library/container.hpp"
 
 namespace jahp {
@@ -28,6 +29,9 @@ struct SizeGoal {
 // empty where a model cannot. Error(usage) if the lowest quality takes more.
 Bytes fit(const std::function<Bytes(int code)>& encode, const std::function<Bytes(int code, double rate)>& trim,
           const CodeRange& codes, const SizeGoal& goal);
+
+// What is said of a goal that the lowest quality misses by such a size.
+Error too_small(const SizeGoal& goal, int lowest, std::size_t size);
 
 // The file whose PSNR comes nearest to a wanted one; the lowest quality's if that is still better. encode: code -> the
 // file, and its PSNR in dB. Error(usage) if the highest quality is worse by more than a step.

@@ -107,6 +107,13 @@ def goal_of(
     return Goal(most if target_bpp is None else min(most, target_bpp * pixels / 8), most)
 
 
+def too_small(goal: Goal, lowest: int, size: int) -> UsageError:
+    """What is said of a goal that the lowest quality misses by such a size."""
+    return UsageError(
+        f"{math.floor(goal.goal)} bytes are too few for this image: at quality {lowest / QUALITY_STEPS:g}, the lowest, it takes {size}"
+    )
+
+
 def fit(
     encode: Callable[[int], bytes],
     trim: Callable[[int, float], bytes] | None,
@@ -147,10 +154,7 @@ def fit(
         code = _next({c: math.log(size / goal.goal) for c, size in sizes.items()}, lowest, highest, _SLOPE)
     under = [c for c, size in sizes.items() if size <= goal.goal]
     if not under and (badness > math.log1p(TOLERANCE)):
-        raise UsageError(
-            f"{math.floor(goal.goal)} bytes are too few for this image: at quality {lowest / QUALITY_STEPS:g}, the lowest, "
-            f"it takes {sizes[lowest]}"
-        )
+        raise too_small(goal, lowest, sizes[lowest])
     above = [c for c, size in sizes.items() if size > goal.goal]
     if trim is not None and above and badness > math.log1p(TOLERANCE):
         soft, hard = _SOFTEST, _HARDEST

@@ -270,6 +270,15 @@ def test_sizes(kind):
     assert rescued or kind != "pixelart"
 
 
+def test_too_few_bytes_are_compared_with_what_it_takes():
+    """A drawing's own file, where that is smaller than what the nets make of it."""
+    drawing = synthetic.picture("pixelart", 4, SIZE)
+    least = len(Codec(quality=1).encode(drawing))
+    assert least < len(Codec(quality=1, drawings=False).encode(drawing))
+    with pytest.raises(UsageError, match=f"at quality 1, the lowest, it takes {least}$"):
+        Codec().encode(drawing, max_bytes=300)
+
+
 @pytest.mark.parametrize("kind", ["text", "map"])
 def test_targets_of_quality(kind):
     """Reached, by no more bytes than without; those that the nets do not reach, too."""

@@ -42,7 +42,8 @@ def pictures():
     page = np.full((150, 200, 3), 255, np.uint8)
     page[40:60, 10:190], page[70:140, 60:150] = (drawing[20:40, :60].repeat(3, axis=1)), photo()[100:170, 300:390]
     return {
-        "a page": page, "RGB": crop, "RGBA": alpha, "one pixel": crop[:1, :1], "a drawing": drawing, "a drawing and alpha": seen, "one colour": flat,
+        "RGB": crop, "RGBA": alpha, "one pixel": crop[:1, :1], "a drawing": drawing, "a drawing and alpha": seen, "one colour": flat,
+        "a page": page,
     }  # fmt: skip
 
 
