@@ -19,13 +19,15 @@ from jahp_fast.models.layers import GDN
 SCRIPT = ROOT / "benchmarks" / "decoder_choice.py"
 
 
-@pytest.fixture(scope="module")
-def bench():
-    return importlib.import_module("decoder_choice")
+@pytest.fixture
+def bench(monkeypatch):
+    module = importlib.import_module("decoder_choice")
+    monkeypatch.setattr(module, "CUT", 64)
+    return module
 
 
 def two_decoders(bench, pictures=24, channels=8):
-    """What reaches a decoder's last layers, and the pictures that one of two made of it, by turns; between them the decoder to begin with."""
+    """What reaches a decoder's last layers, the pictures that one of two made of it, by turns, and the decoder between them."""
     random = torch.Generator().manual_seed(5)
     gdn = GDN(channels, inverse=True)
     shapes = (channels, channels, 5, 5), (channels,), (channels, 3, 5, 5), (3,)
@@ -33,7 +35,7 @@ def two_decoders(bench, pictures=24, channels=8):
     aside = [0.04 * torch.randn(shape, generator=random) for shape in shapes]
     aside[2] *= 0.5
     decoders = [[a + sign * b for a, b in zip(between, aside, strict=True)] for sign in (1, -1)]
-    h = [torch.randn(channels, 32, 32, generator=random).half() for _ in range(pictures)]
+    h = [torch.randn(channels, 16, 16, generator=random).half() for _ in range(pictures)]
     with torch.no_grad():
         made = [bench.decode(one[None].float(), decoders[k % 2], gdn)[0] for k, one in enumerate(h)]
     x = [((one / 4 + 0.5).clamp(0, 1) * 255).round().byte() for one in made]
@@ -50,15 +52,15 @@ def test_pictures_of_two_decoders_are_told_apart(bench):
 
 def test_two_variants_learn_what_one_cannot(bench):
     data, begin, gdn = two_decoders(bench)
-    settings = argparse.Namespace(steps=(6, 45), lr=1e-2, seed=0)
+    settings = argparse.Namespace(steps=(3, 18), lr=2e-2, seed=0)
     made = bench.finish(data, begin, gdn, [2], settings)
     one, *two = [bench.errors_of_training(data, layers, gdn) for layers in (*made[1], *made[2])]
     assert np.minimum(*two).mean() < one.mean() - 3
     # Held-out pictures are judged by the same errors: whole squares, of 8-bit values.
-    judged = bench.judged([data], begin, made, gdn, 64)["train"]
+    judged = bench.judged([data], begin, made, gdn, 32)["train"]
     assert judged["2"][1] > judged["1"][1] + 2
     assert judged["2 by block"][1] >= judged["2"][1]
-    pixels = 128 * 128
+    pixels = 64 * 64
     assert [judged[kind][0] for kind in ("shipped", "1", "2", "2 by block")] == pytest.approx([1, 1, 1 + 1 / pixels, 1 + 4 / pixels])
 
 
