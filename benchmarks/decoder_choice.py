@@ -80,9 +80,11 @@ def seen(name: str, model: CompressionModel, x: list[Tensor], row: int) -> Seen:
     h, bits = [], 0.0
     for picture in x:
         image = (picture[None].float() / 255).contiguous(memory_format=torch.channels_last)
-        y_hat = model.analysis(image, q).round()
+        y = model.analysis(image, q)
+        y_hat = y.round()
         if name != "train":
-            bits += float(model(image, q).bpp) / len(x)
+            likelihoods = [p for p in model._prior(y, y_hat) if p is not None]
+            bits -= sum(float(p.log2().sum()) for p in likelihoods) / (picture.shape[1] * picture.shape[2] * len(x))
         y_hat = y_hat * model.inv_gain[row].exp()[:, None, None]
         reached = model.g_s[:4](y_hat)[0]
         if float(reached.abs().max()) > 6e4:
