@@ -250,15 +250,17 @@ def report(results: dict[str, dict[str, dict[str, list[float]]]]) -> None:
     for name in next(iter(results.values())):
         print(f"\n{name}: dB over the shipped decoder, at the qualities; BD-rate against it and against one decoder finished alike\n")
         print("| decoders | " + " | ".join(qualities) + " | shipped | one |\n" + "|---" * (len(qualities) + 3) + "|")
-        curve = {kind: [results[q][name][kind] for q in qualities] for kind in results[qualities[0]][name]}
-        for kind, points in curve.items():
+        kinds = dict.fromkeys(kind for q in qualities for kind in results[q][name])
+        for kind in kinds:
+            points = {q: results[q][name][kind] for q in qualities if kind in results[q][name]}
             if kind == "shipped":
-                cells = [f"{b:.3f} bpp, {p:.2f} dB" for b, p in points]
+                cells = [f"{b:.3f} bpp, {p:.2f} dB" for b, p in points.values()]
                 print(f"| {kind} | " + " | ".join(cells) + " | | |")
                 continue
-            cells = [f"{p[1] - s[1]:+.3f}" for p, s in zip(points, curve["shipped"], strict=True)]
+            cells = [f"{points[q][1] - results[q][name]['shipped'][1]:+.3f}" if q in points else "" for q in qualities]
             for anchor in ("shipped", "1"):
-                cells.append(f"{saved(curve[anchor], points):+.2f} %" if len(qualities) > 3 else "")
+                whole = len(points) == len(qualities) > 3
+                cells.append(f"{saved([results[q][name][anchor] for q in qualities], [*points.values()]):+.2f} %" if whole else "")
             print(f"| {kind} | " + " | ".join(cells) + " |")
 
 

@@ -81,6 +81,9 @@ def test_the_report_compares_with_both_anchors(bench, capsys):
     rows = capsys.readouterr().out.splitlines()
     assert "| 1 | +0.300 | +0.300 | +0.300 | +0.300 | -3.41 % | +0.00 % |" in rows
     assert "| 2 | +0.600 | +0.600 | +0.600 | +0.600 | -6.70 % | -3.41 % |" in rows
+    results["4"]["photos"]["3"] = [0.5, -5.5]  # one quality alone has it
+    bench.report(results)
+    assert "| 3 |  | +0.500 |  |  |  |  |" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.slow
