@@ -83,7 +83,7 @@ def test_the_report_compares_with_both_anchors(bench, capsys):
     assert "| 2 | +0.600 | +0.600 | +0.600 | +0.600 | -6.70 % | -3.41 % |" in rows
     results["4"]["photos"]["3"] = [0.5, -5.5]  # one quality alone has it
     bench.report(results)
-    assert "| 3 |  | +0.500 |  |  |  |  |" in capsys.readouterr().out.splitlines()
+    assert "| 3 |  | +0.500 |  |  | -5.61 % | -2.28 % |" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.slow
