@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,13 @@ EncoderOptions checked_options(PictureView& picture, const CodecModel* model, co
     if (options.target_psnr && (options.max_bytes || options.target_bpp))
         throw Error(Fault::usage, "target_psnr goes with neither max_bytes nor target_bpp: a file has one quality");
     return checked;
+}
+
+SizeGoal goal_of(const EncoderOptions& options, const PictureView& picture) {
+    const double most = options.max_bytes ? static_cast<double>(*options.max_bytes)
+                                          : std::numeric_limits<double>::infinity();
+    const double pixels = static_cast<double>(picture.width) * picture.height;
+    return {options.target_bpp ? std::min(most, *options.target_bpp * pixels / 8) : most, most};
 }
 
 }  // namespace jahp

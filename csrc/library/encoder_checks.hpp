@@ -4,6 +4,7 @@
 
 #include "library/codec_model.hpp"
 #include "library/picture_encoder.hpp"
+#include "library/rate_control.hpp"
 
 namespace jahp {
 
@@ -16,5 +17,8 @@ double checked_quality(const CodecModel& model, double quality);
 // The options with such a quality; deep samples are widened. Error(image) for a picture that is too large, Error(usage)
 // for options that contradict it, each other or the model, which is null where there is none.
 EncoderOptions checked_options(PictureView& picture, const CodecModel* model, const EncoderOptions& options);
+
+// What they say of a file's size; they say something.
+SizeGoal goal_of(const EncoderOptions& options, const PictureView& picture);
 
 }  // namespace jahp

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 #include "core/crc32c.hpp"
 #include "core/error.hpp"
@@ -373,13 +372,6 @@ private:
     const int threads_;
     Subject subject_;
 };
-
-SizeGoal goal_of(const EncoderOptions& options, const PictureView& picture) {
-    const double most = options.max_bytes ? static_cast<double>(*options.max_bytes)
-                                          : std::numeric_limits<double>::infinity();
-    const double pixels = static_cast<double>(picture.width) * picture.height;
-    return {options.target_bpp ? std::min(most, *options.target_bpp * pixels / 8) : most, most};
-}
 
 }  // namespace
 
