@@ -30,7 +30,7 @@ CROP = (264, 144)
 """Width and height of what is shown of each, at its own size."""
 GAP, CAPTION = 10, 24
 GROUND, INK = "#ffffff", "#1f2328"
-DRAWINGS = {"product on white": ("objects", 3), "screen": ("interface", 1), "chart": ("chart", 4)}
+DRAWINGS = {"product on white": ("objects", 3), "screen": ("interface", 1), "chart": ("chart", 4), "page with a photo": ("page", 1)}
 
 
 def pictures() -> dict[str, tuple[NDArray[np.uint8], tuple[int, int]]]:
