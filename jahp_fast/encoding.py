@@ -79,11 +79,11 @@ class Encoding:
         self.pipeline.warm()
         if goal is None:
             if effort > 0:
-                prepared, _ = self.divided(prepared, None, quality, threads)
+                prepared, _, _ = self.divided(prepared, None, quality, threads)
                 data = self.attempts(prepared, effort, progress, tune)(_container.quality_code(quality))
-            else:
-                prepared, data = self.divided(prepared, self.nearest(prepared, quality, threads), quality, threads)
-            return self.settled(prepared, data, quality, threads)
+                return self.settled(prepared, data, None, quality, threads)
+            data = self.nearest(prepared, quality, threads)
+            return self.settled(*self.divided(prepared, data, quality, threads), quality, threads)
         sized = isinstance(goal, rate_control.Goal)
         drawing = self.drawing_for(prepared, goal, None) if sized else None
         if drawing is not None and drawing.squares == 0:
@@ -97,7 +97,7 @@ class Encoding:
             refused = e
             quality = self.pipeline.file.config.qualities[0 if sized else -1]
         for _ in range(2):  # the second time at the quality that the first one led to
-            other, _ = self.divided(prepared, None, quality, threads)
+            other, _, _ = self.divided(prepared, None, quality, threads)
             if other is prepared:
                 break
             try:
@@ -130,19 +130,22 @@ class Encoding:
         analysed = self.pipeline.open(prepared.rows).analyse(quality, threads, Clock("cpu"))
         return self.packed(prepared, analysed.round_latents(), quality, threads)
 
-    def divided(self, prepared: Prepared, data: bytes | None, quality: float, threads: int) -> tuple[Prepared, bytes]:
-        """An image and its file of the nearest integers, which is made if need be: with its drawn part laid over, where that costs less."""
+    def divided(self, prepared: Prepared, data: bytes | None, quality: float, threads: int) -> tuple[Prepared, bytes, int | None]:
+        """An image and its file of the nearest integers, which is made if need be: with its drawn part laid over, where that costs less.
+        And the sum of its squared errors, where it was looked at."""
         if not self.drawings or self.step is not None or not prepared.maybe_overlaid():
-            return prepared, data or b""
+            return prepared, data or b"", None
         data = data or self.nearest(prepared, quality, threads)
         pixels = self.decoded(prepared, data)
+        squares = self._squares_of(prepared, pixels)
         other = prepared.overlaid(pixels, quality, len(data), threads)
         if other is None:
-            return prepared, data
+            return prepared, data, squares
         file = self.nearest(other, quality, threads)
-        channels = 3 if prepared.mode == "RGB" else 1
-        losses = (drawings.cost(quality, self._squares(p, d), len(d), channels) for p, d in ((prepared, data), (other, file)))
-        return (other, file) if next(losses) > next(losses) else (prepared, data)
+        errors, channels = self._squares(other, file), 3 if prepared.mode == "RGB" else 1
+        if drawings.cost(quality, errors, len(file), channels) < drawings.cost(quality, squares, len(data), channels):
+            return other, file, errors
+        return prepared, data, squares
 
     def attempts(self, prepared: Prepared, effort: int, progress: Progress | None, tune: str | None) -> Callable[..., bytes]:
         """attempt(code, rate=None, effort=effort) -> the file at a quality, with symbols that were searched for; of an image that is
@@ -234,8 +237,9 @@ class Encoding:
         rows = prepared.shown
         return ssimulacra2(rows.take(0, rows.height), np.broadcast_to(drawing.samples, (rows.height, rows.width, 3)))
 
-    def settled(self, prepared: Prepared, data: bytes, quality: float, threads: int) -> bytes:
-        """The file with what belongs to it; or a drawing's by itself, where that costs less, or takes no more above quality 8."""
+    def settled(self, prepared: Prepared, data: bytes, squares: int | None, quality: float, threads: int) -> bytes:
+        """The file with what belongs to it; or a drawing's by itself, where that costs less, or takes no more above quality 8. squares:
+        the sum of the file's squared errors, if it is known."""
         ways = prepared.drawings(threads) if self.drawings else iter(())
         if self.step is not None:
             exact = next(ways, None)
@@ -252,7 +256,8 @@ class Encoding:
             if last is None:
                 least = drawings.cost(quality, 0, len(data), channels)
                 if now > least:  # else it costs less, whatever the file loses
-                    least = drawings.cost(quality, self._squares(prepared, data), len(data), channels)
+                    squares = self._squares(prepared, data) if squares is None else squares
+                    least = drawings.cost(quality, squares, len(data), channels)
             if now > drawings.HOPE * least or (last is not None and now >= last):
                 break
             last = now
@@ -281,7 +286,10 @@ class Encoding:
 
     def _squares(self, prepared: Prepared, data: bytes) -> int:
         """The sum of the squared errors of what a file decodes to; alpha does not count."""
-        rgb, mode, total = self.decoded(prepared, data), prepared.mode, 0
+        return self._squares_of(prepared, self.decoded(prepared, data))
+
+    def _squares_of(self, prepared: Prepared, rgb: NDArray[np.uint8]) -> int:
+        mode, total = prepared.mode, 0
         for top in range(0, len(rgb), _BLOCK_ROWS):
             block = prepared.shown.take(top, top + _BLOCK_ROWS)
             decoded = _image.join(rgb[top : top + len(block)], mode, None)

@@ -74,8 +74,12 @@ public:
         const int code = quality_code(quality);
         Bytes data = latents_of(subject_).nearest(code);
         if (step) return layered(std::move(data), *step);
-        if (std::optional<Divided> divided = with_overlay(&data, code)) data = std::move(divided->data);
-        const std::optional<Drawn> drawn = cheaper(data, code);
+        std::optional<std::int64_t> squares;
+        if (std::optional<Divided> divided = with_overlay(&data, code)) {
+            data = std::move(divided->data);
+            squares = divided->squares;
+        }
+        const std::optional<Drawn> drawn = cheaper(data, squares, code);
         return drawn ? file_of(*drawn) : proved(std::move(data));
     }
 
@@ -197,6 +201,7 @@ private:
     struct Divided {
         Subject subject;
         Bytes data;
+        std::int64_t squares = 0;  // the sum of its squared errors
     };
     // Where that costs less than their file for the picture as it is, which is made where it is not given.
     std::optional<Divided> with_overlay(const Bytes* known, int code) const {
@@ -207,7 +212,7 @@ private:
         const Samples coarse = shown(data);
         std::optional<Overlaid> overlaid = jahp::overlaid(samples, coarse, shape(), code, data.size(), threads_, poll_);
         if (!overlaid) return {};
-        Divided divided{{picture_, std::move(overlaid->filled), subject_.chunks}, {}};
+        Divided divided{{picture_, std::move(overlaid->filled), subject_.chunks}, {}, 0};
         Subject& subject = divided.subject;
         subject.picture = {subject.filled.data(),
                            product(shape().width, shape().channels),
@@ -221,8 +226,8 @@ private:
         const auto loss_of = [&](std::int64_t squares, const Bytes& file) {
             return loss(code, squares, file.size(), shape().channels);
         };
-        if (loss_of(squares_of(divided.data), divided.data) >= loss_of(errors_of(samples, coarse).squares, data))
-            return {};
+        divided.squares = squares_of(divided.data);
+        if (loss_of(divided.squares, divided.data) >= loss_of(errors_of(samples, coarse).squares, data)) return {};
         return divided;
     }
 
@@ -278,8 +283,8 @@ private:
         return size > data.size() ? data : file_of(*exact);
     }
 
-    // Of a drawing by itself what costs less than the file.
-    std::optional<Drawn> cheaper(const Bytes& data, int code) const {
+    // Of a drawing by itself what costs less than the file, whose squared errors may be known.
+    std::optional<Drawn> cheaper(const Bytes& data, std::optional<std::int64_t> known, int code) const {
         std::optional<Drawn> best;
         std::optional<std::int64_t> last;
         std::int64_t least = 0;
@@ -289,7 +294,7 @@ private:
             if (!last) {
                 least = loss(code, 0, data.size(), channels);
                 if (now > least)  // else it costs less, whatever the file loses
-                    least = loss(code, squares_of(data), data.size(), channels);
+                    least = loss(code, known ? *known : squares_of(data), data.size(), channels);
             }
             if (now > kHope * least || (last && now >= *last)) return false;
             last = now;
