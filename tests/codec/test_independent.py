@@ -93,7 +93,7 @@ REFUSED = {
     "a chunk is there twice": lambda d: with_crc(d.replace(b"anci", b"exif")),
     "a chunk's type is not letters": lambda d: with_crc(d.replace(b"anci", b"anc1")),
     "a chunk is cut short": lambda d: with_crc(d.replace(b"anci\r", b"anci\xff")),
-    "the layer's kind is unknown": lambda d: with_crc(in_alpha(d, 0, 3)),
+    "the layer's kind is unknown": lambda d: with_crc(in_alpha(d, 0, 4)),
     "alpha has a bound": lambda d: with_crc(in_alpha(d, 1, 1)),
     "the layer's length": lambda d: with_crc(in_alpha(d, 8, 255)),
     "a strip is not read exactly to its end": lambda d: with_crc(in_alpha(d, 600, 255)),
