@@ -293,8 +293,7 @@ class Encoding:
         for top in range(0, len(rgb), _BLOCK_ROWS):
             block = prepared.shown.take(top, top + _BLOCK_ROWS)
             decoded = _image.join(rgb[top : top + len(block)], mode, None)
-            errors = np.subtract(decoded, block if mode == "RGB" else block[:, :, 0], dtype=np.int32)
-            total += int(np.square(errors).sum(dtype=np.int64))
+            total += layers.errors_of(block if mode == "RGB" else block[:, :, 0], decoded)[1]
         return total
 
     def batch(self, prepared: Sequence[Prepared]) -> list[bytes]:

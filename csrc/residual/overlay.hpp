@@ -30,10 +30,9 @@ struct Trade {
 };
 
 // Where the nets' pixels, `coarse`, serve better than few colours: a byte for each pixel, 1 for such a hole. Of each
-// square it is asked whether its pixels cost more by few colours (`costs`) than
-// by the nets, whose bits are shared out by how much neighbours differ in `coarse`. Pixels that are linked to drawn
-// ones by pixels of the same colour are drawn too. Empty where it is not worth it: there is no hole, or little to gain
-// by them, or nothing else.
+// square it is asked whether its pixels cost more by few colours (`costs`) than by the nets, whose bits are shared out
+// by how much neighbours differ in `coarse`. Pixels that are linked to drawn ones by pixels of the same colour are
+// drawn too. Empty where it is not worth it: there is no hole, or little to gain by them, or nothing else.
 std::vector<std::uint8_t> choose_holes(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> coarse,
                                        std::span<const std::uint32_t> costs, PixelShape shape, const Trade& trade);
 

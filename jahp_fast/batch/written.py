@@ -47,7 +47,7 @@ class Record:
     def _take(self, line: str) -> None:
         try:
             fields = json.loads(line)
-            asked = sys.intern(str(fields.get("asked", "")))  # releases before wrote none
+            asked = sys.intern(str(fields.get("asked", "")))  # nothing is of what decoding wrote
             self._files[str(fields["file"])] = int(fields["bytes"]), int(fields["crc32c"]), asked
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass
