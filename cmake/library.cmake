@@ -22,6 +22,7 @@ add_library(jahp_library OBJECT
   csrc/library/deep_layer.cpp
   csrc/library/drawings.cpp
   csrc/library/encoder_checks.cpp
+  csrc/library/exact_files.cpp
   csrc/library/model_check.cpp
   csrc/library/model_config.cpp
   csrc/library/model_file.cpp

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +19,8 @@ from jahp_fast.files import image as _image
 from jahp_fast.files import layers
 from jahp_fast.files.kind import has_one_colour
 from jahp_fast.files.pixel_proof import checksum_bytes
-from jahp_fast.files.view import View
-from jahp_fast.pipelines.contract import Pipeline, Symbols
-from jahp_fast.prepared import Prepared
+from jahp_fast.pipelines.contract import Ints, Pipeline, Symbols
+from jahp_fast.prepared import Divided, Prepared
 from jahp_fast.search import drawings, greedy, rate_control
 from jahp_fast.search.descent import Progress
 from jahp_fast.search.drawings import Drawn
@@ -27,6 +28,22 @@ from jahp_fast.system.devices import Clock
 
 _BLOCK_ROWS = 256
 """Of an image, compared at a time."""
+
+
+@dataclass(frozen=True)
+class LatentFile:
+    """A file whose pixels may still be looked at: from its latents, for which it need not be decoded.
+
+    Attributes:
+        y: (h, w, M), what its decoder gets.
+    """
+
+    stream: _container.Stream
+    data: bytes
+    y: Ints
+
+    def __len__(self) -> int:
+        return len(self.data)
 
 
 @dataclass(frozen=True)
@@ -56,9 +73,9 @@ class Encoding:
         self.pipeline.warm()
         clock.lap("load")
         symbols = image.analyse(self.quality, self.threads, clock).round_latents()  # and what was not rounded is let go
-        data = self.packed(prepared, symbols, self.quality, self.threads)
+        file = self.packed(prepared, symbols, self.quality, self.threads)
         clock.lap("entropy")
-        data = self.settled(*self.divided(prepared, data, self.quality, self.threads), self.quality, self.threads)
+        data = self.settled(prepared, file, self.quality, self.threads)
         if self.step is not None:
             clock.lap("layer")
         return data
@@ -79,97 +96,100 @@ class Encoding:
         self.pipeline.warm()
         if goal is None:
             if effort > 0:
-                prepared, _, _ = self.divided(prepared, None, quality, threads)
-                data = self.attempts(prepared, effort, progress, tune)(_container.quality_code(quality))
-                return self.settled(prepared, data, None, quality, threads)
-            data = self.nearest(prepared, quality, threads)
-            return self.settled(*self.divided(prepared, data, quality, threads), quality, threads)
+                prepared = self.overlaid(prepared, quality, threads)
+                file = self.attempts(prepared, effort, progress, tune)(_container.quality_code(quality))
+                return self.settled(prepared, file, quality, threads, may_divide=False)
+            return self.settled(prepared, self.nearest(prepared, quality, threads), quality, threads)
         sized = isinstance(goal, rate_control.Goal)
         drawing = self.drawing_for(prepared, goal, None) if sized else None
         if drawing is not None and drawing.squares == 0:
             return prepared.of_drawn(drawing, threads)  # nothing is better
-        found: list[tuple[Prepared, bytes]] = []
+        found: list[tuple[Prepared, LatentFile]] = []
         refused = None
         try:
             found.append((prepared, self.fitted(prepared, effort, goal, progress, tune)))
-            quality = _container.unpack(found[0][1], None).quality
+            quality = found[0][1].stream.quality
         except UsageError as e:
             refused = e
             quality = self.pipeline.file.config.qualities[0 if sized else -1]
         for _ in range(2):  # the second time at the quality that the first one led to
-            other, _, _ = self.divided(prepared, None, quality, threads)
+            other = self.overlaid(prepared, quality, threads)
             if other is prepared:
                 break
             try:
                 found.append((other, self.fitted(other, effort, goal, progress, tune)))
             except UsageError:
                 break
-            before, quality = quality, _container.unpack(found[-1][1], None).quality
+            before, quality = quality, found[-1][1].stream.quality
             if quality == before:
                 break
         if not sized:
-            drawing = self.drawing_for(prepared, goal, min((len(data) for _, data in found), default=None))
+            drawing = self.drawing_for(prepared, goal, min((len(file) for _, file in found), default=None))
         if not found:
             assert refused is not None
             if drawing is None and isinstance(goal, rate_control.Goal):  # what a drawing takes may be less than the nets' file
                 low = self.pipeline.file.config.qualities[0]
-                data = self.settled(*self.divided(prepared, self.nearest(prepared, low, threads), low, threads), low, threads)
+                data = self.settled(prepared, self.nearest(prepared, low, threads), low, threads)
                 if len(data) > goal.goal:
                     raise rate_control.too_small(goal, _container.quality_code(low), len(data))
                 return data
             if drawing is None:
                 raise refused
             return prepared.of_drawn(drawing, threads)
-        best, data = min(found, key=lambda f: self._squares(*f) if sized else len(f[1])) if len(found) > 1 else found[0]
-        if drawing is None or (sized and drawing.squares > self._squares(best, data)):
-            return self.proved(best, data)
+        best, file = min(found, key=lambda f: self._squares(*f) if sized else len(f[1])) if len(found) > 1 else found[0]
+        if drawing is None or (sized and drawing.squares > self._squares(best, file)):
+            return self.proved(best, file)
         return prepared.of_drawn(drawing, threads)
 
-    def nearest(self, prepared: Prepared, quality: float, threads: int) -> bytes:
+    def nearest(self, prepared: Prepared, quality: float, threads: int) -> LatentFile:
         """The file of the nearest integers."""
         analysed = self.pipeline.open(prepared.rows).analyse(quality, threads, Clock("cpu"))
         return self.packed(prepared, analysed.round_latents(), quality, threads)
 
-    def divided(self, prepared: Prepared, data: bytes | None, quality: float, threads: int) -> tuple[Prepared, bytes, int | None]:
-        """An image and its file of the nearest integers, which is made if need be: with its drawn part laid over, where that costs less.
-        And the sum of its squared errors, where it was looked at."""
-        if not self.drawings or self.step is not None or not prepared.maybe_overlaid():
-            return prepared, data or b"", None
-        data = data or self.nearest(prepared, quality, threads)
-        pixels = self.decoded(prepared, data)
-        squares = self._squares_of(prepared, pixels)
-        other = prepared.overlaid(pixels, quality, len(data), threads)
-        if other is None:
-            return prepared, data, squares
-        file = self.nearest(other, quality, threads)
-        errors, channels = self._squares(other, file), 3 if prepared.mode == "RGB" else 1
-        if drawings.cost(quality, errors, len(file), channels) < drawings.cost(quality, squares, len(data), channels):
-            return other, file, errors
-        return prepared, data, squares
+    def overlaid(self, prepared: Prepared, quality: float, threads: int) -> Prepared:
+        """An image as it is, or with its drawn part laid over, where that costs less."""
+        if not self._maybe_divided(prepared):
+            return prepared
+        file = self.nearest(prepared, quality, threads)
+        pixels = self.decoded(prepared, file)
+        part = prepared.overlaid(pixels, quality, len(file), threads)
+        own = self.loss(prepared, len(file), self._squares_of(prepared, pixels), quality)
+        return prepared if part is None or self.under(part, own, quality, threads) is None else part.prepared
 
-    def attempts(self, prepared: Prepared, effort: int, progress: Progress | None, tune: str | None) -> Callable[..., bytes]:
+    def under(self, part: Divided, below: int, quality: float, threads: int) -> tuple[LatentFile, int] | None:
+        """The file of a divided image, and its loss, where this is less than `below`."""
+        if part.least >= below:
+            return None
+        file = self.nearest(part.prepared, quality, threads)
+        loss = self.loss(part.prepared, len(file), self._squares(part.prepared, file), quality)
+        return (file, loss) if loss < below else None
+
+    def _maybe_divided(self, prepared: Prepared) -> bool:
+        return self.drawings and self.step is None and prepared.maybe_overlaid()
+
+    def attempts(self, prepared: Prepared, effort: int, progress: Progress | None, tune: str | None) -> Callable[..., LatentFile]:
         """attempt(code, rate=None, effort=effort) -> the file at a quality, with symbols that were searched for; of an image that is
         analysed once. rate: the factor of the bits."""
         pipeline, threads = self.pipeline, self.threads
         image = pipeline.open(prepared.rows)
         analyse = image.analyse_once(threads)
 
-        def attempt(code: int, rate: float | None = None, effort: int = effort) -> bytes:
+        def attempt(code: int, rate: float | None = None, effort: int = effort) -> LatentFile:
             quality = code / QUALITY_STEPS
             analysed = analyse(quality)
             symbols = analysed.round_latents()
             if effort == 0 and rate is None:
                 return self.packed(prepared, symbols, quality, threads)
             searched = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads, progress, tune)
-            data = self.packed(prepared, searched, quality, threads)
+            file = self.packed(prepared, searched, quality, threads)
             if rate is not None or not pipeline.may_copy(*symbols):
-                return data
+                return file
             # The search does not know that equal neighbours are free.
             plain = self.packed(prepared, symbols, quality, threads)
             if tune is None:
-                return min(data, plain, key=lambda d: self.cost(prepared, d, quality))
+                return min(file, plain, key=lambda one: self.cost(prepared, one, quality))
             seen = greedy.distortions(pipeline, image, searched[1], symbols[1], quality, threads)
-            return data if seen[0] + 8 * len(data) <= seen[1] + 8 * len(plain) else plain
+            return file if seen[0] + 8 * len(file) <= seen[1] + 8 * len(plain) else plain
 
         return attempt
 
@@ -180,21 +200,21 @@ class Encoding:
         goal: rate_control.Goal | rate_control.ScoreGoal,
         progress: Progress | None,
         tune: str | None,
-    ) -> bytes:
+    ) -> LatentFile:
         """The file that comes nearest to a goal. Raises UsageError where none reaches it."""
         attempt = self.attempts(prepared, effort, progress, tune)
         config = self.pipeline.file.config
         codes = _container.quality_code(config.qualities[0]), _container.quality_code(config.qualities[-1])
         start = _container.quality_code(self.quality)
 
-        def offset(data: bytes) -> float:
+        def offset(file: LatentFile) -> float:
             if isinstance(goal, rate_control.ScoreGoal):
-                return self.score(goal.score, prepared, data) - goal.wanted
-            return math.log(len(data) / goal.goal)
+                return self.score(goal.score, prepared, file) - goal.wanted
+            return math.log(len(file) / goal.goal)
 
-        def seen(code: int) -> tuple[bytes, float]:
-            data = attempt(code)
-            return data, offset(data) + (goal.wanted if isinstance(goal, rate_control.ScoreGoal) else 0.0)
+        def seen(code: int) -> tuple[LatentFile, float]:
+            file = attempt(code)
+            return file, offset(file) + (goal.wanted if isinstance(goal, rate_control.ScoreGoal) else 0.0)
 
         if effort > 1:  # the nearest integers say at once about where that search ends
             start = rate_control.begin_at(lambda code: offset(attempt(code, effort=0)), codes, start, goal)
@@ -237,56 +257,88 @@ class Encoding:
         rows = prepared.shown
         return ssimulacra2(rows.take(0, rows.height), np.broadcast_to(drawing.samples, (rows.height, rows.width, 3)))
 
-    def settled(self, prepared: Prepared, data: bytes, squares: int | None, quality: float, threads: int) -> bytes:
-        """The file with what belongs to it; or a drawing's by itself, where that costs less, or takes no more above quality 8. squares:
-        the sum of the file's squared errors, if it is known."""
-        ways = prepared.drawings(threads) if self.drawings else iter(())
+    def settled(self, prepared: Prepared, file: LatentFile, quality: float, threads: int, may_divide: bool = True) -> bytes:
+        """The file with what belongs to it; or a drawing's by itself, or with its drawn part laid over, where that costs less, or takes
+        no more above quality 8."""
         if self.step is not None:
-            exact = next(ways, None)
-            size = math.inf if exact is None else prepared.size_of(exact)
-            if size > len(data):  # else its layer, which only adds to it, need not be made
-                data = self.finished(prepared, data, threads)
-            return data if exact is None or size > len(data) else prepared.of_drawn(exact, threads)
-        channels = 3 if prepared.mode == "RGB" else 1
-        best, last = None, None
+            exact = next(prepared.drawings(threads), None) if self.drawings else None
+            if exact is not None and prepared.size_of(exact) <= len(file):  # to which a layer only adds
+                return prepared.of_drawn(exact, threads)
+            data = self.finished(prepared, file, threads)
+            return data if exact is None or prepared.size_of(exact) > len(data) else prepared.of_drawn(exact, threads)
+
+        @cache
+        def pixels() -> NDArray[np.uint8]:
+            return self.decoded(prepared, file)
+
+        @cache
+        def own() -> int:
+            return self.loss(prepared, len(file), self._squares_of(prepared, pixels()), quality)
+
+        part = prepared.overlaid(pixels(), quality, len(file), threads) if may_divide and self._maybe_divided(prepared) else None
+        ways = prepared.drawings(threads) if self.drawings else iter(())
+        exact = next(ways, None)
+        least: Callable[[], int] = own
+        best = prepared, file
+        if part is not None and (exact is None or self.loss_by_itself(prepared, exact, quality) > drawings.HOPE * part.least):
+            if (divided := self.under(part, own(), quality, threads)) is not None:
+                loss = divided[1]
+                best, least = (part.prepared, divided[0]), lambda: loss
+            part = None
+        drawing = None if exact is None else self.cheaper(prepared, chain([exact], ways), len(best[1]), least, quality)
+        if part is not None:
+            below = own() if drawing is None else self.loss_by_itself(prepared, drawing, quality)
+            if (divided := self.under(part, below, quality, threads)) is not None:
+                return self.proved(part.prepared, divided[0])
+        return self.proved(*best) if drawing is None else prepared.of_drawn(drawing, threads)
+
+    def cheaper(self, prepared: Prepared, ways: Iterable[Drawn], size: int, least: Callable[[], int], quality: float) -> Drawn | None:
+        """Of the ways to keep a drawing by itself one that costs no more than a file of `size` bytes, the loss of which is least()."""
+        best: Drawn | None = None
+        bar, last = 0, None
         for drawing in ways:
-            if last is not None and drawings.cost(quality, drawing.squares, 0, channels) >= last:
+            if last is not None and self.loss(prepared, 0, drawing.squares, quality) >= last:
                 break  # whatever it takes
-            now = drawings.cost(quality, drawing.squares, prepared.size_of(drawing), channels)
+            now = self.loss_by_itself(prepared, drawing, quality)
             if last is None:
-                least = drawings.cost(quality, 0, len(data), channels)
-                if now > least:  # else it costs less, whatever the file loses
-                    squares = self._squares(prepared, data) if squares is None else squares
-                    least = drawings.cost(quality, squares, len(data), channels)
-            if now > drawings.HOPE * least or (last is not None and now >= last):
+                bar = self.loss(prepared, size, 0, quality)
+                if now > bar:  # else it costs less, whatever the file loses
+                    bar = least()
+            if now > drawings.HOPE * bar or (last is not None and now >= last):
                 break
             last = now
-            if now <= least:
-                best, least = drawing, now
-        return self.proved(prepared, data) if best is None else prepared.of_drawn(best, threads)
+            if now <= bar:
+                best, bar = drawing, now
+        return best
 
-    def score(self, score: rate_control.Score, prepared: Prepared, data: bytes) -> float:
+    def loss_by_itself(self, prepared: Prepared, drawing: Drawn, quality: float) -> int:
+        """That of a drawing's own file."""
+        return self.loss(prepared, prepared.size_of(drawing), drawing.squares, quality)
+
+    def loss(self, prepared: Prepared, size: int, squares: int, quality: float) -> int:
+        """What so many bytes and squared errors cost."""
+        return drawings.cost(quality, squares, size, 3 if prepared.mode == "RGB" else 1)
+
+    def score(self, score: rate_control.Score, prepared: Prepared, file: LatentFile) -> float:
         """Of what the file decodes to; alpha does not count."""
         if score is rate_control.PSNR:
-            return rate_control.psnr_of(self._squares(prepared, data), math.prod(prepared.size) * (3 if prepared.mode == "RGB" else 1))
+            return rate_control.psnr_of(self._squares(prepared, file), math.prod(prepared.size) * (3 if prepared.mode == "RGB" else 1))
         from jahp_fast.search.perceived import ssimulacra2
 
-        return ssimulacra2(prepared.shown.take(0, prepared.shown.height), self.decoded(prepared, data))
+        return ssimulacra2(prepared.shown.take(0, prepared.shown.height), self.decoded(prepared, file))
 
-    def cost(self, prepared: Prepared, data: bytes, quality: float) -> float:
+    def cost(self, prepared: Prepared, file: LatentFile, quality: float) -> float:
         """Bits and weighed squared errors of a file, by which a search decides: the less the better."""
-        return float(trade_off(quality) * self._squares(prepared, data) / (3 if prepared.mode == "RGB" else 1) + 8 * len(data))
+        return float(trade_off(quality) * self._squares(prepared, file) / (3 if prepared.mode == "RGB" else 1) + 8 * len(file))
 
-    def decoded(self, prepared: Prepared, data: bytes) -> NDArray[np.uint8]:
+    def decoded(self, prepared: Prepared, file: LatentFile) -> NDArray[np.uint8]:
         """(H, W, 3), what a file decodes to, without alpha."""
-        stream = _container.unpack(data, None)
-        whole = View.whole(stream.height, stream.width)
-        (rgb,) = self.pipeline.decode_batch([stream], [whole], self.threads, lambda _, rgb: rgb, None)
-        return prepared.laid_over(rgb, self.threads)
+        stream = file.stream
+        return prepared.laid_over(self.pipeline.pixels_of(file.y, stream.size, stream.quality, self.threads), self.threads)
 
-    def _squares(self, prepared: Prepared, data: bytes) -> int:
+    def _squares(self, prepared: Prepared, file: LatentFile) -> int:
         """The sum of the squared errors of what a file decodes to; alpha does not count."""
-        return self._squares_of(prepared, self.decoded(prepared, data))
+        return self._squares_of(prepared, self.decoded(prepared, file))
 
     def _squares_of(self, prepared: Prepared, rgb: NDArray[np.uint8]) -> int:
         mode, total = prepared.mode, 0
@@ -302,27 +354,27 @@ class Encoding:
         def code(i: int, symbols: Symbols, threads: int) -> bytes:
             if (flat := self.of_one_colour(prepared[i])) is not None:
                 return flat
-            data = self.packed(prepared[i], symbols, self.quality, threads)
-            return self.settled(*self.divided(prepared[i], data, self.quality, threads), self.quality, threads)
+            file = self.packed(prepared[i], symbols, self.quality, threads)
+            return self.settled(prepared[i], file, self.quality, threads)
 
         opened = [self.pipeline.open(p.rows) for p in prepared]
         self.pipeline.warm()
         return self.pipeline.encode_batch(opened, self.quality, self.threads, code)
 
-    def packed(self, prepared: Prepared, symbols: Symbols, quality: float, threads: int) -> bytes:
+    def packed(self, prepared: Prepared, symbols: Symbols, quality: float, threads: int) -> LatentFile:
         """The file of an image's symbols."""
         coded = self.pipeline.encode_symbols(*symbols, prepared.size, quality, self.lanes, threads)
         chunks = {_container.COPIES: coded.copies, **prepared.chunks} if coded.copies else prepared.chunks
         model = self.pipeline.file.id
-        return _container.pack(
-            _container.Stream(*prepared.size, prepared.mode, quality, model, coded.lanes, coded.skip, coded.checksum, coded.payload, chunks)
-        )
+        head = (*prepared.size, prepared.mode, _container.quality_code(quality) / QUALITY_STEPS, model)
+        stream = _container.Stream(*head, coded.lanes, coded.skip, coded.checksum, coded.payload, chunks)
+        return LatentFile(stream, _container.pack(stream), coded.y)
 
-    def finished(self, prepared: Prepared, data: bytes, threads: int) -> bytes:
+    def finished(self, prepared: Prepared, file: LatentFile, threads: int) -> bytes:
         """The file with its layer, and its checksum of the pixels."""
         assert self.step is not None
-        stream = _container.unpack(data, None)
-        coarse = layers.samples_of(self.decoded(prepared, data), stream.mode)
+        stream = file.stream
+        coarse = layers.samples_of(self.decoded(prepared, file), stream.mode)
         layer = layers.residual(prepared.samples(), coarse, self.step, threads)
         chunks = {**stream.chunks, **layer.chunks()}
         if self.pixel_checksum:
@@ -330,10 +382,10 @@ class Encoding:
             chunks[_container.PIXEL_CHECKSUM] = checksum_bytes(coarse)
         return _container.pack(replace(stream, chunks=chunks))
 
-    def proved(self, prepared: Prepared, data: bytes) -> bytes:
+    def proved(self, prepared: Prepared, file: LatentFile) -> bytes:
         """The file with the checksum of its pixels, if it is to have one."""
         if not self.pixel_checksum:
-            return data
-        stream = _container.unpack(data, None)
-        checksum = checksum_bytes(layers.samples_of(self.decoded(prepared, data), stream.mode))
+            return file.data
+        stream = file.stream
+        checksum = checksum_bytes(layers.samples_of(self.decoded(prepared, file), stream.mode))
         return _container.pack(replace(stream, chunks={**stream.chunks, _container.PIXEL_CHECKSUM: checksum}))

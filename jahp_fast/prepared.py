@@ -85,14 +85,14 @@ class Prepared:
         """Whether a part of it may have been drawn."""
         return self.depth == 8 and layers.LAYER not in self.chunks and maybe_drawn(self.shown)
 
-    def overlaid(self, coarse: NDArray[np.uint8], quality: float, size: int, threads: int) -> Prepared | None:
+    def overlaid(self, coarse: NDArray[np.uint8], quality: float, size: int, threads: int) -> Divided | None:
         """With its drawn part as a layer over the pixels of its latents, where that may pay; these are `coarse` (H, W, 3) now, and their
         file has so many bytes."""
         found = drawings.overlaid(self.samples(), layers.samples_of(coarse, self.mode), quality, size, threads)
         if found is None:
             return None
         filled = found.filled if self.mode == "RGB" else found.filled[:, :, 0]
-        return replace(self, rows=_image.Rows(filled), chunks={**self.chunks, **found.layer.chunks()})
+        return Divided(replace(self, rows=_image.Rows(filled), chunks={**self.chunks, **found.layer.chunks()}), found.loss)
 
     def laid_over(self, coarse: NDArray[np.uint8], threads: int) -> NDArray[np.uint8]:
         """(H, W, 3) pixels of latents, with its overlay over them if it has one."""
@@ -120,3 +120,15 @@ class Prepared:
         if _container.PIXEL_CHECKSUM in chunks:
             chunks[_container.PIXEL_CHECKSUM] = checksum_bytes(back)
         return _container.pack(_container.of_exact(self.size, self.mode, chunks))
+
+
+@dataclass(frozen=True)
+class Divided:
+    """An image with its drawn part laid over.
+
+    Attributes:
+        least: the loss of that part alone, to which the nets' part adds.
+    """
+
+    prepared: Prepared
+    least: int

@@ -36,18 +36,20 @@ bool is_drawing(const Samples& samples, PixelShape shape) {
     return is_drawing(count_repeated(samples, shape), shape.height, shape.width);
 }
 
-void each_drawn(const Samples& samples, PixelShape shape, int threads, const Poll& poll,
-                const std::function<bool(Drawn&&)>& take, const std::function<bool(std::int64_t)>& worth) {
-    const Bytes whole = pack_colours(samples, shape, 0, threads, poll);
-    if (!take({whole, samples, 0})) return;
-    for (const int bound : kBounds) {
-        poll();
-        Samples merged = merge_colours(samples, shape, bound, 2 * bound);
-        const Errors errors = errors_of(samples, merged);
-        if (worth && !worth(errors.squares)) return;
-        Bytes layer = errors.squares == 0 ? whole : pack_colours(merged, shape, errors.largest, threads, poll);
-        if (!take({std::move(layer), std::move(merged), errors.squares})) return;
+std::optional<Drawn> Drawings::next(const std::function<bool(std::int64_t)>& worth) {
+    if (poll_ == nullptr || given_ > static_cast<int>(std::size(kBounds))) return {};
+    const int number = given_++;
+    if (number == 0) {
+        whole_ = pack_colours(samples_, shape_, 0, threads_, *poll_);
+        return Drawn{whole_, samples_, 0};
     }
+    (*poll_)();
+    const int bound = kBounds[number - 1];
+    Samples merged = merge_colours(samples_, shape_, bound, 2 * bound);
+    const Errors errors = errors_of(samples_, merged);
+    if (worth && !worth(errors.squares)) return {};
+    Bytes layer = errors.squares == 0 ? whole_ : pack_colours(merged, shape_, errors.largest, threads_, *poll_);
+    return Drawn{std::move(layer), std::move(merged), errors.squares};
 }
 
 std::optional<Overlaid> overlaid(const Samples& samples, const Samples& coarse, PixelShape shape, int code,
@@ -66,7 +68,7 @@ std::optional<Overlaid> overlaid(const Samples& samples, const Samples& coarse, 
         best = std::move(layer);
         least = now;
     }
-    return Overlaid{std::move(best), fill_drawn(samples, holes, shape)};
+    return Overlaid{std::move(best), least, fill_drawn(samples, holes, shape)};
 }
 
 std::int64_t loss(int code, std::int64_t squares, std::size_t size, int channels) {

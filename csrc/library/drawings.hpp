@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <utility>
 
 #include "library/container.hpp"
 #include "library/picture.hpp"
@@ -21,6 +22,7 @@ struct Drawn {
 // A picture the drawn part of which lies over the pixels of its latents.
 struct Overlaid {
     Bytes layer;  // the chunk's data, of that part
+    std::int64_t loss;  // of that part alone
     Samples filled;  // what the nets get: a smooth continuation in its place
 };
 
@@ -30,10 +32,25 @@ bool maybe_drawn(const Samples& samples, PixelShape shape);
 // A drawing that costs so many times what the nets' file does is not merged further.
 constexpr int kHope = 4;
 
-// take(all pixels exactly), and then with colours merged more and more, as long as it returns true. worth(squares) is
-// asked before these are coded, since errors alone may say that there is none to take.
-void each_drawn(const Samples& samples, PixelShape shape, int threads, const Poll& poll,
-                const std::function<bool(Drawn&&)>& take, const std::function<bool(std::int64_t)>& worth = {});
+// Ways to keep a drawing by itself: all pixels exactly, and then with colours merged more and more.
+class Drawings {
+public:
+    Drawings() = default;  // none
+    Drawings(Samples samples, PixelShape shape, int threads, const Poll& poll)
+        : samples_(std::move(samples)), shape_(shape), threads_(threads), poll_(&poll) {}
+
+    // The next one; nothing behind the last. worth(squares) is asked before it is coded, since errors alone may say
+    // that it is none to take: then there is nothing more.
+    std::optional<Drawn> next(const std::function<bool(std::int64_t)>& worth = {});
+
+private:
+    Samples samples_;
+    PixelShape shape_{};
+    int threads_ = 1;
+    const Poll* poll_ = nullptr;
+    Bytes whole_;  // the layer of all pixels exactly
+    int given_ = 0;
+};
 
 // With that part laid over which costs less so. None where all or nothing of it does. coarse: as it comes back from its
 // latents at this quality, whose file has `size` bytes.

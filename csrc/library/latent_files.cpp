@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "library/latent_files.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/error.hpp"
@@ -23,14 +24,33 @@ auto of_picture(const Call& call) {
 
 }  // namespace
 
-Bytes LatentFiles::nearest(int code) {
+Samples coarse_samples(const LatentFile& file, const Stream& stream, CodecModel& model, int threads, const Poll& poll) {
+    Samples all;
+    all.reserve(product(stream.height, stream.width, channels_of(stream.mode)));
+    Synthesis synthesis = model.transforms().synthesis(stream.quality(), stream.height, stream.width,
+                                                       whole_view(stream.height, stream.width, false));
+    const std::span<const std::int32_t> y(file.y);
+    const int height = synthesis.part().height();
+    const std::size_t each = y.size() / static_cast<std::size_t>(height);
+    for (int row = 0; row < height; row += kLatentRows) {
+        poll();
+        const int count = std::min(kLatentRows, height - row);
+        Samples rgb = synthesis.push<std::uint8_t>(y.subspan(product(row, 1) * each, product(count, 1) * each),
+                                                   threads);
+        if (stream.mode != Mode::rgb) rgb = grey_of<std::uint8_t>(rgb);
+        all.insert(all.end(), rgb.begin(), rgb.end());
+    }
+    return all;
+}
+
+LatentFile LatentFiles::nearest(int code) {
     const double quality = code / double{kQualitySteps};
     return packed(rounded(model_.transforms().analysis(picture_, quality, threads_, poll_)), code);
 }
 
-Bytes LatentFiles::nearest_again(int code) { return packed(rounded(y_at(code)), code); }
+LatentFile LatentFiles::nearest_again(int code) { return packed(rounded(y_at(code)), code); }
 
-Bytes LatentFiles::trimmed_again(int code, double rate) {
+LatentFile LatentFiles::trimmed_again(int code, double rate) {
     const std::vector<std::int32_t> y = y_at(code);
     Latents latents = rounded(y);
     latents.y = of_picture([&] { return trimmed(model_.entropy(), model_.bits(), latents, y, rate, threads_, poll_); });
@@ -72,11 +92,12 @@ LatentFiles::Coded LatentFiles::coded(const Latents& latents, int code, const st
     Latents seen = latents;
     Bytes payload = of_picture(
         [&] { return encode_latents(model_.entropy(), seen, layout, threads_, nullptr, poll_); });
-    return {std::move(payload), layout.lanes, layout.skip, symbol_checksum(latents.z, seen.y)};
+    const std::uint32_t checksum = symbol_checksum(latents.z, seen.y);
+    return {std::move(payload), layout.lanes, layout.skip, checksum, std::move(seen.y)};
 }
 
 // The file of an image's symbols, with positions copied where that pays.
-Bytes LatentFiles::packed(const Latents& latents, int code) {
+LatentFile LatentFiles::packed(const Latents& latents, int code) {
     const ModelConfig& config = model_.config();
     std::optional<CopyChoice> choice = choose_copies(latents, config.latents, config.hyper_latents);
     Coded best = coded(latents, code, choice ? choice->maps : std::vector<std::uint8_t>());
@@ -89,17 +110,18 @@ Bytes LatentFiles::packed(const Latents& latents, int code) {
     }
     OwnChunks chunks = chunks_;
     if (choice && !choice->packed.empty()) chunks.put_first("COPY", choice->packed);
-    return pack({picture_.width,
-                 picture_.height,
-                 picture_.mode(),
-                 code,
-                 model_.file().id(),
-                 best.lanes,
-                 best.skip,
-                 best.checksum,
-                 best.payload,
-                 chunks.views(),
-                 {}});
+    Bytes data = pack({picture_.width,
+                       picture_.height,
+                       picture_.mode(),
+                       code,
+                       model_.file().id(),
+                       best.lanes,
+                       best.skip,
+                       best.checksum,
+                       best.payload,
+                       chunks.views(),
+                       {}});
+    return {code, std::move(data), std::move(best.y)};
 }
 
 }  // namespace jahp

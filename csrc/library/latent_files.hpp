@@ -6,10 +6,21 @@
 #include <vector>
 
 #include "library/codec_model.hpp"
+#include "library/container.hpp"
 #include "library/own_chunks.hpp"
 #include "library/picture.hpp"
 
 namespace jahp {
+
+// A file whose pixels may still be looked at: from its latents, for which it need not be decoded.
+struct LatentFile {
+    int code = 0;  // of its quality
+    Bytes data;
+    std::vector<std::int32_t> y;  // (h, w, M), what its decoder gets
+};
+
+// All of the samples of such a file, parsed as `stream`, below any layer.
+Samples coarse_samples(const LatentFile& file, const Stream& stream, CodecModel& model, int threads, const Poll& poll);
 
 // All of it throws Error(image) for latents that cannot be coded. What it is given must outlive it.
 class LatentFiles {
@@ -19,23 +30,24 @@ public:
         : picture_(picture), chunks_(chunks), model_(model), threads_(threads), poll_(poll) {}
 
     // That of the nearest integers; code: of the quality.
-    Bytes nearest(int code);
+    LatentFile nearest(int code);
     // The same of a picture that is analysed once for several calls.
-    Bytes nearest_again(int code);
+    LatentFile nearest_again(int code);
     // With symbols nearer to their means, likewise: of a model of form A alone. rate: factor of the bits in what is
     // minimised.
-    Bytes trimmed_again(int code, double rate);
+    LatentFile trimmed_again(int code, double rate);
 
 private:
     struct Coded {
         Bytes payload;
         int lanes, skip;
         std::uint32_t checksum;
+        std::vector<std::int32_t> y;
     };
     std::vector<std::int32_t> y_at(int code);
     Latents rounded(std::vector<std::int32_t> y);
     Coded coded(const Latents& latents, int code, const std::vector<std::uint8_t>& maps);
-    Bytes packed(const Latents& latents, int code);
+    LatentFile packed(const Latents& latents, int code);
 
     const PictureView& picture_;
     const OwnChunks& chunks_;

@@ -319,14 +319,6 @@ private:
     Samples held_;
 };
 
-Samples coarse_samples(const Stream& stream, CodecModel& model, int threads, const Poll& poll) {
-    Samples all;
-    all.reserve(product(stream.height, stream.width, channels_of(stream.mode)));
-    Coarse rows(stream, model, whole_view(stream.height, stream.width, false), threads, poll);
-    for (Samples some = rows.next(); !some.empty(); some = rows.next()) all.insert(all.end(), some.begin(), some.end());
-    return all;
-}
-
 PictureDecoder::PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, const View& view, int threads,
                                const Poll& poll)
     : stream_(stream), model_(std::move(model)), rows_(rows_of(stream, model_.get(), view, threads, poll)), view_(view),

@@ -19,9 +19,6 @@ public:
     virtual DeepSamples next_deep() { return widened(next()); }
 };
 
-// All of the samples of a file's latents, below any layer.
-Samples coarse_samples(const Stream& stream, CodecModel& model, int threads, const Poll& poll);
-
 class PictureDecoder {
 public:
     struct Rows {

@@ -47,18 +47,19 @@ int next_code(const std::map<int, double>& offsets, const CodeRange& codes, doub
 
 }  // namespace
 
-Bytes fit(const std::function<Bytes(int code)>& encode, const std::function<Bytes(int code, double rate)>& trim,
-          const CodeRange& codes, const SizeGoal& goal) {
+LatentFile fit(const std::function<LatentFile(int code)>& encode,
+               const std::function<LatentFile(int code, double rate)>& trim, const CodeRange& codes,
+               const SizeGoal& goal) {
     const auto offset = [&](std::size_t size) { return std::log(static_cast<double>(size) / goal.goal); };
     const auto beyond = [&](std::size_t size) { return static_cast<double>(size) > goal.goal; };
-    Bytes best;
+    LatentFile best;
     double badness = std::numeric_limits<double>::infinity();
-    const auto consider = [&](Bytes data) {
-        const std::size_t size = data.size();
+    const auto consider = [&](LatentFile file) {
+        const std::size_t size = file.data.size();
         const bool allowed = static_cast<double>(size) <= goal.most;
         const double now = allowed ? std::abs(offset(size)) : std::numeric_limits<double>::infinity();
         if (now < badness) {
-            best = std::move(data);
+            best = std::move(file);
             badness = now;
         }
         return size;
@@ -92,15 +93,21 @@ Error too_small(const SizeGoal& goal, int lowest, std::size_t size) {
                               std::to_string(size)};
 }
 
-Bytes fit_psnr(const std::function<std::pair<Bytes, double>(int code)>& encode, const CodeRange& codes, double psnr) {
-    std::map<int, Bytes> files;
+LatentFile fit_psnr(const std::function<std::pair<LatentFile, double>(int code)>& encode, const CodeRange& codes,
+                    double psnr) {
+    LatentFile best;
+    std::pair<double, int> badness{std::numeric_limits<double>::infinity(), 0};
     std::map<int, double> offsets;
     int code = std::clamp(codes.start, codes.lowest, codes.highest);
-    while (!files.contains(code)) {
+    while (!offsets.contains(code)) {
         auto [file, reached] = encode(code);
-        files[code] = std::move(file);
         offsets[code] = reached - psnr;
-        if (std::abs(offsets[code]) <= kPsnrClose) return files[code];
+        const std::pair now(std::abs(offsets[code]), code);
+        if (now < badness) {
+            best = std::move(file);
+            badness = now;
+        }
+        if (now.first <= kPsnrClose) return best;
         code = next_code(offsets, codes, kPsnrSlope);
     }
     const auto last = offsets.find(codes.highest);
@@ -110,9 +117,7 @@ Bytes fit_psnr(const std::function<std::pair<Bytes, double>(int code)>& encode, 
                                       fixed_number(psnr + last->second, 2) + " dB at quality " +
                                       short_number(codes.highest / double{kQualitySteps}) + ", the highest");
     }
-    return files[std::min_element(offsets.begin(), offsets.end(), [](const auto& a, const auto& b) {
-                     return std::pair(std::abs(a.second), a.first) < std::pair(std::abs(b.second), b.first);
-                 })->first];
+    return best;
 }
 
 double psnr_of(std::uint64_t squares, std::uint64_t samples) {

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "core/error.hpp"
-#include "library/container.hpp"
+#include "library/latent_files.hpp"
 
 namespace jahp {
 
@@ -27,15 +27,17 @@ struct SizeGoal {
 //
 // encode: code -> the file. trim: (code, factor of the rate) -> the file with symbols rounded by rate and distortion;
 // empty where a model cannot. Error(usage) if the lowest quality takes more.
-Bytes fit(const std::function<Bytes(int code)>& encode, const std::function<Bytes(int code, double rate)>& trim,
-          const CodeRange& codes, const SizeGoal& goal);
+LatentFile fit(const std::function<LatentFile(int code)>& encode,
+               const std::function<LatentFile(int code, double rate)>& trim, const CodeRange& codes,
+               const SizeGoal& goal);
 
 // What is said of a goal that the lowest quality misses by such a size.
 Error too_small(const SizeGoal& goal, int lowest, std::size_t size);
 
 // The file whose PSNR comes nearest to a wanted one; the lowest quality's if that is still better. encode: code -> the
 // file, and its PSNR in dB. Error(usage) if the highest quality is worse by more than a step.
-Bytes fit_psnr(const std::function<std::pair<Bytes, double>(int code)>& encode, const CodeRange& codes, double psnr);
+LatentFile fit_psnr(const std::function<std::pair<LatentFile, double>(int code)>& encode, const CodeRange& codes,
+                    double psnr);
 
 // In dB, at most 100, of the sum of so many samples' squared errors.
 double psnr_of(std::uint64_t squares, std::uint64_t samples);

@@ -32,13 +32,14 @@ Symbols = tuple[Ints, Ints]
 
 
 class CodedSymbols(NamedTuple):
-    """skip: the threshold. copies: data of the chunk that says which positions are copied, empty if none is."""
+    """skip: the threshold. copies: data of the chunk that says which positions are copied, empty if none is. y: what decoders get."""
 
     payload: bytes
     lanes: int
     skip: int
     checksum: int
     copies: bytes
+    y: Ints
 
 
 class Analysed(Protocol):
@@ -96,6 +97,9 @@ class Pipeline(Protocol):
 
         Raises UnsupportedImage for one beyond 32767.
         """
+
+    def pixels_of(self, y: Ints, size: tuple[int, int], quality: float, threads: int) -> Pixels:
+        """(H, W, 3), what a file's y becomes, without decoding that file; size: width and height."""
 
     # Decoding
 

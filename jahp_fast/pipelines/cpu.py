@@ -75,6 +75,12 @@ class CpuPipeline(EntropyPath):
     def _shared_out(self, pixels: Sequence[int], threads: int) -> tuple[int, int]:
         return shared_out(threads, min(len(pixels), max(1, PIXELS_AT_ONCE // max(pixels, default=1))))
 
+    def pixels_of(self, y: Ints, size: tuple[int, int], quality: float, threads: int) -> Pixels:
+        """(H, W, 3) of a file's y; size: width and height."""
+        width, height = size
+        rows = self.transforms.synthesis(in_blocks(y, LATENT_ROWS), height, width, quality, threads)
+        return _gathered(rows, View.whole(height, width))
+
     # Decoding
 
     def decode_rows(self, stream: _container.Stream, view: View, threads: int) -> Iterator[Pixels]:
@@ -99,12 +105,7 @@ class CpuPipeline(EntropyPath):
     def _image(self, stream: _container.Stream, view: View, threads: int, rows: Iterable[Ints] | None = None) -> Pixels:
         """(view.height, view.width, 3), of rows of latents where they are there. Those of a whole picture are decoded before g_s begins,
         by threads that nobody else wants."""
-        out = np.empty((view.height, view.width, 3), np.uint16 if view.deep else np.uint8)
-        row = 0
-        for block in self._synthesis(rows or self._latents(stream, view, threads, view.partial), stream, view, threads):
-            out[row : row + len(block)] = block
-            row += len(block)
-        return out
+        return _gathered(self._synthesis(rows or self._latents(stream, view, threads, view.partial), stream, view, threads), view)
 
     def decode_batch(
         self,
@@ -184,3 +185,13 @@ class AnalysedArrays:
     def latents(self) -> tuple[Floats, Floats | None]:
         y, z = (None if part is None else part.astype(np.float32) * np.float32(2.0**-LATENT_BITS) for part in (self.y, self.z))
         return cast(Floats, y), z
+
+
+def _gathered(blocks: Iterable[Pixels], view: View) -> Pixels:
+    """(view.height, view.width, 3) of its blocks of rows."""
+    out = np.empty((view.height, view.width, 3), np.uint16 if view.deep else np.uint8)
+    row = 0
+    for block in blocks:
+        out[row : row + len(block)] = block
+        row += len(block)
+    return out

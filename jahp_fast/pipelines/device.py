@@ -165,6 +165,14 @@ class DevicePipeline(EntropyPath):
         labels = range(len(images))
         return each(lambda i: code(i, analysed[i].round_latents(), threads), labels, labels=labels)
 
+    def pixels_of(self, y: Ints, size: tuple[int, int], quality: float, threads: int) -> Pixels:
+        """(H, W, 3) of a file's y; size: width and height."""
+        import torch
+
+        width, height = size
+        batch = torch.from_numpy(y)[None].to(self.device)
+        return _last(self.transforms.view(batch, quality, height, width, View.whole(height, width))[0])
+
     # Decoding
 
     def decode(

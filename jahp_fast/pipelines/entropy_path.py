@@ -94,7 +94,7 @@ class EntropyPath:
             payload, y_hat, lanes, _ = self._backend_for(layout).encode(z, wanted, layout, threads)
         except UsageError as e:
             raise UnsupportedImage(f"{UNCODABLE}: {e}") from None
-        return CodedSymbols(payload, lanes, layout.skip, _native.symbol_checksum(z, y_hat), packed)
+        return CodedSymbols(payload, lanes, layout.skip, _native.symbol_checksum(z, y_hat), packed, y_hat)
 
     def layout(self, stream: _container.Stream) -> StreamLayout:
         """See layout_of."""

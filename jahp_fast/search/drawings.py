@@ -53,10 +53,12 @@ class Overlaid:
 
     Attributes:
         layer: of that part.
+        loss: of that part alone.
         filled: what the nets get, (H, W, 1 or 3): a smooth continuation in its place.
     """
 
     layer: Layer
+    loss: int
     filled: Samples
 
 
@@ -90,7 +92,7 @@ def overlaid(samples: Samples, coarse: Samples, quality: float, size: int, threa
             break
         best, least = layer, now
     assert best is not None
-    return Overlaid(best, _native.fill_drawn(samples, holes))
+    return Overlaid(best, least, _native.fill_drawn(samples, holes))
 
 
 def price(quality: float) -> int:

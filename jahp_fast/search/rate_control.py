@@ -11,9 +11,9 @@ nearest.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from jahp_fast.arguments import number, whole
 from jahp_fast.constants import QUALITY_STEPS
@@ -28,6 +28,8 @@ _SLOPE = 0.0135
 BEST_PSNR = 100.0
 """In dB, that of equal pictures too: no 8-bit picture that differs reaches it."""
 _TRIMS = 6
+File = TypeVar("File", bound=Sized)
+"""Its length is the file's, in bytes."""
 _HARDEST, _SOFTEST = 6.0, -6.0
 """Bounds of the trim: base-2 logarithms of the factor of the rate in what rounding minimises."""
 
@@ -115,12 +117,12 @@ def too_small(goal: Goal, lowest: int, size: int) -> UsageError:
 
 
 def fit(
-    encode: Callable[[int], bytes],
-    trim: Callable[[int, float], bytes] | None,
+    encode: Callable[[int], File],
+    trim: Callable[[int, float], File] | None,
     codes: tuple[int, int],
     start: int,
     goal: Goal,
-) -> bytes:
+) -> File:
     """The file that comes nearest to the goal.
 
     Args:
@@ -137,20 +139,20 @@ def fit(
     """
     lowest, highest = codes
     sizes: dict[int, int] = {}
-    best: bytes = b""
+    best: File | None = None
     badness = math.inf
 
-    def consider(data: bytes) -> int:
+    def consider(file: File) -> int:
         nonlocal best, badness
-        if (now := goal.badness(len(data))) < badness:
-            best, badness = data, now
-        return len(data)
+        if best is None or goal.badness(len(file)) < badness:
+            best, badness = file, goal.badness(len(file))
+        return len(file)
 
     code = min(max(start, lowest), highest)
     while code not in sizes:
         sizes[code] = consider(encode(code))
         if badness <= _CLOSE:
-            return best
+            break
         code = _next({c: math.log(size / goal.goal) for c, size in sizes.items()}, lowest, highest, _SLOPE)
     under = [c for c, size in sizes.items() if size <= goal.goal]
     if not under and (badness > math.log1p(TOLERANCE)):
@@ -166,6 +168,7 @@ def fit(
                 hard = middle
             if badness <= math.log1p(TOLERANCE) / 2:
                 break
+    assert best is not None
     return best
 
 
@@ -184,7 +187,7 @@ def begin_at(offset: Callable[[int], float], codes: tuple[int, int], start: int,
     return min(offsets, key=lambda c: (abs(offsets[c]), c))
 
 
-def fit_score(encode: Callable[[int], tuple[bytes, float]], codes: tuple[int, int], start: int, goal: ScoreGoal) -> bytes:
+def fit_score(encode: Callable[[int], tuple[File, float]], codes: tuple[int, int], start: int, goal: ScoreGoal) -> File:
     """The file whose score comes nearest to a wanted one; the lowest quality's if that is still better.
 
     Args:
@@ -195,21 +198,24 @@ def fit_score(encode: Callable[[int], tuple[bytes, float]], codes: tuple[int, in
         UsageError: the highest quality is worse by more than a step.
     """
     lowest, highest = codes
-    files: dict[int, bytes] = {}
+    best: tuple[tuple[float, int], File] | None = None
     offsets: dict[int, float] = {}
     code = min(max(start, lowest), highest)
-    while code not in files:
-        files[code], reached = encode(code)
+    while code not in offsets:
+        file, reached = encode(code)
         offsets[code] = reached - goal.wanted
+        if best is None or (abs(offsets[code]), code) < best[0]:
+            best = (abs(offsets[code]), code), file
         if abs(offsets[code]) <= goal.score.close:
-            return files[code]
+            return file
         code = _next(offsets, lowest, highest, goal.score.slope)
     if offsets.get(highest, 0.0) < -goal.score.slope:
         raise UsageError(
             f"{goal.score.argument} {goal.wanted:g}{goal.score.unit} is more than this model gives: this image has "
             f"{goal.wanted + offsets[highest]:.2f}{goal.score.unit} at quality {highest / QUALITY_STEPS:g}, the highest"
         )
-    return files[min(files, key=lambda c: (abs(offsets[c]), c))]
+    assert best is not None
+    return best[1]
 
 
 def _next(offsets: dict[int, float], lowest: int, highest: int, slope: float) -> int:
