@@ -157,8 +157,8 @@ class Encoding:
         return prepared if part is None or self.under(part, own, quality, threads) is None else part.prepared
 
     def under(self, part: Divided, below: int, quality: float, threads: int) -> tuple[LatentFile, int] | None:
-        """The file of a divided image, and its loss, where this is less than `below`."""
-        if part.least >= below:
+        """The file of a divided image, and its loss, where this is less than `below`: it is made if there is hope."""
+        if drawings.REST * part.least >= (drawings.REST - 1) * below:
             return None
         file = self.nearest(part.prepared, quality, threads)
         loss = self.loss(part.prepared, len(file), self._squares(part.prepared, file), quality)

@@ -166,9 +166,9 @@ private:
         subject.chunks.put("LAYR", std::move(part->layer));
         return divided;
     }
-    // Its file, and the loss of that, where this is less than `below`.
+    // Its file, and the loss of that, where this is less than `below`; it is made if there is hope.
     std::optional<std::pair<LatentFile, std::int64_t>> under(const Divided& part, std::int64_t below, int code) const {
-        if (part.least >= below) return {};
+        if (kRest * part.least >= (kRest - 1) * below) return {};
         LatentFile file = latents_of(part.subject).nearest(code);
         const std::int64_t loss = look_at(file).loss();
         if (loss >= below) return {};

@@ -82,6 +82,7 @@ def test_the_package_of_all_releases(shelf, monkeypatch):
     subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "-w", shelf, sources], check=True)
     with zipfile.ZipFile(next(shelf.glob("jahp_fast_models-*.whl"))) as wheel:
         wheel.extractall(shelf / "site")
+        assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
     monkeypatch.syspath_prepend(shelf / "site")
     monkeypatch.setattr(library, "_PACKAGE", shelf / "one")
     for path in SHIPPED.parent.glob("*.safetensors"):
