@@ -28,7 +28,7 @@ from jahp_fast.train.optimizer import (
     reorder,
     trained_names,
 )
-from jahp_fast.train.settings import METRICS, OPTIMIZERS
+from jahp_fast.train.settings import METRICS, OPTIMIZERS, PARTS
 
 LAST, AVERAGE = "last.pt", "average.safetensors"
 SHIPPED_KEY = "jahp"
@@ -50,6 +50,8 @@ class Training:
     quantile_optimizer: dict[str, Any] | None = None
     metric: str | None = None
     lambdas: list[float] | None = None
+    only: str | None = None
+    """The part that is trained alone."""
     noise_state: Tensor | None = None
     """Of torch's global generator."""
     crops_state: Tensor | None = None
@@ -147,11 +149,11 @@ def _load_training(content: Mapping[str, Any]) -> Start:
 def _check_optimizers(model: CompressionModel, training: Training) -> None:
     """Checks the optimisers' states, and puts them into the order of the model's parameters."""
     if training.optimizer is not None:
-        wanted = trained_names(model)
+        wanted = trained_names(model, training.only)
         state = reorder(training.optimizer, training.optimizer_names or [], wanted)
-        training.optimizer = checked(state, make_optimizer(training.optimizer_kind, model, 1.0), "its optimizer")
+        training.optimizer = checked(state, make_optimizer(training.optimizer_kind, model, 1.0, only=training.only), "its optimizer")
         training.optimizer_names = wanted
-    quantiles = make_quantile_optimizer(model)
+    quantiles = make_quantile_optimizer(model, training.only)
     if training.quantile_optimizer is not None and quantiles is not None:
         training.quantile_optimizer = checked(training.quantile_optimizer, quantiles, "its quantile_optimizer")
 
@@ -179,6 +181,7 @@ def _check_fields(known: Mapping[str, Any]) -> None:
         "steps": is_count, "crops": is_count, "warm_steps": is_count, "minutes": is_number,
         "optimizer_kind": lambda value: isinstance(value, str) and value in OPTIMIZERS,
         "metric": lambda value: isinstance(value, str) and value in METRICS,
+        "only": lambda value: isinstance(value, str) and value in PARTS,
         "optimizer_names": words, "lambdas": trade_offs,
         "optimizer": lambda value: isinstance(value, dict), "quantile_optimizer": lambda value: isinstance(value, dict),
         "noise_state": _is_random_state, "crops_state": _is_random_state,

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from jahp_fast.train.preload import restart_preloaded
-from jahp_fast.train.settings import CLOCKS, KERNELS, METRICS, OPTIMIZERS, PRECISIONS, Settings
+from jahp_fast.train.settings import CLOCKS, KERNELS, METRICS, OPTIMIZERS, PARTS, PRECISIONS, Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--lambda", type=float, dest="lambda_", metavar="X", help="a model of one trade-off (default: eight, by gains)")
     add("--lambda-row", type=int, metavar="ROW", help="train one row of a variable-rate model, counted from 1")
     add("--metric", choices=METRICS, help="distortion of the loss (default: as the weights were trained for, else mse)")
+    add("--only", choices=PARTS, help="train the decoder's transform alone: payloads stay")
     add("--optimizer", choices=OPTIMIZERS, help="default soap")
     add(
         "--lr",

@@ -104,8 +104,12 @@ class Trainer:
         self.model = start.model.to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.average = start.average.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.model.bf16 = use_bf16(settings.precision, self.device)
+        trained = set(trained_names(self.model, self.training.only))
+        self.weights = [p for n, p in self.model.named_parameters() if n in trained]
+        if self.training.only is not None:
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(name in trained)
         self._make_optimizers()
-        self.weights = [p for n, p in self.model.named_parameters() if not n.endswith("quantiles")]
         if self.ranks.rank:
             torch.manual_seed(own_seed)
         elif self.training.noise_state is not None:
@@ -175,8 +179,8 @@ class Trainer:
         saved = self.training
         kind = self.settings.optimizer or saved.optimizer_kind
         self.lr = self.settings.lr or default_lr(kind, self.crops_per_step)
-        self.optimizer = make_optimizer(kind, self.model, self.lr, half=self.model.bf16)
-        self.quantile_optimizer = make_quantile_optimizer(self.model)
+        self.optimizer = make_optimizer(kind, self.model, self.lr, half=self.model.bf16, only=saved.only)
+        self.quantile_optimizer = make_quantile_optimizer(self.model, saved.only)
         if saved.optimizer is not None and kind == saved.optimizer_kind:
             self.optimizer.load_state_dict(saved.optimizer)
         elif saved.optimizer is not None:
@@ -286,7 +290,7 @@ class Trainer:
         state = self.training
         state.noise_state, state.crops_state = torch.get_rng_state(), self.crops.state if isinstance(self.crops, Crops) else None
         content = Training(**vars(state))
-        content.optimizer, content.optimizer_names = self.optimizer.state_dict(), trained_names(self.model)
+        content.optimizer, content.optimizer_names = self.optimizer.state_dict(), trained_names(self.model, state.only)
         if self.quantile_optimizer is not None:
             content.quantile_optimizer = self.quantile_optimizer.state_dict()
         checkpoint.save(self.settings.work, self.model, self.average, content)

@@ -22,21 +22,23 @@ MAX_COUNT = 1 << 53
 """Of steps and crops, and of all other numbers: what a float64 counts exactly."""
 
 
-def trained_names(model: nn.Module) -> list[str]:
-    """Names of the parameters that the main optimiser trains, in its order: all but the quantiles of the factorised prior."""
-    return [name for name, _ in model.named_parameters() if not name.endswith("quantiles")]
+def trained_names(model: nn.Module, only: str | None = None) -> list[str]:
+    """Names of the parameters that the main optimiser trains, in its order: all but the quantiles of the factorised prior, or those of the
+    part `only`."""
+    names = [name for name, _ in model.named_parameters() if not name.endswith("quantiles")]
+    return names if only is None else [name for name in names if name.startswith(f"{only}.")]
 
 
-def make_optimizer(kind: str, model: nn.Module, lr: float, half: bool = False) -> torch.optim.Optimizer:
+def make_optimizer(kind: str, model: nn.Module, lr: float, half: bool = False, only: str | None = None) -> torch.optim.Optimizer:
     """SOAP or Adam, over `trained_names`. half: SOAP's large products in bfloat16."""
     parameters = dict(model.named_parameters())
-    weights = [parameters[name] for name in trained_names(model)]
+    weights = [parameters[name] for name in trained_names(model, only)]
     return torch.optim.Adam(weights, lr=lr) if kind == "adam" else SOAP(weights, lr=lr, half=half)
 
 
-def make_quantile_optimizer(model: nn.Module) -> torch.optim.Optimizer | None:
-    """Adam over the quantiles, for the auxiliary loss; None where a model has no factorised prior."""
-    quantiles = [p for name, p in model.named_parameters() if name.endswith("quantiles")]
+def make_quantile_optimizer(model: nn.Module, only: str | None = None) -> torch.optim.Optimizer | None:
+    """Adam over the quantiles, for the auxiliary loss; None where a model has no factorised prior, and where a part is trained alone."""
+    quantiles = [p for name, p in model.named_parameters() if name.endswith("quantiles") and only is None]
     return torch.optim.Adam(quantiles, lr=QUANTILE_LR) if quantiles else None
 
 

@@ -15,6 +15,8 @@ OPTIMIZERS = ("soap", "adam")
 PRECISIONS = ("auto", "float32", "bfloat16")
 CLOCKS = ("wall", "cpu")
 KERNELS = ("auto", "torch")
+PARTS = ("g_s",)
+"""What can be trained alone. Payloads stay as they are, bit for bit, and only what is made of them changes."""
 DEFAULT_LR = {"soap": 6e-4, "adam": 1e-4}
 """At DEFAULT_BATCH crops a step and fewer."""
 DEFAULT_BATCH = 10
@@ -50,6 +52,7 @@ class Settings:
     lambda_: float | None = None  # eight rows, the published trade-offs
     lambda_row: int | None = None  # all rows, drawn evenly
     metric: str | None = None  # mse
+    only: str | None = None  # all parts
     optimizer: str | None = None  # soap
     lr: float | None = None  # 6e-4 for SOAP, 1e-4 for Adam, more for larger batches
     batch: int = DEFAULT_BATCH
@@ -87,6 +90,7 @@ class Settings:
             raise UsageError(f"--crop must be a multiple of 16, 64 or more, not {self.crop}")
         for option, name, known in (
             ("--metric", self.metric, METRICS),
+            ("--only", self.only, PARTS),
             ("--optimizer", self.optimizer, OPTIMIZERS),
             ("--precision", self.precision, PRECISIONS),
             ("--clock", self.clock, CLOCKS),

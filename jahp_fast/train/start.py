@@ -20,6 +20,8 @@ def load_start(settings: Settings, screen: ProgressLine) -> Start:
     """WORK/last.pt if there is one, else --resume, else a new model; checked against what the settings say of it."""
     last = settings.work / checkpoint.LAST
     path = last if last.exists() else settings.resume
+    if path is None and settings.only is not None:
+        raise UsageError(f"--only {settings.only} is for a model that is there: give it with --resume")
     apart(settings.work / checkpoint.AVERAGE, [path, settings.transforms, settings.held_out])
     if path is None and settings.transforms is not None:
         return _with_transforms(settings)
@@ -39,6 +41,14 @@ def load_start(settings: Settings, screen: ProgressLine) -> Start:
     ):
         if asked is not None and asked != has:
             raise UsageError(f"{option} {asked} does not agree with {path}, which has {has}")
+    training = start.training
+    if path == last and settings.only not in (None, training.only):
+        raise UsageError(f"--only {settings.only} is for a new --work, with --resume {path}: this one trains all parts")
+    if path != last and settings.only != training.only:  # the optimiser's state is of other parameters
+        training.only, training.warm_steps = settings.only, 0
+        training.optimizer = training.optimizer_names = training.quantile_optimizer = None
+        if settings.only is not None:  # what stays as it is must be what is exported
+            start.model.load_state_dict(start.average.state_dict())
     start.what += f" ({path})"
     return start
 

@@ -159,6 +159,8 @@ def test_the_command_from_end_to_end(photos, tmp_path, capsys):
         ({"architecture": "vtm"}, "no model is called 'vtm'"),
         ({"crop": 96}, "none of the 5 photos"),
         ({"kernels": "fast"}, "--kernels must be one of auto, torch"),
+        ({"only": "h_s"}, "--only must be one of g_s"),
+        ({"only": "g_s"}, "--only g_s is for a model that is there: give it with --resume"),
     ],
 )
 def test_bad_settings(photos, tmp_path, changes, message):
@@ -198,6 +200,38 @@ def test_one_row_of_a_variable_rate_model(photos, tmp_path):
     t.optimizer.zero_grad()
     t.loss(t.model, t.crops.draw(), torch.tensor([2, 2])).total.backward()
     assert (t.model.gain.grad != 0).any(1).tolist() == [False, False, True, False, False, False, False, False]
+
+
+def test_the_decoder_alone(photos, tmp_path):
+    """What is coded stays as it was, bit for bit; the picture comes nearer; a run goes on, and its weights serve one of all parts."""
+    whole = trainer(tiny(photos, tmp_path))
+    run_steps(whole, 3)
+    whole.save()
+    (tmp_path / "only").mkdir()
+    t = trainer(tiny(photos, tmp_path / "only", resume=tmp_path / "last.pt", only="g_s", lr=0.02, batch=4))
+    x, q = torch.cat([t.crops.draw(), t.crops.draw()]), torch.arange(8)
+
+    def figures(model):
+        with torch.no_grad():
+            out = model.eval()(x, q)
+        return out.bpp, float((x - out.x_hat).square().mean())
+
+    (coded, far), before = figures(t.model), {name: value.clone() for name, value in t.model.state_dict().items()}
+    t.model.train()
+    run_steps(t, 20)
+    again, near = figures(t.model)
+    assert torch.equal(again, coded)
+    assert near < far
+    changed = {name.split(".")[0] for name, value in t.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"g_s"}
+    assert all(torch.equal(value, before[name]) for name, value in t.average.state_dict().items() if not name.startswith("g_s."))
+    t.save()
+    on = trainer(tiny(photos, tmp_path / "only", batch=4))
+    assert (on.training.only, on.training.steps, len(on.weights)) == ("g_s", 23, len(t.weights))
+    run_steps(on, 1)
+    run_steps(trainer(tiny(photos, tmp_path / "all", resume=tmp_path / "only/last.pt")), 1)
+    with pytest.raises(UsageError, match=r"--only g_s is for a new --work, with --resume .*: this one trains all parts"):
+        trainer(tiny(photos, tmp_path, only="g_s"))
 
 
 def test_the_average_leaves_where_a_falling_rate_began(photos, tmp_path):
