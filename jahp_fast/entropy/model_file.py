@@ -342,6 +342,14 @@ def replace_entropy(path: str | os.PathLike[str], entropy: Mapping[str, Array], 
     return _write(path, kept | {f"entropy.{name}": np.ascontiguousarray(array) for name, array in entropy.items()}, model.metric, force)
 
 
+def replace_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Array], out: str | os.PathLike[str], force: bool = False) -> bytes:
+    """Writes a model file to `out` with these tensors, by their whole names, in the place of its own, and without any `view.*`, which
+    would be of its own; returns the new id. Raises ModelError for a file that is none."""
+    model = ModelFile(path)
+    kept = {name: model._read(name) for name in model.names if not name.startswith(_VIEW)}
+    return _write(out, kept | {name: np.ascontiguousarray(array) for name, array in tensors.items()}, model.metric, force)
+
+
 def _write(path: str | os.PathLike[str], tensors: Mapping[str, Array], metric: str, force: bool) -> bytes:
     """By their whole names; returns the id."""
     from safetensors.numpy import save

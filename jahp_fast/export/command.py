@@ -63,6 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", choices=METRICS, help="what the weights were trained for (default: as the checkpoint says, else mse)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")
+    parser.add_argument("--onto", metavar="MODEL", help="g_s alone, all else as in this model file: payloads stay")
     parser.add_argument("--tables", action="store_true", help="new tables for a model file, and nothing else")
     force_option(parser)
 
@@ -128,19 +129,19 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.export.calibration import activation_ranges, calibrate
     from jahp_fast.export.finetune import finetune, search_clipping
-    from jahp_fast.export.heads import add_heads
-    from jahp_fast.export.loss import format_loss_table, transform_losses
+    from jahp_fast.export.finishing import with_decoder
     from jahp_fast.export.model import checked_form, export_model
-    from jahp_fast.export.payload import format_payload_table, payload_table
     from jahp_fast.train.checkpoint import load
     from jahp_fast.train.data import Crops, Photos, find_photos, load_photo
 
     if args.tables and (args.finetune or args.search_clipping or args.metric):
         raise UsageError("--tables leaves the nets as they are: leave out --finetune, --search-clipping and --metric")
+    if args.onto and (args.tables or args.finetune or args.search_clipping or args.metric):
+        raise UsageError("--onto leaves all but g_s as it is: leave out --tables, --finetune, --search-clipping and --metric")
     if args.finetune < 0:
         raise UsageError(f"--finetune {args.finetune} is not a number of steps")
     files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)
-    checked_file(args.out, [args.checkpoint, args.held_out, *files.train, *files.held_out], force=args.force)
+    checked_file(args.out, [args.checkpoint, args.onto, args.held_out, *files.train, *files.held_out], force=args.force)
     shuffled, largest = _choose(files, args)
     if args.tables:
         with tempfile.TemporaryDirectory() as folder:
@@ -155,6 +156,11 @@ def run(args: argparse.Namespace) -> int:
     model = start.average.eval()
     checked_form(model, args.form, args.activation_bits, args.prob_bits)
     float_model = copy.deepcopy(model)
+    if args.onto:
+        print(f"rounding g_s, on {len(calibration_photos)} photos", flush=True)
+        identity = with_decoder(args.onto, model, args.out, calibration_photos, extremes(calibration_photos), args.force)
+        _finish(args, identity, shuffled, float_model, measured_photos)
+        return 0
     print(f"{model.architecture}, N = {model.N}, M = {model.M}: calibrating on {len(calibration_photos)} photos", flush=True)
     calibration = calibrate(model, calibration_photos)
     ranges = activation_ranges(model, calibration)
@@ -174,14 +180,26 @@ def run(args: argparse.Namespace) -> int:
         calibration=calibration, photos=calibration_photos, extremes=extremes(calibration_photos),
         metric=args.metric or start.training.metric or "mse", force=args.force,
     )  # fmt: skip
-    identity = _tabled(args.out, shuffled)
+    _finish(args, _tabled(args.out, shuffled), shuffled, float_model, measured_photos)
+    return 0
+
+
+def _finish(
+    args: argparse.Namespace, identity: bytes, shuffled: Sequence[Path], float_model: CompressionModel, measured: Sequence[Photo]
+) -> None:
+    """Heads of small pictures, and what is said of the new file."""
+    from jahp_fast.entropy.model_file import ModelFile
+    from jahp_fast.export.heads import add_heads
+    from jahp_fast.export.loss import format_loss_table, transform_losses
+    from jahp_fast.export.payload import format_payload_table, payload_table
+    from jahp_fast.train.data import load_photo
+
     print(f"fitting heads of small pictures on {min(len(shuffled), HEAD_PHOTOS)} photos", flush=True)
     add_heads(args.out, [load_photo(p) for p in shuffled[:HEAD_PHOTOS]])
     print(f"{args.out}: model {identity.hex()}, {Path(args.out).stat().st_size / 1e6:.1f} MB", flush=True)
-    if measured_photos:
-        print(f"payload beside the float model's estimate, {len(measured_photos)} held-out photos:", flush=True)
+    if measured:
+        print(f"payload beside the float model's estimate, {len(measured)} held-out photos:", flush=True)
         file = ModelFile(args.out)
-        print(format_payload_table(payload_table(float_model, file, measured_photos)))
+        print(format_payload_table(payload_table(float_model, file, measured)))
         print("integer transforms beside the float model's, pixels in dB of PSNR:", flush=True)
-        print(format_loss_table(transform_losses(float_model, file, measured_photos)))
-    return 0
+        print(format_loss_table(transform_losses(float_model, file, measured)))

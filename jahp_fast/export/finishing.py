@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model file with another g_s: what `jahp train --only g_s` leaves, put in the place of the one that the file has.
+
+All that latents are made and coded with stays, to the bit: payloads are those of before, and only pictures change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jahp_fast.entropy.model_file import ModelFile, replace_tensors
+from jahp_fast.errors import UsageError
+from jahp_fast.export.calibration import calibrate
+from jahp_fast.export.model import dequantise
+from jahp_fast.export.ranges import transform_ranges
+from jahp_fast.export.sensitivity import sensitivities
+from jahp_fast.export.transforms import IntegerTransforms
+
+if TYPE_CHECKING:
+    from jahp_fast.models.priors import CompressionModel
+
+Pixels = NDArray[np.uint8]
+
+
+def with_decoder(
+    path: str | os.PathLike[str],
+    decoder: CompressionModel,
+    out: str | os.PathLike[str],
+    photos: Sequence[Pixels],
+    extremes: Sequence[Pixels] = (),
+    force: bool = False,
+) -> bytes:
+    """Writes the model file of `path` to `out` with the g_s of `decoder`; returns its id. It has no heads of small pictures.
+
+    Args:
+        decoder: of the same architecture and sizes, in float32, on the CPU.
+        photos, extremes: as export_model takes them.
+
+    Raises:
+        ModelError: it is no model file, or the numbers of g_s are too large for integers.
+        UsageError: the decoder is of another architecture or size.
+    """
+    from jahp_fast.models.registry import from_state_dict, model_info
+
+    file = ModelFile(path)
+    model = from_state_dict(dequantise(path)[1]).eval()
+    if model_info(model) != model_info(decoder):
+        raise UsageError(f"{path} has {model_info(model)}, and the checkpoint {model_info(decoder)}: g_s alone can be put in its place")
+    model.g_s.load_state_dict(decoder.g_s.state_dict())
+    transforms = IntegerTransforms(model, transform_ranges(model, photos, extremes), file.config)
+    tensors = {f"transform.{name}": array for name, array in transforms.tensors.items() if name == "inv_gain" or name.startswith("g_s.")}
+    tensors["train.g_s.unit"] = transforms.train["g_s.unit"]
+    if file.search:
+        tensors |= sensitivities(model, calibrate(model, photos), transforms.units)
+    return replace_tensors(path, tensors, out, force)
