@@ -2,11 +2,13 @@
 """What training runs differ by on held-out photos: the rate at equal PSNR, and the cost, quality by quality.
 
     python benchmarks/held_out_rate.py REFERENCE_RUN RUN ...
+    python benchmarks/held_out_rate.py REFERENCE.safetensors WEIGHTS.safetensors ... --sets FOLDER ...
 
-Each is a working folder of `jahp train`, of whose held_out.csv the last measurement counts. The logarithm of the reference's rate is
-linear in PSNR between its qualities, and goes on along its last slopes beyond them: figures there say less. The cost is lambda 255^2 MSE +
-bpp, with the published lambda of the quality and the MSE that the mean PSNR stands for; "all" is the geometric mean, which training for
-MSE descends. Negative: smaller than the reference.
+Each is a working folder of `jahp train`, of whose held_out.csv the last measurement counts; or, with --sets, a checkpoint or model file,
+which is measured here, as training does, on all pictures below each folder: none of them may have been trained on. The logarithm of the
+reference's rate is linear in PSNR between its qualities, and goes on along its last slopes beyond them: figures there say less. The cost
+is lambda 255^2 MSE + bpp, with the published lambda of the quality and the MSE that the mean PSNR stands for; "all" is the geometric
+mean, which training for MSE descends. Negative: smaller than the reference.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,19 @@ def last_curve(run: Path) -> Curve:
     return {int(row["quality"]): (float(row["bpp"]), float(row["psnr"])) for row in rows if row["step"] == rows[-1]["step"]}
 
 
+def measured(weights: Path, files: Sequence[Path]) -> Curve:
+    """By the float model, on the middles of pictures."""
+    import torch
+
+    from jahp_fast.train import checkpoint
+    from jahp_fast.train.data import held_out_crops
+    from jahp_fast.train.loss import evaluate
+
+    model = checkpoint.load(weights).average
+    found = evaluate(model, held_out_crops(files), range(model.rows), torch.device("cpu"))
+    return {one.quality: (one.bpp, one.psnr) for one in found}
+
+
 def excess(reference: Curve, bpp: float, psnr: float) -> float:
     """bpp over the reference's at that PSNR, less 1."""
     points = sorted((p, math.log(b)) for b, p in reference.values())
@@ -41,7 +57,8 @@ def excess(reference: Curve, bpp: float, psnr: float) -> float:
         raise SystemExit("the reference needs two qualities or more")
     at = min(max(int(np.searchsorted([p for p, _ in points], psnr)), 1), len(points) - 1)
     (low, low_log), (high, high_log) = points[at - 1], points[at]
-    return bpp / math.exp(low_log + (psnr - low) / (high - low) * (high_log - low_log)) - 1
+    with np.errstate(over="ignore"):  # far beyond a steep end
+        return float(np.expm1(math.log(bpp) - low_log - (psnr - low) / (high - low) * (high_log - low_log)))
 
 
 def cost(quality: int, bpp: float, psnr: float) -> float:
@@ -53,12 +70,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--sets", type=Path, nargs="+", metavar="FOLDER", help="of held-out pictures, to measure weights on")
     args = parser.parse_args()
-    reference = last_curve(args.reference)
+    if args.sets is None:
+        table({run: last_curve(run) for run in args.runs}, last_curve(args.reference))
+    for folder in args.sets or ():
+        from jahp_fast.train.data import SUFFIXES
+
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        if not files:
+            raise SystemExit(f"there is no picture below {folder}")
+        print(f"{folder.name}, {len(files)} pictures:")
+        table({weights: measured(weights, files) for weights in args.runs}, measured(args.reference, files))
+
+
+def table(curves: dict[Path, Curve], reference: Curve) -> None:
+    """Prints each curve against the reference."""
     print("| run | quality | bpp | dB | rate | cost |", "| --- | --- | --- | --- | --- | --- |", sep="\n")
-    for run in args.runs:
+    for run, curve in curves.items():
         logs = []
-        for quality, point in last_curve(run).items():
+        for quality, point in curve.items():
             if quality not in reference:
                 raise SystemExit(f"the reference has not been measured at quality {quality}, and {run} has")
             logs.append(math.log(cost(quality, *point) / cost(quality, *reference[quality])))

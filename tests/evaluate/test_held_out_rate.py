@@ -5,8 +5,13 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from builders import ROOT
+from PIL import Image
+
+from jahp_fast.models import registry
 
 SCRIPT = ROOT / "benchmarks" / "held_out_rate.py"
 HEAD = "step,crops,minutes,quality,bpp,psnr\n"
@@ -43,3 +48,29 @@ def test_a_reference_of_one_quality(tmp_path):
     done = subprocess.run([sys.executable, SCRIPT, two, one], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "the reference has not been measured at quality 1" in done.stderr
+
+
+def test_weights_on_sets_of_pictures(tmp_path):
+    model = registry.build("mbt2018", 4, 6, rows=2)
+    torch.save(model.state_dict(), tmp_path / "same.pt")
+    with torch.no_grad():
+        for layer in model.g_s[6].children():
+            layer.bias.add_(0.3)
+    torch.save(model.state_dict(), tmp_path / "other.pt")
+    for name, pictures in (("light", 2), ("dark", 1)):
+        (tmp_path / name).mkdir()
+        for i in range(pictures):
+            Image.fromarray(np.full((64, 64, 3), 200 if name == "light" else 20 + i, np.uint8)).save(tmp_path / name / f"{i}.png")
+    command = [sys.executable, SCRIPT, *(tmp_path / name for name in ("same.pt", "other.pt", "same.pt")), "--sets"]
+    done = subprocess.run([*command, tmp_path / "light", tmp_path / "dark"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.endswith(":")] == ["light, 2 pictures:", "dark, 1 pictures:"]
+    means = [(line.split("|")[1].strip(), float(line.split("|")[-2].strip(" %"))) for line in lines if "| all |" in line]
+    assert [name for name, _ in means] == ["other.pt", "same.pt"] * 2
+    assert means[0][1] < 0 < means[2][1]  # of a little more light
+    assert means[1][1] == means[3][1] == 0
+    (tmp_path / "none").mkdir()
+    done = subprocess.run([*command, tmp_path / "none"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "there is no picture below" in done.stderr
