@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from jahp_fast.constants import LAMBDAS
+from jahp_fast.errors import JahpError
 from jahp_fast.train.report import HELD_OUT_LOG
 
 Curve = dict[int, tuple[float, float]]
@@ -81,7 +82,10 @@ def main() -> None:
         if not files:
             raise SystemExit(f"there is no picture below {folder}")
         print(f"{folder.name}, {len(files)} pictures:")
-        table({weights: measured(weights, files) for weights in args.runs}, measured(args.reference, files))
+        try:
+            table({weights: measured(weights, files) for weights in args.runs}, measured(args.reference, files))
+        except JahpError as e:
+            raise SystemExit(str(e)) from None
 
 
 def table(curves: dict[Path, Curve], reference: Curve) -> None:
