@@ -78,7 +78,7 @@ def test_decode_at_quality_4(benchmark, image):
 @pytest.mark.parametrize("name", ["ours", "ours, nets alone", "AVIF", "WebP"])
 @pytest.mark.parametrize("kind", ["interface", "page"])
 def test_encode_drawings(benchmark, timing, kind, name):
-    """A screen, and one with a photo on it, at qualities of about the same size; here others need not have the PSNR of ours."""
+    """A screen, and one with a photo on it, each by the codec's own quality: bytes stand beside the times, and all have 20 dB."""
     benchmark.group = f"encode a synthetic {kind}"
     size = (1000, 1500) if timing else (96, 128)
     image = np.ascontiguousarray(synthetic.picture(kind, 4, size, [photo()]))

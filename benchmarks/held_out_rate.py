@@ -81,7 +81,7 @@ def main() -> None:
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         if not files:
             raise SystemExit(f"there is no picture below {folder}")
-        print(f"{folder.name}, {len(files)} pictures:")
+        print(f"{folder.name}, pictures: {len(files)}")
         try:
             table({weights: measured(weights, files) for weights in args.runs}, measured(args.reference, files))
         except JahpError as e:
@@ -91,15 +91,16 @@ def main() -> None:
 def table(curves: dict[Path, Curve], reference: Curve) -> None:
     """Prints each curve against the reference."""
     print("| run | quality | bpp | dB | rate | cost |", "| --- | --- | --- | --- | --- | --- |", sep="\n")
-    for run, curve in curves.items():
+    for path, curve in curves.items():
+        run = path.name if path.is_dir() else "/".join(path.parts[-2:])  # runs call their weights alike
         logs = []
         for quality, point in curve.items():
             if quality not in reference:
                 raise SystemExit(f"the reference has not been measured at quality {quality}, and {run} has")
             logs.append(math.log(cost(quality, *point) / cost(quality, *reference[quality])))
             rate, more = excess(reference, *point), math.expm1(logs[-1])
-            print(f"| {run.name} | {quality} | {point[0]:.4f} | {point[1]:.3f} | {100 * rate:+.2f} % | {100 * more:+.2f} % |")
-        print(f"| {run.name} | all | | | | {100 * math.expm1(sum(logs) / len(logs)):+.2f} % |")
+            print(f"| {run} | {quality} | {point[0]:.4f} | {point[1]:.3f} | {100 * rate:+.2f} % | {100 * more:+.2f} % |")
+        print(f"| {run} | all | | | | {100 * math.expm1(sum(logs) / len(logs)):+.2f} % |")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ bool maybe_drawn(const Samples& samples, PixelShape shape);
 
 // A drawing that costs so many times what the nets' file does is not merged further.
 constexpr int kHope = 4;
-// With a part laid over, what the nets see takes one in so many of what there is to beat, or more.
+// A part laid over has to leave the nets one in so many of what there is to beat, or they are not tried behind it.
 constexpr int kRest = 4;
 
 // Ways to keep a drawing by itself: all pixels exactly, and then with colours merged more and more.

@@ -138,6 +138,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--tables leaves the nets as they are: leave out --finetune, --search-clipping and --metric")
     if args.onto and (args.tables or args.finetune or args.search_clipping or args.metric):
         raise UsageError("--onto leaves all but g_s as it is: leave out --tables, --finetune, --search-clipping and --metric")
+    if (args.onto or args.tables) and (args.form, args.activation_bits, args.prob_bits) != ("A", 8, 15):
+        option = "--onto" if args.onto else "--tables"
+        raise UsageError(f"{option} keeps the model file's form and bits: leave out --form, --activation-bits and --prob-bits")
     if args.finetune < 0:
         raise UsageError(f"--finetune {args.finetune} is not a number of steps")
     files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)

@@ -23,7 +23,7 @@ BOUNDS = (2, 4, 8, 12, 16, 24, 31)
 HOPE = 4
 """A drawing that costs so many times what the nets' file does is not merged further: of those tried, merging saved 60 % at most."""
 REST = 4
-"""With a part laid over, what the nets see takes one in so many of what there is to beat, or more: none of those tried took less."""
+"""A part laid over has to leave the nets one in so many of what there is to beat, or they are not tried behind it."""
 _UNIT = 1 << 16
 
 

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from jahp_fast import Codec
 from jahp_fast.cli import main
@@ -66,6 +67,7 @@ def test_payloads_stay(before, tmp_path, crop):
             for i, layer in enumerate(model.g_s):
                 y = layer(y, torch.tensor([row])) if i in (4, 6) else layer(y)
         wanted = (y[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
+        assert np.abs(codecs[0].decode(codecs[0].encode(crop)) - wanted).max() > 3
         assert np.abs(codecs[1].decode(codecs[1].encode(crop)) - wanted).max() < 1.5
     back = registry.from_state_dict(dequantise(after)[1])
     assert torch.allclose(back.g_s[0].weight, model.g_s[0].weight, rtol=1e-2, atol=1e-3)
@@ -78,8 +80,6 @@ def test_a_decoder_of_another_size(before, tmp_path, crop):
 
 
 def test_by_the_command(before, tmp_path, crop, capsys):
-    from PIL import Image
-
     torch.save(finished(before).state_dict(), tmp_path / "finished.pt")
     (tmp_path / "photos").mkdir()
     for i in range(12):
@@ -91,3 +91,5 @@ def test_by_the_command(before, tmp_path, crop, capsys):
     assert any(name.startswith("view.") for name in ModelFile(out).names)
     assert main([*command, "--force", "--finetune", "5"]) == 1
     assert "--onto leaves all but g_s as it is" in capsys.readouterr().err
+    assert main([*command, "--force", "--form", "B"]) == 1
+    assert "--onto keeps the model file's form and bits" in capsys.readouterr().err
