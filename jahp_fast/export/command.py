@@ -64,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", choices=METRICS, help="what the weights were trained for (default: as the checkpoint says, else mse)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")
     parser.add_argument("--onto", metavar="MODEL", help="g_s alone, all else as in this model file: payloads stay")
+    parser.add_argument("--share", type=float, metavar="S", help="with --onto: go S of the way, to 1 (default), to the checkpoint's g_s")
     parser.add_argument("--tables", action="store_true", help="new tables for a model file, and nothing else")
     force_option(parser)
 
@@ -129,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     from jahp_fast.entropy.model_file import ModelFile
     from jahp_fast.export.calibration import activation_ranges, calibrate
     from jahp_fast.export.finetune import finetune, search_clipping
-    from jahp_fast.export.finishing import with_decoder
+    from jahp_fast.export.finishing import part_way, with_decoder
     from jahp_fast.export.model import checked_form, export_model
     from jahp_fast.train.checkpoint import load
     from jahp_fast.train.data import Crops, Photos, find_photos, load_photo
@@ -141,6 +142,8 @@ def run(args: argparse.Namespace) -> int:
     if (args.onto or args.tables) and (args.form, args.activation_bits, args.prob_bits) != ("A", 8, 15):
         option = "--onto" if args.onto else "--tables"
         raise UsageError(f"{option} keeps the model file's form and bits: leave out --form, --activation-bits and --prob-bits")
+    if args.share is not None and not args.onto:
+        raise UsageError("--share is for --onto")
     if args.finetune < 0:
         raise UsageError(f"--finetune {args.finetune} is not a number of steps")
     files = find_photos([Path(p) for p in args.photos], Path(args.held_out) if args.held_out else None)
@@ -158,6 +161,8 @@ def run(args: argparse.Namespace) -> int:
     start = load(Path(args.checkpoint))
     model = start.average.eval()
     checked_form(model, args.form, args.activation_bits, args.prob_bits)
+    if args.share is not None:
+        part_way(args.onto, model, args.share)
     float_model = copy.deepcopy(model)
     if args.onto:
         print(f"rounding g_s, on {len(calibration_photos)} photos", flush=True)

@@ -10,7 +10,7 @@ from jahp_fast import Codec
 from jahp_fast.cli import main
 from jahp_fast.entropy.model_file import ModelFile
 from jahp_fast.errors import UsageError
-from jahp_fast.export.finishing import with_decoder
+from jahp_fast.export.finishing import part_way, with_decoder
 from jahp_fast.export.model import dequantise
 from jahp_fast.export.state import export_state
 from jahp_fast.files import container
@@ -79,6 +79,23 @@ def test_a_decoder_of_another_size(before, tmp_path, crop):
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_part_of_the_way(before):
+    model, own = finished(before), registry.from_state_dict(dequantise(before)[1])
+    ends = [{name: tensor.clone() for name, tensor in one.state_dict().items()} for one in (own, model)]
+    part_way(before, model, 0.25)
+    for name, tensor in model.state_dict().items():
+        want = 0.75 * ends[0][name] + 0.25 * ends[1][name] if name.startswith("g_s.") else ends[1][name]
+        assert torch.allclose(tensor, want, rtol=1e-5, atol=1e-7), name
+    other = finished(before)
+    part_way(before, other, 1)
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in other.state_dict().items())
+    for share in (0, -1, 1.01, float("nan")):
+        with pytest.raises(UsageError, match="a share must be above 0 and at most 1"):
+            part_way(before, other, share)
+    with pytest.raises(UsageError, match="g_s alone can be put in its place"):
+        part_way(before, registry.build("mbt2018", 9, 12, rows=8), 0.5)
+
+
 def test_by_the_command(before, tmp_path, crop, capsys):
     torch.save(finished(before).state_dict(), tmp_path / "finished.pt")
     (tmp_path / "photos").mkdir()
@@ -89,7 +106,13 @@ def test_by_the_command(before, tmp_path, crop, capsys):
     assert main([*command, "--calibrate", "2", "--measure", "1"]) == 0
     assert "rounding g_s, on 2 photos" in capsys.readouterr().out
     assert any(name.startswith("view.") for name in ModelFile(out).names)
+    halfway = tmp_path / "half.safetensors"
+    assert main([*command[:2], str(halfway), *command[3:], "--share", "0.5", "--calibrate", "2", "--measure", "1"]) == 0
+    weights = [dequantise(path)[1]["g_s.0.weight"] for path in (before, halfway, out)]
+    assert torch.allclose(weights[1], (weights[0] + weights[2]) / 2, rtol=1e-2, atol=1e-3)
     assert main([*command, "--force", "--finetune", "5"]) == 1
     assert "--onto leaves all but g_s as it is" in capsys.readouterr().err
+    assert main([*command[:-2], "--share", "0.5", "--force"]) == 1
+    assert "--share is for --onto" in capsys.readouterr().err
     assert main([*command, "--force", "--form", "B"]) == 1
     assert "--onto keeps the model file's form and bits" in capsys.readouterr().err
