@@ -52,6 +52,10 @@ def encode_residual(pixels: NDArray[np.uint8], coarse: NDArray[np.uint8], step: 
 def decode_residual(strips: list[bytes], pixels: NDArray[np.uint8], step: int, rows: int, threads: int) -> None:
     """Adds to `pixels`, which come in as the coarse ones. Raises FormatError as decode_exact does."""
 
+def encode_deep_residual(pixels: NDArray[np.uint16], coarse: NDArray[np.uint16], step: int, rows: int, threads: int) -> list[bytes]: ...
+def decode_deep_residual(strips: list[bytes], pixels: NDArray[np.uint16], step: int, rows: int, threads: int) -> None:
+    """As decode_residual, of samples of 16 bits."""
+
 def range_encode(
     tables: CdfTables, lanes: int, lane: _Int32, row: _Int32, value: _Int32, shift: _Int32, min_bytes: int = 0, reference: bool = False
 ) -> bytes: ...

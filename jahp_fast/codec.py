@@ -136,9 +136,6 @@ class Codec(Decoder):
         most = arguments.most_error(prepared.depth)
         if bound is not None and bound > most:
             raise UsageError(f"max_error must be 0 to {most} with samples of {prepared.depth} bits, not {bound}")
-        if prepared.rows.deep and bound is None and self._layered:
-            said = f"pixels of uint16 are for qualities up to 8 and for lossless, and quality {self.quality:g} for 8 bits"
-            raise UsageError(f"{said}: convert them to uint8 first")
         return prepared
 
     def encode(
@@ -180,8 +177,7 @@ class Codec(Decoder):
             progress: at efforts 2 and 3, is called with the rounds done and their number, anew for each quality that is tried.
 
         A drawing that is kept by itself (see Codec) may be smaller than a target asks, or better; effort is of no account then. effort,
-        sizes and targets are for qualities up to 8; pixels of uint16 for these and for lossless and max_error. They are encoded on
-        the CPU.
+        sizes and targets are for qualities up to 8. Pixels of uint16 are encoded on the CPU.
 
         Raises:
             UnsupportedImage: another type, mode or shape, more than max_pixels, or latents beyond 32767.

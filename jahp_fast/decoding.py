@@ -43,7 +43,10 @@ class Decoding:
 
     def rows(self, stream: _container.Stream, view: View) -> Iterator[Pixels]:
         """Blocks as Codec.decode_rows gives them; a model that is not there is an error at once."""
-        return self._rows(None if stream.exact else self.pipelines.of_stream(stream, view.deep), stream, view)
+        return self._rows(None if stream.exact else self._pipeline_of(stream, view), stream, view)
+
+    def _pipeline_of(self, stream: _container.Stream, view: View) -> Pipeline:
+        return self.pipelines.of_stream(stream, coarse_view(stream, view).deep)
 
     def _rows(self, loaded: Pipeline | None, stream: _container.Stream, view: View) -> Iterator[Pixels]:
         alpha = AlphaRows.of(stream, view)
@@ -58,7 +61,7 @@ class Decoding:
     def batch(self, streams: Sequence[_container.Stream], views: Sequence[View], labels: Sequence[int] | None = None) -> list[Pixels]:
         """Arrays as Codec.decode gives them. labels: the streams' numbers in errors; None for a single one that has none."""
         pipelines = each(
-            lambda i: None if streams[i].exact else self.pipelines.of_stream(streams[i], views[i].deep), range(len(streams)), labels=labels
+            lambda i: None if streams[i].exact else self._pipeline_of(streams[i], views[i]), range(len(streams)), labels=labels
         )
         out: dict[int, Pixels] = {}
         for loaded in dict.fromkeys(pipelines):
@@ -95,7 +98,7 @@ class Decoding:
             pixels = self.joined(stream, whole, [])
             clock.lap("layer")
             return pixels, clock.laps
-        loaded, clock = self.pipelines.of_stream(stream), Clock(self.pipelines.device)
+        loaded, clock = self._pipeline_of(stream, whole), Clock(self.pipelines.device)
         with loaded.guard("decoding " + sizes_said([stream.size])):
             loaded.warm()
             clock.lap("load")

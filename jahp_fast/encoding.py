@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from jahp_fast.files import image as _image
 from jahp_fast.files import layers
 from jahp_fast.files.kind import has_one_colour
 from jahp_fast.files.pixel_proof import checksum_bytes
+from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Ints, Pipeline, Symbols
 from jahp_fast.prepared import Divided, Prepared
 from jahp_fast.search import drawings, greedy, rate_control
@@ -333,8 +335,11 @@ class Encoding:
 
     def decoded(self, prepared: Prepared, file: LatentFile) -> NDArray[np.uint8]:
         """(H, W, 3), what a file decodes to, without alpha."""
+        return prepared.laid_over(self._coarse(file, False), self.threads)
+
+    def _coarse(self, file: LatentFile, deep: bool) -> NDArray[Any]:
         stream = file.stream
-        return prepared.laid_over(self.pipeline.pixels_of(file.y, stream.size, stream.quality, self.threads), self.threads)
+        return self.pipeline.pixels_of(file.y, View.whole(stream.height, stream.width, deep), stream.quality, self.threads)
 
     def _squares(self, prepared: Prepared, file: LatentFile) -> int:
         """The sum of the squared errors of what a file decodes to; alpha does not count."""
@@ -374,8 +379,9 @@ class Encoding:
         """The file with its layer, and its checksum of the pixels."""
         assert self.step is not None
         stream = file.stream
-        coarse = layers.samples_of(self.decoded(prepared, file), stream.mode)
-        layer = layers.residual(prepared.samples(), coarse, self.step, threads)
+        deep = prepared.depth > 8
+        coarse = layers.samples_of(self._coarse(file, deep), stream.mode)
+        layer = layers.residual(prepared.deep_samples() if deep else prepared.samples(), coarse, self.step, threads)
         chunks = {**stream.chunks, **layer.chunks()}
         if self.pixel_checksum:
             layer.decode(coarse, 0, threads)

@@ -68,12 +68,16 @@ class Prepared:
         """What a layer keeps, of 8 bits."""
         return layers.samples_of(self.shown.take(0, self.shown.height), self.mode)
 
+    def deep_samples(self) -> NDArray[np.uint16]:
+        """What a residual layer refines, of a deep image: 16 bits."""
+        return layers.samples_of(self.rows.deep_whole(), self.mode)
+
     def exact(self, bound: int, threads: int) -> bytes:
         """The file that keeps each sample, of its depth, to within `bound`."""
         if self.depth == 8:
             samples = self.samples()
             return self.kept(layers.exact(samples, bound, threads), samples, bound, threads)
-        own: NDArray[np.uint16] = np.right_shift(layers.samples_of(self.rows.deep_whole(), self.mode), 16 - self.depth)
+        own: NDArray[np.uint16] = np.right_shift(self.deep_samples(), 16 - self.depth)
         return self.kept(deep_layers.exact(own, self.depth, bound, threads), own, bound, threads)
 
     def drawings(self, threads: int) -> Iterator[Drawn]:

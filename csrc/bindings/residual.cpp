@@ -78,6 +78,33 @@ void decoded(const Strips& strips, const py::list& data, int threads,
     strips.decode(views, threads, decode);
 }
 
+template <typename Sample>
+void add_residual(py::module_& m, const char* encode, const char* decode) {
+    m.def(
+        encode,
+        [](const py::object& pixels, const py::object& coarse, int step, int rows, int threads) {
+            const Strips strips(shape_of<Sample>(pixels, "pixels"), rows);
+            check_same(strips.shape, shape_of<Sample>(coarse, "coarse"));
+            check_step(step);
+            const auto all = view<Sample>(pixels, "pixels", 3), base = view<Sample>(coarse, "coarse", 3);
+            return encoded(strips, threads, [&](int i) {
+                return encode_residual(strips.part(i, all), strips.part(i, base), strips.of(i), step);
+            });
+        },
+        py::arg("pixels"), py::arg("coarse"), py::arg("step"), py::arg("rows"), py::arg("threads"));
+    m.def(
+        decode,
+        [](const py::list& data, py::array_t<Sample, py::array::c_style>& pixels, int step, int rows, int threads) {
+            const Strips strips(shape_of<Sample>(pixels, "pixels"), rows);
+            check_step(step);
+            const std::span<Sample> all(pixels.mutable_data(), static_cast<std::size_t>(pixels.size()));
+            decoded(strips, data, threads, [&](int i, std::span<const std::uint8_t> strip) {
+                return decode_residual(strip, strips.of(i), step, strips.part(i, all));
+            });
+        },
+        py::arg("strips"), py::arg("pixels").noconvert(), py::arg("step"), py::arg("rows"), py::arg("threads"));
+}
+
 }  // namespace
 
 void register_residual(py::module_& m);
@@ -259,30 +286,8 @@ void register_residual(py::module_& m) {
             return to_array(std::move(filled), {shape.height, shape.width, shape.channels});
         },
         py::arg("pixels"), py::arg("holes"));
-    m.def(
-        "encode_residual",
-        [](const py::object& pixels, const py::object& coarse, int step, int rows, int threads) {
-            const Strips strips(shape_of(pixels, "pixels"), rows);
-            check_same(strips.shape, shape_of(coarse, "coarse"));
-            check_step(step);
-            const auto all = view<std::uint8_t>(pixels, "pixels", 3), base = view<std::uint8_t>(coarse, "coarse", 3);
-            return encoded(strips, threads, [&](int i) {
-                return encode_residual(strips.part(i, all), strips.part(i, base), strips.of(i), step);
-            });
-        },
-        py::arg("pixels"), py::arg("coarse"), py::arg("step"), py::arg("rows"), py::arg("threads"));
-    m.def(
-        "decode_residual",
-        [](const py::list& data, py::array_t<std::uint8_t, py::array::c_style>& pixels, int step, int rows,
-           int threads) {
-            const Strips strips(shape_of(pixels, "pixels"), rows);
-            check_step(step);
-            const std::span<std::uint8_t> all(pixels.mutable_data(), static_cast<std::size_t>(pixels.size()));
-            decoded(strips, data, threads, [&](int i, std::span<const std::uint8_t> strip) {
-                return decode_residual(strip, strips.of(i), step, strips.part(i, all));
-            });
-        },
-        py::arg("strips"), py::arg("pixels").noconvert(), py::arg("step"), py::arg("rows"), py::arg("threads"));
+    add_residual<std::uint8_t>(m, "encode_residual", "decode_residual");
+    add_residual<std::uint16_t>(m, "encode_deep_residual", "decode_deep_residual");
 }
 
 }  // namespace jahp::bind

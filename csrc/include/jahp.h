@@ -107,8 +107,7 @@ typedef enum jahp_option {
     JAHP_MAX_ERROR = 5,
     /* E: 1: a checksum of the pixels goes into the file, for the time of a decode; 0 at first. */
     JAHP_PIXEL_CHECKSUM = 6,
-    /* DE: 8, at first, or 16, in which 65535 is white: two bytes each, in the machine's order. Those of 16 bits are for
-     * qualities up to 8 and for JAHP_MAX_ERROR. */
+    /* DE: 8, at first, or 16, in which 65535 is white: two bytes each, in the machine's order. */
     JAHP_SAMPLE_BITS = 7,
     /* E: how many of the 16 bits are used, 9 to 16: with 10 samples are 0 to 1023. 16 at first. The file says so.
      * Decoders give 16 bits, of which the upper 10 are then those samples. */

@@ -53,9 +53,6 @@ EncoderOptions checked_options(PictureView& picture, const CodecModel* model, co
         throw Error(Fault::usage, "max_error must be 0 to " + std::to_string(most_error(picture.depth)) +
                                       " with samples of " + std::to_string(picture.depth) + " bits, not " +
                                       std::to_string(*options.max_error));
-    if (picture.is_deep() && layered && !options.max_error)
-        throw Error(Fault::usage, "pixels of uint16 are for qualities up to 8 and for lossless, and quality " +
-                                      short_number(checked.quality) + " for 8 bits: convert them to uint8 first");
     if (options.target_psnr && (options.max_bytes || options.target_bpp))
         throw Error(Fault::usage, "target_psnr goes with neither max_bytes nor target_bpp: a file has one quality");
     return checked;

@@ -24,24 +24,28 @@ auto of_picture(const Call& call) {
 
 }  // namespace
 
-Samples coarse_samples(const LatentFile& file, const Stream& stream, CodecModel& model, int threads, const Poll& poll) {
-    Samples all;
+template <typename Sample>
+std::vector<Sample> coarse_samples(const LatentFile& file, const Stream& stream, CodecModel& model, int threads,
+                                   const Poll& poll) {
+    std::vector<Sample> all;
     all.reserve(product(stream.height, stream.width, channels_of(stream.mode)));
     Synthesis synthesis = model.transforms().synthesis(stream.quality(), stream.height, stream.width,
-                                                       whole_view(stream.height, stream.width, false));
+                                                       whole_view(stream.height, stream.width, sizeof(Sample) > 1));
     const std::span<const std::int32_t> y(file.y);
     const int height = synthesis.part().height();
     const std::size_t each = y.size() / static_cast<std::size_t>(height);
     for (int row = 0; row < height; row += kLatentRows) {
         poll();
         const int count = std::min(kLatentRows, height - row);
-        Samples rgb = synthesis.push<std::uint8_t>(y.subspan(product(row, 1) * each, product(count, 1) * each),
-                                                   threads);
-        if (stream.mode != Mode::rgb) rgb = grey_of<std::uint8_t>(rgb);
+        std::vector<Sample> rgb = synthesis.push<Sample>(y.subspan(product(row, 1) * each, product(count, 1) * each),
+                                                         threads);
+        if (stream.mode != Mode::rgb) rgb = grey_of<Sample>(rgb);
         all.insert(all.end(), rgb.begin(), rgb.end());
     }
     return all;
 }
+template Samples coarse_samples(const LatentFile&, const Stream&, CodecModel&, int, const Poll&);
+template DeepSamples coarse_samples(const LatentFile&, const Stream&, CodecModel&, int, const Poll&);
 
 LatentFile LatentFiles::nearest(int code) {
     const double quality = code / double{kQualitySteps};

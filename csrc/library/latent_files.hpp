@@ -19,8 +19,10 @@ struct LatentFile {
     std::vector<std::int32_t> y;  // (h, w, M), what its decoder gets
 };
 
-// All of the samples of such a file, parsed as `stream`, below any layer.
-Samples coarse_samples(const LatentFile& file, const Stream& stream, CodecModel& model, int threads, const Poll& poll);
+// All of the samples of such a file, parsed as `stream`, below any layer; of 8 bits, or of 16.
+template <typename Sample>
+std::vector<Sample> coarse_samples(const LatentFile& file, const Stream& stream, CodecModel& model, int threads,
+                                   const Poll& poll);
 
 // All of it throws Error(image) for latents that cannot be coded. What it is given must outlive it.
 class LatentFiles {

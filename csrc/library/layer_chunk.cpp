@@ -111,6 +111,7 @@ void Layer::decode(std::span<std::uint8_t> samples, PixelShape shape, int first,
 void Layer::decode(std::span<std::uint16_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const {
     decoded(*this, samples, shape, first, threads, poll,
             [&](std::span<const std::uint8_t> data, PixelShape of, std::span<std::uint16_t> strip) {
+                if (kind == LayerKind::residual) return decode_residual(data, of, step, strip);
                 return decode_exact(data, of, bits, bound, strip);
             });
 }
@@ -124,7 +125,8 @@ Layer parse_layer(std::span<const std::uint8_t> data, int height, const std::str
     const int kind = data[0], bound = data[1], step = static_cast<int>(get_u16(data, 2));
     const std::uint32_t rows = get_u32(data, 4);
     require(kind <= 3, "kind " + std::to_string(kind) + ", which is unknown to this release");
-    require(kind == 0 || bits == 8,
+    if (kind == 1 && bits > 8) bits = 16;
+    require(kind <= 1 || bits == 8,
             "kind " + std::to_string(kind) + ", which has samples of 8 bits, and not of " + std::to_string(bits));
     const bool fine = bound <= (kind == 1 || kind == 3 ? 0 : most_error(bits)) &&
                       (kind == 1 ? step >= kLeastStep && step <= kMostStep : step == 0);
@@ -212,12 +214,17 @@ std::vector<std::uint8_t> pack_exact(std::span<const std::uint16_t> samples, Pix
                   }));
 }
 
-std::vector<std::uint8_t> pack_residual(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> coarse,
+template <typename Sample>
+std::vector<std::uint8_t> pack_residual(std::span<const Sample> samples, std::span<const Sample> coarse,
                                         PixelShape shape, int step, int threads, const Poll& poll) {
     const Strips cut(shape, strip_rows(shape));
     return packed(LayerKind::residual, 0, step, cut.rows, encoded(cut, threads, poll, [&](int i) {
                       return encode_residual(cut.part(i, samples), cut.part(i, coarse), cut.of(i), step);
                   }));
 }
+template std::vector<std::uint8_t> pack_residual(std::span<const std::uint8_t>, std::span<const std::uint8_t>,
+                                                 PixelShape, int, int, const Poll&);
+template std::vector<std::uint8_t> pack_residual(std::span<const std::uint16_t>, std::span<const std::uint16_t>,
+                                                 PixelShape, int, int, const Poll&);
 
 }  // namespace jahp

@@ -21,7 +21,7 @@ struct Layer {
     int bound;  // the largest error of exact pixels; few colours are decoded alike whatever it is
     int step;  // of the quantiser of a residual layer, in sixteenths
     int rows;  // of a strip
-    int bits;  // of a sample: 8, or of exact ones up to 16
+    int bits;  // of a sample: 8; or of a deep file's exact ones up to 16, and of its residual 16
     std::vector<std::span<const std::uint8_t>> strips;
 
     // Whether it holds the pixels by itself, and is not laid over those of the latents.
@@ -30,7 +30,7 @@ struct Layer {
     // Writes exact pixels, or adds to coarse ones or replaces some, in place: rows of `shape`, whole strips of them,
     // the first of which is number `first`. Error(format) where a strip's data do not end where they should.
     void decode(std::span<std::uint8_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const;
-    // The same of exact ones of more than 8 bits.
+    // The same of more than 8 bits.
     void decode(std::span<std::uint16_t> samples, PixelShape shape, int first, int threads, const Poll& poll) const;
 };
 
@@ -65,8 +65,9 @@ std::vector<std::uint32_t> colour_costs(std::span<const std::uint8_t> samples, P
 std::vector<std::uint8_t> pack_exact(std::span<const std::uint16_t> samples, PixelShape shape, int bits, int bound,
                                      int threads, const Poll& poll);
 
-// That of the layer that makes of `coarse` nearly `samples`; step in sixteenths.
-std::vector<std::uint8_t> pack_residual(std::span<const std::uint8_t> samples, std::span<const std::uint8_t> coarse,
+// That of the layer that makes of `coarse` nearly `samples`, of 8 or 16 bits; step in sixteenths.
+template <typename Sample>
+std::vector<std::uint8_t> pack_residual(std::span<const Sample> samples, std::span<const Sample> coarse,
                                         PixelShape shape, int step, int threads, const Poll& poll);
 
 }  // namespace jahp

@@ -63,12 +63,17 @@ bool PictureView::has_one_colour() const {
     return true;
 }
 
-DeepSamples PictureView::exact_samples() const {
+DeepSamples PictureView::deep_samples() const {
     const auto n = static_cast<std::size_t>(channels_of(mode())), each = static_cast<std::size_t>(channels);
     DeepSamples out(product(width, height, channels_of(mode())));
     for (std::size_t i = 0; i < out.size() / n; ++i)
-        for (std::size_t c = 0; c < n; ++c)
-            out[i * n + c] = static_cast<std::uint16_t>(deep[i * each + c] >> (16 - depth));
+        for (std::size_t c = 0; c < n; ++c) out[i * n + c] = deep[i * each + c];
+    return out;
+}
+
+DeepSamples PictureView::exact_samples() const {
+    DeepSamples out = deep_samples();
+    for (std::uint16_t& sample : out) sample = static_cast<std::uint16_t>(sample >> (16 - depth));
     return out;
 }
 

@@ -39,7 +39,8 @@ struct PictureView {
     const std::uint8_t* row(int y) const { return pixels + static_cast<std::size_t>(y) * stride; }
 
     Samples samples() const;  // of mode(), rows without gaps; the nearest of 8 bits
-    DeepSamples exact_samples() const;  // the same of deep ones, of `depth` bits as they came
+    DeepSamples deep_samples() const;   // the same of deep ones, of 16 bits
+    DeepSamples exact_samples() const;  // and of `depth` bits, as they came
     // One a pixel; the upper 8 bits, or the lower ones, which only deep samples have.
     Samples alpha(bool lower) const;
     // Rows [first, first + count) as activations of RGB for g_a, `width` pixels each: what is outside of the picture is

@@ -145,17 +145,29 @@ public:
         : coarse_(std::move(coarse)), layer_(*stream.layer), shape_(stream.shape()), threads_(threads), poll_(poll),
           done_(range.first), end_(range.end) {}
 
-    Samples next() override {
+    Samples next() override { return deep() ? narrowed(take(held_deep_)) : take(held_); }
+    DeepSamples next_deep() override { return deep() ? take(held_deep_) : widened(take(held_)); }
+
+private:
+    bool deep() const { return layer_.bits > 8; }
+
+    // What is held are coarse rows.
+    template <typename T>
+    std::vector<T> take(std::vector<T>& held) {
         const std::size_t pitch = product(shape_.width, shape_.channels);
         while (done_ < end_) {
-            const Samples more = coarse_->next();
-            held_.insert(held_.end(), more.begin(), more.end());
-            const int waiting = static_cast<int>(held_.size() / pitch);
+            std::vector<T> more;
+            if constexpr (sizeof(T) == 1)
+                more = coarse_->next();
+            else
+                more = coarse_->next_deep();
+            held.insert(held.end(), more.begin(), more.end());
+            const int waiting = static_cast<int>(held.size() / pitch);
             const std::int64_t block = std::int64_t{layer_.rows} * threads_;
             const int whole = done_ + waiting == end_ ? waiting : static_cast<int>(waiting / block * block);
             if (whole == 0) continue;
-            Samples samples(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(pitch) * whole);
-            held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(samples.size()));
+            std::vector<T> samples(held.begin(), held.begin() + static_cast<std::ptrdiff_t>(pitch) * whole);
+            held.erase(held.begin(), held.begin() + static_cast<std::ptrdiff_t>(samples.size()));
             layer_.decode(samples, {whole, shape_.width, shape_.channels}, done_ / layer_.rows, threads_, poll_);
             done_ += whole;
             return samples;
@@ -163,13 +175,13 @@ public:
         return {};
     }
 
-private:
     const std::unique_ptr<RowSource> coarse_;
     const Layer& layer_;
     const PixelShape shape_;
     const int threads_;
     const Poll& poll_;
     Samples held_;
+    DeepSamples held_deep_;  // or these
     int done_;
     const int end_;
 };
@@ -243,7 +255,8 @@ std::unique_ptr<RowSource> rows_of(const Stream& stream, CodecModel* model, cons
     if (stream.exact()) {
         rows = std::make_unique<ExactRows>(stream, range, threads, poll);
     } else {
-        const View strips{1, range.first, 0, range.end - range.first, stream.width, view.partial, false};
+        const bool deep = stream.layer->bits > 8;
+        const View strips{1, range.first, 0, range.end - range.first, stream.width, view.partial, deep};
         rows = std::make_unique<RefinedRows>(std::make_unique<Coarse>(stream, *model, strips, threads, poll), stream,
                                              range, threads, poll);
     }
@@ -322,7 +335,7 @@ private:
 PictureDecoder::PictureDecoder(const Stream& stream, std::shared_ptr<CodecModel> model, const View& view, int threads,
                                const Poll& poll)
     : stream_(stream), model_(std::move(model)), rows_(rows_of(stream, model_.get(), view, threads, poll)), view_(view),
-      judged_deep_(!view.partial && stream.exact() && stream.depth() > 8), left_(view.height) {
+      judged_deep_(!view.partial && stream.layer && stream.depth() > 8), left_(view.height) {
     const BytesView *alpha = stream.chunk("ALPH"), *rest = stream.chunk("alpl");
     if (alpha == nullptr) return;
     alpha_ = std::make_unique<Alpha>(*alpha, stream.height, stream.width, view, poll);

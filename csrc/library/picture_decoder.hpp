@@ -44,7 +44,7 @@ private:
     std::unique_ptr<RowSource> rows_;
     std::unique_ptr<Alpha> alpha_, alpha_rest_;  // the upper 8 bits, and for 16 the lower ones
     const View view_;
-    const bool judged_deep_;  // a checksum of the pixels is of 16 bits, as of exact ones that have them, and not of 8
+    const bool judged_deep_;  // a checksum of the pixels is of 16 bits, as those of a deep file's layer are
     int left_;
     std::uint32_t crc_ = 0;
 };

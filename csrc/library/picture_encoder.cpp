@@ -232,7 +232,7 @@ private:
     // The samples that a file of latents decodes to.
     Samples shown(const LatentFile& file) const {
         const Stream stream = unpack(file.data, UINT64_MAX);
-        Samples samples = coarse_samples(file, stream, *model_, threads_, poll_);
+        Samples samples = coarse_samples<std::uint8_t>(file, stream, *model_, threads_, poll_);
         if (stream.layer) stream.layer->decode(samples, shape(), 0, threads_, poll_);
         return samples;
     }
@@ -245,7 +245,8 @@ private:
         const std::optional<Drawn> exact = exact_.drawings().next();
         const std::size_t size = exact ? exact_.size_of(*exact) : SIZE_MAX;
         if (size <= file.data.size()) return exact_.of(*exact);  // a layer only adds to it
-        Bytes data = refined(file, step);
+        Bytes data = picture_.is_deep() ? refined<std::uint16_t>(file, picture_.deep_samples(), step)
+                                        : refined<std::uint8_t>(file, picture_.samples(), step);
         return size > data.size() ? data : exact_.of(*exact);
     }
 
@@ -303,14 +304,19 @@ private:
     }
 
     // The file with a residual layer over its pixels, and the checksum of what they become.
-    Bytes refined(const LatentFile& file, int step) {
+    template <typename Sample>
+    Bytes refined(const LatentFile& file, const std::vector<Sample>& samples, int step) {
         const Stream stream = unpack(file.data, UINT64_MAX);
-        Samples coarse = coarse_samples(file, stream, *model_, threads_, poll_);
-        const Bytes layer = pack_residual(picture_.samples(), coarse, shape(), step, threads_, poll_);
+        std::vector<Sample> coarse = coarse_samples<Sample>(file, stream, *model_, threads_, poll_);
+        const Bytes layer = pack_residual<Sample>(samples, coarse, shape(), step, threads_, poll_);
         Bytes out = with(stream, "LAYR", layer);
         if (!options_.pixel_checksum) return out;
-        parse_layer(layer, picture_.height, "the layer over the pixels").decode(coarse, shape(), 0, threads_, poll_);
-        return with(unpack(out, UINT64_MAX), kPixelChecksum, checksum_of(coarse));
+        const Stream layered = unpack(out, UINT64_MAX);
+        layered.layer->decode(coarse, shape(), 0, threads_, poll_);
+        if constexpr (sizeof(Sample) == 1)
+            return with(layered, kPixelChecksum, checksum_of(coarse));
+        else
+            return with(layered, kPixelChecksum, checksum_of(bytes_of(coarse)));
     }
 
     const PictureView& picture_;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "residual/adaptive_bits.hpp"
@@ -107,8 +108,14 @@ struct Contexts {
     Mixer mixer[kLevels][kBins];
 };
 
-template <class Coder>
+// Bits of a sample below those of 8.
+template <typename Sample>
+constexpr int kFiner = 8 * (static_cast<int>(sizeof(Sample)) - 1);
+
+template <class Coder, typename Sample>
 class Strip {
+    static constexpr int kEighths = 9 + kFiner<Sample>, kPixels = 15 - kFiner<Sample>;  // shifts of sums of kColours
+
 public:
     Strip(Coder& coder, PixelShape shape, int step)
         : coder_(coder), shape_(shape), step_(step), reciprocal_((1 << 20) / step),
@@ -118,7 +125,7 @@ public:
     }
 
     // Rows of blocks from row `y` of the strip on. An encoder reads `wanted`; a decoder adds to `coarse`.
-    void blocks(int y, std::uint8_t* coarse, const std::uint8_t* wanted) {
+    void blocks(int y, Sample* coarse, const Sample* wanted) {
         Spread left[3]{};
         for (int x = 0; x < shape_.width; x += kSide) {
             Block base[3], difference[3];
@@ -152,7 +159,7 @@ public:
 
 private:
     // Components of a block of pixels, less those of another picture; beyond the edges the last pixels go on.
-    void take(int y, int x, const std::uint8_t* from, const std::uint8_t* less, Block* out) const {
+    void take(int y, int x, const Sample* from, const Sample* less, Block* out) const {
         for (int i = 0; i < kSide; ++i) {
             const auto row = static_cast<std::size_t>(std::min(y + i, shape_.height - 1)) *
                              static_cast<std::size_t>(shape_.width);
@@ -162,36 +169,38 @@ private:
                 const auto place = static_cast<std::size_t>(i * kSide + j);
                 const auto sample = [&](std::size_t c) { return from[at + c] - (less ? less[at + c] : 0); };
                 if (shape_.channels == 1) {
-                    out[0][place] = static_cast<std::int16_t>(8 * sample(0));
+                    out[0][place] = static_cast<std::int16_t>((8 * sample(0) + (1 << kFiner<Sample> >> 1)) >>
+                                                              kFiner<Sample>);
                     continue;
                 }
                 const int r = sample(0), g = sample(1), b = sample(2);
                 for (int k = 0; k < 3; ++k)
                     out[k][place] = static_cast<std::int16_t>(
-                        (kColours[k][0] * r + kColours[k][1] * g + kColours[k][2] * b + 256) >> 9);
+                        (kColours[k][0] * r + kColours[k][1] * g + kColours[k][2] * b + (1 << kEighths >> 1)) >>
+                        kEighths);
             }
         }
     }
 
-    void add(int y, int x, std::uint8_t* pixels, const Block* difference) const {
+    void add(int y, int x, Sample* pixels, const Block* difference) const {
         const int rows = std::min(kSide, shape_.height - y), columns = std::min(kSide, shape_.width - x);
         for (int i = 0; i < rows; ++i)
             for (int j = 0; j < columns; ++j) {
-                std::uint8_t* p = pixels + (static_cast<std::size_t>(y + i) * static_cast<std::size_t>(shape_.width) +
-                                            static_cast<std::size_t>(x + j)) *
-                                               static_cast<std::size_t>(shape_.channels);
+                Sample* p = pixels + (static_cast<std::size_t>(y + i) * static_cast<std::size_t>(shape_.width) +
+                                      static_cast<std::size_t>(x + j)) *
+                                         static_cast<std::size_t>(shape_.channels);
                 const auto place = static_cast<std::size_t>(i * kSide + j);
                 const auto move = [&](int c, int by) {
-                    p[c] = static_cast<std::uint8_t>(std::clamp(p[c] + by, 0, 255));
+                    p[c] = static_cast<Sample>(std::clamp(p[c] + by, 0, int{std::numeric_limits<Sample>::max()}));
                 };
                 if (shape_.channels == 1) {
-                    move(0, (difference[0][place] + 4) >> 3);
+                    move(0, ((difference[0][place] << kFiner<Sample>)+4) >> 3);
                     continue;
                 }
                 for (int c = 0; c < 3; ++c)
                     move(c, (kColours[0][c] * difference[0][place] + kColours[1][c] * difference[1][place] +
-                             kColours[2][c] * difference[2][place] + (1 << 14)) >>
-                                15);
+                             kColours[2][c] * difference[2][place] + (1 << kPixels >> 1)) >>
+                                kPixels);
             }
     }
 
@@ -263,20 +272,29 @@ private:
 
 }  // namespace
 
-std::vector<std::uint8_t> encode_residual(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> coarse,
+template <typename Sample>
+std::vector<std::uint8_t> encode_residual(std::span<const Sample> pixels, std::span<const Sample> coarse,
                                           PixelShape shape, int step) {
     BitEncoder coder;
-    Strip<BitEncoder> strip(coder, shape, step);
-    std::vector<std::uint8_t> base(coarse.begin(), coarse.end());
+    Strip<BitEncoder, Sample> strip(coder, shape, step);
+    std::vector<Sample> base(coarse.begin(), coarse.end());
     for (int y = 0; y < shape.height; y += kSide) strip.blocks(y, base.data(), pixels.data());
     return coder.finish();
 }
 
-bool decode_residual(std::span<const std::uint8_t> data, PixelShape shape, int step, std::span<std::uint8_t> pixels) {
+template <typename Sample>
+bool decode_residual(std::span<const std::uint8_t> data, PixelShape shape, int step, std::span<Sample> pixels) {
     BitDecoder coder(data);
-    Strip<BitDecoder> strip(coder, shape, step);
+    Strip<BitDecoder, Sample> strip(coder, shape, step);
     for (int y = 0; y < shape.height; y += kSide) strip.blocks(y, pixels.data(), nullptr);
     return coder.complete();
 }
+
+template std::vector<std::uint8_t> encode_residual(std::span<const std::uint8_t>, std::span<const std::uint8_t>,
+                                                   PixelShape, int);
+template std::vector<std::uint8_t> encode_residual(std::span<const std::uint16_t>, std::span<const std::uint16_t>,
+                                                   PixelShape, int);
+template bool decode_residual(std::span<const std::uint8_t>, PixelShape, int, std::span<std::uint8_t>);
+template bool decode_residual(std::span<const std::uint8_t>, PixelShape, int, std::span<std::uint16_t>);
 
 }  // namespace jahp

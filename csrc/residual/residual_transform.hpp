@@ -17,12 +17,14 @@ namespace jahp {
 
 constexpr int kLeastStep = 16, kMostStep = 4096;  // of the quantiser, in sixteenths
 
-// The data of a strip: of `pixels` over `coarse`, both of that shape.
-std::vector<std::uint8_t> encode_residual(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> coarse,
+// The data of a strip: of `pixels` over `coarse`, both of that shape. Samples have 8 bits, or 16 of deep pictures.
+template <typename Sample>
+std::vector<std::uint8_t> encode_residual(std::span<const Sample> pixels, std::span<const Sample> coarse,
                                           PixelShape shape, int step);
 
 // Adds the coded difference to `pixels`, which come in as the coarse ones; whether the data were read exactly to their
 // end. Whatever the data, all pixels are defined.
-bool decode_residual(std::span<const std::uint8_t> data, PixelShape shape, int step, std::span<std::uint8_t> pixels);
+template <typename Sample>
+bool decode_residual(std::span<const std::uint8_t> data, PixelShape shape, int step, std::span<Sample> pixels);
 
 }  // namespace jahp

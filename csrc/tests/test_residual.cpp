@@ -3,6 +3,7 @@
 // same everywhere. The oracle of the decoders is tests/independent/layers.py, which tests/codec/test_layers.py runs.
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 
 #include "core/crc32c.hpp"
 #include "residual/adaptive_bits.hpp"
@@ -241,23 +242,48 @@ TEST(costs_add_up_to_the_data) {
         }
 }
 
-TEST(residuals_come_near_by_their_step) {
-    Random random(4);
+template <typename Sample>
+void residuals_come_near(const std::function<std::vector<Sample>(PixelShape, int kind)>& made) {
+    const int level = sizeof(Sample) == 1 ? 1 : 257;
     for (const PixelShape shape : kShapes)
         for (int kind = 0; kind < 3; ++kind)
             for (const int step : {kLeastStep, 40, 333, kMostStep}) {
-                const Bytes pixels = picture(random, shape, kind), coarse = picture(random, shape, 2 - kind);
-                const Bytes data = encode_residual(pixels, coarse, shape, step);
-                Bytes back = coarse, again = coarse;
-                CHECK(decode_residual(data, shape, step, back));
-                CHECK(decode_residual(data, shape, step, again));
+                const std::vector<Sample> pixels = made(shape, kind), coarse = made(shape, 2 - kind);
+                const Bytes data = encode_residual<Sample>(pixels, coarse, shape, step);
+                std::vector<Sample> back = coarse, again = coarse;
+                CHECK(decode_residual<Sample>(data, shape, step, back));
+                CHECK(decode_residual<Sample>(data, shape, step, again));
                 CHECK(back == again);
                 int worst = 0;
                 for (std::size_t i = 0; i < back.size(); ++i) worst = std::max(worst, std::abs(back[i] - pixels[i]));
-                if (step == kLeastStep) CHECK(worst <= 3);
+                if (step == kLeastStep) CHECK(worst <= 3 * level);
                 const std::span<const std::uint8_t> all(data);
-                CHECK(!decode_residual(all.first(data.size() - 1), shape, step, back));
+                CHECK(!decode_residual<Sample>(all.first(data.size() - 1), shape, step, back));
             }
+}
+
+TEST(residuals_come_near_by_their_step) {
+    Random random(4);
+    residuals_come_near<std::uint8_t>([&](PixelShape shape, int kind) { return picture(random, shape, kind); });
+    residuals_come_near<std::uint16_t>(
+        [&](PixelShape shape, int kind) { return deep_picture(random, shape, kind, 16); });
+}
+
+TEST(residuals_of_deep_samples_are_those_of_levels) {
+    Random random(7);
+    const PixelShape shape{24, 31, 3};
+    const Bytes coarse = picture(random, shape, 1);
+    Bytes pixels = coarse;
+    for (std::uint8_t& sample : pixels) sample = static_cast<std::uint8_t>(std::clamp<int>(sample, 40, 215));
+    const Bytes data = encode_residual<std::uint8_t>(pixels, coarse, shape, 64);
+    Bytes back = coarse;
+    std::vector<std::uint16_t> deep(coarse.begin(), coarse.end());
+    for (std::uint16_t& sample : deep) sample = static_cast<std::uint16_t>(sample << 8);
+    CHECK(decode_residual<std::uint8_t>(data, shape, 64, back));
+    CHECK(decode_residual<std::uint16_t>(data, shape, 64, deep));
+    bool near = true;
+    for (std::size_t i = 0; i < deep.size(); ++i) near &= std::abs(deep[i] - (back[i] << 8)) <= 128;
+    CHECK(near);
 }
 
 TEST(whatever_the_data_nothing_is_undefined) {
@@ -275,7 +301,9 @@ TEST(whatever_the_data_nothing_is_undefined) {
         for (const std::uint16_t sample : deep) inside &= sample >> bits == 0;
         CHECK(inside);
         CHECK_FAULT(format, "values", unpack_values(data, bits));
-        decode_residual(data, shape, static_cast<int>(random(kLeastStep, kMostStep)), pixels);
+        const int step = static_cast<int>(random(kLeastStep, kMostStep));
+        decode_residual<std::uint8_t>(data, shape, step, pixels);
+        decode_residual<std::uint16_t>(data, shape, step, deep);
         decode_colours(data, shape, pixels);
         decode_overlay(data, shape, pixels);
     }
@@ -293,11 +321,13 @@ TEST(bytes_are_the_same_everywhere) {
     for (std::size_t i = 0; i < holes.size(); ++i) holes[i] = i / 7 % 3 == 0;
     CHECK_EQ(crc32c(encode_overlay(pixels, holes, shape)), 3944932578u);
     CHECK_EQ(crc32c(fill_drawn(pixels, holes, shape)), 4145205408u);
-    CHECK_EQ(crc32c(encode_residual(pixels, coarse, shape, 100)), 3453751165u);
+    CHECK_EQ(crc32c(encode_residual<std::uint8_t>(pixels, coarse, shape, 100)), 3453751165u);
     const std::vector<std::uint16_t> deep = deep_picture(random, shape, 2, 16), values{0, 16, 48, 4000};
     CHECK_EQ(crc32c(encode_exact(deep, shape, 16, 0)), 2681055307u);
     CHECK_EQ(crc32c(encode_exact(deep_picture(random, shape, 0, 12), shape, 12, 5)), 3743908027u);
     CHECK_EQ(crc32c(pack_values(values, 12)), 55029628u);
+    const std::vector<std::uint16_t> below = deep_picture(random, shape, 1, 16);
+    CHECK_EQ(crc32c(encode_residual<std::uint16_t>(deep, below, shape, 100)), 378749322u);
 }
 
 }  // namespace jahp::test

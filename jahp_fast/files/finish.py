@@ -25,17 +25,18 @@ def coarse_view(stream: Stream, view: View) -> View:
     layer = stream.layer
     if layer is None or (view.scale > 1 and layer.kind == "residual"):
         return view
+    deep = layer.bits > 8
     if not view.partial:
-        return View.whole(view.height, view.width)
+        return View.whole(view.height, view.width, deep)
     large = view.at_full_size(stream.height, stream.width)
     top, end = layer.strips_around(large.top, large.top + large.height, stream.height)
-    return View(1, top, 0, end - top, stream.width, True)
+    return View(1, top, 0, end - top, stream.width, True, deep)
 
 
 def layered_rows(stream: Stream, view: View, coarse: Iterable[NDArray[Any]], threads: int) -> Iterator[NDArray[Any]]:
     """The pixels of a view of a stream, (k, W, 3) from top to bottom, of those of its latents at coarse_view: what its layer makes of
-    them, if it has one. A small picture of a residual layer is that of the coarse pixels. A deep view has uint16, and so have exact pixels
-    of more than 8 bits at full size, whatever the view: `as_seen` narrows them, once a checksum has judged them."""
+    them, if it has one. A small picture of a residual layer is that of the coarse pixels. A deep view has uint16, and so have those
+    of a layer of more than 8 bits at full size, whatever the view: `as_seen` narrows them, once a checksum has judged them."""
     layer = stream.layer
     if layer is None or (layer.kind == "residual" and view.scale > 1):
         yield from coarse
@@ -44,14 +45,14 @@ def layered_rows(stream: Stream, view: View, coarse: Iterable[NDArray[Any]], thr
     strips = layer.strips_around(large.top, large.top + large.height, stream.height)
     if not layer.exact:
         rows = layers.refined_rows(layer, coarse, strips, stream.mode, threads)
-    elif stream.depth > 8:
-        deep = layers.exact_rows(DeepLayer.of(layer, stream.chunks, stream.depth), strips, stream.width, stream.mode, threads)
-        if view.scale == 1:
-            yield from large.cut_rows(deep, strips[0])
-            return
-        rows = map(narrowed, deep)
     else:
-        rows = layers.exact_rows(layer, strips, stream.width, stream.mode, threads)
+        whole = DeepLayer.of(layer, stream.chunks, stream.depth) if stream.depth > 8 else layer
+        rows = layers.exact_rows(whole, strips, stream.width, stream.mode, threads)
+    if stream.depth > 8:
+        if view.scale == 1:
+            yield from large.cut_rows(rows, strips[0])
+            return
+        rows = map(narrowed, rows)
     seen = averaged_rows(large.cut_rows(rows, strips[0]), view.scale)
     yield from map(of_bytes, seen) if view.deep else seen
 

@@ -2,7 +2,7 @@
 """The chunk of a layer over the pixels (docs/reference/format.md, "Layers"): exact pixels, what coarse ones lack, or a part of them.
 
     offset  size  field
-         0     1  kind: 0 exact, 1 residual, 2 exact by few colours, 3 overlay; only 0 may have more than 8 bits a sample
+         0     1  kind: 0 exact, 1 residual, 2 exact by few colours, 3 overlay; only 0 and 1 may have more than 8 bits a sample
          1     1  kinds 0 and 2: the largest error K; else 0
          2     2  kind 1: step of the quantiser, in sixteenths; else 0
          4     4  rows of a strip, a multiple of 8; the last strip has what is left
@@ -49,7 +49,7 @@ _AT_ONCE = 4
 @dataclass(frozen=True)
 class Layer:
     """A parsed chunk. `bound` is the largest error of exact pixels, `step` that of the quantiser; the other one is 0. `bits` are those of
-    a sample: uint8 of 8, uint16 of exact ones of more."""
+    a sample: 8, of uint8; or more, of uint16, and of a residual then 16."""
 
     kind: Kind
     bound: int
@@ -66,7 +66,9 @@ class Layer:
         kind, bound, step, rows = _HEAD.unpack_from(data)
         if kind >= len(_KINDS):
             raise FormatError(f"{what} has kind {kind}, which is unknown to this release")
-        if kind != 0 and bits != 8:
+        if kind == 1 and bits > 8:
+            bits = 16
+        if kind > 1 and bits != 8:
             raise FormatError(f"{what} has kind {kind}, which has samples of 8 bits, and not of {bits}")
         fine = bound <= (0 if kind in (1, 3) else most_error(bits)) and (LEAST_STEP <= step <= MOST_STEP if kind == 1 else step == 0)
         if not fine:
@@ -118,7 +120,9 @@ class Layer:
         for begin in range(0, -(-len(samples) // self.rows), at_once):
             part = samples[begin * self.rows : (begin + at_once) * self.rows]
             strips = self.strips[first + begin : first + begin + -(-len(part) // self.rows)]
-            if self.bits > 8:
+            if self.bits > 8 and self.kind == "residual":
+                _native.decode_deep_residual(strips, part, self.step, self.rows, threads)
+            elif self.bits > 8:
                 _native.decode_deep(strips, part, self.bits, self.bound, self.rows, threads)
             elif self.kind == "exact":
                 _native.decode_exact(strips, part, self.bound, self.rows, threads)
@@ -188,11 +192,13 @@ def _flatness(samples: Samples) -> float:
     return float(same.mean()) if same.size else 1.0
 
 
-def residual(samples: Samples, coarse: Samples, step: int, threads: int) -> Layer:
-    """The layer that makes of `coarse` nearly `samples`; step in sixteenths."""
+def residual(samples: NDArray[_Sample], coarse: NDArray[_Sample], step: int, threads: int) -> Layer:
+    """The layer that makes of `coarse` nearly `samples`, of 8 or 16 bits; step in sixteenths."""
     rows = strip_rows(*samples.shape[:2])
-    strips = _encoded(len(samples), rows, threads, lambda part: _native.encode_residual(samples[part], coarse[part], step, rows, threads))
-    return Layer("residual", 0, step, rows, strips)
+    deep = samples.dtype == np.uint16
+    encode: Callable[..., list[bytes]] = _native.encode_deep_residual if deep else _native.encode_residual
+    strips = _encoded(len(samples), rows, threads, lambda part: encode(samples[part], coarse[part], step, rows, threads))
+    return Layer("residual", 0, step, rows, strips, 16 if deep else 8)
 
 
 def strip_rows(height: int, width: int) -> int:
@@ -235,10 +241,10 @@ def exact_rows(layer: Strips, rows: tuple[int, int], width: int, mode: Literal["
 
 
 def refined_rows(
-    layer: Layer, coarse: Iterable[NDArray[np.uint8]], rows: tuple[int, int], mode: Literal["RGB", "L"], threads: int
-) -> Iterator[NDArray[np.uint8]]:
+    layer: Layer, coarse: Iterable[NDArray[_Sample]], rows: tuple[int, int], mode: Literal["RGB", "L"], threads: int
+) -> Iterator[NDArray[_Sample]]:
     """The same of a layer that is laid over coarse (k, W, 3) pixels of these rows, which are read as far as a block of strips needs."""
-    block, held = layer.rows * threads, list[NDArray[np.uint8]]()
+    block, held = layer.rows * threads, list[NDArray[_Sample]]()
     done, end = rows
     for part in coarse:
         held.append(part)

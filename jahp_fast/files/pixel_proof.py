@@ -36,13 +36,13 @@ class PixelProof:
     """Takes the rows of a stream's pixels, and judges them with the last.
 
     Args:
-        view: what the pixels are of; a part of a picture is not judged, nor are samples of 16 bits that latents give.
+        view: what the pixels are of; a part of a picture is not judged, nor are samples of 16 bits that latents alone give.
         exact: False for pixels that need not be the format's: nothing is judged.
     """
 
     def __init__(self, stream: Stream, view: View, exact: bool) -> None:
-        deep_exact = stream.depth > 8 and stream.exact is not None
-        wanted = stream.chunks.get(PIXEL_CHECKSUM) if exact and (deep_exact or not view.deep) and not view.partial else None
+        of_deep = stream.depth > 8 and stream.layer is not None
+        wanted = stream.chunks.get(PIXEL_CHECKSUM) if exact and (of_deep or not view.deep) and not view.partial else None
         self._wanted = None if wanted is None else int.from_bytes(wanted, "little")
         self._mode, self._left, self._crc = stream.mode, stream.height, 0
 

@@ -98,8 +98,8 @@ class Pipeline(Protocol):
         Raises UnsupportedImage for one beyond 32767.
         """
 
-    def pixels_of(self, y: Ints, size: tuple[int, int], quality: float, threads: int) -> Pixels:
-        """(H, W, 3), what a file's y becomes, without decoding that file; size: width and height."""
+    def pixels_of(self, y: Ints, view: View, quality: float, threads: int) -> Pixels:
+        """(H, W, 3), what a file's y becomes, without decoding that file; view: of the whole picture, a deep one on a CPU alone."""
 
     # Decoding
 

@@ -13,6 +13,7 @@ import numpy as np
 from jahp_fast.constants import STRIDE
 from jahp_fast.entropy.layout import Part
 from jahp_fast.files import container as _container
+from jahp_fast.files.finish import coarse_view
 from jahp_fast.files.image import Rows
 from jahp_fast.files.view import View
 from jahp_fast.pipelines.contract import Floats, Ints, Opened, Pixels, Symbols, T
@@ -75,11 +76,10 @@ class CpuPipeline(EntropyPath):
     def _shared_out(self, pixels: Sequence[int], threads: int) -> tuple[int, int]:
         return shared_out(threads, min(len(pixels), max(1, PIXELS_AT_ONCE // max(pixels, default=1))))
 
-    def pixels_of(self, y: Ints, size: tuple[int, int], quality: float, threads: int) -> Pixels:
-        """(H, W, 3) of a file's y; size: width and height."""
-        width, height = size
-        rows = self.transforms.synthesis(in_blocks(y, LATENT_ROWS), height, width, quality, threads)
-        return _gathered(rows, View.whole(height, width))
+    def pixels_of(self, y: Ints, view: View, quality: float, threads: int) -> Pixels:
+        """(H, W, 3) of a file's y, of a view of the whole picture."""
+        rows = self.transforms.synthesis(in_blocks(y, LATENT_ROWS), view.height, view.width, quality, threads, view=view)
+        return _gathered(rows, view)
 
     # Decoding
 
@@ -131,10 +131,11 @@ class CpuPipeline(EntropyPath):
         return torch.from_numpy(self._image(stream, view, threads)).permute(2, 0, 1).contiguous()
 
     def decode_timed(self, stream: _container.Stream, threads: int, clock: Clock) -> tuple[Pixels, dict[str, float]]:
-        """(H, W, 3) uint8, and seconds of the parts of `latents`; laps latents and g_s."""
+        """(H, W, 3), and seconds of the parts of `latents`; laps latents and g_s."""
         _, y, times = self.decode_integers(stream, threads)
         clock.lap("latents")
-        image = self._image(stream, View.whole(stream.height, stream.width), threads, in_blocks(y, LATENT_ROWS))
+        view = coarse_view(stream, View.whole(stream.height, stream.width))
+        image = self._image(stream, view, threads, in_blocks(y, LATENT_ROWS))
         clock.lap("g_s")
         return image, times
 

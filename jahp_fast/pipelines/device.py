@@ -165,13 +165,12 @@ class DevicePipeline(EntropyPath):
         labels = range(len(images))
         return each(lambda i: code(i, analysed[i].round_latents(), threads), labels, labels=labels)
 
-    def pixels_of(self, y: Ints, size: tuple[int, int], quality: float, threads: int) -> Pixels:
-        """(H, W, 3) of a file's y; size: width and height."""
+    def pixels_of(self, y: Ints, view: View, quality: float, threads: int) -> Pixels:
+        """(H, W, 3) of a file's y, of a view of the whole picture."""
         import torch
 
-        width, height = size
         batch = torch.from_numpy(y)[None].to(self.device)
-        return _last(self.transforms.view(batch, quality, height, width, View.whole(height, width))[0])
+        return _last(self.transforms.view(batch, quality, view.height, view.width, view)[0])
 
     # Decoding
 

@@ -72,9 +72,8 @@ class Pipelines:
         return shared(file, "native", "cpu", False, os.environ.get("JAHP_FAST_ISA", ""), True)
 
     def of_stream(self, stream: Stream, deep: bool = False) -> Pipeline:
-        """The pipeline of the model that a stream names, exact where it has a layer; deep: for samples of 16 bits, of the latents alone.
-        Raises UnknownModel."""
-        if deep and stream.layer is None:
+        """The pipeline of the model that a stream names, exact where it has a layer; deep: for samples of 16 bits. Raises UnknownModel."""
+        if deep:
             return self.on_host(library.by_id(stream.model, self.models))
         exact = self._exact or stream.layer is not None
         return self._loaded.get((stream.model, exact)) or self.of_file(library.by_id(stream.model, self.models), exact)

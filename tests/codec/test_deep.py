@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples of more than 8 bits: both ways, against the decoder that was written from the page, and what is refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from builders import with_crc
@@ -11,8 +13,9 @@ from independent.stream_file import parse
 
 from jahp_fast import Codec, _native
 from jahp_fast.errors import FormatError, UnsupportedImage, UsageError
-from jahp_fast.files import container
+from jahp_fast.files import container, layers
 from jahp_fast.files.deep import DEPTHS, QUARTERS, narrowed, of_bytes, of_sums, quarters, widened
+from jahp_fast.files.pixel_proof import checksum_bytes
 
 
 def sky(height, width):
@@ -39,8 +42,22 @@ def test_a_sky_has_no_steps(codec):
     assert errors[0] < errors[1]
 
 
+def test_a_finer_sky_has_no_steps_either():
+    """Above quality 8, and nearer to it the higher the quality is."""
+    image, last = sky(128, 384), np.inf
+    for quality in (8.5, 10, 12):
+        codec = Codec(quality=quality, threads=2)
+        data = codec.encode(image)
+        deep, narrow = codec.decode(data), codec.decode(data, dtype=np.uint8)
+        assert container.unpack(data).layer.kind == "residual"
+        assert len(np.unique(deep[:, :, 0])) > 10 * len(np.unique(narrow[:, :, 0]))
+        error = np.square(deep.astype(np.float64) - image).mean()
+        assert error < min(last, np.square(of_bytes(narrow).astype(np.float64) - image).mean())
+        last = error
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("quality", [1, 4.35, 8])
+@pytest.mark.parametrize("quality", [1, 4.35, 8, 8.05, 12])
 def test_against_the_page(channels, quality, tmp_path):
     rng = np.random.default_rng(channels)
     image = rng.integers(0, 65536, (37, 50) if channels == 1 else (37, 50, channels), np.uint16)
@@ -60,18 +77,20 @@ def test_against_the_page(channels, quality, tmp_path):
                           deep_samples(seen, model, decoded_latents(seen, model)[1]))  # fmt: skip
 
 
-def test_every_way_gives_the_same(codec, monkeypatch):
+@pytest.mark.parametrize("quality", [6, 10])
+def test_every_way_gives_the_same(quality, monkeypatch):
+    codec = Codec(quality=quality, threads=2)
     image = np.random.default_rng(3).integers(0, 65536, (70, 90, 4), np.uint16)
     data = codec.encode(image)
     whole = codec.decode(data)
     for isa in _native.isa_names():
         monkeypatch.setenv("JAHP_FAST_ISA", isa)
         for threads in (1, 3):
-            other = Codec(quality=6, threads=threads)
+            other = Codec(quality=quality, threads=threads)
             assert other.encode(image) == data
             assert np.array_equal(other.decode(data), whole)
     monkeypatch.delenv("JAHP_FAST_ISA")
-    plain = Codec(quality=6, backend="reference")
+    plain = Codec(quality=quality, backend="reference")
     assert plain.encode(image) == data
     assert np.array_equal(plain.decode(data), whole)
     assert codec.encode_batch([image, narrowed(image[:, :, :3])])[0] == data
@@ -80,6 +99,8 @@ def test_every_way_gives_the_same(codec, monkeypatch):
     assert np.array_equal(codec.decode(data, region=(5, 9, 40, 31)), whole[9:40, 5:45])
     narrow = codec.decode(data, dtype=np.uint8)
     assert np.array_equal(np.asarray(codec.decode_pil(data)), narrow)
+    assert np.array_equal(codec.decode(data, region=(5, 9, 40, 31), dtype="uint8"), narrow[9:40, 5:45])
+    assert np.array_equal(codec.decode_timed(data)[0], narrow)
     assert codec.decode(data, scale=4).dtype == np.uint8
 
 
@@ -124,8 +145,20 @@ def test_layers_over_eight_bits_have_no_more(codec):
     image = np.random.default_rng(5).integers(0, 256, (40, 30, 3), np.uint8)
     for data in (codec.encode(image, lossless=True), Codec(quality=10).encode(image)):
         assert np.array_equal(codec.decode(data, dtype=np.uint16), of_bytes(codec.decode(data)))
-    with pytest.raises(UsageError, match="pixels of uint16 are for qualities up to 8 and for lossless"):
-        Codec(quality=9).encode(of_bytes(image))
+
+
+def test_a_checksum_is_of_what_a_layer_gives():
+    image = sky(70, 50)
+    codec = Codec(quality=9, pixel_checksum=True)
+    data = codec.encode(image)
+    stream = container.unpack(data)
+    whole = codec.decode(data)
+    assert stream.chunks[container.PIXEL_CHECKSUM] == checksum_bytes(whole)
+    assert np.array_equal(codec.decode(data, dtype="uint8"), narrowed(whole))
+    wrong = container.pack(dataclasses.replace(stream, chunks={**stream.chunks, container.PIXEL_CHECKSUM: b"\1\2\3\4"}))
+    for dtype in (None, "uint8"):
+        with pytest.raises(FormatError, match="the checksum of the pixels does not match"):
+            codec.decode(wrong, dtype=dtype)
 
 
 def test_refusals(codec):
@@ -155,8 +188,9 @@ def test_damaged_files(codec, chunk, what):
         codec.decode(with_crc(data))
 
 
-def test_deep_files_have_no_layer_but_exact_pixels(codec):
-    stream = container.unpack(Codec(quality=9, drawings=False).encode(np.zeros((4, 4), np.uint8)))
-    data = container.pack(container.Stream(**vars(stream) | {"chunks": {**stream.chunks, container.DEEP: b"\x10"}}))
-    with pytest.raises(FormatError, match="kind 1, which has samples of 8 bits, and not of 16"):
+def test_deep_files_have_no_overlay(codec):
+    stream = container.unpack(codec.encode(np.zeros((4, 4), np.uint16)))
+    layer = layers.overlay(np.zeros((4, 4, 1), np.uint8), np.zeros((4, 4), np.uint8), 1)
+    data = container.pack(dataclasses.replace(stream, chunks={**stream.chunks, **layer.chunks()}))
+    with pytest.raises(FormatError, match="kind 3, which has samples of 8 bits, and not of 16"):
         codec.decode(data)

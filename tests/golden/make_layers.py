@@ -38,15 +38,17 @@ STREAMS: dict[str, tuple[tuple[int, ...], float, dict[str, Any]]] = {
     "residual-12-alpha": ((8, 41, 4), 12, {}),
 }
 """By name: shape, quality, options of encode."""
-DEEP: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
-    "deep-9": ((19, 40, 3), {"lossless": True, "depth": 9}),
-    "deep-12-grey": ((21, 33), {"lossless": True, "depth": 12}),
-    "deep-12-bound-127": ((20, 33, 3), {"max_error": 127, "depth": 12}),
-    "deep-16": ((37, 61, 3), {"lossless": True}),
-    "deep-16-alpha": ((9, 40, 4), {"lossless": True}),
-    "deep-16-bound-3": ((19, 40), {"max_error": 3}),
-    "deep-values": ((20, 41, 3), {"lossless": True}),
-    "deep-values-colours": ((37, 61, 3), {"lossless": True}),
+DEEP: dict[str, tuple[tuple[int, ...], float, dict[str, Any]]] = {
+    "deep-9": ((19, 40, 3), 4, {"lossless": True, "depth": 9}),
+    "deep-12-grey": ((21, 33), 4, {"lossless": True, "depth": 12}),
+    "deep-12-bound-127": ((20, 33, 3), 4, {"max_error": 127, "depth": 12}),
+    "deep-16": ((37, 61, 3), 4, {"lossless": True}),
+    "deep-16-alpha": ((9, 40, 4), 4, {"lossless": True}),
+    "deep-16-bound-3": ((19, 40), 4, {"max_error": 3}),
+    "deep-values": ((20, 41, 3), 4, {"lossless": True}),
+    "deep-values-colours": ((37, 61, 3), 4, {"lossless": True}),
+    "deep-residual-8.05": ((37, 61, 3), 8.05, {}),
+    "deep-residual-11-grey": ((50, 21), 11, {"depth": 10}),
 }
 """The same of 9 to 16 bits; those of few values have 10 of them in 16, or 8."""
 
@@ -77,7 +79,7 @@ def flat(shape: tuple[int, ...], seed: int) -> NDArray[np.uint8]:
 
 def deep_picture(name: str) -> NDArray[np.uint16]:
     """What `picture` has in its upper bits, and noise in the lower ones."""
-    shape, options = DEEP[name]
+    shape, _, options = DEEP[name]
     seed = sum(map(ord, name))
     if name == "deep-values-colours":
         return flat(shape, seed) * np.uint16(257)
@@ -130,13 +132,10 @@ def overlay(name: str) -> bytes:
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     made = {}
-    for name, (_, quality, options) in STREAMS.items():
+    for name, (_, quality, options) in {**STREAMS, **DEEP}.items():
         if not (FOLDER / f"{name}.jahp").exists():
             codec = Codec("pictures", quality=quality, models=[HERE / "pictures.safetensors"], drawings=False)
-            made[name] = codec.encode(of_name(name), **options)
-    for name, (_, options) in DEEP.items():
-        if not (FOLDER / f"{name}.jahp").exists():
-            made[name] = Codec().encode(deep_picture(name), **options)
+            made[name] = codec.encode(deep_picture(name) if name in DEEP else of_name(name), **options)
     for name in OVERLAYS:
         if not (FOLDER / f"{name}.jahp").exists():
             made[name] = overlay(name)

@@ -78,7 +78,8 @@ def parse_data(data: bytes, height: int, bits: int = 8) -> Layer:
     require(len(data) >= 8, "the layer is shorter than its head")
     kind, bound, step, rows = struct.unpack_from("<BBHI", data)
     require(kind <= 3, "the layer's kind is unknown")
-    require(kind == 0 or bits == 8, "a kind that has samples of 8 bits")
+    bits = 16 if kind == 1 and bits > 8 else bits
+    require(kind < 2 or bits == 8, "a kind that has samples of 8 bits")
     require(bound <= (0 if kind in (1, 3) else min(255, 2 ** (bits - 3) - 1)), "the layer's bound")
     require(16 <= step <= 4096 if kind == 1 else step == 0, "the layer's step")
     require(8 <= rows <= 1 << 24 and rows % 8 == 0, "the layer's rows")
@@ -292,10 +293,10 @@ def narrow(a: np.ndarray) -> np.ndarray:
 
 
 class ResidualStrip:
-    """coarse: (h, W, C) samples."""
+    """coarse: (h, W, C) samples of 8 bits, or of 16."""
 
-    def __init__(self, bits: Bits, coarse: np.ndarray, step: int) -> None:
-        self.bits, self.step = bits, step
+    def __init__(self, bits: Bits, coarse: np.ndarray, step: int, depth: int) -> None:
+        self.bits, self.step, self.e = bits, step, depth - 8
         height, width, channels = coarse.shape
         self.samples = coarse.astype(np.int64).copy()
         above = {(x, k): np.zeros((8, 8), np.int64) for x in range(0, width, 8) for k in range(channels)}
@@ -303,7 +304,8 @@ class ResidualStrip:
             left = [np.zeros((8, 8), np.int64)] * channels
             for x in range(0, width, 8):
                 block = coarse[np.minimum(np.arange(y, y + 8), height - 1)][:, np.minimum(np.arange(x, x + 8), width - 1)].astype(np.int64)
-                components = (block @ COLOUR.T + 256) >> 9 if channels == 3 else 8 * block
+                components = 8 * block + 2**self.e // 2 if channels == 1 else (block @ COLOUR.T + 2 ** (8 + self.e)) >> 9
+                components = components >> self.e
                 magnitudes: list[np.ndarray] = []
                 moves = []
                 for k in range(channels):
@@ -363,8 +365,8 @@ class ResidualStrip:
         place = self.samples[y : y + 8, x : x + 8]
         h, w, channels = place.shape
         by = np.stack(moves, axis=2)[:h, :w]
-        place += (by @ COLOUR + 16384) >> 15 if channels == 3 else (by + 4) >> 3
-        np.clip(place, 0, 255, out=place)
+        place += (by @ COLOUR + 2 ** (14 - self.e)) >> (15 - self.e) if channels == 3 else (by * 2**self.e + 4) >> 3
+        np.clip(place, 0, 2 ** (8 + self.e) - 1, out=place)
 
 
 def exact_samples(layer: Layer, width: int, height: int, channels: int) -> np.ndarray:
@@ -417,6 +419,6 @@ def apply(layer: Layer, stream: StreamFile, coarse: np.ndarray | None) -> np.nda
         parts = [coarse[i * layer.rows : (i + 1) * layer.rows] for i in range(len(layer.strips))]
         wide = [part if part.ndim == 3 else part[:, :, None] for part in parts]
         strips = zip(layer.strips, wide, strict=True)
-        over = laid_over if layer.kind == 3 else lambda data, part: ResidualStrip(Bits(data), part, layer.step).samples
+        over = laid_over if layer.kind == 3 else lambda data, part: ResidualStrip(Bits(data), part, layer.step, layer.bits).samples
         whole = np.concatenate([over(data, part) for data, part in strips])
     return whole[:, :, 0] if stream.mode else whole

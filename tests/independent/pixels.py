@@ -124,14 +124,20 @@ def samples(stream: StreamFile, model: Model | None, y: np.ndarray | None) -> np
 
 def deep_samples(stream: StreamFile, model: Model | None, y: np.ndarray | None) -> np.ndarray:
     """As samples, 0 to 65535."""
-    layer = parse_layer(stream)
-    if layer is not None and b"deep" in stream.chunks:
-        deep = deep_exact(layer, stream)
-        if b"pcrc" in stream.chunks:
-            require(crc32c(deep.astype("<u2").tobytes()) == int.from_bytes(stream.chunks[b"pcrc"], "little"), "the checksum of the pixels")
-        return deep if stream.mode == 0 else deep[:, :, 0]
-    if model is None or y is None or layer is not None:
+    layer, shown = parse_layer(stream), np.zeros(0, np.int64)
+    if layer is not None and b"deep" not in stream.chunks:
         return 257 * samples(stream, model, y)
-    x = Synthesis(model, stream.quality).run(y, 8)[0][: stream.height, : stream.width]
-    rgb = (np.clip(x, 0, 65280) * 257 + 128) >> 8
-    return rgb if stream.mode == 0 else (rgb.sum(axis=2) + 1) // 3
+    if model is not None and y is not None:
+        x = Synthesis(model, stream.quality).run(y, 8)[0][: stream.height, : stream.width]
+        rgb = (np.clip(x, 0, 65280) * 257 + 128) >> 8
+        shown = rgb if stream.mode == 0 else (rgb.sum(axis=2) + 1) // 3
+    if layer is None:
+        return shown
+    if layer.kind == 1:
+        shown = apply(layer, stream, shown)
+    else:
+        deep = deep_exact(layer, stream)
+        shown = deep if stream.mode == 0 else deep[:, :, 0]
+    if b"pcrc" in stream.chunks:
+        require(crc32c(shown.astype("<u2").tobytes()) == int.from_bytes(stream.chunks[b"pcrc"], "little"), "the checksum of the pixels")
+    return shown
