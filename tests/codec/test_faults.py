@@ -244,6 +244,15 @@ def test_ctrl_c_of_the_command(folder):
     assert_untouched(folder, ["out.jahp"])
 
 
+def test_ctrl_c_while_modules_load(tmp_path):
+    """The signal comes when NumPy is about to be loaded."""
+    (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    command = [sys.executable, "-c", "import sys; from jahp_fast.__main__ import main; sys.exit(main())", "info", "none.jahp"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run(["env", "--default-signal=INT", *command], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "jahp: interrupted\n")
+
+
 # Model files that change under a codec
 
 
