@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What exact pixels of 9 to 16 bits cost, beside PNG, JPEG-LS, JPEG 2000 and JPEG XL, all without loss.
+"""What pixels of 9 to 16 bits cost: exact ones beside PNG, JPEG-LS, JPEG 2000 and JPEG XL, all without loss; or qualities 8 to 12.
 
-    python benchmarks/deep_rates.py FOLDER
+    python benchmarks/deep_rates.py FOLDER [--lossy]
 
 Makes deep pictures of the photos of 8 bits in the folder, by kind:
 
@@ -11,8 +11,13 @@ Makes deep pictures of the photos of 8 bits in the folder, by kind:
     8 in 16: the photo itself, times 257
     K = 15: `linear 16`, with an error of at most 15; JPEG-LS has the same bound
 
-For each kind: bits per sample, the mean and the worst ratio of bytes to the others', and processor seconds a megasample of ours. It needs
-imagecodecs (the extra `deep`).
+Without loss, for each kind: bits per sample, the mean and the worst ratio of bytes to the others', and processor seconds a megasample
+of ours.
+
+--lossy, of `gamma 16` and `linear 16`: bits a pixel, PSNR of 16 bits (mean), what the same picture rounded to 8 bits before and after gets
+at that quality, and the mean and the worst ratio of bytes to JPEG 2000 of 16 bits at equal PSNR.
+
+It needs imagecodecs (the extra `deep`).
 """
 
 from __future__ import annotations
@@ -77,13 +82,49 @@ def others(image: Deep, depth: int, bound: int) -> dict[str, int]:
     return found
 
 
+def psnr(image: Deep, back: Deep) -> float:
+    return float(20 * np.log10(65535) - 10 * np.log10(np.square(back.astype(np.float64) - image).mean()))
+
+
+def jpeg2000(image: Deep, least: float) -> int:
+    """Bytes of the smallest file of that PSNR, between two that bracket it, along a straight line of their logarithms."""
+    points = []
+    for level in range(int(least) - 6, 100, 1):
+        data = imagecodecs.jpeg2k_encode(image, level=level, codecformat="j2k", bitspersample=16, mct=True)
+        points.append((psnr(image, imagecodecs.jpeg2k_decode(data)), np.log(len(data))))
+        if points[-1][0] >= least:
+            break
+    return int(np.exp(np.interp(least, *zip(*points[-2:], strict=True))))
+
+
+def lossy(paths: Sequence[Path]) -> None:
+    for kind in ("gamma 16", "linear 16"):
+        images = [kinds(np.asarray(Image.open(path).convert("RGB")), i)[kind][0] for i, path in enumerate(paths)]
+        for quality in (8, 9, 10, 11, 12):
+            codec, rows = Codec(quality=quality, threads=1), []
+            for image in images:
+                data = codec.encode(image)
+                ours = psnr(image, codec.decode(data))
+                narrow = codec.decode(codec.encode(((image.astype(np.uint32) + 128) // 257).astype(np.uint8)))
+                rows.append((24 * len(data) / image.size, ours, psnr(image, narrow * np.uint16(257)), len(data) / jpeg2000(image, ours)))
+            bpp, deep, plain, _ = np.mean(rows, axis=0)
+            ratios = np.array([row[-1] for row in rows])
+            said = f"{100 * np.exp(np.log(ratios).mean()) - 100:+.1f} % (worst {100 * ratios.max() - 100:+.1f} %)"
+            print(f"{kind}, q {quality}: {bpp:.3f} bpp, {deep:.2f} dB, by 8 bits {plain:.2f} dB; to JPEG 2000 {said}", flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument("--lossy", action="store_true")
+    args = parser.parse_args(arguments)
+    paths = sorted(path for path in args.folder.iterdir() if path.suffix in (".png", ".jpg"))
+    if args.lossy:
+        lossy(paths)
+        return
     codec = Codec(threads=1)
     found: dict[str, list[dict[str, float]]] = {}
-    for i, path in enumerate(sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))):
+    for i, path in enumerate(paths):
         for kind, (image, depth) in kinds(np.asarray(Image.open(path).convert("RGB")), i).items():
             bound, started = BOUND if kind.startswith("K") else 0, time.process_time()
             data = codec.encode(image, max_error=bound, depth=depth)

@@ -2,10 +2,11 @@
 """What training runs differ by on held-out photos: the rate at equal PSNR, and the cost, quality by quality.
 
     python benchmarks/held_out_rate.py REFERENCE_RUN RUN ...
-    python benchmarks/held_out_rate.py REFERENCE.safetensors WEIGHTS.safetensors ... --sets FOLDER ...
+    python benchmarks/held_out_rate.py REFERENCE.safetensors WEIGHTS.safetensors ... --sets FOLDER ... [--shares 0.5,1]
 
 Each is a working folder of `jahp train`, of whose held_out.csv the last measurement counts; or, with --sets, a checkpoint or model file,
-which is measured here, as training does, on all pictures below each folder: none of them may have been trained on. The logarithm of the
+which is measured here, as training does, on all pictures below each folder: none of them may have been trained on. Shares are those of
+`jahp export --share`: parts of the way to the g_s of each, from a reference that is a model file. The logarithm of the
 reference's rate is linear in PSNR between its qualities, and goes on along its last slopes beyond them: figures there say less. The cost
 is lambda 255^2 MSE + bpp, with the published lambda of the quality and the MSE that the mean PSNR stands for; "all" is the geometric
 mean, which training for MSE descends. Negative: smaller than the reference.
@@ -38,15 +39,18 @@ def last_curve(run: Path) -> Curve:
     return {int(row["quality"]): (float(row["bpp"]), float(row["psnr"])) for row in rows if row["step"] == rows[-1]["step"]}
 
 
-def measured(weights: Path, files: Sequence[Path]) -> Curve:
-    """By the float model, on the middles of pictures."""
+def measured(weights: Path, files: Sequence[Path], reference: Path | None = None, share: float = 1) -> Curve:
+    """By the float model, on the first 256 x 256 pixels of pictures; with a reference after a share of the way from it."""
     import torch
 
+    from jahp_fast.export.finishing import part_way
     from jahp_fast.train import checkpoint
     from jahp_fast.train.data import held_out_crops
     from jahp_fast.train.loss import evaluate
 
     model = checkpoint.load(weights).average
+    if reference is not None:
+        part_way(reference, model, share)
     found = evaluate(model, held_out_crops(files), range(model.rows), torch.device("cpu"))
     return {one.quality: (one.bpp, one.psnr) for one in found}
 
@@ -72,9 +76,12 @@ def main() -> None:
     parser.add_argument("reference", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--sets", type=Path, nargs="+", metavar="FOLDER", help="of held-out pictures, to measure weights on")
+    parser.add_argument("--shares", type=lambda text: [float(part) for part in text.split(",")], metavar="S,...", help="with --sets")
     args = parser.parse_args()
     if args.sets is None:
-        table({run: last_curve(run) for run in args.runs}, last_curve(args.reference))
+        if args.shares is not None:
+            parser.error("--shares is for --sets")
+        table({run.name: last_curve(run) for run in args.runs}, last_curve(args.reference))
     for folder in args.sets or ():
         from jahp_fast.train.data import SUFFIXES
 
@@ -83,16 +90,22 @@ def main() -> None:
             raise SystemExit(f"there is no picture below {folder}")
         print(f"{folder.name}, pictures: {len(files)}")
         try:
-            table({weights: measured(weights, files) for weights in args.runs}, measured(args.reference, files))
+            curves: dict[str, Curve] = {}
+            for weights in args.runs:
+                name = "/".join(weights.parts[-2:])  # runs call their weights alike
+                if args.shares is None:
+                    curves[name] = measured(weights, files)
+                for share in args.shares or ():
+                    curves[f"{name}, {share:g}"] = measured(weights, files, args.reference, share)
+            table(curves, measured(args.reference, files))
         except JahpError as e:
             raise SystemExit(str(e)) from None
 
 
-def table(curves: dict[Path, Curve], reference: Curve) -> None:
+def table(curves: dict[str, Curve], reference: Curve) -> None:
     """Prints each curve against the reference."""
     print("| run | quality | bpp | dB | rate | cost |", "| --- | --- | --- | --- | --- | --- |", sep="\n")
-    for path, curve in curves.items():
-        run = path.name if path.is_dir() else "/".join(path.parts[-2:])  # runs call their weights alike
+    for run, curve in curves.items():
         logs = []
         for quality, point in curve.items():
             if quality not in reference:

@@ -37,8 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Encode and decode every image of a folder with each codec at each setting; write results.csv, summary.csv, "
         "pictures.csv (with a model of ours), report.md, index.html and plot.png (with matplotlib). "
-        "Several folders are sets of their own, such as photos and screens: each gets a folder of its name in REPORT_DIR, "
-        "and no mean is over two. "
+        "Several folders are sets of their own: each gets a folder of its name in REPORT_DIR. "
         "Started again with the same --out it keeps what is already measured and still holds. "
         "What cannot be read or coded is listed in the report, and the exit status is 1 then."
     )

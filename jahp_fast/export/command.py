@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Rounds a checkpoint to integers, its entropy path and its transforms, calibrated on photos and on synthetic pictures, and writes "
         "a model file. Prints real payloads beside the rate that the float model estimates, and what pixels and sizes lose by the "
-        "integers, on photos that were not used for calibration."
+        "integers, on held-out photos."
     )
     parser.add_argument(
         "checkpoint", metavar="CKPT", help="a state dict (.safetensors, .pt, .pth.tar), a trainer's last.pt, or an exported model"
@@ -64,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", choices=METRICS, help="what the weights were trained for (default: as the checkpoint says, else mse)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos")
     parser.add_argument("--onto", metavar="MODEL", help="g_s alone, all else as in this model file: payloads stay")
-    parser.add_argument("--share", type=float, metavar="S", help="with --onto: go S of the way, to 1 (default), to the checkpoint's g_s")
+    parser.add_argument("--share", type=float, metavar="S", help="with --onto: how far to go, to 1 (default)")
     parser.add_argument("--tables", action="store_true", help="new tables for a model file, and nothing else")
     force_option(parser)
 

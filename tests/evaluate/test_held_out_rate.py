@@ -11,6 +11,8 @@ import torch
 from builders import ROOT
 from PIL import Image
 
+from jahp_fast.export.model import dequantise
+from jahp_fast.export.state import export_state
 from jahp_fast.models import registry
 
 SCRIPT = ROOT / "benchmarks" / "held_out_rate.py"
@@ -74,3 +76,32 @@ def test_weights_on_sets_of_pictures(tmp_path):
     done = subprocess.run([*command, tmp_path / "none"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "there is no picture below" in done.stderr
+
+
+def test_part_of_the_way_to_weights(tmp_path, photo_crop):
+    """Half of it is another decoder; all of it is that of the weights themselves, and 0.3 lighter."""
+    model = registry.build("mbt2018", 4, 6, rows=2)
+    export_state(model.state_dict(), tmp_path / "reference.safetensors", photos=[photo_crop[:64, :64]])
+    own = registry.from_state_dict(dequantise(tmp_path / "reference.safetensors")[1])
+    with torch.no_grad():
+        for layer in own.g_s[6].children():
+            layer.bias.add_(0.3)
+    torch.save(own.state_dict(), tmp_path / "other.pt")
+    (tmp_path / "set").mkdir()
+    Image.fromarray(np.full((64, 64, 3), 200, np.uint8)).save(tmp_path / "set/0.png")
+    command = [sys.executable, SCRIPT, tmp_path / "reference.safetensors", tmp_path / "other.pt"]
+
+    def figures(*options):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return {
+            line.split("|")[1].strip(): float(line.split("|")[-2].strip(" %")) for line in done.stdout.splitlines() if "| all |" in line
+        }
+
+    name = f"{tmp_path.name}/other.pt"
+    parts, whole = figures("--sets", tmp_path / "set", "--shares", "0.5,1"), figures("--sets", tmp_path / "set")
+    assert list(parts) == [f"{name}, 0.5", f"{name}, 1"]
+    assert parts[f"{name}, 1"] == whole[name] < parts[f"{name}, 0.5"] < 0
+    done = subprocess.run([*command, "--shares", "0.5"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--shares is for --sets" in done.stderr

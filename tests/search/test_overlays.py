@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawings with photos among them: which pixels the nets get, against plain oracles, and what comes of it."""
 
+import itertools
 import math
 from collections import deque
 
@@ -234,11 +235,13 @@ def test_grey_and_alpha():
 
 @pytest.mark.parametrize("effort", [1, 2])
 def test_effort_goes_to_what_the_nets_get(effort):
-    pixels = page("text", 8, (96, 128))
-    for quality in (3, 7):
+    ratios = []
+    for seed, quality in itertools.product((8, 9), (3, 7)):
+        pixels = page("text", seed, (96, 128))
         data = Codec(quality=quality).encode(pixels, effort)
         assert container.unpack(data).layer.kind == "overlay"
-        assert loss(pixels, data, quality) < loss(pixels, Codec(quality=quality).encode(pixels), quality)
+        ratios.append(loss(pixels, data, quality) / loss(pixels, Codec(quality=quality).encode(pixels), quality))
+    assert np.mean(ratios) < 0.99
 
 
 def test_sizes_and_targets():
