@@ -108,13 +108,10 @@ struct Contexts {
     Mixer mixer[kLevels][kBins];
 };
 
-// Bits of a sample below those of 8.
-template <typename Sample>
-constexpr int kFiner = 8 * (static_cast<int>(sizeof(Sample)) - 1);
-
 template <class Coder, typename Sample>
 class Strip {
-    static constexpr int kEighths = 9 + kFiner<Sample>, kPixels = 15 - kFiner<Sample>;  // shifts of sums of kColours
+    static constexpr int kFiner = 8 * (static_cast<int>(sizeof(Sample)) - 1);  // bits of a sample below those of 8
+    static constexpr int kEighths = 9 + kFiner, kPixels = 15 - kFiner;         // shifts of sums of kColours
 
 public:
     Strip(Coder& coder, PixelShape shape, int step)
@@ -169,8 +166,7 @@ private:
                 const auto place = static_cast<std::size_t>(i * kSide + j);
                 const auto sample = [&](std::size_t c) { return from[at + c] - (less ? less[at + c] : 0); };
                 if (shape_.channels == 1) {
-                    out[0][place] = static_cast<std::int16_t>((8 * sample(0) + (1 << kFiner<Sample> >> 1)) >>
-                                                              kFiner<Sample>);
+                    out[0][place] = static_cast<std::int16_t>((8 * sample(0) + (1 << kFiner >> 1)) >> kFiner);
                     continue;
                 }
                 const int r = sample(0), g = sample(1), b = sample(2);
@@ -194,7 +190,7 @@ private:
                     p[c] = static_cast<Sample>(std::clamp(p[c] + by, 0, int{std::numeric_limits<Sample>::max()}));
                 };
                 if (shape_.channels == 1) {
-                    move(0, ((difference[0][place] << kFiner<Sample>)+4) >> 3);
+                    move(0, (difference[0][place] * (1 << kFiner) + 4) >> 3);
                     continue;
                 }
                 for (int c = 0; c < 3; ++c)
