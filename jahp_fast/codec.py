@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from jahp_fast import arguments, library
-from jahp_fast.constants import LAYER_BASE, MOST_QUALITY, QUALITY_STEPS, layer_step
+from jahp_fast.constants import LAYER_BASE, MOST_QUALITY, QUALITY_STEPS
 from jahp_fast.decoder import Decoder
 from jahp_fast.decoding import sizes_said
 from jahp_fast.entropy.layout import LANE_COUNTS
@@ -40,7 +40,7 @@ class Codec(Decoder):
 
     Args:
         model: a model's name, or the stem of a file among `models` or in the folders of JAHP_FAST_MODELS.
-        quality: 1 to 8, the paper's trade-offs λ = 0.0018 ... 0.18, and above 8, to 12, a layer over the pixels of quality 4; rounded to
+        quality: 1 to 8, the paper's trade-offs λ = 0.0018 ... 0.18, and above 8, to 12, a layer over the pixels of a lower one; rounded to
             steps of 0.05. A model with a single trade-off takes only its own.
         device: "cpu", "cuda" or "cuda:N", or a torch.device: where transforms run, and latents are decoded if the backend can. All but
             the CPU needs torch.
@@ -124,10 +124,10 @@ class Codec(Decoder):
     def _encoding(self, deep: bool = False) -> Encoding:
         from jahp_fast.encoding import Encoding  # a quarter of what decoding would load, and does not need
 
-        quality, step = (LAYER_BASE, layer_step(self.quality)) if self._layered else (self.quality, None)
+        quality, layered = (LAYER_BASE, self.quality) if self._layered else (self.quality, None)
         pipeline = self._pipelines.on_host(self._encoder.file) if deep else self._encoder
         lanes = LANE_COUNTS[-1] if self._for_gpu else 0
-        return Encoding(pipeline, quality, self._threads, self._pixel_checksum, step, lanes, self._drawings)
+        return Encoding(pipeline, quality, self._threads, self._pixel_checksum, layered, lanes, self._drawings)
 
     def _prepared(self, image: Any, bound: int | None, depth: int | None) -> Prepared:
         from jahp_fast.prepared import Prepared

@@ -15,6 +15,8 @@ HYPER_STRIDE = 64
 """Image pixels per hyper-latent."""
 LAYER_BASE = 4.0
 """Above quality 8 a picture of this quality is coded, and a layer over it."""
+SMOOTH_PIXELS = 64
+"""Pictures whose payload of that quality has less than a byte for so many pixels get a finer one below their layer."""
 MOST_QUALITY = 12.0
 QUALITY_STEPS = 20
 """A file's quality is in steps of 1/20."""
@@ -33,6 +35,11 @@ def trade_off(quality: float) -> float:
 def layer_step(quality: float) -> int:
     """The quantiser's step, in sixteenths, of a quality above 8: 12 grey levels at quality 9, and 3/4 of that for each one more."""
     return round(192 * math.pow(0.75, quality - 9))
+
+
+def smooth_base(quality: float) -> float:
+    """The quality below the layer of a smooth picture (docs/lab/047-a-base-by-picture.md)."""
+    return 7.0 if quality <= 10.5 else 5.0
 
 
 def layer_quality(step: int) -> float:

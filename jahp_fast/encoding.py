@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.constants import QUALITY_STEPS, trade_off
+from jahp_fast.constants import QUALITY_STEPS, SMOOTH_PIXELS, layer_step, smooth_base, trade_off
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
 from jahp_fast.files import image as _image
@@ -53,7 +53,7 @@ class Encoding:
     """A model in use, at one quality, on so many threads.
 
     Attributes:
-        step: of a residual layer over the pixels of that quality, in sixteenths; None without one. Then `pipeline` is an exact one.
+        layered: the quality, above 8, that a layer over the pixels of `quality` brings; None without one. Then `pipeline` is an exact one.
         lanes: 0 for as many as the payload's length suggests.
         drawings: keep them without the nets, or that part of a picture, where it costs less.
     """
@@ -62,7 +62,7 @@ class Encoding:
     quality: float
     threads: int
     pixel_checksum: bool
-    step: int | None = None
+    layered: float | None = None
     lanes: int = 0
     drawings: bool = True
 
@@ -78,7 +78,7 @@ class Encoding:
         file = self.packed(prepared, symbols, self.quality, self.threads)
         clock.lap("entropy")
         data = self.settled(prepared, file, self.quality, self.threads)
-        if self.step is not None:
+        if self.layered is not None:
             clock.lap("layer")
         return data
 
@@ -167,7 +167,7 @@ class Encoding:
         return (file, loss) if loss < below else None
 
     def _maybe_divided(self, prepared: Prepared) -> bool:
-        return self.drawings and self.step is None and prepared.maybe_overlaid()
+        return self.drawings and self.layered is None and prepared.maybe_overlaid()
 
     def attempts(self, prepared: Prepared, effort: int, progress: Progress | None, tune: str | None) -> Callable[..., LatentFile]:
         """attempt(code, rate=None, effort=effort) -> the file at a quality, with symbols that were searched for; of an image that is
@@ -262,11 +262,11 @@ class Encoding:
     def settled(self, prepared: Prepared, file: LatentFile, quality: float, threads: int, may_divide: bool = True) -> bytes:
         """The file with what belongs to it; or a drawing's by itself, or with its drawn part laid over, where that costs less, or takes
         no more above quality 8."""
-        if self.step is not None:
+        if self.layered is not None:
             exact = next(prepared.drawings(threads), None) if self.drawings else None
             if exact is not None and prepared.size_of(exact) <= len(file):  # to which a layer only adds
                 return prepared.of_drawn(exact, threads)
-            data = self.finished(prepared, file, threads)
+            data = self.finished(prepared, self.below_layer(prepared, file, threads), threads)
             return data if exact is None or prepared.size_of(exact) > len(data) else prepared.of_drawn(exact, threads)
 
         @cache
@@ -375,13 +375,20 @@ class Encoding:
         stream = _container.Stream(*head, coded.lanes, coded.skip, coded.checksum, coded.payload, chunks)
         return LatentFile(stream, _container.pack(stream), coded.y)
 
+    def below_layer(self, prepared: Prepared, file: LatentFile, threads: int) -> LatentFile:
+        """What a layer is laid over: the file of the base quality, or of a smooth picture a finer one."""
+        assert self.layered is not None
+        if SMOOTH_PIXELS * len(file.stream.payload) >= math.prod(prepared.size):
+            return file
+        return self.nearest(prepared, smooth_base(self.layered), threads)
+
     def finished(self, prepared: Prepared, file: LatentFile, threads: int) -> bytes:
         """The file with its layer, and its checksum of the pixels."""
-        assert self.step is not None
+        assert self.layered is not None
         stream = file.stream
         deep = prepared.depth > 8
         coarse = layers.samples_of(self._coarse(file, deep), stream.mode)
-        layer = layers.residual(prepared.deep_samples() if deep else prepared.samples(), coarse, self.step, threads)
+        layer = layers.residual(prepared.deep_samples() if deep else prepared.samples(), coarse, layer_step(self.layered), threads)
         chunks = {**stream.chunks, **layer.chunks()}
         if self.pixel_checksum:
             layer.decode(coarse, 0, threads)

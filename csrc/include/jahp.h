@@ -196,7 +196,7 @@ typedef struct jahp_encoder jahp_encoder;
 JAHP_API jahp_encoder *jahp_encoder_new(void);
 JAHP_API void jahp_encoder_free(jahp_encoder *encoder);
 JAHP_API jahp_status jahp_encoder_set(jahp_encoder *encoder, jahp_option option, size_t value);
-/* 1 to 8, and above 8, to 12, a layer over the pixels of quality 4; rounded to steps of 0.05; 4 at first. With
+/* 1 to 8, and above 8, to 12, a layer over the pixels of a lower one; rounded to steps of 0.05; 4 at first. With
  * JAHP_MAX_BYTES it is where the search begins. With JAHP_MAX_ERROR it is of no account. */
 JAHP_API jahp_status jahp_encoder_set_quality(jahp_encoder *encoder, double quality);
 /* A search for the quality at which the file comes near to a target, up to quality 8; 0: no such target. PSNR goes with

@@ -177,4 +177,6 @@ Bytes pack(const Stream& stream) {
 
 int layer_step(double quality) { return static_cast<int>(std::nearbyint(192 * std::pow(0.75, quality - 9))); }
 
+double smooth_base(double quality) { return quality <= 10.5 ? 7 : 5; }
+
 }  // namespace jahp

@@ -19,6 +19,7 @@ namespace jahp {
 constexpr std::size_t kHeaderBytes = 44;
 constexpr int kMostSide = 1 << 24;
 constexpr double kLayerBase = 4, kMostQuality = 12;  // above quality 8 a picture of quality 4 is coded, and a layer
+constexpr int kSmoothPixels = 64;  // with less than a byte for so many pixels it gets a finer one below its layer
 
 using Bytes = std::vector<std::uint8_t>;
 using BytesView = std::span<const std::uint8_t>;
@@ -55,7 +56,8 @@ Stream unpack(BytesView data, std::uint64_t max_pixels);
 // The file of a stream; `layer` is not looked at: its chunk is among the others.
 Bytes pack(const Stream& stream);
 
-// The step, in sixteenths, of the quantiser of a quality above 8.
+// Of a quality above 8: the step, in sixteenths, of the quantiser, and the quality below the layer of a smooth picture.
 int layer_step(double quality);
+double smooth_base(double quality);
 
 }  // namespace jahp

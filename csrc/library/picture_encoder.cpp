@@ -44,12 +44,11 @@ public:
 
     const ExactFiles& exact() const { return exact_; }
 
-    // The nearest integers at a quality; with a step, and a residual layer over them.
-    Bytes plain(double quality, std::optional<int> step) {
-        const int code = quality_code(quality);
-        LatentFile file = latents_of(subject_).nearest(code);
-        if (step) return layered(file, *step);
-        return settled(file);
+    // The nearest integers at a quality; above 8 at a lower one, and a residual layer over them.
+    Bytes plain(double quality) {
+        const bool with_layer = quality > 8;
+        const LatentFile file = latents_of(subject_).nearest(quality_code(with_layer ? kLayerBase : quality));
+        return with_layer ? layered(file, quality) : settled(file);
     }
 
     // The file that comes nearest to a size.
@@ -72,7 +71,7 @@ public:
         const std::vector<LatentFile> found = all_found(of, lowest).files;
         if (found.empty() && drawn) return exact_.of(*drawn);
         if (found.empty()) {  // what a drawing takes may be less than the nets' file
-            Bytes data = plain(lowest / double{kQualitySteps}, {});
+            Bytes data = plain(lowest / double{kQualitySteps});
             if (static_cast<double>(data.size()) > goal.goal) throw too_small(goal, lowest, data.size());
             return data;
         }
@@ -241,13 +240,22 @@ private:
     std::int64_t squares_of(const LatentFile& file) const { return errors_of(picture_.samples(), shown(file)).squares; }
 
     // The file with a residual layer, or a drawing's by itself, where that takes no more.
-    Bytes layered(const LatentFile& file, int step) {
+    Bytes layered(const LatentFile& file, double quality) {
         const std::optional<Drawn> exact = exact_.drawings().next();
         const std::size_t size = exact ? exact_.size_of(*exact) : SIZE_MAX;
         if (size <= file.data.size()) return exact_.of(*exact);  // a layer only adds to it
-        Bytes data = picture_.is_deep() ? refined<std::uint16_t>(file, picture_.deep_samples(), step)
-                                        : refined<std::uint8_t>(file, picture_.samples(), step);
+        const LatentFile below = below_layer(file, quality);
+        const int step = layer_step(quality);
+        Bytes data = picture_.is_deep() ? refined<std::uint16_t>(below, picture_.deep_samples(), step)
+                                        : refined<std::uint8_t>(below, picture_.samples(), step);
         return size > data.size() ? data : exact_.of(*exact);
+    }
+
+    // What a layer is laid over: the file of the base quality, or of a smooth picture a finer one.
+    LatentFile below_layer(const LatentFile& file, double quality) const {
+        const std::size_t payload = unpack(file.data, UINT64_MAX).payload.size();
+        if (kSmoothPixels * payload >= product(picture_.width, picture_.height)) return file;
+        return latents_of(subject_).nearest(quality_code(smooth_base(quality)));
     }
 
     // Of the ways to keep a drawing by itself one that costs no more than a file of so many bytes, the loss of which is
@@ -333,7 +341,6 @@ private:
 Bytes encode_picture(PictureView picture, const std::shared_ptr<CodecModel>& model, const EncoderOptions& options,
                      const Poll& poll) {
     const EncoderOptions checked = checked_options(picture, model.get(), options);
-    const bool layered = checked.quality > 8;
     poll();
     Encoding encoding(picture, model.get(), checked, poll);
     if (options.max_error) return encoding.exact().within(*options.max_error);
@@ -342,8 +349,7 @@ Bytes encode_picture(PictureView picture, const std::shared_ptr<CodecModel>& mod
     if (flat && !(sized && static_cast<double>(flat->size()) > goal_of(options, picture).goal)) return *flat;
     if (options.target_psnr) return encoding.fitted_psnr(*options.target_psnr);
     if (sized) return encoding.fitted(goal_of(options, picture));
-    return layered ? encoding.plain(kLayerBase, layer_step(checked.quality))
-                   : encoding.plain(checked.quality, std::nullopt);
+    return encoding.plain(checked.quality);
 }
 
 }  // namespace jahp

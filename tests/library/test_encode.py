@@ -18,11 +18,11 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 SHIPPED = library.by_name("mbt2018").path
 
 
-def smooth(height, width, channels, seed=0):
+def smooth(height, width, channels, seed=0, waves=(4, 40), noise=6.0):
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width]
-    waves = [128 + 90 * np.sin(rows / a + columns / b + c) for a, b, c in rng.uniform(4, 40, (channels, 3))]
-    noisy = np.stack(waves, 2) + rng.normal(0, 6, (height, width, channels))
+    each = [128 + 90 * np.sin(rows / a + columns / b + c) for a, b, c in rng.uniform(*waves, (channels, 3))]
+    noisy = np.stack(each, 2) + rng.normal(0, noise, (height, width, channels))
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
@@ -38,6 +38,7 @@ PICTURES = {
     "one row": smooth(1, 90, 3), "one column": smooth(70, 1, 1)[:, :, 0], "few colours": flat(150, 200, 3), "flat alpha": flat(90, 64, 4),
     "constant": np.full((300, 200, 3), 77, np.uint8), "large constant": np.full((3000, 2000), 9, np.uint8),
     "constant pixel": np.full((1, 1, 3), (10, 200, 30), np.uint8), "constant row": np.full((1, 90), 7, np.uint8),
+    "soft": smooth(160, 200, 3, waves=(150, 300), noise=0.7),
     "constant below alpha": np.dstack([np.full((40, 30, 3), 77, np.uint8), smooth(40, 30, 1)]),
 }  # fmt: skip
 
