@@ -94,6 +94,7 @@ def jpeg2000(image: Deep, least: float) -> int:
         points.append((psnr(image, imagecodecs.jpeg2k_decode(data)), np.log(len(data))))
         if points[-1][0] >= least:
             break
+    assert points[0][0] < least <= points[-1][0], "no two files bracket that PSNR"
     return int(np.exp(np.interp(least, *zip(*points[-2:], strict=True))))
 
 
