@@ -54,12 +54,12 @@ cpp-test: $(VENV)/.base  ## the tests in C++
 build: $(VENV)/.base  ## the extension, built anew into .venv
 	$(INSTALL)
 
-# The codec for browsers, as the package web/ and the page web/demo/: any static server will do. Needs the package emscripten and Node.js.
+# The codec for browsers, as the package web/ and the page web/demo/: any static server will do. Needs Node.js and the packages
+# emscripten, clang-19 and lld-19.
 WEB_MODELS := $(addprefix jahp_fast/weights/,mbt2018.safetensors mbt2018-ms-ssim.safetensors)
 web: $(VENV)/.base web/dist/models/index.json  ## the codec for browsers, into web/dist
-	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset wasm
-	$(BIN)/ninja -C build/wasm jahp_web
-	cp build/wasm/jahp.wasm web/dist
+	for p in wasm wasm-threads; do PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset $$p && $(BIN)/ninja -C build/$$p jahp_web || exit 1; done
+	cp build/wasm/jahp.wasm build/wasm-threads/jahp-threads.wasm web/dist
 	cp examples/photo.png web/demo
 
 web/dist/models/index.json: web/tools/parts.mjs $(WEB_MODELS)

@@ -86,9 +86,10 @@ arm: $(VENV)/.base
 	for t in chains published digests norms; do qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/csrc/tests/test_transform_net $$t || exit 1; done
 	qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/$(DIGEST) --threads 1,2
 
-# The same of the SIMD128 kernels in Node.js; needs the package emscripten. Teams of threads are of another build (web/).
+# The same of the SIMD128 kernels in Node.js, and of the build with threads; needs the packages emscripten, clang-19 and lld-19.
 WASM_TESTS := $(ARM_TESTS) test_context_decoder test_context_input test_cdf test_crc32c test_integer_net test_isa test_latent_decode test_peak test_range_coder \
   test_range_decode test_scaled test_step_search test_symbol_checksum test_symbol_rows test_transform_net test_wavefront
+WASM_THREAD_TESTS := test_context_decoder test_latent_decode test_thread_team
 NODE := node --no-experimental-fetch
 wasm: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset wasm
@@ -96,6 +97,10 @@ wasm: $(VENV)/.base
 	for t in $(WASM_TESTS); do $(NODE) build/wasm/csrc/tests/$$t.js || exit 1; done
 	$(NODE) build/wasm/csrc/tests/stream_digest.js --streams $(STREAMS) --golden csrc/tests/stream_digest.golden --threads 1
 	$(NODE) build/wasm/csrc/tests/picture_digest.js --pictures 20 --golden csrc/tests/picture_digest.golden
+	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset wasm-threads
+	$(BIN)/ninja -C build/wasm-threads stream_digest $(WASM_THREAD_TESTS)
+	for t in $(WASM_THREAD_TESTS); do $(NODE) build/wasm-threads/csrc/tests/$$t.js || exit 1; done
+	$(NODE) build/wasm-threads/csrc/tests/stream_digest.js --streams $(STREAMS) --golden csrc/tests/stream_digest.golden --threads 1,4
 
 clang: $(VENV)/.base
 	PATH=$(CURDIR)/$(BIN):$$PATH cmake --preset clang

@@ -6,6 +6,8 @@
 #include <windows.h>
 
 #include <synchapi.h>
+#elif defined(__EMSCRIPTEN_PTHREADS__)
+#include <emscripten/emscripten.h>
 #endif
 
 namespace jahp {
@@ -18,6 +20,18 @@ void park_while(const std::atomic<std::uint32_t>& word, std::uint32_t old) {
     WaitOnAddress(const_cast<std::atomic<std::uint32_t>*>(&word), &old, sizeof old, INFINITE);
 }
 void wake_all(std::atomic<std::uint32_t>& word) { WakeByAddressAll(&word); }
+#elif defined(__EMSCRIPTEN_PTHREADS__)
+constexpr std::int64_t
+    kLookUpEvery = 100'000'000;  // nanoseconds: the clock ends who waits for a thread that has failed
+
+int* address(const std::atomic<std::uint32_t>& word) {
+    return reinterpret_cast<int*>(const_cast<std::atomic<std::uint32_t>*>(&word));
+}
+void park_while(const std::atomic<std::uint32_t>& word, std::uint32_t old) {
+    __builtin_wasm_memory_atomic_wait32(address(word), static_cast<int>(old), kLookUpEvery);
+    emscripten_get_now();
+}
+void wake_all(std::atomic<std::uint32_t>& word) { __builtin_wasm_memory_atomic_notify(address(word), UINT32_MAX); }
 #else
 void park_while(const std::atomic<std::uint32_t>& word, std::uint32_t old) {
     word.wait(old, std::memory_order_acquire);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that wait for a word to change: what std::atomic's wait() and notify_all() do, where that can be trusted.
 // With mingw-w64 it cannot: libstdc++ 12 has no call of Windows's below it, and a sleeper was never woken now and then.
+// In WebAssembly it would poll.
 #pragma once
 
 #include <atomic>

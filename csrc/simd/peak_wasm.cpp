@@ -19,7 +19,7 @@ void run(int64_t rounds) {
             sums[i] = wasm_i32x4_add(sums[i], wasm_i32x4_dot_i16x8(sums[i], a));
     }
     JAHP_UNROLL for (int i = 0; i < kSums; ++i)
-        asm volatile("" : : "r"(sums[i]));
+        asm volatile("" : : "m"(sums[i]));
 }
 
 }  // namespace

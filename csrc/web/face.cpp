@@ -6,6 +6,10 @@
 #include <cstdlib>
 #include <iterator>
 
+#if defined(__EMSCRIPTEN_PTHREADS__)
+#include <pthread.h>
+#endif
+
 #include "include/jahp.h"
 
 #define JAHP_WEB extern "C" __attribute__((visibility("default"), used))
@@ -67,3 +71,14 @@ JAHP_WEB int jahp_web_model_id(jahp_model* model, char* id) {
     if (status == JAHP_OK) std::copy_n(info.id, kIdSize, id);
     return status;
 }
+
+#if defined(__EMSCRIPTEN_PTHREADS__)
+// The end of the stack of a thread that has been made: it grows down to here.
+JAHP_WEB void* jahp_web_stack(pthread_t thread) {
+    pthread_attr_t attributes;
+    void* end = nullptr;
+    std::size_t size = 0;
+    if (pthread_getattr_np(thread, &attributes) == 0) pthread_attr_getstack(&attributes, &end, &size);
+    return end;
+}
+#endif

@@ -27,8 +27,10 @@ from jahp_fast.files import container
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {name: ROOT / "build" / name / "csrc" / "tests" / "jahp_outcomes" for name in ("test", "sanitize")}
 WASM = PROGRAMS["wasm"] = ROOT / "build" / "wasm" / "jahp.wasm"
+WASM_THREADS = PROGRAMS["wasm, four threads"] = ROOT / "build" / "wasm-threads" / "jahp-threads.wasm"
+IN_NODE = {WASM: "1", WASM_THREADS: "4"}
 WINDOWS = PROGRAMS["windows"] = ROOT / "build" / "windows" / "csrc" / "tests" / "jahp_outcomes.exe"
-HOW = {"test": "make library", "sanitize": "make sanitize", "wasm": "make web", "windows": "make windows"}
+HOW = {"test": "make library", "sanitize": "make sanitize", "wasm": "make web", "wasm, four threads": "make web", "windows": "make windows"}
 SIZES = {"U8": 1, "I8": 1, "U16": 2, "I16": 2, "F16": 2, "I32": 4, "F32": 4}
 EDGES = (0, 1, -1, 127, 128, 32767, 65535, 2**31 - 1, -(2**31), 1 << 22)
 
@@ -38,7 +40,7 @@ def program(request):
     path = PROGRAMS[request.param]
     if not path.is_file():
         pytest.skip(f"{path.name} is not built: {HOW[request.param]}")
-    if path == WASM and shutil.which("node") is None:
+    if path in IN_NODE and shutil.which("node") is None:
         pytest.skip("Node.js is not installed")
     if path == WINDOWS and shutil.which("wine") is None:
         pytest.skip("Wine is not installed")
@@ -47,8 +49,10 @@ def program(request):
 
 def run(program, lines):
     """What the program says of each line."""
-    node = ["node", ROOT / "tests" / "web" / "outcomes.mjs", program]
-    command = {WASM: node, WINDOWS: ["wine", program]}.get(program, [program])
+    if program in IN_NODE:
+        command = ["node", ROOT / "tests" / "web" / "outcomes.mjs", program, IN_NODE[program]]
+    else:
+        command = ["wine", program] if program == WINDOWS else [program]
     quiet = {**os.environ, "WINEDEBUG": "-all", "LC_ALL": "C.UTF-8"}  # what Wine takes names of files for
     done = subprocess.run(
         command, input="".join(f"{line}\n" for line in lines), capture_output=True, encoding="utf-8", env=quiet, check=False
@@ -157,7 +161,7 @@ def test_files_that_are_no_model(program, good, tmp_path, letter):
 
 
 def test_names_in_any_script_and_of_any_length(program, good, tmp_path):
-    if program == WASM:
+    if program in IN_NODE:
         pytest.skip("there are no files")
     paths = [tmp_path / "modèle 模型 🦜.safetensors", tmp_path.joinpath(*["deep" * 15] * 6) / "model.safetensors"]
     for path in paths:
@@ -169,7 +173,7 @@ def test_names_in_any_script_and_of_any_length(program, good, tmp_path):
 
 
 def test_paths_that_are_no_file(program, tmp_path):
-    if program == WASM:
+    if program in IN_NODE:
         pytest.skip("there are no files")
     paths = [tmp_path, tmp_path / "none", tmp_path / "none" / "none"]
     wanted = []

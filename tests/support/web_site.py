@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
 WASM = WEB / "dist" / "jahp.wasm"
+WASM_THREADS = WEB / "dist" / "jahp-threads.wasm"
 MAX_PIXELS = 2**25
 """What a browser decodes and encodes at most."""
 
@@ -53,9 +54,11 @@ class _Handler(SimpleHTTPRequestHandler):
 
     folders: dict[str, Path]
     instead: dict[str, bytes]
+    isolated: bool
+    asked: list[str]
 
-    def __init__(self, folders: dict[str, Path], instead: dict[str, bytes], *args: Any) -> None:
-        self.folders, self.instead = folders, instead
+    def __init__(self, folders: dict[str, Path], instead: dict[str, bytes], isolated: bool, asked: list[str], *args: Any) -> None:
+        self.folders, self.instead, self.isolated, self.asked = folders, instead, isolated, asked
         super().__init__(*args, directory=str(WEB))
 
     def translate_path(self, path: str) -> str:
@@ -63,6 +66,7 @@ class _Handler(SimpleHTTPRequestHandler):
         return str(self.folders[first] / rest) if first in self.folders else super().translate_path(path)
 
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         if self.path not in self.instead:
             return super().do_GET()
         self.send_response(200)
@@ -72,19 +76,29 @@ class _Handler(SimpleHTTPRequestHandler):
         self.wfile.write(self.instead[self.path])
         return None
 
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")  # what is asked for again comes here again
+        if self.isolated:
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
     def log_message(self, *_: Any) -> None:
         """Nothing is printed."""
 
 
 @contextlib.contextmanager
-def site(folders: dict[str, Path] | None = None, instead: dict[str, bytes] | None = None) -> Iterator[tuple[str, ThreadingHTTPServer]]:
-    """Its address and the server, which ends with the block."""
-    handler = functools.partial(_Handler, {"tests": ROOT / "tests" / "web", **(folders or {})}, instead or {})
+def site(
+    folders: dict[str, Path] | None = None, instead: dict[str, bytes] | None = None, *, isolated: bool = False
+) -> Iterator[tuple[str, list[str]]]:
+    """Its address, and what it has been asked for; it ends with the block. Pages may be isolated from other origins."""
+    asked: list[str] = []
+    handler = functools.partial(_Handler, {"tests": ROOT / "tests" / "web", **(folders or {})}, instead or {}, isolated, asked)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", server
+            yield f"http://127.0.0.1:{server.server_port}", asked
         finally:
             server.shutdown()
             thread.join()

@@ -26,11 +26,14 @@ CODEC = 'const {Codec} = await import("/src/jahp.js"), codec = new Codec();'
 REFUSED = f"{IDLE} && document.getElementById('status').classList.contains('bad')"
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    with site({"files": folder, "golden": GOLDEN, "weights": library.by_name("mbt2018").path.parent}) as (url, _), chromium() as page:
+@pytest.fixture(scope="module", params=["one thread", "threads"])
+def browser(request, tmp_path_factory):
+    """Of a server that isolates pages from other origins, or does not: then there are no threads."""
+    folder, threads = tmp_path_factory.mktemp("files"), request.param == "threads"
+    folders = {"files": folder, "golden": GOLDEN, "weights": library.by_name("mbt2018").path.parent}
+    with site(folders, isolated=threads) as (url, asked), chromium() as page:
         page.patience_s = 300
+        page.asked = asked
         yield page, url, folder
         assert not page.complaints
         assert {r.split("/")[2] for r in page.requests if r.startswith("http")} == {url.split("/")[2]}  # nothing from elsewhere
@@ -183,14 +186,15 @@ def test_golden_and_damaged_files_come_to_what_they_do_in_the_package(browser):
             wanted.append(decoded(codec, data))
     page.open(f"{url}/demo/", 800, 600)
     page.wait_for(READY)
-    told = page.evaluate(f"""(async () => {{
-      const {{Engine}} = await import("/src/engine.js"), {{answer}} = await import("/tests/lines.mjs");
-      const engine = await Engine.load(fetch("/dist/jahp.wasm")), told = [];
-      const at = path => path.replace({json.dumps(str(GOLDEN))}, "/golden").replace({json.dumps(str(folder))}, "/files");
-      const read = path => fetch(at(path)).then(r => r.arrayBuffer()).then(b => new Uint8Array(b));
-      for (const line of {json.dumps(lines)}) told.push(await answer(engine, line, read));
-      return told;
-    }})()""")
+    isolated = page.evaluate("crossOriginIsolated")
+    job = {"wasm": "/dist/jahp-threads.wasm", "threads": 4} if isolated else {"wasm": "/dist/jahp.wasm", "threads": 1}
+    job |= {"lines": lines, "places": [(str(GOLDEN), "/golden"), (str(folder), "/files")]}
+    told = page.evaluate(f"""new Promise((resolve, reject) => {{
+      const worker = new Worker("/tests/worker.mjs", {{type: "module"}});
+      worker.onmessage = ({{data}}) => {{ worker.terminate(); resolve(data); }};
+      worker.onerror = reject;
+      worker.postMessage({json.dumps(job)});
+    }})""")
     held_to(told, wanted)
 
 
@@ -317,6 +321,50 @@ def test_calls_side_by_side_stopped_and_closed(browser):
     assert told[8:] == ["UsageError: the codec is closed"] * 2
 
 
+def test_threads_are_there_where_a_page_may_have_them(browser):
+    page, url, folder = browser
+    (folder / "photo.jahp").write_bytes(Codec(threads=1).encode(photo()[:90, :122]))
+    page.open(f"{url}/demo/", 800, 600)
+    page.wait_for(READY)
+    isolated = page.evaluate("crossOriginIsolated")
+    del page.asked[:]
+    told = page.evaluate("""(async () => {
+      const {Codec} = await import("/src/jahp.js"), file = await (await fetch("/files/photo.jahp")).blob();
+      for (const threads of [3, 1]) {
+        const codec = new Codec({threads}), {width} = await codec.decode(file);
+        if (width !== 122) throw new Error(`${width} columns`);
+        codec.close();
+      }
+      try { new Codec({threads: 0}); } catch (error) { return `${error.name}: ${error.message}`; }
+    })()""")
+    assert told == "UsageError: threads must be 1 to 64, not 0"
+    modules = [path for path in page.asked if path.endswith(".wasm")]
+    assert modules == ["/dist/jahp-threads.wasm" if isolated else "/dist/jahp.wasm", "/dist/jahp.wasm"]
+
+
+def test_no_threads_to_be_had(browser):
+    """A browser that gives no shared memory decodes with one thread."""
+    page, url, folder = browser
+    (folder / "photo.jahp").write_bytes(Codec(threads=1).encode(photo()[:90, :122]))
+    (folder / "worker.js").write_text(
+        "const Memory = WebAssembly.Memory;\n"
+        "WebAssembly.Memory = class { constructor(how) { if (how.shared) throw new RangeError('none'); return new Memory(how); } };\n"
+        "import('/src/worker.js').then(() => postMessage('ready'));"
+    )
+    page.open(f"{url}/demo/", 800, 600)
+    page.wait_for(READY)
+    told = page.evaluate("""(async () => {
+      const worker = new Worker("/files/worker.js", {type: "module"}), answer = () => new Promise(resolve => worker.onmessage = resolve);
+      await answer();
+      const data = new Uint8Array(await (await fetch("/files/photo.jahp")).arrayBuffer());
+      worker.postMessage({kind: "decode", base: new URL("/dist/", location).href, threads: 4, data, options: {maxPixels: 2 ** 25}});
+      const {data: {result, error}} = await answer();
+      worker.terminate();
+      return error ? error.message : [result.width, result.height];
+    })()""")
+    assert told == [122, 90]
+
+
 def test_the_guide(browser):
     page, url, folder = browser
     (code,) = [block.code for block in blocks("docs/guide/web.md") if block.language == "js"]
@@ -332,7 +380,7 @@ def test_the_guide(browser):
 def test_once_loaded_it_works_without_a_network():
     with chromium() as page:
         page.patience_s = 300
-        with site() as (url, _):
+        with site() as (url, asked):
             page.open(f"{url}/demo/", 1280, 900)
             page.wait_for(READY)
             page.wait_for("navigator.serviceWorker.controller !== null")
@@ -340,6 +388,8 @@ def test_once_loaded_it_works_without_a_network():
             page.wait_for(READY)
         page.open(f"{url}/demo/?again", 1280, 900)
         page.wait_for(READY)
+        assert page.evaluate("crossOriginIsolated")  # by the service worker alone
+        assert "/dist/jahp-threads.wasm" in asked
         shot(page, "offline")
 
 

@@ -3,11 +3,14 @@ import type {EncodeOptions, Info, Pixels, View} from "./jahp.js";
 
 export const MAX_PIXELS: number;
 
-/** The codec without a worker, as in Node.js: calls block, and nothing is fetched. Errors are JahpErrors. */
+/** The codec without a worker of its own, as in Node.js: calls block, and nothing is fetched. Errors are JahpErrors. With threads it wants
+ * a worker to run in, or Node.js from 20.16 on: a page itself may not wait for threads. */
 export class Engine {
   constructor(module: WebAssembly.Module);
-  /** Of the bytes of jahp.wasm, or of a response that has them. */
-  static load(source: Uint8Array | ArrayBuffer | Response | Promise<Response>): Promise<Engine>;
+  /** Of the bytes of jahp.wasm, or of a response that has them; with threads, 1 to 64, of jahp-threads.wasm. */
+  static load(source: Uint8Array | ArrayBuffer | Response | Promise<Response>, options?: {threads?: number}): Promise<Engine>;
+  /** Ends the threads; no call may follow. */
+  close(): void;
   /** Bytes that WebAssembly holds; they are given back with the engine only. */
   readonly memory: number;
   /** Ids of its models. */

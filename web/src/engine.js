@@ -2,15 +2,16 @@
 // The C interface (csrc/include/jahp.h) as an object, without workers, files and addresses: for worker.js, and for Node.js. All calls
 // block. Whatever a call allocates is freed when it ends, well or not.
 import {JahpError, outOfMemory} from "./errors.js";
+import {instantiate} from "./module.js";
+import {checkedThreads, isThreaded, start, stop} from "./threads.js";
 
-const OPTION = {maxPixels: 2, channels: 3, maxBytes: 4, maxError: 5};
+const OPTION = {threads: 1, maxPixels: 2, channels: 3, maxBytes: 4, maxError: 5};
 const INFO = ["width", "height", "channels", "grey", "alpha", "maxError", "quality", "baseQuality", "payloadSize", "depth"];
 const REGION = ["left", "top", "width", "height"];
 const CHUNKS = {icc: "iccp", exif: "exif", xmp: "xmp_", cicp: "cicp"};
 /** Bytes of the strips in which rows are handed over. */
 const STRIP = 1 << 22;
 const NO_MEMORY = 6;
-const NOTHING = 52; // ENOSYS: there are no files
 
 /** Pixels of a picture are at most so many, unless asked otherwise: 2^25. */
 export const MAX_PIXELS = 1 << 25;
@@ -21,36 +22,32 @@ export class Engine {
   #exports;
   #models = new Map();
 
-  /** module: a WebAssembly.Module of jahp.wasm. */
-  constructor(module) {
-    const imports = {};
-    for (const {module: room, name, kind} of WebAssembly.Module.imports(module)) {
-      if (kind !== "function") throw new JahpError("JahpError", `jahp.wasm wants ${room}.${name}, which is no function`);
-      (imports[room] ??= {})[name] = () => NOTHING;
-    }
-    const end = () => this.#exports.jahp_web_trap();
-    const clock_time_get = (_id, _precision, at) => {
-      new DataView(this.#exports.memory.buffer).setBigUint64(at, BigInt(Math.round(performance.now() * 1e6)), true);
-      return 0;
-    };
-    Object.assign(imports.wasi_snapshot_preview1 ??= {}, {proc_exit: end, clock_time_get});
-    Object.assign(imports.env ??= {}, {abort: end, emscripten_notify_memory_growth() {}});
-    this.#exports = new WebAssembly.Instance(module, imports).exports;
-    this.#exports._initialize();
+  #shared;
+
+  /** module: a WebAssembly.Module of jahp.wasm. shared: of threads.js, for one of jahp-threads.wasm. */
+  constructor(module, shared) {
+    this.#shared = shared;
+    this.#exports = instantiate(module, shared);
+    this.#exports[shared ? "__wasm_call_ctors" : "_initialize"]();
   }
 
-  /** bytes: of jahp.wasm, or a promise of a response that has them. */
-  static async load(bytes) {
+  /** bytes: of jahp.wasm or jahp-threads.wasm, or a promise of a response that has them. threads: of the second. */
+  static async load(bytes, {threads = 1} = {}) {
     try {
       const module = bytes instanceof Uint8Array || bytes instanceof ArrayBuffer
         ? await WebAssembly.compile(bytes)
         : await WebAssembly.compileStreaming(bytes);
+      if (checkedThreads(threads) && isThreaded(module)) return new Engine(module, await start(module, threads));
+      if (threads > 1) throw new JahpError("UsageError", "jahp.wasm has one thread: more are in jahp-threads.wasm");
       return new Engine(module);
     } catch (error) {
       if (!(error instanceof WebAssembly.CompileError)) throw error;
       throw new JahpError("JahpError", `this browser cannot run the codec, which needs WebAssembly with SIMD and exceptions: ${error.message}`);
     }
   }
+
+  /** Ends the threads. No call may follow. */
+  close() { if (this.#shared) stop(this.#shared); }
 
   /** Bytes that WebAssembly holds; they are given back with the engine only. */
   get memory() { return this.#exports.memory.buffer.byteLength; }
@@ -123,6 +120,7 @@ export class Engine {
         if (!Number.isInteger(value) || value < 0 || value >= 2 ** 32) throw new JahpError("UsageError", `${what} is ${value}, no whole number from 0 on`);
         done(jahp_encoder_set(encoder, OPTION[option], value));
       };
+      number("threads", this.#shared?.threads ?? 1, "threads");
       number("maxPixels", maxPixels, "maxPixels");
       if (maxBytes !== 0) number("maxBytes", maxBytes, "maxBytes");
       if (maxError !== undefined) number("maxError", maxError, "maxError");
@@ -149,6 +147,7 @@ export class Engine {
     const {jahp_decoder_new, jahp_decoder_free, jahp_decoder_set, jahp_decoder_add_model, jahp_decoder_open, jahp_decoder_message} = this.#exports;
     const decoder = hold.object(jahp_decoder_new(), jahp_decoder_free, "a decoder");
     const done = status => this.#check(status, jahp_decoder_message, decoder);
+    done(jahp_decoder_set(decoder, OPTION.threads, this.#shared?.threads ?? 1));
     done(jahp_decoder_set(decoder, OPTION.maxPixels, maxPixels));
     done(jahp_decoder_set(decoder, OPTION.channels, channels));
     for (const model of this.#models.values()) done(jahp_decoder_add_model(decoder, model));

@@ -15,5 +15,10 @@ export class JahpError extends Error {
   }
 }
 
+/** Where a browser has no more workers or memory to give, or may not share it. */
+export class NoThreads extends JahpError {
+  constructor(why) { super("JahpError", `there are no threads: ${why}`); }
+}
+
 export const outOfMemory = what =>
   new JahpError("OutOfMemory", `there is no memory for ${what}: close other pages, or ask for a smaller picture`);

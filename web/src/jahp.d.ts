@@ -89,8 +89,9 @@ export const MAX_PIXELS: number;
 
 /** A worker and what it has loaded. Jobs are done one after the other. */
 export class Codec {
-  /** base: the folder of jahp.wasm and models/, ending in a slash; the package's own. */
-  constructor(options?: {base?: string | URL; maxPixels?: number});
+  /** base: the folder of jahp.wasm and models/, ending in a slash; the package's own. threads: 1 to 64 where the page is
+   * `crossOriginIsolated`, else one; as many as there are cores, 4 at most. */
+  constructor(options?: {base?: string | URL; maxPixels?: number; threads?: number});
   info(file: File, options?: Options): Promise<Info>;
   decode(file: File, options?: Options & View): Promise<ImageData>;
   /** As a PNG file, with the colour profile and Exif that an ImageData has no place for. */

@@ -2,21 +2,26 @@
 // .jahp files in a browser: jahp.d.ts says what there is. All work is done by a worker of its own.
 import {MAX_PIXELS} from "./engine.js";
 import {JahpError} from "./errors.js";
+import {checkedThreads} from "./threads.js";
 
 export {JahpError, MAX_PIXELS};
 
 const BASE = new URL("../dist/", import.meta.url).href;
+/** What a page may have whose server isolates it from other origins; elsewhere there are no threads. */
+const THREADS = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 4) : 1;
 
 export class Codec {
   #base;
   #maxPixels;
+  #threads;
   #worker;
   #queue = [];
   #closed = false;
 
-  constructor({base = BASE, maxPixels = MAX_PIXELS} = {}) {
+  constructor({base = BASE, maxPixels = MAX_PIXELS, threads = THREADS} = {}) {
     this.#base = new URL(base, globalThis.location?.href).href;
     this.#maxPixels = maxPixels;
+    this.#threads = checkedThreads(threads);
   }
 
   async info(data, options = {}) { return this.#ask({kind: "info", data: await bytesOf(data)}, options); }
@@ -48,7 +53,7 @@ export class Codec {
         this.#next();
       };
       const entry = {
-        message: {...job, base: this.#base, options: {maxPixels: this.#maxPixels, ...options}},
+        message: {...job, base: this.#base, threads: this.#threads, options: {maxPixels: this.#maxPixels, ...options}},
         sent: false,
         done: (result, times) => { signal?.removeEventListener("abort", stopped); onTimes?.(times); resolve(result); },
         refuse: error => { signal?.removeEventListener("abort", stopped); reject(error); },

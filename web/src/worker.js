@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One job at a time: {kind, base, data or image, options} comes, {result, times, heavy} or {error} goes. jahp.js sends the next job when
+// One job at a time: {kind, base, threads, data or image, options} comes, {result, times, heavy} or {error} goes. jahp.js sends the next job when
 // this one has been answered.
 import {Engine} from "./engine.js";
-import {JahpError} from "./errors.js";
+import {JahpError, NoThreads} from "./errors.js";
 import {Models} from "./models.js";
 import {png} from "./png.js";
 
@@ -13,14 +13,26 @@ let engine, models;
 /** Whether each model that the engine has can encode, by id. */
 const whole = new Map();
 
-async function ready(base, times) {
+/** With threads where the page may have them, and the browser gives them. */
+async function load(base, threads) {
+  if (threads > 1 && globalThis.crossOriginIsolated) {
+    try {
+      return await Engine.load(fetch(new URL("jahp-threads.wasm", base)), {threads});
+    } catch (error) {
+      if (!(error instanceof NoThreads)) throw error;
+    }
+  }
+  return Engine.load(fetch(new URL("jahp.wasm", base)));
+}
+
+async function ready({base, threads}, times) {
   const started = performance.now();
   models ??= new Models(new URL("models/", base).href);
   try {
-    engine ??= await Engine.load(fetch(new URL("jahp.wasm", base)));
+    engine ??= await load(base, threads);
   } catch (error) {
     if (error instanceof JahpError) throw error;
-    throw new JahpError("JahpError", `cannot load ${new URL("jahp.wasm", base)}: ${error.message}`);
+    throw new JahpError("JahpError", `cannot load the codec from ${base}: ${error.message}`);
   }
   times.load = performance.now() - started;
 }
@@ -74,7 +86,7 @@ async function timed(times, name, work) {
 onmessage = async ({data: job}) => {
   const times = {};
   try {
-    await ready(job.base, times);
+    await ready(job, times);
     const result = await JOBS[job.kind](job, times), buffer = (result.data ?? result).buffer;
     postMessage({result, times, heavy: engine.memory > HEAVY}, buffer ? [buffer] : []);
   } catch (error) {
