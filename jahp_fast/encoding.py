@@ -184,9 +184,9 @@ class Encoding:
                 return self.packed(prepared, symbols, quality, threads)
             searched = greedy.improved(pipeline, image, analysed, symbols, quality, effort, rate or 1.0, threads, progress, tune)
             file = self.packed(prepared, searched, quality, threads)
-            if rate is not None or not pipeline.may_copy(*symbols):
+            if rate is not None or not (pipeline.may_copy(*symbols) or layers.LAYER in prepared.chunks):
                 return file
-            # The search does not know that equal neighbours are free.
+            # The search does not know that equal neighbours are free, nor what is laid over its pixels.
             plain = self.packed(prepared, symbols, quality, threads)
             if tune is None:
                 return min(file, plain, key=lambda one: self.cost(prepared, one, quality))

@@ -235,14 +235,14 @@ def test_grey_and_alpha():
 
 @pytest.mark.parametrize("effort", [1, 2])
 def test_effort_goes_to_what_the_nets_get(effort):
-    """Effort 1 may lose a little on one page: the first has such a one among them."""
+    """And never costs more: where a search gains nothing of what is seen, the nearest integers stay."""
     ratios = []
-    for seed, quality in itertools.product((8, 9), (3, 7)):
+    for seed, quality in itertools.product((8, 9, 10, 11), (3, 7)):
         pixels = page("text", seed, (96, 128))
         data = Codec(quality=quality).encode(pixels, effort)
         assert container.unpack(data).layer.kind == "overlay"
         ratios.append(loss(pixels, data, quality) / loss(pixels, Codec(quality=quality).encode(pixels), quality))
-    assert max(ratios[2:] if effort == 1 else ratios) < 1
+    assert max(ratios) <= 1
     assert np.mean(ratios) < 0.99
 
 
