@@ -67,20 +67,26 @@ class Encoding:
     drawings: bool = True
 
     def plain(self, prepared: Prepared, clock: Clock) -> bytes:
-        """The nearest integers; laps load, g_a, h_a, entropy and, where there is one, layer. Entropy alone of one colour."""
+        """The nearest integers; laps load, g_a, h_a and entropy, with a layer load, g_a, entropy and layer. Entropy alone of one colour."""
         if (flat := self.of_one_colour(prepared)) is not None:
             clock.lap("entropy")
             return flat
-        image = self.pipeline.open(prepared.rows)
         self.pipeline.warm()
+        if self.layered is not None:
+            clock.lap("load")
+            nearest = self.attempts(prepared, 0, None, None)
+            clock.lap("g_a")
+            file = nearest(_container.quality_code(self.quality))
+            clock.lap("entropy")
+            data = self.with_layer(prepared, file, nearest)
+            clock.lap("layer")
+            return data
+        image = self.pipeline.open(prepared.rows)
         clock.lap("load")
         symbols = image.analyse(self.quality, self.threads, clock).round_latents()  # and what was not rounded is let go
         file = self.packed(prepared, symbols, self.quality, self.threads)
         clock.lap("entropy")
-        data = self.settled(prepared, file, self.quality, self.threads)
-        if self.layered is not None:
-            clock.lap("layer")
-        return data
+        return self.settled(prepared, file, self.quality, self.threads)
 
     def searched(
         self,
@@ -260,14 +266,9 @@ class Encoding:
         return ssimulacra2(rows.take(0, rows.height), np.broadcast_to(drawing.samples, (rows.height, rows.width, 3)))
 
     def settled(self, prepared: Prepared, file: LatentFile, quality: float, threads: int, may_divide: bool = True) -> bytes:
-        """The file with what belongs to it; or a drawing's by itself, or with its drawn part laid over, where that costs less, or takes
-        no more above quality 8."""
+        """The file with what belongs to it; or a drawing's by itself, or with its drawn part laid over, where that costs less."""
         if self.layered is not None:
-            exact = next(prepared.drawings(threads), None) if self.drawings else None
-            if exact is not None and prepared.size_of(exact) <= len(file):  # to which a layer only adds
-                return prepared.of_drawn(exact, threads)
-            data = self.finished(prepared, self.below_layer(prepared, file, threads), threads)
-            return data if exact is None or prepared.size_of(exact) > len(data) else prepared.of_drawn(exact, threads)
+            return self.with_layer(prepared, file, lambda code: self.nearest(prepared, code / QUALITY_STEPS, threads))
 
         @cache
         def pixels() -> NDArray[np.uint8]:
@@ -375,12 +376,16 @@ class Encoding:
         stream = _container.Stream(*head, coded.lanes, coded.skip, coded.checksum, coded.payload, chunks)
         return LatentFile(stream, _container.pack(stream), coded.y)
 
-    def below_layer(self, prepared: Prepared, file: LatentFile, threads: int) -> LatentFile:
-        """What a layer is laid over: the file of the base quality, or of a smooth picture a finer one."""
+    def with_layer(self, prepared: Prepared, file: LatentFile, nearest: Callable[[int], LatentFile]) -> bytes:
+        """The file of the base quality with a layer over it, of a smooth picture over that of a finer one, nearest(code); or a drawing's by
+        itself, where that takes no more."""
         assert self.layered is not None
-        if SMOOTH_PIXELS * len(file.stream.payload) >= math.prod(prepared.size):
-            return file
-        return self.nearest(prepared, smooth_base(self.layered), threads)
+        exact = next(prepared.drawings(self.threads), None) if self.drawings else None
+        if exact is not None and prepared.size_of(exact) <= len(file):  # to which a layer only adds
+            return prepared.of_drawn(exact, self.threads)
+        smooth = SMOOTH_PIXELS * len(file.stream.payload) < math.prod(prepared.size)
+        data = self.finished(prepared, nearest(_container.quality_code(smooth_base(self.layered))) if smooth else file, self.threads)
+        return data if exact is None or prepared.size_of(exact) > len(data) else prepared.of_drawn(exact, self.threads)
 
     def finished(self, prepared: Prepared, file: LatentFile, threads: int) -> bytes:
         """The file with its layer, and its checksum of the pixels."""

@@ -46,9 +46,7 @@ public:
 
     // The nearest integers at a quality; above 8 at a lower one, and a residual layer over them.
     Bytes plain(double quality) {
-        const bool with_layer = quality > 8;
-        const LatentFile file = latents_of(subject_).nearest(quality_code(with_layer ? kLayerBase : quality));
-        return with_layer ? layered(file, quality) : settled(file);
+        return quality > 8 ? layered(quality) : settled(latents_of(subject_).nearest(quality_code(quality)));
     }
 
     // The file that comes nearest to a size.
@@ -240,22 +238,20 @@ private:
     std::int64_t squares_of(const LatentFile& file) const { return errors_of(picture_.samples(), shown(file)).squares; }
 
     // The file with a residual layer, or a drawing's by itself, where that takes no more.
-    Bytes layered(const LatentFile& file, double quality) {
+    Bytes layered(double quality) {
+        LatentFiles files = latents_of(subject_);
+        const LatentFile file = files.nearest_again(quality_code(kLayerBase));
         const std::optional<Drawn> exact = exact_.drawings().next();
         const std::size_t size = exact ? exact_.size_of(*exact) : SIZE_MAX;
         if (size <= file.data.size()) return exact_.of(*exact);  // a layer only adds to it
-        const LatentFile below = below_layer(file, quality);
+        // A smooth picture's layer is laid over a finer file.
+        const std::size_t payload = unpack(file.data, UINT64_MAX).payload.size();
+        const bool smooth = kSmoothPixels * payload < product(picture_.width, picture_.height);
+        const LatentFile below = smooth ? files.nearest_again(quality_code(smooth_base(quality))) : file;
         const int step = layer_step(quality);
         Bytes data = picture_.is_deep() ? refined<std::uint16_t>(below, picture_.deep_samples(), step)
                                         : refined<std::uint8_t>(below, picture_.samples(), step);
         return size > data.size() ? data : exact_.of(*exact);
-    }
-
-    // What a layer is laid over: the file of the base quality, or of a smooth picture a finer one.
-    LatentFile below_layer(const LatentFile& file, double quality) const {
-        const std::size_t payload = unpack(file.data, UINT64_MAX).payload.size();
-        if (kSmoothPixels * payload >= product(picture_.width, picture_.height)) return file;
-        return latents_of(subject_).nearest(quality_code(smooth_base(quality)));
     }
 
     // Of the ways to keep a drawing by itself one that costs no more than a file of so many bytes, the loss of which is
