@@ -134,9 +134,10 @@ browser: $(VENV)/.test
 # The package for browsers in Node.js and, with its page, in headless Chromium.
 TSC := build/types/node_modules/.bin/tsc
 web-check: $(VENV)/.test web
+	$(BIN)/ninja -C build/wasm-threads stream_digest_page
 	test -x $(TSC) || npm install --silent --no-save --prefix build/types typescript@7.0.2
 	$(TSC) --noEmit --strict --target es2022 --module nodenext --moduleResolution nodenext --lib es2022,dom --types "" tests/web/types.ts
-	$(BIN)/python -m pytest -q tests/web
+	JAHP_STREAMS=$(STREAMS) $(BIN)/python -m pytest -q tests/web
 	$(BIN)/python -m pytest -q tests/library/test_damage.py -k wasm
 
 # On a machine with a GPU: the tests that need one, and timings, into gpu-check.json and gpu-check.md; under six minutes.

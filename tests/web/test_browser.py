@@ -14,12 +14,13 @@ from builders import photo
 from damaged_files import GOLDEN, MODELS, damaged_files, decoded, held_to
 from doc_blocks import blocks
 from PIL import Image, ImageCms
-from web_site import MAX_PIXELS, WASM, built, site, with_memory
+from web_site import MAX_PIXELS, ROOT, WASM, built, site, with_memory
 
 import jahp_fast
 from jahp_fast import Codec, JahpError, library
 
 pytestmark = [pytest.mark.slow, built, pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed (Debian: chromium)")]
+DIGESTS = ROOT / "build" / "wasm-threads" / "csrc" / "tests"
 IDLE = "!document.getElementById('viewer').classList.contains('busy')"
 READY = f"{IDLE} && document.getElementById('psnr').textContent.endsWith('dB')"
 CODEC = 'const {Codec} = await import("/src/jahp.js"), codec = new Codec();'
@@ -363,6 +364,28 @@ def test_no_threads_to_be_had(browser):
       return error ? error.message : [result.width, result.height];
     })()""")
     assert told == [122, 90]
+
+
+@pytest.mark.skipif(not (DIGESTS / "stream_digest_page.js").is_file(), reason="stream_digest_page is not built: make web-check")
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_numbered_streams(tmp_path, threads):
+    """As many as JAHP_STREAMS says: what all other machines make of them, and take out of them."""
+    streams = os.environ.get("JAHP_STREAMS", "40")
+    recorded = [line.split() for line in (ROOT / "csrc" / "tests" / "stream_digest.golden").read_text().splitlines() if line[0] != "#"]
+    (wanted,) = (result for first, count, result in recorded if (first, count) == ("0", streams))
+    (tmp_path / "digest.html").write_text(
+        '<!doctype html><link rel="icon" href="data:,"><script>var told = [], Module = '
+        f'{{arguments: ["--streams", "{streams}", "--threads", "{threads}"], print: line => told.push(line)}};</script>'
+        '<script src="/digests/stream_digest_page.js"></script>'
+    )
+    with site({"files": tmp_path, "digests": DIGESTS}, isolated=True) as (url, _), chromium() as page:
+        page.patience_s = 600
+        page.open(f"{url}/files/digest.html", 800, 600)
+        page.wait_for("told.some(line => line.startsWith('all'))")
+        told = page.evaluate("told")
+        assert not page.complaints
+    assert told[0].endswith(f" {threads} threads")
+    assert told[-1].split()[::3] == ["all", wanted]
 
 
 def test_the_guide(browser):
