@@ -25,7 +25,9 @@ set(CMAKE_CXX_LINKER_LAUNCHER ${CMAKE_COMMAND} -E env NODE_PATH=/usr/share/nodej
 # With fetch() of its own, Node.js would be taken for a browser.
 set(CMAKE_CROSSCOMPILING_EMULATOR ${JAHP_NODE} --no-experimental-fetch)
 # Exceptions as instructions of WebAssembly: those through JavaScript cost a call out at every call that may throw.
-set(CMAKE_CXX_FLAGS_INIT "-fwasm-exceptions --em-config ${CMAKE_BINARY_DIR}/emscripten.py -Wno-version-check")
+set(JAHP_WASM_OPTIONS -fwasm-exceptions --em-config ${CMAKE_BINARY_DIR}/emscripten.py -Wno-version-check)
 if(JAHP_WASM_THREADS)
-  string(APPEND CMAKE_CXX_FLAGS_INIT " -pthread -Wno-pthreads-mem-growth")
+  list(APPEND JAHP_WASM_OPTIONS -pthread -Wno-pthreads-mem-growth)
 endif()
+add_compile_options(${JAHP_WASM_OPTIONS})
+add_link_options(${JAHP_WASM_OPTIONS})

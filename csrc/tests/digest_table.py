@@ -45,7 +45,7 @@ WAYS = [
     Way("musl", "", "-O2", "zig-musl"),
     Way("aarch64", "aarch64-linux-gnu-g++", "-O2", "aarch64", ("qemu-aarch64", "-cpu", "max")),
     Way("s390x", "s390x-linux-gnu-g++", "-O2", "s390x", ("qemu-s390x",)),
-    Way("wasm", "em++", "-O2 -fwasm-exceptions", "wasm", ("node", "--no-experimental-fetch"), "1", ".js"),
+    Way("wasm", "em++", "-O2", "wasm", ("node", "--no-experimental-fetch"), "1", ".js"),
     Way("windows", "x86_64-w64-mingw32-g++-posix", "-O2", "mingw", ("wine",), ending=".exe"),
 ]
 
