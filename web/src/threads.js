@@ -81,15 +81,19 @@ export function threadImports({memory, slots}, exportsOf) {
     if (Atomics.load(slots, FAILED) !== 0) end();
     return performance.now();
   };
+  const bufferUpTo = end => {
+    if (end > memory.buffer.byteLength) memory.grow(0); // another thread has let it grow, which this one learns so
+    return memory.buffer;
+  };
   const clock_gettime = (_clock, at) => {
     const time = now();
-    new Int32Array(memory.buffer, at, 2).set([time / 1000, time % 1000 * 1e6]);
+    new Int32Array(bufferUpTo(at + 8), at, 2).set([time / 1000, time % 1000 * 1e6]);
     return 0;
   };
   return {
     memory, exit: end, emscripten_unwind_to_js_event_loop: end,
     clock_gettime, __clock_gettime: clock_gettime, emscripten_get_now: now,
-    emscripten_memcpy_big: (to, from, size) => { new Uint8Array(memory.buffer).copyWithin(to, from, from + size); },
+    emscripten_memcpy_big: (to, from, size) => { new Uint8Array(bufferUpTo(Math.max(to, from) + size)).copyWithin(to, from, from + size); },
     emscripten_resize_heap(size) {
       try {
         memory.grow(Math.max(0, Math.ceil((size - memory.buffer.byteLength) / 65536)));
