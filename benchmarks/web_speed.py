@@ -18,6 +18,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +123,16 @@ def compare(node: Node, codec: Codec, photo: Photo, rounds: int) -> None:
         )
 
 
+def clocked(work: Callable[[Node], dict[str, float]], node: Node) -> float:
+    return work(node)["clock"]
+
+
 def compare_threads(nodes: dict[str, Node], photo: Photo, rounds: int) -> None:
     ways: dict[tuple[str, str], Callable[[], float]] = {}
     for name, node in nodes.items():
         photo.check(node)
-        ways["encode", name] = lambda node=node: photo.encode(node)["clock"]  # type: ignore[misc]
-        ways["decode", name] = lambda node=node: photo.decode(node)["clock"]  # type: ignore[misc]
+        ways["encode", name] = partial(clocked, photo.encode, node)
+        ways["decode", name] = partial(clocked, photo.decode, node)
     times = photo.by_turns(ways, rounds)
     for what, name in ways:
         ratios = [b / a for a, b in zip(times[what, ALONE], times[what, name], strict=True)]

@@ -1,4 +1,5 @@
-# jahp.wasm: the library and csrc/web/face.cpp as one module without files, threads and JavaScript of Emscripten's; web/src/engine.js runs it.
+# jahp.wasm, or with JAHP_WASM_THREADS jahp-threads.wasm: the library and csrc/web/face.cpp as one module without files and JavaScript of
+# Emscripten's; web/src/engine.js runs it.
 set(JAHP_WEB_EXPORTS _jahp_model_new _jahp_model_free _jahp_model_open_memory _jahp_model_message _jahp_decoder_new _jahp_decoder_free
     _jahp_decoder_set _jahp_decoder_add_model _jahp_decoder_open _jahp_decoder_get_chunk _jahp_decoder_rows _jahp_decoder_message
     _jahp_encoder_new _jahp_encoder_free _jahp_encoder_set _jahp_encoder_set_quality _jahp_encoder_set_model _jahp_encoder_set_chunk

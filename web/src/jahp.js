@@ -8,7 +8,7 @@ export {JahpError, MAX_PIXELS};
 
 const BASE = new URL("../dist/", import.meta.url).href;
 /** What a page may have whose server isolates it from other origins; elsewhere there are no threads. */
-const THREADS = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 4) : 1;
+const THREADS = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency ?? 1, 4) : 1;
 
 export class Codec {
   #base;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One job at a time: {kind, base, threads, data or image, options} comes, {result, times, heavy} or {error} goes. jahp.js sends the next job when
-// this one has been answered.
+// One job at a time: {kind, base, threads, data or image, options} comes, {result, times, heavy} or {error} goes. jahp.js sends the next
+// job when this one has been answered.
 import {Engine} from "./engine.js";
 import {JahpError, NoThreads} from "./errors.js";
 import {Models} from "./models.js";
@@ -20,6 +20,7 @@ async function load(base, threads) {
       return await Engine.load(fetch(new URL("jahp-threads.wasm", base)), {threads});
     } catch (error) {
       if (!(error instanceof NoThreads)) throw error;
+      console.warn(`jahp goes on with one thread: ${error.message}`);
     }
   }
   return Engine.load(fetch(new URL("jahp.wasm", base)));
