@@ -89,9 +89,10 @@ check-all: $(VENV)/.lint cpp-test  ## everything, in full (hours); checks.mk has
 	$(PYTEST) -m "alone and not gpu"
 	$(PAIRS) s390x windows arm clang valgrind STREAMS=200
 	$(PAIRS) wasm streams STREAMS=1000
-	$(PAIRS) packages reproducible
+	$(PAIRS) packages reproducible docs
 	$(MAKE) digests
-	$(MAKE) web-check
+	$(MAKE) web
+	$(PAIRS) ray browser web-check
 
 clean:  ## removes what was built
 	rm -rf build dist web/dist web/demo/photo.png $(VENV) $(VENV)-docs $(RAY) $(ASAN) $(SUPPLY) demo

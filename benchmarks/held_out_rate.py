@@ -57,9 +57,9 @@ def measured(weights: Path, files: Sequence[Path], reference: Path | None = None
 
 def excess(reference: Curve, bpp: float, psnr: float) -> float:
     """bpp over the reference's at that PSNR, less 1."""
-    points = sorted((p, math.log(b)) for b, p in reference.values())
+    points = sorted({p: math.log(b) for b, p in sorted(reference.values(), reverse=True)}.items())  # of equal PSNR the fewest bits
     if len(points) < 2:
-        raise SystemExit("the reference needs two qualities or more")
+        raise SystemExit("the reference needs two qualities or more, of different PSNR")
     at = min(max(int(np.searchsorted([p for p, _ in points], psnr)), 1), len(points) - 1)
     (low, low_log), (high, high_log) = points[at - 1], points[at]
     with np.errstate(over="ignore"):  # far beyond a steep end

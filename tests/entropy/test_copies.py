@@ -126,7 +126,7 @@ def test_native_and_devices_refuse_what_they_cannot_do(tmp_path):
     refuse_copies(StreamLayout(2, 2, 1))
 
 
-@pytest.mark.parametrize("quality", [1, 4, 8])
+@pytest.mark.parametrize("quality", [1, pytest.param(4, marks=pytest.mark.slow), 8])
 def test_flat_pictures_are_small_and_photos_stay_as_they_are(quality, photo_crop):
     codec = Codec(quality=quality, threads=2, drawings=False)
     for colour in ((255, 255, 255), (250, 240, 10), (20, 30, 200), (0, 255, 0)):

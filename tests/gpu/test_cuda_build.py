@@ -42,6 +42,7 @@ def build(tmp_path_factory):
     return built
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize(("source", "kernels"), [("context_decode.cu", 2), ("symbol_checksum.cu", 1)])
@@ -74,6 +75,7 @@ def disassembled(binary):
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_cuda_kernels_use_tensor_cores(build, architecture):
@@ -88,6 +90,7 @@ def test_cuda_kernels_use_tensor_cores(build, architecture):
         assert "LDL" not in sass  # nothing in local memory
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_rounds_of_the_coder_keep_their_budget(build, architecture):
@@ -105,6 +108,7 @@ def test_rounds_of_the_coder_keep_their_budget(build, architecture):
     assert {halves for _, halves in seen} == {1, 2}
 
 
+@pytest.mark.slow
 @compiled
 def test_cuda_kernels_use_clusters(build):
     _, ptx, _ = build("context_decode.cu", "sm_90")

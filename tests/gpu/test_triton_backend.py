@@ -63,7 +63,11 @@ def round_trip(model, height, width, *, seed, lanes, skip=0, wild=0.02, backend=
     return payload
 
 
-@pytest.mark.parametrize(("case", "skip"), [(case, 3 * (i % 2)) for i, case in enumerate(ONE_OF_EACH)], ids=str)
+@pytest.mark.parametrize(
+    ("case", "skip"),
+    [pytest.param(case, 3 * (i % 2), marks=[pytest.mark.slow] if i % 3 else []) for i, case in enumerate(ONE_OF_EACH)],
+    ids=str,
+)
 def test_triton_every_form(tmp_path, case, skip):
     model = random_model(tmp_path / "m.safetensors", case, seed=len(str(case)) + skip, M=13, z_bits=skip)
     assert isinstance(round_trip(model, 2, 3, seed=skip, lanes=16, skip=skip), bytes)
@@ -131,6 +135,7 @@ def test_triton_shipped_model():
     assert isinstance(round_trip(model, 32, 48, seed=2, lanes=8), bytes)
 
 
+@pytest.mark.slow
 def test_triton_batch_of_different_sizes(tmp_path):
     """One call: sizes, lanes and skip thresholds differ, and one payload in the middle is damaged."""
     model = random_model(tmp_path / "m.safetensors", Case("mbt2018"), seed=5, N=5, M=9)

@@ -121,7 +121,7 @@ def test_drawings_with_photos(kind):
 
 
 @pytest.mark.parametrize("bound", [0, 1, 31])
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", sorted(set(PICTURES) - {"large constant"}))
 def test_bounds(name, bound):
     """They need no model."""
     pixels = PICTURES[name]
@@ -133,7 +133,7 @@ def test_bounds(name, bound):
         assert np.abs(back.reshape(shape) - pixels.reshape(shape).astype(int)).max() <= bound
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", sorted(set(PICTURES) - {"large constant"}))
 def test_sizes(name):
     pixels = PICTURES[name]
     largest = len(Codec(quality=8).encode(pixels))

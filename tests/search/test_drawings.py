@@ -55,7 +55,7 @@ def pictures():
             yield rng.choice(np.array([0, 1, 3, 31, 32, 33, 64, 254, 255], np.uint8), shape)
 
 
-@pytest.mark.parametrize("bound", [0, 1, 2, 12, 31])
+@pytest.mark.parametrize("bound", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow), 12, 31])
 def test_colours_are_merged_as_said(bound):
     changed = 0
     for pixels in pictures():

@@ -83,13 +83,14 @@ def grown(pixels, drawn):
     return drawn
 
 
-def holes_of(pixels, coarse, rows, price, size):
+def holes_of(pixels, coarse, costs, price, size):
+    """costs: of each pixel, drawn (costs_of)."""
     channels = pixels.shape[2]
     unit = 2**16 * channels
     steps = np.abs(np.diff(coarse.astype(int), axis=1, prepend=coarse[:, :1])).sum(axis=2)
     busy = by_squares(steps + 1)
     errors = by_squares(np.square(coarse.astype(int) - pixels).sum(axis=2))
-    more = by_squares(costs_of(pixels, rows)) * unit // 256 - 8 * size * unit // busy.sum() * busy - price * errors
+    more = by_squares(costs) * unit // 256 - 8 * size * unit // busy.sum() * busy - price * errors
     if more[more > 0].sum() < 2048 * unit:
         return None
     holes = np.repeat(np.repeat(more > 0, 16, axis=0), 16, axis=1)[: len(pixels), : pixels.shape[1]]
@@ -138,8 +139,9 @@ def test_holes_are_where_the_nets_cost_less():
     kinds = set()
     for pixels, coarse in pairs():
         for rows in (24, 72):
+            costs = costs_of(pixels, rows)
             for price, size in ((118, 60), (118, 1500), (852, 500), (11796, 3000)):
-                wanted = holes_of(pixels, coarse, rows, price, size)
+                wanted = holes_of(pixels, coarse, costs, price, size)
                 found = _native.choose_holes(pixels, coarse, rows, price, size, 2)
                 assert (wanted is None) == (found is None)
                 assert found is None or np.array_equal(found, wanted)

@@ -119,7 +119,15 @@ def test_the_adjoint_correlates_with_the_gradient_and_the_derivative_is_it(quali
         assert np.square(exact - wanted).sum() < 0.01 * np.square(wanted).sum()
 
 
-@pytest.mark.parametrize(("height", "width", "quality"), [(150, 123, 1), (97, 200, 4.5), (16, 16, 8), (1, 33, 6)])
+@pytest.mark.parametrize(
+    ("height", "width", "quality"),
+    [
+        pytest.param(150, 123, 1, marks=pytest.mark.slow),
+        (97, 200, 4.5),
+        pytest.param(16, 16, 8, marks=pytest.mark.slow),
+        pytest.param(1, 33, 6, marks=pytest.mark.slow),
+    ],
+)
 def test_the_gradient_is_the_plain_one(height, width, quality):
     image = photo()[100 : 100 + height, 200 : 200 + width]
     model = ModelFile(SHIPPED)
@@ -198,6 +206,7 @@ def test_steps_have_to_earn_their_margin(monkeypatch):
     assert steps[0] > steps[1] > 0 == steps[2]
 
 
+@pytest.mark.slow
 def test_sensitivities_are_those_of_each_row(monkeypatch):
     import torch
 

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from builders import photo
 from PIL import Image
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
+@pytest.mark.slow
 def test_savings_by_constants(tmp_path):
     for i, left in enumerate((64, 200, 300)):
         Image.fromarray(photo()[160:288, left : left + 128]).save(tmp_path / f"{i}.png")

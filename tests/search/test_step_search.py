@@ -89,6 +89,7 @@ def test_arrays_of_other_sizes_are_refused():
         _native.best_steps(*(np.zeros(s, np.float32) for s in ((0, 3, 2), (2,), (0, 3), (0, 3, 2), (0, 3, 2), (2, 3, 3, 2))), 1.0)
 
 
+@pytest.mark.slow
 def test_interactions_are_those_of_the_linear_chain():
     import torch
     import torch.nn.functional as F

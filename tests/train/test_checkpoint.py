@@ -102,6 +102,7 @@ def test_tables_of_a_model_file_anew(tmp_path, capsys):
     assert not (tmp_path / "p.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_weights_say_what_they_were_trained_for(photos, tmp_path):
     old = trainer(tiny(photos, tmp_path / "old"))
     old.training.metric = "ms-ssim"  # as a run on crops of 176 pixels leaves it

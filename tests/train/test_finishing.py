@@ -96,6 +96,7 @@ def test_part_of_the_way(before):
         part_way(before, registry.build("mbt2018", 9, 12, rows=8), 0.5)
 
 
+@pytest.mark.slow
 def test_by_the_command(before, tmp_path, crop, capsys):
     torch.save(finished(before).state_dict(), tmp_path / "finished.pt")
     (tmp_path / "photos").mkdir()

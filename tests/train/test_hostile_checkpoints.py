@@ -59,7 +59,7 @@ FINE = {
 
 
 FIELDS = ("model", "average", *checkpoint.Training.__dataclass_fields__)
-SOON = ("model", "optimizer", "steps", "lambdas")
+SOON = ("model",)
 """Fields that the fast tests try; together all take a minute."""
 
 
@@ -190,6 +190,7 @@ def test_files_that_are_none(photos, tmp_path, capsys, what, ending, command):
     assert what == "other model" or str(path) in said
 
 
+@pytest.mark.slow
 def test_changed_bytes(tmp_path):
     """Of a file in either of torch's formats: some mapping, or a ModelError."""
     rng, path = np.random.default_rng(0), tmp_path / "k.pt"

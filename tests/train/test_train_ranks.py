@@ -51,6 +51,7 @@ def two(photos, tmp_path_factory):
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
+@pytest.mark.slow
 def test_ranks_hold_the_same_bits_and_draw_different_crops(two):
     first, second = two
     for part in ("model", "average"):
@@ -63,6 +64,7 @@ def test_ranks_hold_the_same_bits_and_draw_different_crops(two):
         assert not torch.equal(noise, other_noise)
 
 
+@pytest.mark.slow
 def test_two_ranks_are_one_process_on_the_joint_batch(two, photos, tmp_path, monkeypatch):
     """One process takes the ranks' crops as one batch, each half with the qualities and noise that its rank drew."""
     one = loop.Trainer(Settings(photos=(photos,), work=tmp_path, optimizer="adam", lr=0.05, **TINY), Quiet())
