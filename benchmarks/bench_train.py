@@ -54,7 +54,7 @@ def gradients():
 
 
 @pytest.mark.benchmark(group="optimiser step")
-@pytest.mark.parametrize("kind", ["ours", "ours, bfloat16", "pytorch_optimizer"])
+@pytest.mark.parametrize("kind", ["ours", pytest.param("ours, bfloat16", marks=pytest.mark.slow), "pytorch_optimizer"])
 def test_soap(benchmark, gradients, kind):
     weights = [torch.nn.Parameter(p.detach().clone()) for p in gradients]
     for p, q in zip(weights, gradients, strict=True):

@@ -11,6 +11,7 @@ import torch
 from builders import CASES, Case, random_latents, random_model
 from emulated_cuda import EmulatedCuda
 from fake_device import NoWaiting
+from in_part import one_in
 
 from jahp_fast import Codec, backends
 from jahp_fast.backends.device import check
@@ -37,7 +38,7 @@ def as_tensor(payload):
     return torch.from_numpy(np.frombuffer(payload, np.uint8).copy())
 
 
-@pytest.mark.parametrize("name", sorted(ENTRIES))
+@pytest.mark.parametrize("name", one_in(2, sorted(ENTRIES)))
 def test_cuda_golden_streams_there_and_back(name):
     stream = container.unpack((GOLDEN / f"{name}.jahp").read_bytes())
     model, native, cuda = of_model(ENTRIES[name]["model"])
