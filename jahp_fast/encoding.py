@@ -48,6 +48,10 @@ class LatentFile:
         return len(self.data)
 
 
+Laid = tuple[Prepared, LatentFile, int]
+"""An image with something laid over the pixels of its latents, its file, and the loss of that."""
+
+
 @dataclass(frozen=True)
 class Encoding:
     """A model in use, at one quality, on so many threads.
@@ -155,22 +159,39 @@ class Encoding:
         return self.packed(prepared, analysed.round_latents(), quality, threads)
 
     def overlaid(self, prepared: Prepared, quality: float, threads: int) -> Prepared:
-        """An image as it is, or with its drawn part laid over, where that costs less."""
+        """An image as it is, or with its drawn part or its plain ground laid over, where that costs less."""
         if not self._maybe_divided(prepared):
             return prepared
         file = self.nearest(prepared, quality, threads)
         pixels = self.decoded(prepared, file)
-        part = prepared.overlaid(pixels, quality, len(file), threads)
+        parts = prepared.overlaid(pixels, quality, len(file), threads)
         own = self.loss(prepared, len(file), self._squares_of(prepared, pixels), quality)
-        return prepared if part is None or self.under(part, own, quality, threads) is None else part.prepared
+        best = self.on_plain_ground(prepared, file, pixels, own, quality, threads) or (prepared, file, own)
+        return (self.under(parts, best[2], quality, threads) or best)[0]
 
-    def under(self, part: Divided, below: int, quality: float, threads: int) -> tuple[LatentFile, int] | None:
-        """The file of a divided image, and its loss, where this is less than `below`: it is made if there is hope."""
-        if drawings.REST * part.least >= (drawings.REST - 1) * below:
+    def on_plain_ground(
+        self, prepared: Prepared, file: LatentFile, pixels: NDArray[np.uint8], below: int, quality: float, threads: int
+    ) -> Laid | None:
+        """The image with its plain ground laid over, if it costs less than `below`; of the file without, whose pixels these are."""
+        ground = prepared.on_plain_ground(threads)
+        if ground is None:
             return None
-        file = self.nearest(part.prepared, quality, threads)
-        loss = self.loss(part.prepared, len(file), self._squares(part.prepared, file), quality)
-        return (file, loss) if loss < below else None
+        stream = replace(file.stream, chunks={**file.stream.chunks, layers.LAYER: ground.chunks[layers.LAYER]})
+        laid = LatentFile(stream, _container.pack(stream), file.y)
+        loss = self.loss(ground, len(laid), self._squares_of(ground, ground.laid_over(pixels, threads)), quality)
+        return (ground, laid, loss) if loss < below else None
+
+    def under(self, parts: Sequence[Divided], below: int, quality: float, threads: int) -> Laid | None:
+        """The divided image that costs least, if less than `below`; its file is made where there is hope."""
+        best = None
+        for part in parts:
+            if drawings.REST * part.least >= (drawings.REST - 1) * below:
+                continue
+            file = self.nearest(part.prepared, quality, threads)
+            loss = self.loss(part.prepared, len(file), self._squares(part.prepared, file), quality)
+            if loss < below:
+                best, below = (part.prepared, file, loss), loss
+        return best
 
     def _maybe_divided(self, prepared: Prepared) -> bool:
         return self.drawings and self.layered is None and prepared.maybe_overlaid()
@@ -266,7 +287,8 @@ class Encoding:
         return ssimulacra2(rows.take(0, rows.height), np.broadcast_to(drawing.samples, (rows.height, rows.width, 3)))
 
     def settled(self, prepared: Prepared, file: LatentFile, quality: float, threads: int, may_divide: bool = True) -> bytes:
-        """The file with what belongs to it; or a drawing's by itself, or with its drawn part laid over, where that costs less."""
+        """The file with what belongs to it; or a drawing's by itself, or with its drawn part or plain ground laid over, where that costs
+        less."""
         if self.layered is not None:
             return self.with_layer(prepared, file, lambda code: self.nearest(prepared, code / QUALITY_STEPS, threads))
 
@@ -278,21 +300,26 @@ class Encoding:
         def own() -> int:
             return self.loss(prepared, len(file), self._squares_of(prepared, pixels()), quality)
 
-        part = prepared.overlaid(pixels(), quality, len(file), threads) if may_divide and self._maybe_divided(prepared) else None
+        parts: list[Divided] = []
+        laid: Laid | None = None
+        if may_divide and self._maybe_divided(prepared):
+            parts = prepared.overlaid(pixels(), quality, len(file), threads)
+            laid = self.on_plain_ground(prepared, file, pixels(), own(), quality, threads)
+
+        def least() -> int:
+            return own() if laid is None else laid[2]
+
         ways = prepared.drawings(threads) if self.drawings else iter(())
         exact = next(ways, None)
-        least: Callable[[], int] = own
-        best = prepared, file
-        if part is not None and (exact is None or self.loss_by_itself(prepared, exact, quality) > drawings.HOPE * part.least):
-            if (divided := self.under(part, own(), quality, threads)) is not None:
-                loss = divided[1]
-                best, least = (part.prepared, divided[0]), lambda: loss
-            part = None
+        if exact is None or any(self.loss_by_itself(prepared, exact, quality) > drawings.HOPE * part.least for part in parts):
+            laid = (self.under(parts, least(), quality, threads) if parts else None) or laid
+            parts = []
+        best = (prepared, file) if laid is None else laid[:2]
         drawing = None if exact is None else self.cheaper(prepared, chain([exact], ways), len(best[1]), least, quality)
-        if part is not None:
-            below = own() if drawing is None else self.loss_by_itself(prepared, drawing, quality)
-            if (divided := self.under(part, below, quality, threads)) is not None:
-                return self.proved(part.prepared, divided[0])
+        if parts:
+            below = least() if drawing is None else self.loss_by_itself(prepared, drawing, quality)
+            if (divided := self.under(parts, below, quality, threads)) is not None:
+                return self.proved(*divided[:2])
         return self.proved(*best) if drawing is None else prepared.of_drawn(drawing, threads)
 
     def cheaper(self, prepared: Prepared, ways: Iterable[Drawn], size: int, least: Callable[[], int], quality: float) -> Drawn | None:

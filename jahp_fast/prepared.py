@@ -89,14 +89,26 @@ class Prepared:
         """Whether a part of it may have been drawn."""
         return self.depth == 8 and layers.LAYER not in self.chunks and maybe_drawn(self.shown)
 
-    def overlaid(self, coarse: NDArray[np.uint8], quality: float, size: int, threads: int) -> Divided | None:
-        """With its drawn part as a layer over the pixels of its latents, where that may pay; these are `coarse` (H, W, 3) now, and their
-        file has so many bytes."""
+    def overlaid(self, coarse: NDArray[np.uint8], quality: float, size: int, threads: int) -> list[Divided]:
+        """With drawn parts as a layer over the pixels of its latents, where that may pay; these are `coarse` (H, W, 3) now, and their file
+        has so many bytes."""
         found = drawings.overlaid(self.samples(), layers.samples_of(coarse, self.mode), quality, size, threads)
-        if found is None:
-            return None
-        filled = found.filled if self.mode == "RGB" else found.filled[:, :, 0]
-        return Divided(replace(self, rows=_image.Rows(filled), chunks={**self.chunks, **found.layer.chunks()}), found.loss)
+        return [
+            Divided(
+                replace(
+                    self,
+                    rows=_image.Rows(one.filled if self.mode == "RGB" else one.filled[:, :, 0]),
+                    chunks={**self.chunks, **one.layer.chunks()},
+                ),
+                one.loss,
+            )
+            for one in found
+        ]
+
+    def on_plain_ground(self, threads: int) -> Prepared | None:
+        """With its plain ground as a layer over the pixels of its latents, if it has one; the nets get it as it is."""
+        layer = drawings.plain_ground(self.samples(), threads)
+        return None if layer is None else replace(self, chunks={**self.chunks, **layer.chunks()})
 
     def laid_over(self, coarse: NDArray[np.uint8], threads: int) -> NDArray[np.uint8]:
         """(H, W, 3) pixels of latents, with its overlay over them if it has one."""

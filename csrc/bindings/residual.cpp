@@ -274,6 +274,20 @@ void register_residual(py::module_& m) {
         },
         py::arg("pixels"), py::arg("coarse"), py::arg("rows"), py::arg("price"), py::arg("bytes"), py::arg("threads"));
     m.def(
+        "beside_plain",
+        [](const py::object& pixels, bool linked) {
+            const PixelShape shape = shape_of(pixels, "pixels");
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3);
+            Bytes holes;
+            {
+                const py::gil_scoped_release release;
+                holes = beside_plain(all, shape, linked);
+            }
+            if (holes.empty()) return py::object(py::none());
+            return py::object(to_array(std::move(holes), {shape.height, shape.width}));
+        },
+        py::arg("pixels"), py::arg("linked"));
+    m.def(
         "fill_drawn",
         [](const py::object& pixels, const py::object& holes) {
             const PixelShape shape = shape_of(pixels, "pixels");

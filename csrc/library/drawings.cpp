@@ -52,23 +52,35 @@ std::optional<Drawn> Drawings::next(const std::function<bool(std::int64_t)>& wor
     return Drawn{std::move(layer), std::move(merged), errors.squares};
 }
 
-std::optional<Overlaid> overlaid(const Samples& samples, const Samples& coarse, PixelShape shape, int code,
-                                 std::size_t size, int threads, const Poll& poll) {
-    if (!partly_flat(samples, shape)) return {};
+std::vector<Overlaid> overlaid(const Samples& samples, const Samples& coarse, PixelShape shape, int code,
+                               std::size_t size, int threads, const Poll& poll) {
+    std::vector<Overlaid> found;
+    if (!partly_flat(samples, shape)) return found;
     const std::vector<std::uint32_t> costs = colour_costs(samples, shape, threads, poll);
-    const Samples holes = choose_holes(samples, coarse, costs, shape, {price(code), static_cast<std::int64_t>(size)});
-    if (holes.empty()) return {};
-    Bytes best = pack_overlay(samples, holes, shape, threads, poll);
-    std::int64_t least = loss(code, 0, best.size(), shape.channels);
-    for (const int bound : kBounds) {
-        const Samples fewer = merge_colours(samples, shape, bound, 2 * bound, holes);
-        Bytes layer = pack_overlay(fewer, holes, shape, threads, poll);
-        const std::int64_t now = loss(code, errors_of(samples, fewer).squares, layer.size(), shape.channels);
-        if (now >= least) break;
-        best = std::move(layer);
-        least = now;
+    const Samples chosen = choose_holes(samples, coarse, costs, shape, {price(code), static_cast<std::int64_t>(size)});
+    const Samples ground = beside_plain(samples, shape, true);
+    for (const Samples* holes : {&chosen, &ground}) {
+        if (holes->empty() || (holes == &ground && ground == chosen)) continue;
+        Bytes best = pack_overlay(samples, *holes, shape, threads, poll);
+        std::int64_t least = loss(code, 0, best.size(), shape.channels);
+        for (const int bound : kBounds) {
+            const Samples fewer = merge_colours(samples, shape, bound, 2 * bound, *holes);
+            Bytes layer = pack_overlay(fewer, *holes, shape, threads, poll);
+            const std::int64_t now = loss(code, errors_of(samples, fewer).squares, layer.size(), shape.channels);
+            if (now >= least) break;
+            best = std::move(layer);
+            least = now;
+        }
+        found.push_back({std::move(best), least, fill_drawn(samples, *holes, shape)});
     }
-    return Overlaid{std::move(best), least, fill_drawn(samples, holes, shape)};
+    return found;
+}
+
+std::optional<Bytes> plain_ground(const Samples& samples, PixelShape shape, int threads, const Poll& poll) {
+    if (!partly_flat(samples, shape)) return {};
+    const Samples holes = beside_plain(samples, shape, false);
+    if (holes.empty()) return {};
+    return pack_overlay(samples, holes, shape, threads, poll);
 }
 
 std::int64_t loss(int code, std::int64_t squares, std::size_t size, int channels) {

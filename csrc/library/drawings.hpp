@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "library/container.hpp"
 #include "library/picture.hpp"
@@ -54,10 +55,14 @@ private:
     int given_ = 0;
 };
 
-// With that part laid over which costs less so. None where all or nothing of it does. coarse: as it comes back from its
-// latents at this quality, whose file has `size` bytes.
-std::optional<Overlaid> overlaid(const Samples& samples, const Samples& coarse, PixelShape shape, int code,
-                                 std::size_t size, int threads, const Poll& poll);
+// With parts laid over, of which none, one or two pay: what costs less so, square by square; and the plain ground, with
+// all that is linked to it by pixels of the same colour, so that the nets see none of its edge. coarse: as it comes
+// back from its latents at this quality, whose file has `size` bytes.
+std::vector<Overlaid> overlaid(const Samples& samples, const Samples& coarse, PixelShape shape, int code,
+                               std::size_t size, int threads, const Poll& poll);
+
+// The chunk's data of the squares that are of one colour. None where there is little such ground, or nothing else.
+std::optional<Bytes> plain_ground(const Samples& samples, PixelShape shape, int threads, const Poll& poll);
 
 // The loss of a picture of so many bytes and summed squared errors, in 2^-16 bits times the channels; at a quality, 1
 // to 8, as its code.

@@ -20,7 +20,7 @@ namespace {
 // A picture as its nets get it, and all else that belongs to its file.
 struct Subject {
     PictureView picture;
-    Samples filled;  // what `picture` shows, with an overlay among the chunks
+    std::shared_ptr<const Samples> filled;  // what `picture` shows, if it is not the picture as it is
     OwnChunks chunks;
 };
 
@@ -28,7 +28,7 @@ class Encoding {
 public:
     Encoding(const PictureView& picture, CodecModel* model, const EncoderOptions& options, const Poll& poll)
         : picture_(picture), model_(model), options_(options), poll_(poll), threads_(options.threads),
-          subject_{picture, {}, {}}, exact_(picture, subject_.chunks, options, poll) {
+          subject_{picture, nullptr, {}}, exact_(picture, subject_.chunks, options, poll) {
         for (const auto& [type, data] : options.chunks) subject_.chunks.put(type, data);
         const int w = picture.width, h = picture.height;
         const auto pack_alpha = [&](const Samples& alpha) { return pack_exact(alpha, {h, w, 1}, 0, 1, poll); };
@@ -147,51 +147,86 @@ private:
         return options_.drawings && !picture_.is_deep() && maybe_drawn(picture_.samples(), shape());
     }
     // Where that may pay; file: without.
-    std::optional<Divided> divided(const LatentFile& file, const Look& look) const {
-        std::optional<Overlaid> part = overlaid(picture_.samples(), look.samples(), shape(), file.code,
-                                                file.data.size(), threads_, poll_);
-        if (!part) return {};
-        Divided divided{{picture_, std::move(part->filled), subject_.chunks}, part->loss};
-        Subject& subject = divided.subject;
-        subject.picture = {subject.filled.data(),
-                           product(shape().width, shape().channels),
-                           picture_.width,
-                           picture_.height,
-                           shape().channels,
-                           8,
-                           {}};
-        subject.chunks.put("LAYR", std::move(part->layer));
-        return divided;
+    std::vector<Divided> divided(const LatentFile& file, const Look& look) const {
+        std::vector<Divided> found;
+        for (Overlaid& part :
+             overlaid(picture_.samples(), look.samples(), shape(), file.code, file.data.size(), threads_, poll_)) {
+            auto filled = std::make_shared<const Samples>(std::move(part.filled));
+            const int n = shape().channels;
+            const PictureView view{
+                filled->data(), product(shape().width, n), picture_.width, picture_.height, n, 8, {}};
+            Divided one{{view, std::move(filled), subject_.chunks}, part.loss};
+            one.subject.chunks.put("LAYR", std::move(part.layer));
+            found.push_back(std::move(one));
+        }
+        return found;
     }
-    // Its file, and the loss of that, where this is less than `below`; it is made if there is hope.
-    std::optional<std::pair<LatentFile, std::int64_t>> under(const Divided& part, std::int64_t below, int code) const {
-        if (kRest * part.least >= (kRest - 1) * below) return {};
-        LatentFile file = latents_of(part.subject).nearest(code);
-        const std::int64_t loss = look_at(file).loss();
-        if (loss >= below) return {};
-        return std::pair(std::move(file), loss);
+    struct Laid {
+        LatentFile file;
+        std::int64_t loss;
+        Subject subject;
+    };
+    // With the plain ground laid over the pixels of a file, where that costs less.
+    std::optional<Laid> on_plain_ground(const LatentFile& file, const Look& look) const {
+        const std::optional<Bytes> layer = plain_ground(picture_.samples(), shape(), threads_, poll_);
+        if (!layer) return {};
+        LatentFile laid{file.code, with(unpack(file.data, UINT64_MAX), "LAYR", *layer), file.y};
+        Samples seen = look.samples();
+        unpack(laid.data, UINT64_MAX).layer->decode(seen, shape(), 0, threads_, poll_);
+        const std::int64_t loss = loss_of(file.code, errors_of(picture_.samples(), seen).squares, laid.data.size());
+        if (loss >= look.loss()) return {};
+        Subject subject{picture_, nullptr, subject_.chunks};
+        subject.chunks.put("LAYR", *layer);
+        return Laid{std::move(laid), loss, std::move(subject)};
+    }
+    // The divided picture's file that costs least, if less than `below`; it is made where there is hope.
+    std::optional<Laid> under(const std::vector<Divided>& parts, std::int64_t below, int code) const {
+        std::optional<Laid> best;
+        for (const Divided& part : parts) {
+            if (kRest * part.least >= (kRest - 1) * below) continue;
+            LatentFile file = latents_of(part.subject).nearest(code);
+            const std::int64_t loss = look_at(file).loss();
+            if (loss >= below) continue;
+            best = {std::move(file), loss, part.subject};
+            below = loss;
+        }
+        return best;
+    }
+    // The picture with its drawn part or its plain ground laid over, where that costs less than `file`, without.
+    std::optional<Subject> laid_over(const LatentFile& file) const {
+        const Look look = look_at(file);
+        const std::vector<Divided> parts = divided(file, look);
+        std::optional<Laid> best = on_plain_ground(file, look);
+        if (std::optional<Laid> laid = under(parts, best ? best->loss : look.loss(), file.code)) best = std::move(laid);
+        if (!best) return {};
+        return std::move(best->subject);
     }
 
-    // The file of the nearest integers with what belongs to it; or a drawing's by itself, or with its drawn part laid
-    // over, where that costs less.
+    // The file of the nearest integers with what belongs to it; or a drawing's by itself, or with its drawn part or
+    // plain ground laid over, where that costs less.
     Bytes settled(const LatentFile& file) {
         const int code = file.code;
         const Look look = look_at(file);
-        std::optional<Divided> part = maybe_divided() ? divided(file, look) : std::nullopt;
+        std::vector<Divided> parts;
+        std::optional<Laid> best;
+        if (maybe_divided()) {
+            parts = divided(file, look);
+            best = on_plain_ground(file, look);
+        }
+        const auto least = [&] { return best ? best->loss : look.loss(); };
         Drawings ways = exact_.drawings();
         std::optional<Drawn> exact = ways.next();
-        std::optional<std::pair<LatentFile, std::int64_t>> best;
-        if (part && (!exact || loss_by_itself(*exact, code) > kHope * part->least)) {
-            best = under(*part, look.loss(), code);
-            part.reset();
+        const auto hopeful = [&](const Divided& part) { return loss_by_itself(*exact, code) > kHope * part.least; };
+        if (!parts.empty() && (!exact || std::any_of(parts.begin(), parts.end(), hopeful))) {
+            if (std::optional<Laid> laid = under(parts, least(), code)) best = std::move(laid);
+            parts.clear();
         }
-        const auto least = [&] { return best ? best->second : look.loss(); };
-        const LatentFile& nets = best ? best->first : file;
+        const LatentFile& nets = best ? best->file : file;
         std::optional<Drawn> drawn;
         if (exact) drawn = cheaper(std::move(*exact), ways, nets.data.size(), least, code);
-        if (part)
-            if (const auto laid = under(*part, drawn ? loss_by_itself(*drawn, code) : look.loss(), code))
-                return proved(laid->first);
+        if (!parts.empty())
+            if (const auto laid = under(parts, drawn ? loss_by_itself(*drawn, code) : least(), code))
+                return proved(laid->file);
         return drawn ? exact_.of(*drawn) : proved(nets);
     }
 
@@ -199,8 +234,8 @@ private:
         std::vector<LatentFile> files;
         std::optional<Error> refused;  // why there is none
     };
-    // What `find` finds for the picture as it is and, where that costs less, with its drawn part laid over. code: of
-    // the quality at which that part is to be found where there is no file to say it.
+    // What `find` finds for the picture as it is and, where that costs less, with its drawn part or plain ground laid
+    // over. code: of the quality at which these are to be found where there is no file to say it.
     Found all_found(const std::function<LatentFile(const Subject&)>& find, int code) const {
         Found found;
         const auto attempt = [&](const Subject& subject) {
@@ -217,11 +252,9 @@ private:
         attempt(subject_);
         for (int i = 0; i < 2; ++i) {  // the second time at the quality that the first one led to
             if (!maybe_divided()) break;
-            const LatentFile file = latents_of(subject_).nearest(code);
-            const Look look = look_at(file);
-            const std::optional<Divided> part = divided(file, look);
+            const std::optional<Subject> other = laid_over(latents_of(subject_).nearest(code));
             const int before = code;
-            if (!part || !under(*part, look.loss(), code) || !attempt(part->subject) || code == before) break;
+            if (!other || !attempt(*other) || code == before) break;
         }
         return found;
     }

@@ -76,6 +76,10 @@ void grow_drawn(std::span<const std::uint8_t> pixels, PixelShape shape, std::vec
     }
 }
 
+bool all_alike(const std::vector<std::uint8_t>& holes) {
+    return std::all_of(holes.begin(), holes.end(), [&](std::uint8_t hole) { return hole == holes[0]; });
+}
+
 // A picture some of whose pixels are known.
 struct Level {
     int height, width;
@@ -189,8 +193,24 @@ std::vector<std::uint8_t> choose_holes(std::span<const std::uint8_t> pixels, std
     std::vector<std::uint8_t> holes(costs.size());
     squares.each([&](std::size_t square, std::size_t pixel, int, int) { holes[pixel] = is_hole[square]; });
     grow_drawn(pixels, shape, holes);
-    const auto count = std::count(holes.begin(), holes.end(), std::uint8_t{1});
-    if (count == 0 || count == static_cast<std::ptrdiff_t>(holes.size())) return {};
+    if (all_alike(holes)) return {};
+    return holes;
+}
+
+std::vector<std::uint8_t> beside_plain(std::span<const std::uint8_t> pixels, PixelShape shape, bool linked) {
+    const Squares squares(shape);
+    const std::ptrdiff_t n = shape.channels;
+    std::vector<const std::uint8_t*> colours(squares.count());
+    std::vector<std::uint8_t> mixed(squares.count());
+    squares.each([&](std::size_t square, std::size_t pixel, int, int) {
+        const std::uint8_t* p = sample(pixels, shape, pixel);
+        if (colours[square] == nullptr) colours[square] = p;
+        if (!std::equal(p, p + n, colours[square])) mixed[square] = 1;
+    });
+    std::vector<std::uint8_t> holes(at(shape.height, shape.width));
+    squares.each([&](std::size_t square, std::size_t pixel, int, int) { holes[pixel] = mixed[square]; });
+    if (linked) grow_drawn(pixels, shape, holes);
+    if (all_alike(holes)) return {};
     return holes;
 }
 

@@ -36,6 +36,10 @@ struct Trade {
 std::vector<std::uint8_t> choose_holes(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> coarse,
                                        std::span<const std::uint32_t> costs, PixelShape shape, const Trade& trade);
 
+// What stands on a plain ground: 1 for each pixel, and 0 in the squares that are of one colour; linked: and where
+// pixels are linked to these by pixels of the same colour. Empty where there is no such ground, or nothing else.
+std::vector<std::uint8_t> beside_plain(std::span<const std::uint8_t> pixels, PixelShape shape, bool linked);
+
 // The picture with all that is no hole as a smooth continuation of the holes: means of squares of two, four, eight ...
 // pixels, and straight lines between these.
 std::vector<std::uint8_t> fill_drawn(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> holes,

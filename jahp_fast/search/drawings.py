@@ -75,26 +75,37 @@ def drawn(samples: Samples, threads: int) -> Iterator[Drawn]:
         yield drawing
 
 
-def overlaid(samples: Samples, coarse: Samples, quality: float, size: int, threads: int) -> Overlaid | None:
-    """With that part laid over which costs less so. None where all or nothing of it does.
+def overlaid(samples: Samples, coarse: Samples, quality: float, size: int, threads: int) -> Iterator[Overlaid]:
+    """With parts laid over, of which none, one or two pay: what costs less so, square by square; and the plain ground, with all that is
+    linked to it by pixels of the same colour, so that the nets see none of its edge.
 
     Args:
         coarse: the picture as it comes back from its latents at this quality, whose file has `size` bytes.
     """
-    rows = strip_rows(*samples.shape[:2])
-    holes = _native.choose_holes(samples, coarse, rows, price(quality), size, threads) if _native.partly_flat(samples) else None
-    if holes is None:
-        return None
-    best, least = None, 0
-    for bound in (0, *BOUNDS):
-        merged = _native.merge_colours(samples, bound, 2 * bound, holes)
-        layer = overlay(merged, holes, threads)
-        now = cost(quality, errors_of(samples, merged)[1], len(layer.packed()), samples.shape[2])
-        if best is not None and now >= least:
-            break
-        best, least = layer, now
-    assert best is not None
-    return Overlaid(best, least, _native.fill_drawn(samples, holes))
+    if not _native.partly_flat(samples):
+        return
+    chosen = _native.choose_holes(samples, coarse, strip_rows(*samples.shape[:2]), price(quality), size, threads)
+    ground = _native.beside_plain(samples, True)
+    for holes in (chosen, ground):
+        if holes is None or (holes is ground and chosen is not None and np.array_equal(ground, chosen)):
+            continue
+        best, least = None, 0
+        for bound in (0, *BOUNDS):
+            merged = _native.merge_colours(samples, bound, 2 * bound, holes)
+            layer = overlay(merged, holes, threads)
+            now = cost(quality, errors_of(samples, merged)[1], len(layer.packed()), samples.shape[2])
+            if best is not None and now >= least:
+                break
+            best, least = layer, now
+        assert best is not None
+        yield Overlaid(best, least, _native.fill_drawn(samples, holes))
+
+
+def plain_ground(samples: Samples, threads: int) -> Layer | None:
+    """Of the squares that are of one colour: they are exact for next to no bytes, where nets leave them a shade off. None where there is
+    little such ground, or nothing else."""
+    holes = _native.beside_plain(samples, False) if _native.partly_flat(samples) else None
+    return None if holes is None else overlay(samples, holes, threads)
 
 
 def price(quality: float) -> int:

@@ -34,7 +34,16 @@ def flat(height, width, channels):
     return out
 
 
+def on_white(height, width, edge):
+    """A picture in the middle, which ends in white over so many pixels."""
+    rows, columns = np.mgrid[:height, :width]
+    inside = np.minimum(np.minimum(rows, height - 1 - rows) - height // 4, np.minimum(columns, width - 1 - columns) - width // 4)
+    share = np.clip(inside / edge, 0, 1)[:, :, None]
+    return np.rint(smooth(height, width, 3) * share + 255 * (1 - share)).astype(np.uint8)
+
+
 PICTURES = {
+    "on white": on_white(130, 170, 0.5), "softly on white": on_white(130, 170, 9),
     "RGB": smooth(97, 130, 3), "grey": smooth(97, 130, 1)[:, :, 0], "RGBA": smooth(40, 75, 4), "one pixel": smooth(1, 1, 3),
     "one row": smooth(1, 90, 3), "one column": smooth(70, 1, 1)[:, :, 0], "few colours": flat(150, 200, 3), "flat alpha": flat(90, 64, 4),
     "constant": np.full((300, 200, 3), 77, np.uint8), "large constant": np.full((3000, 2000), 9, np.uint8),

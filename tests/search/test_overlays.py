@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from builders import photo
 from independent.layers import Bits, ColoursStrip
+from PIL import Image, ImageDraw, ImageFilter
 
 from jahp_fast import Codec, _native, info
 from jahp_fast.constants import trade_off
@@ -149,6 +150,34 @@ def test_holes_are_where_the_nets_cost_less():
     assert kinds == {None, False, True}
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_plain_ground_is_of_squares_of_one_colour(channels):
+    rng, kinds = np.random.default_rng(channels), set()
+    for height, width in ((1, 1), (16, 16), (17, 40), (50, 67)):
+        for share in (0, 0.02, 0.3, 1):
+            pixels = np.full((height, width, channels), 200, np.uint8)
+            pixels[:, width // 2 :] = 7
+            pixels[rng.random((height, width)) < share] = rng.integers(0, 256, channels)
+            for top, left in itertools.product(range(0, height, 16), range(0, width, 16)):
+                if rng.random() < share:
+                    pixels[top : top + 16, left : left + 16, 0] ^= rng.integers(
+                        0, 2, pixels[top : top + 16, left : left + 16, 0].shape, np.uint8
+                    )
+            drawn = np.zeros((height, width), bool)
+            for top, left in itertools.product(range(0, height, 16), range(0, width, 16)):
+                square = np.s_[top : top + 16, left : left + 16]
+                drawn[square] = (pixels[square] == pixels[top, left]).all()
+            for linked in (False, True):
+                wanted = ~(grown(pixels, drawn) if linked else drawn)
+                found = _native.beside_plain(pixels, linked)
+                if wanted.all() or not wanted.any():
+                    assert found is None
+                else:
+                    assert np.array_equal(found, wanted)
+                kinds.add((linked, found is None))
+    assert len(kinds) == 4
+
+
 def test_the_nets_get_a_smooth_continuation():
     rng = np.random.default_rng(7)
     for height, width, channels in ((1, 1, 1), (1, 17, 3), (40, 1, 3), (33, 50, 1), (64, 64, 3)):
@@ -248,6 +277,49 @@ def test_effort_goes_to_what_the_nets_get(effort):
     assert np.mean(ratios) < 0.99
 
 
+def product(blur, size=(288, 416)):
+    """A photo in an ellipse on a plain ground, which it ends in by so many pixels."""
+    mask = Image.new("L", size[::-1])
+    ImageDraw.Draw(mask).ellipse((size[1] // 4, size[0] // 4, 3 * size[1] // 4, 3 * size[0] // 4), fill=255)
+    share = np.asarray(mask.filter(ImageFilter.GaussianBlur(blur)), float)[:, :, None] / 255
+    return np.rint(photo()[100 : 100 + size[0], 200 : 200 + size[1]] * share + 255 * (1 - share)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("quality", [3, 4, 6, 8])
+@pytest.mark.parametrize(("blur", "saved"), [(0, 0.05), (3, 0), (8, 0)])
+def test_a_plain_ground_comes_back_as_it_was(blur, saved, quality):
+    """Where a picture ends in it softly too: nets alone leave it a shade off."""
+    pixels = product(blur)
+    codec, nets = Codec(quality=quality, threads=1), Codec(quality=quality, drawings=False)
+    data, plain = codec.encode(pixels), nets.encode(pixels)
+    assert container.unpack(data).layer.kind == "overlay"
+    assert loss(pixels, data, quality) < (1 - saved) * loss(pixels, plain, quality)
+    ground = _native.beside_plain(pixels, False) == 0
+    assert np.array_equal(codec.decode(data)[ground], pixels[ground])
+    assert (codec.decode(plain)[ground] != pixels[ground]).mean() > 0.05
+    searched = codec.encode(pixels, 1)
+    assert loss(pixels, searched, quality) <= loss(pixels, data, quality)
+    assert np.array_equal(codec.decode(searched)[ground], pixels[ground])
+
+
+@pytest.mark.parametrize(("pixels", "better"), [(page("text"), 0), (product(0), 1)], ids=["page", "object"])
+def test_of_two_ways_to_divide_the_better_one(pixels, better):
+    """Square by square, for a page; the ground alone, for an object whose edges ring."""
+    codec = Codec(quality=6, drawings=False)
+    data = codec.encode(pixels)
+    coarse = codec.decode(data)
+    chosen = _native.choose_holes(pixels, coarse, layers.strip_rows(*pixels.shape[:2]), drawings.price(6.0), len(data), 1)
+    ways, costs = list(drawings.overlaid(pixels, coarse, 6.0, len(data), 1)), []
+    for way, holes in zip(ways, (chosen, _native.beside_plain(pixels, True)), strict=True):
+        assert np.array_equal(way.filled, _native.fill_drawn(pixels, holes))
+        nets = codec.encode(way.filled)
+        seen = codec.decode(nets)
+        way.layer.decode(seen, 0, 1)
+        costs.append(drawings.cost(6.0, int(np.square(seen.astype(int) - pixels).sum()), len(nets) + len(way.layer.packed()), 3))
+    assert costs[better] < costs[not better]
+    assert container.unpack(Codec(quality=6).encode(pixels)).layer.packed() == ways[better].layer.packed()
+
+
 def test_sizes_and_targets():
     pixels = page("interface", 8)
     whole, nets = len(Codec(quality=5).encode(pixels)), Codec(quality=5, drawings=False)
@@ -279,7 +351,7 @@ def test_a_layer_is_as_small_as_it_can_be():
     pixels = page("text")
     codec = Codec(quality=3, drawings=False)
     data = codec.encode(pixels)
-    found = drawings.overlaid(pixels, codec.decode(data), 3.0, len(data), 1)
+    found = next(drawings.overlaid(pixels, codec.decode(data), 3.0, len(data), 1))
     holes = _native.choose_holes(pixels, codec.decode(data), layers.strip_rows(*SIZE), drawings.price(3.0), len(data), 1)
     losses = []
     for bound in (0, *drawings.BOUNDS):
