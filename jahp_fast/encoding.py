@@ -8,45 +8,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jahp_fast.constants import QUALITY_STEPS, SMOOTH_PIXELS, layer_step, smooth_base, trade_off
+from jahp_fast.constants import QUALITY_STEPS, SMOOTH_PIXELS, layer_step, smooth_base
 from jahp_fast.errors import UsageError
 from jahp_fast.files import container as _container
-from jahp_fast.files import image as _image
 from jahp_fast.files import layers
 from jahp_fast.files.kind import has_one_colour
 from jahp_fast.files.pixel_proof import checksum_bytes
-from jahp_fast.files.view import View
-from jahp_fast.pipelines.contract import Ints, Pipeline, Symbols
+from jahp_fast.losses import LatentFile, Losses
+from jahp_fast.pipelines.contract import Pipeline, Symbols
 from jahp_fast.prepared import Divided, Prepared
 from jahp_fast.search import drawings, greedy, rate_control
 from jahp_fast.search.descent import Progress
 from jahp_fast.search.drawings import Drawn
 from jahp_fast.system.devices import Clock
-
-_BLOCK_ROWS = 256
-"""Of an image, compared at a time."""
-
-
-@dataclass(frozen=True)
-class LatentFile:
-    """A file whose pixels may still be looked at: from its latents, for which it need not be decoded.
-
-    Attributes:
-        y: (h, w, M), what its decoder gets.
-    """
-
-    stream: _container.Stream
-    data: bytes
-    y: Ints
-
-    def __len__(self) -> int:
-        return len(self.data)
-
 
 Laid = tuple[Prepared, LatentFile, int]
 """An image with something laid over the pixels of its latents, its file, and the loss of that."""
@@ -69,6 +47,10 @@ class Encoding:
     layered: float | None = None
     lanes: int = 0
     drawings: bool = True
+
+    @property
+    def losses(self) -> Losses:
+        return Losses(self.pipeline, self.threads)
 
     def plain(self, prepared: Prepared, clock: Clock) -> bytes:
         """The nearest integers; laps load, g_a, h_a and entropy, with a layer load, g_a, entropy and layer. Entropy alone of one colour."""
@@ -148,8 +130,8 @@ class Encoding:
             if drawing is None:
                 raise refused
             return prepared.of_drawn(drawing, threads)
-        best, file = min(found, key=lambda f: self._squares(*f) if sized else len(f[1])) if len(found) > 1 else found[0]
-        if drawing is None or (sized and drawing.squares > self._squares(best, file)):
+        best, file = min(found, key=lambda f: self.losses.squares(*f) if sized else len(f[1])) if len(found) > 1 else found[0]
+        if drawing is None or (sized and drawing.squares > self.losses.squares(best, file)):
             return self.proved(best, file)
         return prepared.of_drawn(drawing, threads)
 
@@ -163,9 +145,9 @@ class Encoding:
         if not self._maybe_divided(prepared):
             return prepared
         file = self.nearest(prepared, quality, threads)
-        pixels = self.decoded(prepared, file)
+        pixels = self.losses.pixels(prepared, file)
         parts = prepared.overlaid(pixels, quality, len(file), threads)
-        own = self.loss(prepared, len(file), self._squares_of(prepared, pixels), quality)
+        own = self.losses.of(prepared, len(file), self.losses.squares_of(prepared, pixels), quality)
         best = self.on_plain_ground(prepared, file, pixels, own, quality, threads) or (prepared, file, own)
         return (self.under(parts, best[2], quality, threads) or best)[0]
 
@@ -178,7 +160,7 @@ class Encoding:
             return None
         stream = replace(file.stream, chunks={**file.stream.chunks, layers.LAYER: ground.chunks[layers.LAYER]})
         laid = LatentFile(stream, _container.pack(stream), file.y)
-        loss = self.loss(ground, len(laid), self._squares_of(ground, ground.laid_over(pixels, threads)), quality)
+        loss = self.losses.of(ground, len(laid), self.losses.squares_of(ground, ground.laid_over(pixels, threads)), quality)
         return (ground, laid, loss) if loss < below else None
 
     def under(self, parts: Sequence[Divided], below: int, quality: float, threads: int) -> Laid | None:
@@ -188,7 +170,7 @@ class Encoding:
             if drawings.REST * part.least >= (drawings.REST - 1) * below:
                 continue
             file = self.nearest(part.prepared, quality, threads)
-            loss = self.loss(part.prepared, len(file), self._squares(part.prepared, file), quality)
+            loss = self.losses.of(part.prepared, len(file), self.losses.squares(part.prepared, file), quality)
             if loss < below:
                 best, below = (part.prepared, file, loss), loss
         return best
@@ -216,7 +198,7 @@ class Encoding:
             # The search does not know that equal neighbours are free, nor what is laid over its pixels.
             plain = self.packed(prepared, symbols, quality, threads)
             if tune is None:
-                return min(file, plain, key=lambda one: self.cost(prepared, one, quality))
+                return min(file, plain, key=lambda one: self.losses.cost(prepared, one, quality))
             seen = greedy.distortions(pipeline, image, searched[1], symbols[1], quality, threads)
             return file if seen[0] + 8 * len(file) <= seen[1] + 8 * len(plain) else plain
 
@@ -238,7 +220,7 @@ class Encoding:
 
         def offset(file: LatentFile) -> float:
             if isinstance(goal, rate_control.ScoreGoal):
-                return self.score(goal.score, prepared, file) - goal.wanted
+                return self.losses.score(goal.score, prepared, file) - goal.wanted
             return math.log(len(file) / goal.goal)
 
         def seen(code: int) -> tuple[LatentFile, float]:
@@ -263,7 +245,7 @@ class Encoding:
         at most `most` bytes."""
         found = None
         for drawing in prepared.drawings(self.threads) if self.drawings else ():
-            if isinstance(goal, rate_control.ScoreGoal) and self.score_of(goal.score, prepared, drawing) < goal.wanted:
+            if isinstance(goal, rate_control.ScoreGoal) and self.losses.score_of(goal.score, prepared, drawing) < goal.wanted:
                 break
             size = prepared.size_of(drawing)
             if isinstance(goal, rate_control.Goal):
@@ -277,15 +259,6 @@ class Encoding:
                 found = drawing
         return found
 
-    def score_of(self, score: rate_control.Score, prepared: Prepared, drawing: Drawn) -> float:
-        """Of a drawing by itself."""
-        if score is rate_control.PSNR:
-            return rate_control.psnr_of(drawing.squares, drawing.samples.size)
-        from jahp_fast.search.perceived import ssimulacra2
-
-        rows = prepared.shown
-        return ssimulacra2(rows.take(0, rows.height), np.broadcast_to(drawing.samples, (rows.height, rows.width, 3)))
-
     def settled(self, prepared: Prepared, file: LatentFile, quality: float, threads: int, may_divide: bool = True) -> bytes:
         """The file with what belongs to it; or a drawing's by itself, or with its drawn part or plain ground laid over, where that costs
         less."""
@@ -294,11 +267,11 @@ class Encoding:
 
         @cache
         def pixels() -> NDArray[np.uint8]:
-            return self.decoded(prepared, file)
+            return self.losses.pixels(prepared, file)
 
         @cache
         def own() -> int:
-            return self.loss(prepared, len(file), self._squares_of(prepared, pixels()), quality)
+            return self.losses.of(prepared, len(file), self.losses.squares_of(prepared, pixels()), quality)
 
         parts: list[Divided] = []
         laid: Laid | None = None
@@ -311,13 +284,13 @@ class Encoding:
 
         ways = prepared.drawings(threads) if self.drawings else iter(())
         exact = next(ways, None)
-        if exact is None or any(self.loss_by_itself(prepared, exact, quality) > drawings.HOPE * part.least for part in parts):
+        if exact is None or any(self.losses.by_itself(prepared, exact, quality) > drawings.HOPE * part.least for part in parts):
             laid = (self.under(parts, least(), quality, threads) if parts else None) or laid
             parts = []
         best = (prepared, file) if laid is None else laid[:2]
         drawing = None if exact is None else self.cheaper(prepared, chain([exact], ways), len(best[1]), least, quality)
         if parts:
-            below = least() if drawing is None else self.loss_by_itself(prepared, drawing, quality)
+            below = least() if drawing is None else self.losses.by_itself(prepared, drawing, quality)
             if (divided := self.under(parts, below, quality, threads)) is not None:
                 return self.proved(*divided[:2])
         return self.proved(*best) if drawing is None else prepared.of_drawn(drawing, threads)
@@ -327,11 +300,11 @@ class Encoding:
         best: Drawn | None = None
         bar, last = 0, None
         for drawing in ways:
-            if last is not None and self.loss(prepared, 0, drawing.squares, quality) >= last:
+            if last is not None and self.losses.of(prepared, 0, drawing.squares, quality) >= last:
                 break  # whatever it takes
-            now = self.loss_by_itself(prepared, drawing, quality)
+            now = self.losses.by_itself(prepared, drawing, quality)
             if last is None:
-                bar = self.loss(prepared, size, 0, quality)
+                bar = self.losses.of(prepared, size, 0, quality)
                 if now > bar:  # else it costs less, whatever the file loses
                     bar = least()
             if now > drawings.HOPE * bar or (last is not None and now >= last):
@@ -340,46 +313,6 @@ class Encoding:
             if now <= bar:
                 best, bar = drawing, now
         return best
-
-    def loss_by_itself(self, prepared: Prepared, drawing: Drawn, quality: float) -> int:
-        """That of a drawing's own file."""
-        return self.loss(prepared, prepared.size_of(drawing), drawing.squares, quality)
-
-    def loss(self, prepared: Prepared, size: int, squares: int, quality: float) -> int:
-        """What so many bytes and squared errors cost."""
-        return drawings.cost(quality, squares, size, 3 if prepared.mode == "RGB" else 1)
-
-    def score(self, score: rate_control.Score, prepared: Prepared, file: LatentFile) -> float:
-        """Of what the file decodes to; alpha does not count."""
-        if score is rate_control.PSNR:
-            return rate_control.psnr_of(self._squares(prepared, file), math.prod(prepared.size) * (3 if prepared.mode == "RGB" else 1))
-        from jahp_fast.search.perceived import ssimulacra2
-
-        return ssimulacra2(prepared.shown.take(0, prepared.shown.height), self.decoded(prepared, file))
-
-    def cost(self, prepared: Prepared, file: LatentFile, quality: float) -> float:
-        """Bits and weighed squared errors of a file, by which a search decides: the less the better."""
-        return float(trade_off(quality) * self._squares(prepared, file) / (3 if prepared.mode == "RGB" else 1) + 8 * len(file))
-
-    def decoded(self, prepared: Prepared, file: LatentFile) -> NDArray[np.uint8]:
-        """(H, W, 3), what a file decodes to, without alpha."""
-        return prepared.laid_over(self._coarse(file, False), self.threads)
-
-    def _coarse(self, file: LatentFile, deep: bool) -> NDArray[Any]:
-        stream = file.stream
-        return self.pipeline.pixels_of(file.y, View.whole(stream.height, stream.width, deep), stream.quality, self.threads)
-
-    def _squares(self, prepared: Prepared, file: LatentFile) -> int:
-        """The sum of the squared errors of what a file decodes to; alpha does not count."""
-        return self._squares_of(prepared, self.decoded(prepared, file))
-
-    def _squares_of(self, prepared: Prepared, rgb: NDArray[np.uint8]) -> int:
-        mode, total = prepared.mode, 0
-        for top in range(0, len(rgb), _BLOCK_ROWS):
-            block = prepared.shown.take(top, top + _BLOCK_ROWS)
-            decoded = _image.join(rgb[top : top + len(block)], mode, None)
-            total += layers.errors_of(block if mode == "RGB" else block[:, :, 0], decoded)[1]
-        return total
 
     def batch(self, prepared: Sequence[Prepared]) -> list[bytes]:
         """Several images, several at a time; an error says which."""
@@ -419,7 +352,7 @@ class Encoding:
         assert self.layered is not None
         stream = file.stream
         deep = prepared.depth > 8
-        coarse = layers.samples_of(self._coarse(file, deep), stream.mode)
+        coarse = layers.samples_of(self.losses.coarse(file, deep), stream.mode)
         layer = layers.residual(prepared.deep_samples() if deep else prepared.samples(), coarse, layer_step(self.layered), threads)
         chunks = {**stream.chunks, **layer.chunks()}
         if self.pixel_checksum:
@@ -432,5 +365,5 @@ class Encoding:
         if not self.pixel_checksum:
             return file.data
         stream = file.stream
-        checksum = checksum_bytes(layers.samples_of(self.decoded(prepared, file), stream.mode))
+        checksum = checksum_bytes(layers.samples_of(self.losses.pixels(prepared, file), stream.mode))
         return _container.pack(replace(stream, chunks={**stream.chunks, _container.PIXEL_CHECKSUM: checksum}))
