@@ -64,6 +64,7 @@ std::vector<Overlaid> overlaid(const Samples& samples, const Samples& coarse, Pi
         Bytes best = pack_overlay(samples, *holes, shape, threads, poll);
         std::int64_t least = loss(code, 0, best.size(), shape.channels);
         for (const int bound : kBounds) {
+            if (holes == &ground) break;  // it has no colours to merge
             const Samples fewer = merge_colours(samples, shape, bound, 2 * bound, *holes);
             Bytes layer = pack_overlay(fewer, *holes, shape, threads, poll);
             const std::int64_t now = loss(code, errors_of(samples, fewer).squares, layer.size(), shape.channels);

@@ -90,7 +90,7 @@ def overlaid(samples: Samples, coarse: Samples, quality: float, size: int, threa
         if holes is None or (holes is ground and chosen is not None and np.array_equal(ground, chosen)):
             continue
         best, least = None, 0
-        for bound in (0, *BOUNDS):
+        for bound in (0, *BOUNDS) if holes is chosen else (0,):  # a plain ground has no colours to merge
             merged = _native.merge_colours(samples, bound, 2 * bound, holes)
             layer = overlay(merged, holes, threads)
             now = cost(quality, errors_of(samples, merged)[1], len(layer.packed()), samples.shape[2])
