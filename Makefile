@@ -91,8 +91,7 @@ check-all: $(VENV)/.lint cpp-test  ## everything, in full (hours); checks.mk has
 	$(PAIRS) wasm streams STREAMS=1000
 	$(PAIRS) packages reproducible docs
 	$(MAKE) digests
-	$(MAKE) web
-	$(PAIRS) ray browser web-check
+	$(MAKE) ray-and-browsers
 
 clean:  ## removes what was built
 	rm -rf build dist web/dist web/demo/photo.png $(VENV) $(VENV)-docs $(RAY) $(ASAN) $(SUPPLY) demo

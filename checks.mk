@@ -1,6 +1,6 @@
 # Checks that take longer, need more, or are run seldom; `make check-all` runs most. Included by the Makefile.
 
-.PHONY: library roots sanitize sanitize-all tsan msan asan-python valgrind streams packages digests s390x windows macos arm wasm clang fuzz peers ray browser web-check check-builds gpu-check gpu-train fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
+.PHONY: library roots sanitize sanitize-all tsan msan asan-python valgrind streams packages digests s390x windows macos arm wasm clang fuzz peers ray browser web-check check-builds ray-and-browsers gpu-check gpu-train fuzz-python fuzz-container fuzz-pictures reproducible lock sbom audit
 
 # libjahp, static and shared, as it is installed; the example in C against both, by CMake and pkg-config, and the guide's program. What
 # else is tested of it is among the tests of Python (tests/library) and of C++; under a minute behind `make cpp-test`.
@@ -143,7 +143,10 @@ web-check: $(VENV)/.test web
 # What `.ci/run` leaves out, each in its short form: under an hour on two threads.
 check-builds: $(VENV)/.test
 	$(PAIRS) sanitize arm wasm clang
-	$(MAKE) web  # for minutes on all cores: a cluster that starts meanwhile gives up
+	$(MAKE) ray-and-browsers
+
+# Modules for browsers are built before, for minutes on all cores: a cluster that starts meanwhile gives up.
+ray-and-browsers: $(VENV)/.test web
 	$(PAIRS) ray browser web-check
 
 # On a machine with a GPU: the tests that need one, and timings, into gpu-check.json and gpu-check.md; under six minutes.

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--edges", type=lambda text: [float(edge) for edge in text.split(",")], default=[0.0, 3.0, 8.0])
     args = parser.parse_args()
-    files = sorted(path for path in args.folder.iterdir() if path.suffix in (".png", ".jpg", ".webp"))[: args.pictures]
+    files = sorted(path for path in args.folder.glob("*") if path.suffix in (".png", ".jpg", ".webp"))[: args.pictures]
     if not files:
         raise SystemExit(f"there is no picture in {args.folder}")
     photos = [ImageOps.fit(Image.open(path).convert("RGB"), (args.side, args.side * 3 // 4)) for path in files]

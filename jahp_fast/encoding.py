@@ -284,8 +284,8 @@ class Encoding:
 
         ways = prepared.drawings(threads) if self.drawings else iter(())
         exact = next(ways, None)
-        if exact is None or any(self.losses.by_itself(prepared, exact, quality) > drawings.HOPE * part.least for part in parts):
-            laid = (self.under(parts, least(), quality, threads) if parts else None) or laid
+        if parts and (exact is None or any(self.losses.by_itself(prepared, exact, quality) > drawings.HOPE * p.least for p in parts)):
+            laid = self.under(parts, least(), quality, threads) or laid
             parts = []
         best = (prepared, file) if laid is None else laid[:2]
         drawing = None if exact is None else self.cheaper(prepared, chain([exact], ways), len(best[1]), least, quality)

@@ -131,7 +131,7 @@ def test_smooth_pictures_stand_on_a_finer_base():
         assert errors[0] < 1.05 * errors[1]
 
 
-@pytest.mark.parametrize("threads", [1, pytest.param(3, marks=pytest.mark.slow), 5])
+@pytest.mark.parametrize("threads", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3)), 5])
 def test_threads_and_strips_change_nothing(threads, fine):
     image = np.tile(photo(), (2, 1, 1))[:900]  # several strips
     codec = Codec(quality=9, threads=threads)

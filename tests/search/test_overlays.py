@@ -5,11 +5,12 @@ import itertools
 import math
 from collections import deque
 
+import ground_rates
 import numpy as np
 import pytest
 from builders import photo
 from independent.layers import Bits, ColoursStrip
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
 from jahp_fast import Codec, _native, info
 from jahp_fast.constants import trade_off
@@ -277,12 +278,9 @@ def test_effort_goes_to_what_the_nets_get(effort):
     assert np.mean(ratios) < 0.99
 
 
-def product(blur, size=(288, 416)):
-    """A photo in an ellipse on a plain ground, which it ends in by so many pixels."""
-    mask = Image.new("L", size[::-1])
-    ImageDraw.Draw(mask).ellipse((size[1] // 4, size[0] // 4, 3 * size[1] // 4, 3 * size[0] // 4), fill=255)
-    share = np.asarray(mask.filter(ImageFilter.GaussianBlur(blur)), float)[:, :, None] / 255
-    return np.rint(photo()[100 : 100 + size[0], 200 : 200 + size[1]] * share + 255 * (1 - share)).astype(np.uint8)
+def product(blur):
+    """A photo in an ellipse on white, which it ends in by so many pixels."""
+    return ground_rates.on_white(Image.fromarray(photo()[100:388, 200:616]), blur)[0]
 
 
 @pytest.mark.parametrize("quality", [4, 6, 8])
