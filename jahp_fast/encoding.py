@@ -20,10 +20,10 @@ from jahp_fast.files.kind import has_one_colour
 from jahp_fast.files.pixel_proof import checksum_bytes
 from jahp_fast.losses import LatentFile, Losses
 from jahp_fast.pipelines.contract import Pipeline, Symbols
-from jahp_fast.prepared import Divided, Prepared
+from jahp_fast.prepared import Prepared
 from jahp_fast.search import drawings, greedy, rate_control
 from jahp_fast.search.descent import Progress
-from jahp_fast.search.drawings import Drawn
+from jahp_fast.search.drawings import Drawn, Overlaid
 from jahp_fast.system.devices import Clock
 
 Laid = tuple[Prepared, LatentFile, int]
@@ -149,7 +149,7 @@ class Encoding:
         parts = prepared.overlaid(pixels, quality, len(file), threads)
         own = self.losses.of(prepared, len(file), self.losses.squares_of(prepared, pixels), quality)
         best = self.on_plain_ground(prepared, file, pixels, own, quality, threads) or (prepared, file, own)
-        return (self.under(parts, best[2], quality, threads) or best)[0]
+        return (self.under(prepared, parts, best[2], quality, threads) or best)[0]
 
     def on_plain_ground(
         self, prepared: Prepared, file: LatentFile, pixels: NDArray[np.uint8], below: int, quality: float, threads: int
@@ -163,16 +163,17 @@ class Encoding:
         loss = self.losses.of(ground, len(laid), self.losses.squares_of(ground, ground.laid_over(pixels, threads)), quality)
         return (ground, laid, loss) if loss < below else None
 
-    def under(self, parts: Sequence[Divided], below: int, quality: float, threads: int) -> Laid | None:
-        """The divided image that costs least, if less than `below`; its file is made where there is hope."""
+    def under(self, prepared: Prepared, parts: Sequence[Overlaid], below: int, quality: float, threads: int) -> Laid | None:
+        """The image with that part laid over that costs least, if less than `below`; its file is made where there is hope."""
         best = None
         for part in parts:
-            if drawings.REST * part.least >= (drawings.REST - 1) * below:
+            if part.hoped >= below:
                 continue
-            file = self.nearest(part.prepared, quality, threads)
-            loss = self.losses.of(part.prepared, len(file), self.losses.squares(part.prepared, file), quality)
+            divided = prepared.divided(part)
+            file = self.nearest(divided, quality, threads)
+            loss = self.losses.of(divided, len(file), self.losses.squares(divided, file), quality)
             if loss < below:
-                best, below = (part.prepared, file, loss), loss
+                best, below = (divided, file, loss), loss
         return best
 
     def _maybe_divided(self, prepared: Prepared) -> bool:
@@ -273,7 +274,7 @@ class Encoding:
         def own() -> int:
             return self.losses.of(prepared, len(file), self.losses.squares_of(prepared, pixels()), quality)
 
-        parts: list[Divided] = []
+        parts: list[Overlaid] = []
         laid: Laid | None = None
         if may_divide and self._maybe_divided(prepared):
             parts = prepared.overlaid(pixels(), quality, len(file), threads)
@@ -284,14 +285,14 @@ class Encoding:
 
         ways = prepared.drawings(threads) if self.drawings else iter(())
         exact = next(ways, None)
-        if parts and (exact is None or any(self.losses.by_itself(prepared, exact, quality) > drawings.HOPE * p.least for p in parts)):
-            laid = self.under(parts, least(), quality, threads) or laid
+        if parts and (exact is None or any(self.losses.by_itself(prepared, exact, quality) > drawings.HOPE * p.hoped for p in parts)):
+            laid = self.under(prepared, parts, least(), quality, threads) or laid
             parts = []
         best = (prepared, file) if laid is None else laid[:2]
         drawing = None if exact is None else self.cheaper(prepared, chain([exact], ways), len(best[1]), least, quality)
         if parts:
             below = least() if drawing is None else self.losses.by_itself(prepared, drawing, quality)
-            if (divided := self.under(parts, below, quality, threads)) is not None:
+            if (divided := self.under(prepared, parts, below, quality, threads)) is not None:
                 return self.proved(*divided[:2])
         return self.proved(*best) if drawing is None else prepared.of_drawn(drawing, threads)
 

@@ -20,7 +20,7 @@ from jahp_fast.files.deep import DEEP
 from jahp_fast.files.kind import is_drawing, maybe_drawn
 from jahp_fast.files.pixel_proof import checksum_bytes
 from jahp_fast.search import drawings
-from jahp_fast.search.drawings import Drawn, drawn
+from jahp_fast.search.drawings import Drawn, Overlaid, drawn
 
 
 @dataclass(frozen=True)
@@ -89,21 +89,16 @@ class Prepared:
         """Whether a part of it may have been drawn."""
         return self.depth == 8 and layers.LAYER not in self.chunks and maybe_drawn(self.shown)
 
-    def overlaid(self, coarse: NDArray[np.uint8], quality: float, size: int, threads: int) -> list[Divided]:
-        """With drawn parts as a layer over the pixels of its latents, where that may pay; these are `coarse` (H, W, 3) now, and their file
-        has so many bytes."""
-        found = drawings.overlaid(self.samples(), layers.samples_of(coarse, self.mode), quality, size, threads)
-        return [
-            Divided(
-                replace(
-                    self,
-                    rows=_image.Rows(one.filled if self.mode == "RGB" else one.filled[:, :, 0]),
-                    chunks={**self.chunks, **one.layer.chunks()},
-                ),
-                one.loss,
-            )
-            for one in found
-        ]
+    def overlaid(self, coarse: NDArray[np.uint8], quality: float, size: int, threads: int) -> list[Overlaid]:
+        """Drawn parts to lay over the pixels of its latents, where that may pay; these are `coarse` (H, W, 3) now, and their file has so
+        many bytes."""
+        return list(drawings.overlaid(self.samples(), layers.samples_of(coarse, self.mode), quality, size, threads))
+
+    def divided(self, part: Overlaid) -> Prepared:
+        """With such a part as a layer."""
+        filled = part.filled
+        rows = _image.Rows(filled if self.mode == "RGB" else filled[:, :, 0])
+        return replace(self, rows=rows, chunks={**self.chunks, **part.layer.chunks()})
 
     def on_plain_ground(self, threads: int) -> Prepared | None:
         """With its plain ground as a layer over the pixels of its latents, if it has one; the nets get it as it is."""
@@ -136,15 +131,3 @@ class Prepared:
         if _container.PIXEL_CHECKSUM in chunks:
             chunks[_container.PIXEL_CHECKSUM] = checksum_bytes(back)
         return _container.pack(_container.of_exact(self.size, self.mode, chunks))
-
-
-@dataclass(frozen=True)
-class Divided:
-    """An image with its drawn part laid over.
-
-    Attributes:
-        least: the loss of that part alone, to which the nets' part adds.
-    """
-
-    prepared: Prepared
-    least: int

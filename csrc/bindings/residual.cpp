@@ -42,6 +42,11 @@ void check_same(PixelShape shape, PixelShape other) {
     if (other.height != shape.height || other.width != shape.width || other.channels != shape.channels)
         throw Error(Fault::usage, "pixels and coarse differ in shape");
 }
+Trade trade_of(std::int64_t price, std::int64_t bytes) {
+    if (price < 0 || price > 1 << 20 || bytes < 0 || bytes > std::int64_t{1} << 32)
+        throw Error(Fault::usage, "price or bytes are out of range");
+    return {price, bytes};
+}
 void check_error(int max_error, int bits) {
     if (max_error < 0 || max_error > most_error(bits)) throw Error(Fault::usage, "max_error is out of range");
 }
@@ -260,19 +265,31 @@ void register_residual(py::module_& m) {
            int threads) {
             const Strips strips(shape_of(pixels, "pixels"), rows);
             check_same(strips.shape, shape_of(coarse, "coarse"));
-            if (price < 0 || price > 1 << 20 || bytes < 0 || bytes > std::int64_t{1} << 32)
-                throw Error(Fault::usage, "price or bytes are out of range");
+            const Trade trade = trade_of(price, bytes);
             const auto all = view<std::uint8_t>(pixels, "pixels", 3), base = view<std::uint8_t>(coarse, "coarse", 3);
             Bytes holes;
             {
                 const py::gil_scoped_release release;
                 const std::vector<std::uint32_t> costs = colour_costs(all, strips, threads);
-                holes = choose_holes(all, base, costs, strips.shape, {price, bytes});
+                holes = choose_holes(all, base, costs, strips.shape, trade);
             }
             if (holes.empty()) return py::object(py::none());
             return py::object(to_array(std::move(holes), {strips.shape.height, strips.shape.width}));
         },
         py::arg("pixels"), py::arg("coarse"), py::arg("rows"), py::arg("price"), py::arg("bytes"), py::arg("threads"));
+    m.def(
+        "cost_of_holes",
+        [](const py::object& pixels, const py::object& coarse, const py::object& holes, std::int64_t price,
+           std::int64_t bytes) {
+            const PixelShape shape = shape_of(pixels, "pixels");
+            check_same(shape, shape_of(coarse, "coarse"));
+            const Trade trade = trade_of(price, bytes);
+            const auto all = view<std::uint8_t>(pixels, "pixels", 3), base = view<std::uint8_t>(coarse, "coarse", 3),
+                       marked = of_pixels(holes, "holes", shape);
+            const py::gil_scoped_release release;
+            return cost_of_holes(all, base, marked, shape, trade);
+        },
+        py::arg("pixels"), py::arg("coarse"), py::arg("holes"), py::arg("price"), py::arg("bytes"));
     m.def(
         "beside_plain",
         [](const py::object& pixels, bool linked) {

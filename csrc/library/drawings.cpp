@@ -57,7 +57,8 @@ std::vector<Overlaid> overlaid(const Samples& samples, const Samples& coarse, Pi
     std::vector<Overlaid> found;
     if (!partly_flat(samples, shape)) return found;
     const std::vector<std::uint32_t> costs = colour_costs(samples, shape, threads, poll);
-    const Samples chosen = choose_holes(samples, coarse, costs, shape, {price(code), static_cast<std::int64_t>(size)});
+    const Trade trade{price(code), static_cast<std::int64_t>(size)};
+    const Samples chosen = choose_holes(samples, coarse, costs, shape, trade);
     const Samples ground = beside_plain(samples, shape, true);
     for (const Samples* holes : {&chosen, &ground}) {
         if (holes->empty() || (holes == &ground && ground == chosen)) continue;
@@ -72,7 +73,8 @@ std::vector<Overlaid> overlaid(const Samples& samples, const Samples& coarse, Pi
             best = std::move(layer);
             least = now;
         }
-        found.push_back({std::move(best), least, fill_drawn(samples, *holes, shape)});
+        const std::int64_t rest = kLeft * cost_of_holes(samples, coarse, *holes, shape, trade) / 8;
+        found.push_back({std::move(best), least + rest, *holes});
     }
     return found;
 }

@@ -23,8 +23,8 @@ struct Drawn {
 // A picture the drawn part of which lies over the pixels of its latents.
 struct Overlaid {
     Bytes layer;  // the chunk's data, of that part
-    std::int64_t loss;  // of that part alone
-    Samples filled;  // what the nets get: a smooth continuation in its place
+    std::int64_t hoped;  // the loss of that part, and the least that the nets may be expected to add to it
+    Samples holes;  // where the nets' pixels show
 };
 
 bool is_drawing(const Samples& samples, PixelShape shape);
@@ -32,8 +32,8 @@ bool maybe_drawn(const Samples& samples, PixelShape shape);
 
 // A drawing that costs so many times what the nets' file does is not merged further.
 constexpr int kHope = 4;
-// A part laid over has to leave the nets one in so many of what there is to beat, or they are not tried behind it.
-constexpr int kRest = 4;
+// Eighths of what the nets' file costs in the holes that they cost there at least, once they get nothing else.
+constexpr int kLeft = 5;
 
 // Ways to keep a drawing by itself: all pixels exactly, and then with colours merged more and more.
 class Drawings {

@@ -13,6 +13,7 @@
 #include "library/own_chunks.hpp"
 #include "library/rate_control.hpp"
 #include "residual/drawing.hpp"
+#include "residual/overlay.hpp"
 
 namespace jahp {
 namespace {
@@ -138,28 +139,21 @@ private:
                 }};
     }
 
-    // A picture with its drawn part laid over.
-    struct Divided {
-        Subject subject;
-        std::int64_t least;  // the loss of that part alone, to which the nets' part adds
-    };
     bool maybe_divided() const {
         return options_.drawings && !picture_.is_deep() && maybe_drawn(picture_.samples(), shape());
     }
-    // Where that may pay; file: without.
-    std::vector<Divided> divided(const LatentFile& file, const Look& look) const {
-        std::vector<Divided> found;
-        for (Overlaid& part :
-             overlaid(picture_.samples(), look.samples(), shape(), file.code, file.data.size(), threads_, poll_)) {
-            auto filled = std::make_shared<const Samples>(std::move(part.filled));
-            const int n = shape().channels;
-            const PictureView view{
-                filled->data(), product(shape().width, n), picture_.width, picture_.height, n, 8, {}};
-            Divided one{{view, std::move(filled), subject_.chunks}, part.loss};
-            one.subject.chunks.put("LAYR", std::move(part.layer));
-            found.push_back(std::move(one));
-        }
-        return found;
+    // Parts to lay over, where that may pay; file: without.
+    std::vector<Overlaid> parts_of(const LatentFile& file, const Look& look) const {
+        return overlaid(picture_.samples(), look.samples(), shape(), file.code, file.data.size(), threads_, poll_);
+    }
+    // With one of them.
+    Subject divided(const Overlaid& part) const {
+        auto filled = std::make_shared<const Samples>(fill_drawn(picture_.samples(), part.holes, shape()));
+        const int n = shape().channels;
+        const PictureView view{filled->data(), product(shape().width, n), picture_.width, picture_.height, n, 8, {}};
+        Subject subject{view, std::move(filled), subject_.chunks};
+        subject.chunks.put("LAYR", part.layer);
+        return subject;
     }
     struct Laid {
         LatentFile file;
@@ -179,15 +173,16 @@ private:
         subject.chunks.put("LAYR", *layer);
         return Laid{std::move(laid), loss, std::move(subject)};
     }
-    // The divided picture's file that costs least, if less than `below`; it is made where there is hope.
-    std::optional<Laid> under(const std::vector<Divided>& parts, std::int64_t below, int code) const {
+    // The file with that part laid over that costs least, if less than `below`; it is made where there is hope.
+    std::optional<Laid> under(const std::vector<Overlaid>& parts, std::int64_t below, int code) const {
         std::optional<Laid> best;
-        for (const Divided& part : parts) {
-            if (kRest * part.least >= (kRest - 1) * below) continue;
-            LatentFile file = latents_of(part.subject).nearest(code);
+        for (const Overlaid& part : parts) {
+            if (part.hoped >= below) continue;
+            Subject subject = divided(part);
+            LatentFile file = latents_of(subject).nearest(code);
             const std::int64_t loss = look_at(file).loss();
             if (loss >= below) continue;
-            best = {std::move(file), loss, part.subject};
+            best = {std::move(file), loss, std::move(subject)};
             below = loss;
         }
         return best;
@@ -195,7 +190,7 @@ private:
     // The picture with its drawn part or its plain ground laid over, where that costs less than `file`, without.
     std::optional<Subject> laid_over(const LatentFile& file) const {
         const Look look = look_at(file);
-        const std::vector<Divided> parts = divided(file, look);
+        const std::vector<Overlaid> parts = parts_of(file, look);
         std::optional<Laid> best = on_plain_ground(file, look);
         if (std::optional<Laid> laid = under(parts, best ? best->loss : look.loss(), file.code)) best = std::move(laid);
         if (!best) return {};
@@ -207,16 +202,16 @@ private:
     Bytes settled(const LatentFile& file) {
         const int code = file.code;
         const Look look = look_at(file);
-        std::vector<Divided> parts;
+        std::vector<Overlaid> parts;
         std::optional<Laid> best;
         if (maybe_divided()) {
-            parts = divided(file, look);
+            parts = parts_of(file, look);
             best = on_plain_ground(file, look);
         }
         const auto least = [&] { return best ? best->loss : look.loss(); };
         Drawings ways = exact_.drawings();
         std::optional<Drawn> exact = ways.next();
-        const auto hopeful = [&](const Divided& part) { return loss_by_itself(*exact, code) > kHope * part.least; };
+        const auto hopeful = [&](const Overlaid& part) { return loss_by_itself(*exact, code) > kHope * part.hoped; };
         if (!parts.empty() && (!exact || std::any_of(parts.begin(), parts.end(), hopeful))) {
             if (std::optional<Laid> laid = under(parts, least(), code)) best = std::move(laid);
             parts.clear();

@@ -46,6 +46,7 @@ struct BitModel {
 };
 
 struct Mixer {
+    static constexpr std::int32_t kMost = 1 << 20;  // and least, below 0
     std::int32_t weight[2] = {36000, 36000};
 };
 
@@ -70,14 +71,52 @@ public:
 
 private:
     static constexpr int kMixShift = 11;
-    static constexpr std::int32_t kMostWeight = 1 << 20;
     static void move(std::int32_t& weight, int gradient) {
-        weight = std::clamp(weight + ((gradient + (1 << (kMixShift - 1))) >> kMixShift), -kMostWeight, kMostWeight);
+        weight = std::clamp(weight + ((gradient + (1 << (kMixShift - 1))) >> kMixShift), -Mixer::kMost, Mixer::kMost);
     }
     BitModel& a_;
     BitModel& b_;
     Mixer& mixer_;
     int sa_, sb_, p_;
+};
+
+// Bits of the same models, one behind the other, as long as they are 1: as `code` codes them, with the models at hand.
+template <class Coder>
+class Ones {
+public:
+    Ones(Coder& coder, BitModel& a, BitModel& b, Mixer& mixer)
+        : coder_(coder), to_a_(a), to_b_(b), to_mixer_(mixer), a_(a), b_(b), mixer_(mixer) {}
+    Ones(const Ones&) = delete;
+    Ones& operator=(const Ones&) = delete;
+    ~Ones() {
+        to_a_ = a_;
+        to_b_ = b_;
+        to_mixer_ = mixer_;
+    }
+    // One more; a decoder's is false where the next bit is none, and then as if it had not been asked.
+    bool next() {
+        if (sure_) {
+            if (!coder_.one(kSure)) return false;
+            for (std::int32_t& weight : mixer_.weight) weight = std::min(weight + 1, Mixer::kMost);
+            return true;
+        }
+        Forecast forecast(a_, b_, mixer_);
+        if (!coder_.one(forecast.p())) return false;
+        const std::uint32_t before = a_.p + b_.p;
+        forecast.learn(true);
+        sure_ = forecast.p() == kSure && a_.p + b_.p == before;
+        return true;
+    }
+
+private:
+    // Where neither model learns more and the likeliest is forecast, only the weights go on, by one at a time.
+    static constexpr std::uint32_t kSure = 4095;
+    Coder& coder_;
+    BitModel &to_a_, &to_b_;
+    Mixer& to_mixer_;
+    BitModel a_, b_;
+    Mixer mixer_;
+    bool sure_ = false;
 };
 
 class BitEncoder {
@@ -94,6 +133,11 @@ public:
     bool plain(bool bit) {
         put(bit, 2048);
         return bit;
+    }
+    // A 1, of probability p.
+    bool one(std::uint32_t p) {
+        put(true, p);
+        return true;
     }
     // The data. The encoder is as new afterwards.
     std::vector<std::uint8_t> finish();
@@ -131,6 +175,10 @@ public:
         forecast.learn(bit);
         return bit;
     }
+    bool one(std::uint32_t p) {
+        spent_ += detail::tables.cost[p];
+        return true;
+    }
     // In 2^-8 bits, since the last call.
     std::uint32_t spent() { return std::exchange(spent_, 0); }
 
@@ -154,6 +202,7 @@ public:
         return bit;
     }
     bool plain(bool) { return get(2048); }
+    bool one(std::uint32_t p) { return code_ < (range_ >> 12) * p && get(p); }
 
     // Whether exactly the data were read.
     bool complete() const { return at_ == data_.size(); }

@@ -61,20 +61,33 @@ private:
     std::vector<Colour> colours_;
 };
 
-// The largest difference of a sample between a pixel and its four neighbours.
-int contrast_at(const std::uint8_t* pixel, PixelShape shape, int y, int x) {
-    const std::ptrdiff_t n = shape.channels, row = n * shape.width;
-    int most = 0;
-    const auto beside = [&](bool inside, std::ptrdiff_t step) {
-        if (!inside) return;
-        for (std::ptrdiff_t c = 0; c < n; ++c) most = std::max(most, std::abs(pixel[c] - pixel[c + step]));
-    };
-    beside(y > 0, -row);
-    beside(y + 1 < shape.height, row);
-    beside(x > 0, -n);
-    beside(x + 1 < shape.width, n);
-    return most;
-}
+// Of each sample of a row the largest difference from those of its pixel's four neighbours, by loops that compilers
+// make vectors of.
+class Contrasts {
+public:
+    Contrasts(std::span<const std::uint8_t> pixels, PixelShape shape)
+        : pixels_(pixels), n_(static_cast<std::size_t>(shape.channels)),
+          row_(n_ * static_cast<std::size_t>(shape.width)), height_(shape.height), most_(row_) {}
+
+    const std::vector<std::uint8_t>& of(int y) {
+        const std::uint8_t* now = pixels_.data() + static_cast<std::size_t>(y) * row_;
+        const std::uint8_t *above = y > 0 ? now - row_ : now, *below = y + 1 < height_ ? now + row_ : now;
+        for (std::size_t i = 0; i < row_; ++i) most_[i] = std::max(apart(now[i], above[i]), apart(now[i], below[i]));
+        for (std::size_t i = 0; i + n_ < row_; ++i) most_[i] = std::max(most_[i], apart(now[i], now[i + n_]));
+        for (std::size_t i = n_; i < row_; ++i) most_[i] = std::max(most_[i], apart(now[i], now[i - n_]));
+        return most_;
+    }
+
+private:
+    static std::uint8_t apart(std::uint8_t a, std::uint8_t b) {
+        return static_cast<std::uint8_t>(a > b ? a - b : b - a);
+    }
+
+    std::span<const std::uint8_t> pixels_;
+    std::size_t n_, row_;
+    int height_;
+    std::vector<std::uint8_t> most_;
+};
 
 }  // namespace
 
@@ -133,15 +146,16 @@ std::vector<std::uint8_t> merge_colours(std::span<const std::uint8_t> pixels, Pi
     becomes.reserve(order.size());
     for (const Counted& c : order) becomes[c.colour] = kept.nearest(c.colour);
     std::vector<std::uint8_t> out(pixels.begin(), pixels.end());
-    for (int y = 0; y < shape.height; ++y)
-        for (int x = 0; x < shape.width; ++x) {
-            const std::size_t pixel = static_cast<std::size_t>(y) * static_cast<std::size_t>(shape.width) +
-                                      static_cast<std::size_t>(x),
-                              at = pixel * n;
-            if (in_hole(pixel) || contrast_at(pixels.data() + at, shape, y, x) < contrast) continue;
-            Colour colour = becomes[colour_of(pixels.data() + at)];
-            for (std::size_t c = n; c-- > 0; colour >>= 8) out[at + c] = static_cast<std::uint8_t>(colour & 255);
+    Contrasts contrasts(pixels, shape);
+    std::size_t pixel = 0;
+    for (int y = 0; y < shape.height; ++y) {
+        const std::uint8_t* most = contrasts.of(y).data();
+        for (int x = 0; x < shape.width; ++x, ++pixel, most += n) {
+            if (*std::max_element(most, most + n) < contrast || in_hole(pixel)) continue;
+            Colour colour = becomes[colour_of(pixels.data() + pixel * n)];
+            for (std::size_t c = n; c-- > 0; colour >>= 8) out[pixel * n + c] = static_cast<std::uint8_t>(colour & 255);
         }
+    }
     return out;
 }
 

@@ -50,6 +50,35 @@ private:
     std::size_t count_;
 };
 
+// What the nets' file costs by pixel, as far as one sees.
+class Shares {
+public:
+    Shares(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> coarse, PixelShape shape)
+        : pixels_(pixels), coarse_(coarse), shape_(shape) {}
+
+    // A pixel's share of the bits goes by this; 1 at least, so that none is free.
+    int busy(std::size_t pixel, int x) const {
+        const std::uint8_t* p = sample(coarse_, shape_, pixel);
+        int sum = 1;
+        for (std::ptrdiff_t n = shape_.channels, c = 0; x > 0 && c < n; ++c) sum += std::abs(p[c] - p[c - n]);
+        return sum;
+    }
+    int error(std::size_t pixel) const {
+        const std::uint8_t *p = sample(pixels_, shape_, pixel), *q = sample(coarse_, shape_, pixel);
+        int sum = 0;
+        for (int c = 0; c < shape_.channels; ++c) sum += (p[c] - q[c]) * (p[c] - q[c]);
+        return sum;
+    }
+    // Of all the bits what one of `busy` has.
+    static std::int64_t each(const Trade& trade, PixelShape shape, std::int64_t busy) {
+        return (trade.bytes * 8 * shape.channels << 16) / busy;
+    }
+
+private:
+    std::span<const std::uint8_t> pixels_, coarse_;
+    PixelShape shape_;
+};
+
 // Makes drawn pixels of holes that have the colour of one beside them, as long as there are such.
 void grow_drawn(std::span<const std::uint8_t> pixels, PixelShape shape, std::vector<std::uint8_t>& holes) {
     const std::ptrdiff_t n = shape.channels, width = shape.width;
@@ -165,22 +194,12 @@ std::vector<std::uint8_t> choose_holes(std::span<const std::uint8_t> pixels, std
                                        std::span<const std::uint32_t> costs, PixelShape shape, const Trade& trade) {
     const Squares squares(shape);
     const std::ptrdiff_t n = shape.channels;
-    // A square's share of the bits goes by this; 1 a pixel, so that no square is free.
-    const std::vector<std::int64_t> busy = squares.sums([&](std::size_t pixel, int, int x) {
-        const std::uint8_t* p = sample(coarse, shape, pixel);
-        int sum = 1;
-        for (std::ptrdiff_t c = 0; x > 0 && c < n; ++c) sum += std::abs(p[c] - p[c - n]);
-        return sum;
-    });
-    const std::vector<std::int64_t> errors = squares.sums([&](std::size_t pixel, int, int) {
-        const std::uint8_t *p = sample(pixels, shape, pixel), *q = sample(coarse, shape, pixel);
-        int sum = 0;
-        for (std::ptrdiff_t c = 0; c < n; ++c) sum += (p[c] - q[c]) * (p[c] - q[c]);
-        return sum;
-    });
+    const Shares nets(pixels, coarse, shape);
+    const auto busy = squares.sums([&](std::size_t pixel, int, int x) { return nets.busy(pixel, x); }),
+               errors = squares.sums([&](std::size_t pixel, int, int) { return nets.error(pixel); });
     const std::vector<std::int64_t> drawn = squares.sums(
         [&](std::size_t pixel, int, int) { return std::int64_t{costs[pixel]}; });
-    const std::int64_t each = (trade.bytes * 8 * n << 16) / std::accumulate(busy.begin(), busy.end(), std::int64_t{0});
+    const std::int64_t each = Shares::each(trade, shape, std::accumulate(busy.begin(), busy.end(), std::int64_t{0}));
     std::vector<std::uint8_t> is_hole(squares.count());
     std::int64_t gain = 0;
     for (std::size_t i = 0; i < squares.count(); ++i) {
@@ -195,6 +214,22 @@ std::vector<std::uint8_t> choose_holes(std::span<const std::uint8_t> pixels, std
     grow_drawn(pixels, shape, holes);
     if (all_alike(holes)) return {};
     return holes;
+}
+
+std::int64_t cost_of_holes(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> coarse,
+                           std::span<const std::uint8_t> holes, PixelShape shape, const Trade& trade) {
+    const Shares nets(pixels, coarse, shape);
+    std::int64_t busy = 0, busy_holes = 0, errors = 0;
+    std::size_t pixel = 0;
+    for (int y = 0; y < shape.height; ++y)
+        for (int x = 0; x < shape.width; ++x, ++pixel) {
+            const int now = nets.busy(pixel, x);
+            busy += now;
+            if (holes[pixel] == 0) continue;
+            busy_holes += now;
+            errors += nets.error(pixel);
+        }
+    return Shares::each(trade, shape, busy) * busy_holes + trade.price * errors;
 }
 
 std::vector<std::uint8_t> beside_plain(std::span<const std::uint8_t> pixels, PixelShape shape, bool linked) {

@@ -36,6 +36,11 @@ struct Trade {
 std::vector<std::uint8_t> choose_holes(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> coarse,
                                        std::span<const std::uint32_t> costs, PixelShape shape, const Trade& trade);
 
+// What the holes cost by the file of the latents, as far as one sees before there is another: their squared errors in
+// `coarse`, and their share of its bits, as above. In Trade's unit.
+std::int64_t cost_of_holes(std::span<const std::uint8_t> pixels, std::span<const std::uint8_t> coarse,
+                           std::span<const std::uint8_t> holes, PixelShape shape, const Trade& trade);
+
 // What stands on a plain ground: 1 for each pixel, and 0 in the squares that are of one colour; linked: and where
 // pixels are linked to these by pixels of the same colour. Empty where there is no such ground, or nothing else.
 std::vector<std::uint8_t> beside_plain(std::span<const std::uint8_t> pixels, PixelShape shape, bool linked);

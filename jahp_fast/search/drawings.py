@@ -22,8 +22,9 @@ BOUNDS = (2, 4, 8, 12, 16, 24, 31)
 """Largest errors that are tried, one after the other. Pixels change by that much where a neighbour differs by twice as much."""
 HOPE = 4
 """A drawing that costs so many times what the nets' file does is not merged further: of those tried, merging saved 60 % at most."""
-REST = 4
-"""A part laid over has to leave the nets one in so many of what there is to beat, or they are not tried behind it."""
+LEFT = 5
+"""Eighths of what the nets' file costs in the holes that they cost there at least, once they get nothing else: less than now where an edge
+goes at which they rang, mostly more."""
 _UNIT = 1 << 16
 
 
@@ -55,13 +56,19 @@ class Overlaid:
 
     Attributes:
         layer: of that part.
-        loss: of that part alone.
-        filled: what the nets get, (H, W, 1 or 3): a smooth continuation in its place.
+        hoped: the loss of that part, and the least that the nets may be expected to add to it.
+        samples, holes: the picture, (H, W, 1 or 3), and where the nets' pixels show, (H, W).
     """
 
     layer: Layer
-    loss: int
-    filled: Samples
+    hoped: int
+    samples: Samples
+    holes: Samples
+
+    @property
+    def filled(self) -> Samples:
+        """What the nets get: a smooth continuation in place of the drawn part."""
+        return _native.fill_drawn(self.samples, self.holes)
 
 
 def drawn(samples: Samples, threads: int) -> Iterator[Drawn]:
@@ -98,7 +105,8 @@ def overlaid(samples: Samples, coarse: Samples, quality: float, size: int, threa
                 break
             best, least = layer, now
         assert best is not None
-        yield Overlaid(best, least, _native.fill_drawn(samples, holes))
+        rest = LEFT * _native.cost_of_holes(samples, coarse, holes, price(quality), size) // 8
+        yield Overlaid(best, least + rest, samples, holes)
 
 
 def plain_ground(samples: Samples, threads: int) -> Layer | None:

@@ -151,6 +151,20 @@ def test_holes_are_where_the_nets_cost_less():
     assert kinds == {None, False, True}
 
 
+def test_what_holes_cost_is_their_errors_and_their_share_of_the_bits():
+    rng = np.random.default_rng(5)
+    for pixels, coarse in pairs():
+        for share in (0, 0.3, 1):
+            holes = (rng.random(pixels.shape[:2]) < share).astype(np.uint8)
+            now, then = coarse.astype(np.int64), np.roll(coarse, 1, 1).astype(np.int64)
+            busy = 1 + np.where(np.arange(pixels.shape[1]) > 0, np.abs(now - then).sum(2), 0)
+            errors = np.square(pixels - now).sum(2)
+            for price, size in ((118, 60), (11796, 3000)):
+                each = (size * 8 * pixels.shape[2] << 16) // int(busy.sum())
+                wanted = each * int(busy[holes != 0].sum()) + price * int(errors[holes != 0].sum())
+                assert _native.cost_of_holes(pixels, coarse, holes, price, size) == wanted
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_plain_ground_is_of_squares_of_one_colour(channels):
     rng, kinds = np.random.default_rng(channels), set()
@@ -193,6 +207,30 @@ def test_the_nets_get_a_smooth_continuation():
     holes = np.zeros((50, 70), np.uint8)
     holes[20:30, 9:12] = 1
     assert np.array_equal(_native.fill_drawn(flat, holes), flat)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_long_runs_of_one_colour_are_coded_as_the_specification_says(channels):
+    """Where the models have learnt all that they can, too; and where a run ends, in a dot, an edge or a hole."""
+    rng = np.random.default_rng(channels)
+    pixels = np.full((48, 700, channels), 255, np.uint8)
+    pixels[30:] = 0
+    pixels[40:, 350:] = 9
+    for y, x in zip(rng.integers(0, 48, 12), rng.integers(0, 700, 12), strict=True):
+        pixels[y, x] = rng.integers(0, 256)
+    holes = np.zeros(pixels.shape[:2], np.uint8)
+    holes[8:20, 100:600] = 1
+    (plain,), (laid,) = _native.encode_colours(pixels, 48, 1), _native.encode_overlay(pixels, holes, 48, 1)
+    assert np.array_equal(ColoursStrip(Bits(plain), *pixels.shape).samples, pixels)
+    strip = ColoursStrip(Bits(laid), *pixels.shape, overlay=True)
+    assert np.array_equal(strip.holes, holes != 0)
+    assert np.array_equal(strip.samples[~strip.holes], pixels[~strip.holes])
+    back = np.empty_like(pixels)
+    _native.decode_colours([plain], back, 48, 1)
+    assert np.array_equal(back, pixels)
+    back[:] = 77
+    _native.decode_overlay([laid], back, 48, 1)
+    assert np.array_equal(back, np.where(holes[:, :, None] != 0, 77, pixels))
 
 
 def test_merging_leaves_holes_alone():
