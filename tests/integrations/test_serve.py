@@ -233,7 +233,7 @@ def test_slow_bodies_time_out_and_full_places_are_refused(tight, photo_crop):
 
 def test_work_that_takes_too_long_keeps_its_place(tight):
     client = tight
-    body = png(np.zeros((3000, 4000, 3), np.uint8), compress_level=1)  # seconds of work
+    body = png(np.tile(photo(), (6, 6, 1)), compress_level=1)  # seconds of work
     late = client.post("/encode", content=body)
     assert (late.status_code, late.json()["error"]) == (504, "TimedOut")
     assert client.post("/encode", content=body).status_code == 503  # the first one is still at work
