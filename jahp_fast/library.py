@@ -103,6 +103,21 @@ def load(path: PathLike) -> ModelFile:
     return _load(path, stat.st_mtime_ns, stat.st_size)
 
 
+@lru_cache(maxsize=64)
+def _read_id(path: Path, mtime_ns: int, size: int) -> bytes:
+    return read_id(path)
+
+
+def _id_of(path: PathLike) -> bytes:
+    """The id that a model file has, from memory if it has not changed on disk since: whoever sends files that name no model here must not
+    have all that are here read each time. Raises ModelError as read_id does."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return read_id(path)  # which says what is wrong
+    return _read_id(Path(path).absolute(), stat.st_mtime_ns, stat.st_size)
+
+
 def by_name(name: str, models: Sequence[PathLike] = ()) -> ModelFile:
     """The model called `name`: a file of that stem or, among `models`, of that architecture.
 
@@ -129,12 +144,12 @@ def by_id(identity: bytes, models: Sequence[PathLike] = ()) -> ModelFile:
         UnknownModel: it is not found; the message has the id. ModelError: one of `models` cannot be read.
     """
     for path in models:
-        if read_id(path) == identity:
+        if _id_of(path) == identity:
             return load(path)
     broken = []  # a broken file in a folder must not hide the others
     for path in _everywhere():
         try:
-            found = read_id(path) == identity
+            found = _id_of(path) == identity
         except ModelError:
             broken.append(shown(path))
             continue

@@ -37,7 +37,7 @@ STREAMS = {
 FREE_BYTES = (5, *range(16, 26))
 """Mode, sides and quality: what the header alone says."""
 TIMES_SLOWER = 10
-ALWAYS_ALLOWED = 0.1
+ALWAYS_ALLOWED = 0.02
 """Seconds: good streams this small take a tenth of a millisecond, looking for a model that is not there takes two."""
 
 
